@@ -1,0 +1,103 @@
+//! What can be wrong with a space, an arch, or a weights file.
+
+use std::path::PathBuf;
+
+/// A space, an arch or a request that does not fit the space.
+#[derive(Debug, thiserror::Error)]
+pub enum SpaceError {
+    /// No space of this name is registered.
+    #[error("there is no search space called `{name}`{}; registered: {}", hint(.closest), .known.join(", "))]
+    UnknownSpace {
+        /// The name asked for.
+        name: String,
+        /// The registered name nearest to it, if one is near.
+        closest: Option<String>,
+        /// Every registered name.
+        known: Vec<String>,
+    },
+    /// A field of a space's configuration has an impossible value.
+    #[error("space `{space}`: field `{field}` {problem}")]
+    Config {
+        /// Name of the space.
+        space: String,
+        /// The offending field.
+        field: String,
+        /// What is wrong and what was expected.
+        problem: String,
+    },
+    /// An arch that this space cannot express.
+    #[error("this arch does not fit the space `{space}`: {problem}")]
+    Arch {
+        /// Name of the space.
+        space: String,
+        /// The offending field and what was expected.
+        problem: String,
+    },
+    /// The arch carries no resolution where one is needed.
+    #[error("the arch has no resolution: add \"r\" (for example \"r\":{example})")]
+    MissingResolution {
+        /// A resolution of the space.
+        example: u32,
+    },
+    /// A file could not be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The reason given by the system.
+        source: std::io::Error,
+    },
+    /// A file is not valid TOML or JSON for its purpose.
+    #[error("{}: {problem}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The parser's message, with line and column.
+        problem: String,
+    },
+}
+
+fn hint(closest: &Option<String>) -> String {
+    closest.as_ref().map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default()
+}
+
+/// A weights or model file that cannot be read, written or used.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightsError {
+    /// The system refused to read or write.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// `read` or `write`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The reason given by the system.
+        source: std::io::Error,
+    },
+    /// Not a safetensors file, or damaged.
+    #[error("{}: {problem}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and what was expected.
+        problem: String,
+    },
+    /// A tensor that the network needs is absent.
+    #[error("the weights have no tensor `{name}` (expected shape {shape:?})")]
+    Missing {
+        /// Name of the tensor.
+        name: String,
+        /// The shape it should have.
+        shape: Vec<usize>,
+    },
+    /// A tensor has another shape than the network needs.
+    #[error("tensor `{name}` has shape {found:?}, expected {expected:?}")]
+    Shape {
+        /// Name of the tensor.
+        name: String,
+        /// The shape in the file.
+        found: Vec<usize>,
+        /// The shape that the network needs.
+        expected: Vec<usize>,
+    },
+}

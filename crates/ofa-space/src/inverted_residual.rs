@@ -1,0 +1,142 @@
+//! The elastic inverted residual block (MobileNetV2/V3, ProxylessNAS), with the authors' tensor names.
+
+use crate::block_builder::{BlockBuilder, ConvShape, ElasticKernel, Width};
+use crate::channels::middle_channels;
+use crate::net_spec::{Activation, Block, BlockKind, Shape};
+
+/// One inverted residual block of one subnet.
+#[derive(Clone, Debug)]
+pub struct InvertedResidual {
+    /// Position in the static network.
+    pub index: usize,
+    /// Position in the supernet.
+    pub supernet_index: usize,
+    /// Input channels.
+    pub input: Width,
+    /// Output channels.
+    pub output: Width,
+    /// Depthwise kernel.
+    pub kernel: ElasticKernel,
+    /// Depthwise stride.
+    pub stride: usize,
+    /// Expansion ratio of this subnet.
+    pub expansion: f64,
+    /// Largest expansion ratio of the supernet.
+    pub max_expansion: f64,
+    /// Nonlinearity.
+    pub activation: Activation,
+    /// Whether there is a squeeze-excite.
+    pub squeeze_excite: bool,
+    /// Epsilon of the batch norms.
+    pub bn_eps: f64,
+}
+
+impl InvertedResidual {
+    /// The elastic block on an input of this shape. With stride 1 and equal widths the input is added to the output.
+    ///
+    /// Source: `DynamicMBConvLayer` in the authors' `dynamic_layers.py`.
+    pub fn elastic(&self, shape: Shape) -> Block {
+        let middle = Width {
+            take: middle_channels(self.input.take, self.expansion),
+            full: middle_channels(self.input.full, self.max_expansion),
+        };
+        let mut block = self.builder(shape);
+        block
+            .conv(
+                "conv.inverted_bottleneck.conv",
+                "conv.inverted_bottleneck.conv.conv",
+                ConvShape::dense(self.input, middle, 1, 1),
+            )
+            .batch_norm("conv.inverted_bottleneck.bn", "conv.inverted_bottleneck.bn.bn", middle, self.bn_eps)
+            .activation("conv.inverted_bottleneck.act", self.activation)
+            .elastic_depthwise(
+                "conv.depth_conv.conv",
+                "conv.depth_conv.conv.conv",
+                "conv.depth_conv.conv",
+                middle,
+                &self.kernel,
+                self.stride,
+            )
+            .batch_norm("conv.depth_conv.bn", "conv.depth_conv.bn.bn", middle, self.bn_eps)
+            .activation("conv.depth_conv.act", self.activation);
+        let mut members = MIDDLE_CHANNELS.to_vec();
+        if self.squeeze_excite {
+            block.squeeze_excite("conv.depth_conv.se", "conv.depth_conv.se", middle);
+            members.extend([
+                ("conv.depth_conv.se.fc.reduce.weight", 1),
+                ("conv.depth_conv.se.fc.expand.weight", 0),
+                ("conv.depth_conv.se.fc.expand.bias", 0),
+            ]);
+            block.channel_group(
+                "conv.squeeze",
+                crate::channels::squeeze_channels(middle.take),
+                ("conv.depth_conv.se.fc.expand.weight", 1),
+                &[
+                    ("conv.depth_conv.se.fc.reduce.weight", 0),
+                    ("conv.depth_conv.se.fc.reduce.bias", 0),
+                    ("conv.depth_conv.se.fc.expand.weight", 1),
+                ],
+            );
+        }
+        block
+            .channel_group("conv.middle", middle.take, ("conv.point_linear.conv.conv.weight", 1), &members)
+            .conv("conv.point_linear.conv", "conv.point_linear.conv.conv", ConvShape::dense(middle, self.output, 1, 1))
+            .batch_norm("conv.point_linear.bn", "conv.point_linear.bn.bn", self.output, self.bn_eps);
+        self.finish(block, middle.take)
+    }
+
+    /// The supernet's first block: no expansion, nothing elastic, tensors named as in a static network.
+    pub fn fixed_without_expansion(&self, shape: Shape) -> Block {
+        let mut block = self.builder(shape);
+        block
+            .conv(
+                "conv.depth_conv.conv",
+                "conv.depth_conv.conv",
+                ConvShape::depthwise(self.input, self.kernel.take, self.stride),
+            )
+            .batch_norm("conv.depth_conv.bn", "conv.depth_conv.bn", self.input, self.bn_eps)
+            .activation("conv.depth_conv.act", self.activation);
+        if self.squeeze_excite {
+            block.squeeze_excite("conv.depth_conv.se", "conv.depth_conv.se", self.input);
+        }
+        block
+            .conv("conv.point_linear.conv", "conv.point_linear.conv", ConvShape::dense(self.input, self.output, 1, 1))
+            .batch_norm("conv.point_linear.bn", "conv.point_linear.bn", self.output, self.bn_eps);
+        self.finish(block, self.input.take)
+    }
+
+    fn builder(&self, shape: Shape) -> BlockBuilder {
+        BlockBuilder::new(format!("blocks.{}", self.index), format!("blocks.{}", self.supernet_index), shape)
+    }
+
+    fn finish(&self, mut block: BlockBuilder, middle: usize) -> Block {
+        let residual = self.stride == 1 && self.input == self.output;
+        if residual {
+            block.add("shortcut", 0);
+        }
+        block.finish(BlockKind::InvertedResidual {
+            kernel: self.kernel.take,
+            stride: self.stride,
+            expansion: self.expansion,
+            middle,
+            residual,
+            squeeze_excite: self.squeeze_excite,
+            activation: self.activation,
+        })
+    }
+}
+
+/// Tensors and axes over the middle channels, outside the squeeze-excite.
+const MIDDLE_CHANNELS: [(&str, usize); 11] = [
+    ("conv.inverted_bottleneck.conv.conv.weight", 0),
+    ("conv.inverted_bottleneck.bn.bn.weight", 0),
+    ("conv.inverted_bottleneck.bn.bn.bias", 0),
+    ("conv.inverted_bottleneck.bn.bn.running_mean", 0),
+    ("conv.inverted_bottleneck.bn.bn.running_var", 0),
+    ("conv.depth_conv.conv.conv.weight", 0),
+    ("conv.depth_conv.bn.bn.weight", 0),
+    ("conv.depth_conv.bn.bn.bias", 0),
+    ("conv.depth_conv.bn.bn.running_mean", 0),
+    ("conv.depth_conv.bn.bn.running_var", 0),
+    ("conv.point_linear.conv.conv.weight", 1),
+];

@@ -1,0 +1,133 @@
+//! Named f32 tensors in a safetensors file.
+
+use crate::atomic_file;
+use crate::error::WeightsError;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+/// A dense f32 tensor, row-major.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Tensor {
+    /// Shape; empty for a scalar.
+    pub shape: Vec<usize>,
+    /// Elements, last axis fastest.
+    pub data: Vec<f32>,
+}
+
+impl Tensor {
+    /// A tensor of `shape` filled with `value`.
+    pub fn full(shape: &[usize], value: f32) -> Self {
+        Self { shape: shape.to_vec(), data: vec![value; shape.iter().product()] }
+    }
+}
+
+/// Named tensors, ordered by name.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Weights {
+    tensors: BTreeMap<String, Tensor>,
+}
+
+impl Weights {
+    /// The tensor called `name`.
+    pub fn get(&self, name: &str) -> Option<&Tensor> {
+        self.tensors.get(name)
+    }
+
+    /// The tensor called `name`, for writing.
+    pub fn get_mut(&mut self, name: &str) -> Option<&mut Tensor> {
+        self.tensors.get_mut(name)
+    }
+
+    /// The tensor called `name`, which must have this shape.
+    ///
+    /// # Errors
+    /// [`WeightsError::Missing`] or [`WeightsError::Shape`].
+    pub fn expect(&self, name: &str, shape: &[usize]) -> Result<&Tensor, WeightsError> {
+        let tensor =
+            self.get(name).ok_or_else(|| WeightsError::Missing { name: name.to_owned(), shape: shape.to_vec() })?;
+        if tensor.shape != shape {
+            return Err(WeightsError::Shape {
+                name: name.to_owned(),
+                found: tensor.shape.clone(),
+                expected: shape.to_vec(),
+            });
+        }
+        Ok(tensor)
+    }
+
+    /// Adds or replaces a tensor.
+    pub fn insert(&mut self, name: String, tensor: Tensor) {
+        debug_assert_eq!(tensor.data.len(), tensor.shape.iter().product::<usize>(), "{name}");
+        self.tensors.insert(name, tensor);
+    }
+
+    /// Every tensor, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&String, &Tensor)> {
+        self.tensors.iter()
+    }
+
+    /// Number of tensors.
+    pub fn len(&self) -> usize {
+        self.tensors.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.tensors.is_empty()
+    }
+
+    /// Writes a safetensors file with this metadata, whole or not at all.
+    ///
+    /// # Errors
+    /// [`WeightsError::Io`] if the file cannot be written.
+    pub fn save(&self, path: &Path, metadata: &BTreeMap<String, String>) -> Result<(), WeightsError> {
+        let bytes: Vec<(&String, Vec<usize>, Vec<u8>)> = self
+            .tensors
+            .iter()
+            .map(|(name, t)| (name, t.shape.clone(), t.data.iter().flat_map(|v| v.to_le_bytes()).collect()))
+            .collect();
+        let problem = |problem: String| WeightsError::Format { path: path.to_owned(), problem };
+        let mut views = Vec::with_capacity(bytes.len());
+        for (name, shape, data) in &bytes {
+            let view = TensorView::new(Dtype::F32, shape.clone(), data).map_err(|e| problem(e.to_string()))?;
+            views.push((name.as_str(), view));
+        }
+        // The library writes metadata in hash order; one key keeps the file the same for the same content.
+        let json = serde_json::to_string(metadata).map_err(|e| problem(e.to_string()))?;
+        let metadata: HashMap<String, String> = HashMap::from([("ofa".to_owned(), json)]);
+        let file = safetensors::serialize(views, Some(metadata)).map_err(|e| problem(e.to_string()))?;
+        atomic_file::write(path, &file).map_err(|source| WeightsError::Io {
+            action: "write",
+            path: path.to_owned(),
+            source,
+        })
+    }
+
+    /// Reads a safetensors file and its metadata. Tensors of other types than f32 are skipped (official state dicts
+    /// carry integer counters).
+    ///
+    /// # Errors
+    /// [`WeightsError::Io`] or [`WeightsError::Format`] naming the file.
+    pub fn load(path: &Path) -> Result<(Self, BTreeMap<String, String>), WeightsError> {
+        let problem = |problem: String| WeightsError::Format { path: path.to_owned(), problem };
+        let bytes =
+            std::fs::read(path).map_err(|source| WeightsError::Io { action: "read", path: path.to_owned(), source })?;
+        let explain =
+            |e: safetensors::SafeTensorError| problem(format!("not a readable safetensors file, or damaged ({e})"));
+        let file = SafeTensors::deserialize(&bytes).map_err(explain)?;
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(explain)?;
+        let metadata = match header.metadata().as_ref().and_then(|map| map.get("ofa")) {
+            Some(json) => serde_json::from_str(json).map_err(|e| problem(format!("bad metadata `ofa`: {e}")))?,
+            None => BTreeMap::new(),
+        };
+        let mut weights = Weights::default();
+        for (name, view) in file.tensors() {
+            if view.dtype() == Dtype::F32 {
+                let data = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+                weights.insert(name, Tensor { shape: view.shape().to_vec(), data });
+            }
+        }
+        Ok((weights, metadata))
+    }
+}

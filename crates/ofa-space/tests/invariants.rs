@@ -1,0 +1,92 @@
+//! Properties that hold for every space and arch.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use ofa_space::{
+    Arch, Opened, SearchSpace, Tensor, Weights, cost, encoding::OneHot, extraction, registry, sampling, supernet,
+};
+use proptest::prelude::*;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use std::sync::Arc;
+
+fn spaces() -> Vec<Arc<dyn SearchSpace>> {
+    registry::entries().into_iter().map(|entry| (entry.build)().unwrap()).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn json_round_trips(seed in any::<u64>()) {
+        for space in spaces() {
+            let arch = sampling::sample(space.as_ref(), &Opened::EVERYTHING, &mut ChaCha8Rng::seed_from_u64(seed));
+            let text = space.format(&arch).to_string();
+            prop_assert_eq!(&space.parse(&serde_json::from_str(&text).unwrap()).unwrap(), &arch);
+        }
+    }
+
+    #[test]
+    fn costs_lie_between_min_and_max(seed in any::<u64>()) {
+        for space in spaces() {
+            let macs = |arch: &Arch| cost::macs(&space.resolve(arch).unwrap());
+            let arch = sampling::sample(space.as_ref(), &Opened::EVERYTHING, &mut ChaCha8Rng::seed_from_u64(seed));
+            prop_assert!(macs(&space.min_arch()) <= macs(&arch));
+            prop_assert!(macs(&arch) <= macs(&space.max_arch()));
+        }
+    }
+
+    #[test]
+    fn operators_stay_canonical_and_encodable(seed in any::<u64>()) {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        for space in spaces() {
+            let one = sampling::sample(space.as_ref(), &Opened::EVERYTHING, &mut rng);
+            let other = sampling::sample(space.as_ref(), &Opened::EVERYTHING, &mut rng);
+            let child = sampling::crossover(space.as_ref(), &one, &other, &mut rng);
+            let child = sampling::mutate(space.as_ref(), &child, 0.3, &mut rng);
+            let again = space.arch(child.choices().to_vec(), child.resolution()).unwrap();
+            prop_assert_eq!(&again, &child);
+            let code = OneHot::new(space.as_ref());
+            prop_assert_eq!(code.encode(space.as_ref(), &child).unwrap().len(), code.len());
+        }
+    }
+
+    #[test]
+    fn extraction_keeps_costs_and_reads_its_own_tensors(seed in any::<u64>()) {
+        let space = registry::named("tiny-28").unwrap();
+        let mut weights = Weights::default();
+        for (name, def) in supernet::tensors(space.as_ref()).unwrap() {
+            weights.insert(name, Tensor::full(&def.shape, 0.5));
+        }
+        let arch = sampling::sample(space.as_ref(), &Opened::EVERYTHING, &mut ChaCha8Rng::seed_from_u64(seed));
+        let net = space.resolve(&arch).unwrap();
+        let (standalone, own) = extraction::extract(&net, &weights).unwrap();
+        prop_assert_eq!(cost::params(&standalone), cost::params(&net));
+        prop_assert_eq!(cost::macs(&standalone), cost::macs(&net));
+        // Extracting again changes nothing: the standalone net reads its tensors whole.
+        let (again, same) = extraction::extract(&standalone, &own).unwrap();
+        prop_assert_eq!(again, standalone);
+        prop_assert_eq!(same, own);
+    }
+}
+
+#[test]
+fn shrinking_opens_choices_step_by_step() {
+    let space = registry::named("tiny-28").unwrap();
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let closed = sampling::sample(space.as_ref(), &Opened::NOTHING, &mut rng);
+    assert_eq!(closed.choices(), space.max_arch().choices());
+    let depth_one = Opened { depth: 1, ..Opened::NOTHING };
+    for _ in 0..200 {
+        let arch = space.format(&sampling::sample(space.as_ref(), &depth_one, &mut rng));
+        assert!(arch.groups["d"].iter().all(|d| *d >= 2.0));
+        assert!(arch.groups["ks"].iter().all(|k| *k == 7.0 || *k == 3.0));
+    }
+}
+
+#[test]
+fn counts_of_the_paper() {
+    for name in ["ofa-mbv3-w1.0", "ofa-mbv3-w1.2"] {
+        let space = registry::named(name).unwrap();
+        assert_eq!(space.subnets(), num_bigint::BigUint::from(7371u32).pow(5));
+    }
+}
