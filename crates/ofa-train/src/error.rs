@@ -1,0 +1,67 @@
+//! What can go wrong while training or evaluating.
+
+use crate::device::BackendError;
+use ofa_space::model::ModelError;
+use ofa_space::{SpaceError, WeightsError};
+use std::path::PathBuf;
+
+/// Any failure of this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The compute backend cannot be used.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// The arch or space is at fault.
+    #[error(transparent)]
+    Space(#[from] SpaceError),
+    /// A weights file is at fault.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// A model file is at fault.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A field of a training configuration has an impossible value.
+    #[error("{file}: `{field}` {problem}")]
+    Config {
+        /// The file, or where the configuration comes from.
+        file: String,
+        /// The offending field.
+        field: String,
+        /// What is wrong and what was expected.
+        problem: String,
+    },
+    /// Training left the range of finite numbers.
+    #[error("the loss became {loss} at step {step} of phase `{phase}`: lower the learning rate")]
+    Diverged {
+        /// The value.
+        loss: f32,
+        /// Step within the phase.
+        step: usize,
+        /// Name of the phase.
+        phase: String,
+    },
+    /// A checkpoint cannot be read or does not belong to this run.
+    #[error("checkpoint {}: {problem}", path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+    /// The user asked to stop; the work so far is saved.
+    #[error("interrupted; the work so far is saved")]
+    Interrupted,
+    /// A file could not be read or written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// `read` or `write`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The reason given by the system.
+        source: std::io::Error,
+    },
+    /// A request that the compute backend could not serve.
+    #[error("the compute backend failed: {0}")]
+    Compute(String),
+}

@@ -1,0 +1,135 @@
+//! Layers over NHWC activations, composed of Burn's own differentiable operations.
+//!
+//! These bodies serve every backend, and are what the CPU kernels are checked against.
+
+use crate::plan::ConvGeometry;
+use burn::tensor::Tensor;
+use burn::tensor::activation::relu;
+use burn::tensor::module::{avg_pool2d, conv2d, max_pool2d};
+use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
+use ofa_space::Activation;
+
+/// A value and the statistics of the batch it was normalised with.
+pub struct Normalised {
+    /// The output.
+    pub value: Tensor<4>,
+    /// Batch mean per channel; carries no gradient.
+    pub mean: Tensor<1>,
+    /// Biased batch variance per channel; carries no gradient.
+    pub variance: Tensor<1>,
+}
+
+/// Convolution of `[n, h, w, c_in]` with `[c_out, c_in / groups, k, k]` → `[n, h', w', c_out]`.
+pub fn conv(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, geometry: ConvGeometry) -> Tensor<4> {
+    let [n, h, w, c_in] = x.dims();
+    let [c_out, ..] = weight.dims();
+    if geometry.is_pointwise() {
+        let rows = x.reshape([n * h * w, c_in]);
+        let product = rows.matmul(weight.reshape([c_out, c_in]).transpose());
+        let product = match bias {
+            Some(bias) => product + bias.unsqueeze(),
+            None => product,
+        };
+        return product.reshape([n, h, w, c_out]);
+    }
+    let ConvGeometry { stride, padding, groups, .. } = geometry;
+    let options = ConvOptions::new([stride; 2], [padding; 2], [1; 2], groups);
+    conv2d(x.permute([0, 3, 1, 2]), weight, bias, options).permute([0, 2, 3, 1])
+}
+
+/// Applies a nonlinearity.
+pub fn activate<const D: usize>(x: Tensor<D>, activation: Option<Activation>) -> Tensor<D> {
+    match activation {
+        None => x,
+        Some(Activation::Relu) => relu(x),
+        Some(Activation::Relu6) => x.clamp(0.0, 6.0),
+        Some(Activation::HSwish) => {
+            let gate = hard_sigmoid(x.clone());
+            x * gate
+        }
+    }
+}
+
+/// relu6(x + 3) / 6.
+pub fn hard_sigmoid<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    (x + 3.0).clamp(0.0, 6.0) / 6.0
+}
+
+/// Normalises with the statistics of the batch itself (biased variance), as in training.
+pub fn normalise_batch(x: Tensor<4>, weight: Tensor<1>, bias: Tensor<1>, eps: f64) -> Normalised {
+    let [n, h, w, c] = x.dims();
+    let rows = x.reshape([n * h * w, c]);
+    let mean = rows.clone().mean_dim(0);
+    let centred = rows - mean.clone();
+    let variance = centred.clone().square().mean_dim(0);
+    let scale = (variance.clone() + eps).sqrt().recip() * weight.unsqueeze();
+    let value = centred * scale + bias.unsqueeze();
+    Normalised {
+        value: value.reshape([n, h, w, c]),
+        mean: mean.reshape([c]).without_autodiff(),
+        variance: variance.reshape([c]).without_autodiff(),
+    }
+}
+
+/// Normalises with given statistics, as in evaluation.
+pub fn normalise_with(
+    x: Tensor<4>,
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    mean: Tensor<1>,
+    variance: Tensor<1>,
+    eps: f64,
+) -> Tensor<4> {
+    let [_, _, _, c] = x.dims();
+    let scale = (variance + eps).sqrt().recip() * weight;
+    let shift = bias - mean * scale.clone();
+    x * scale.reshape([1, 1, 1, c]) + shift.reshape([1, 1, 1, c])
+}
+
+/// Convolution, batch norm with the batch's own statistics, nonlinearity.
+pub fn conv_normalise_batch(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    geometry: ConvGeometry,
+    scale: Tensor<1>,
+    shift: Tensor<1>,
+    eps: f64,
+    activation: Option<Activation>,
+) -> Normalised {
+    let normalised = normalise_batch(conv(x, weight, None, geometry), scale, shift, eps);
+    Normalised { value: activate(normalised.value, activation), ..normalised }
+}
+
+/// Mean over height and width: `[n, h, w, c]` → `[n, 1, 1, c]`.
+pub fn global_average_pool(x: Tensor<4>) -> Tensor<4> {
+    let [n, h, w, c] = x.dims();
+    x.reshape([n, h * w, c]).mean_dim(1).reshape([n, 1, 1, c])
+}
+
+/// x · h_sigmoid(expand(relu(reduce(mean(x))))); weights `[s, c, 1, 1]`, `[s]`, `[c, s, 1, 1]`, `[c]`.
+pub fn squeeze_excite(
+    x: Tensor<4>,
+    reduce_weight: Tensor<4>,
+    reduce_bias: Tensor<1>,
+    expand_weight: Tensor<4>,
+    expand_bias: Tensor<1>,
+) -> Tensor<4> {
+    let [n, h, w, c] = x.dims();
+    let [s, ..] = reduce_weight.dims();
+    let pooled = x.clone().reshape([n, h * w, c]).mean_dim(1).reshape([n, c]);
+    let squeezed = relu(pooled.matmul(reduce_weight.reshape([s, c]).transpose()) + reduce_bias.unsqueeze());
+    let gate = squeezed.matmul(expand_weight.reshape([c, s]).transpose()) + expand_bias.unsqueeze();
+    x * hard_sigmoid(gate).reshape([n, 1, 1, c])
+}
+
+/// Average pooling of NHWC; padding does not count.
+pub fn average_pool(x: Tensor<4>, kernel: usize, stride: usize, padding: usize) -> Tensor<4> {
+    let options = AvgPoolOptions::new([kernel; 2]).with_stride([stride; 2]).with_padding([padding; 2]);
+    avg_pool2d(x.permute([0, 3, 1, 2]), options).permute([0, 2, 3, 1])
+}
+
+/// Maximum pooling of NHWC.
+pub fn max_pool(x: Tensor<4>, kernel: usize, stride: usize, padding: usize) -> Tensor<4> {
+    let options = MaxPoolOptions::new([kernel; 2]).with_stride([stride; 2]).with_padding([padding; 2]);
+    max_pool2d(x.permute([0, 3, 1, 2]), options).permute([0, 2, 3, 1])
+}

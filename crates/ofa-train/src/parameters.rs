@@ -1,0 +1,141 @@
+//! The supernet's trainable tensors as a Burn module.
+
+use crate::error::TrainError;
+use burn::module::{Module, Param, ParamId};
+use burn::tensor::{Device, Tensor, TensorData};
+use ofa_space::supernet::TensorDef;
+use ofa_space::{TensorRole, Weights};
+use std::collections::BTreeMap;
+
+/// Trainable tensors by rank. Weight decay acts on everything but `vectors` (batch-norm scales and shifts, biases):
+/// the reference's rule "no decay where the name has `bn` or `bias`" is the same split.
+#[derive(Module, Debug)]
+pub struct ParameterModule {
+    /// Batch-norm scales and shifts, biases.
+    pub vectors: Vec<Param<Tensor<1>>>,
+    /// Linear weights and kernel-transform matrices.
+    pub matrices: Vec<Param<Tensor<2>>>,
+    /// Convolution weights.
+    pub kernels: Vec<Param<Tensor<4>>>,
+}
+
+/// Where a named tensor lives in the module.
+#[derive(Clone, Copy, Debug)]
+enum Slot {
+    Vector(usize),
+    Matrix(usize),
+    Kernel(usize),
+}
+
+/// Whether reading a parameter records gradients.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Gradients {
+    /// Record, for training.
+    Record,
+    /// Do not, for evaluation.
+    Skip,
+}
+
+/// The supernet's trainable tensors, by name.
+#[derive(Clone, Debug)]
+pub struct Parameters {
+    /// The module that the optimizer steps.
+    pub module: ParameterModule,
+    slots: BTreeMap<String, Slot>,
+    defs: BTreeMap<String, TensorDef>,
+}
+
+impl Parameters {
+    /// Puts the trainable tensors of `defs` on `device` (an autodiff device for training).
+    ///
+    /// # Errors
+    /// [`TrainError::Weights`] if a tensor is missing or of another shape.
+    pub fn from_weights(
+        defs: &BTreeMap<String, TensorDef>,
+        weights: &Weights,
+        device: &Device,
+    ) -> Result<Self, TrainError> {
+        let mut module = ParameterModule { vectors: Vec::new(), matrices: Vec::new(), kernels: Vec::new() };
+        let mut slots = BTreeMap::new();
+        for (name, def) in defs.iter().filter(|(_, def)| def.role.is_parameter()) {
+            let tensor = weights.expect(name, &def.shape)?;
+            let data = TensorData::new(tensor.data.clone(), tensor.shape.clone());
+            // Fixed ids, so that the optimizer state of a checkpoint finds its parameters again.
+            let id = ParamId::from(slots.len() as u64 + 1);
+            let slot = match def.role {
+                TensorRole::ConvWeight => {
+                    module.kernels.push(Param::initialized(id, Tensor::from_data(data, device).require_grad()));
+                    Slot::Kernel(module.kernels.len() - 1)
+                }
+                TensorRole::LinearWeight | TensorRole::KernelTransform => {
+                    module.matrices.push(Param::initialized(id, Tensor::from_data(data, device).require_grad()));
+                    Slot::Matrix(module.matrices.len() - 1)
+                }
+                _ => {
+                    module.vectors.push(Param::initialized(id, Tensor::from_data(data, device).require_grad()));
+                    Slot::Vector(module.vectors.len() - 1)
+                }
+            };
+            slots.insert(name.clone(), slot);
+        }
+        let defs = defs.iter().filter(|(_, def)| def.role.is_parameter());
+        Ok(Self { module, slots, defs: defs.map(|(n, d)| (n.clone(), d.clone())).collect() })
+    }
+
+    /// Copies every trainable tensor back into `weights`.
+    ///
+    /// # Errors
+    /// [`TrainError::Compute`] if the backend cannot deliver the data.
+    pub fn store(&self, weights: &mut Weights) -> Result<(), TrainError> {
+        for (name, slot) in &self.slots {
+            let data = match *slot {
+                Slot::Vector(i) => self.module.vectors[i].val().into_data(),
+                Slot::Matrix(i) => self.module.matrices[i].val().into_data(),
+                Slot::Kernel(i) => self.module.kernels[i].val().into_data(),
+            };
+            let data = data.try_into_vec::<f32>().map_err(|e| TrainError::Compute(format!("{e:?}")))?;
+            weights.insert(name.clone(), ofa_space::Tensor { shape: self.defs[name].shape.clone(), data });
+        }
+        Ok(())
+    }
+
+    /// A vector by name.
+    ///
+    /// # Panics
+    /// If the supernet has no such vector: the [`crate::plan::Plan`] was made for another space.
+    pub fn vector(&self, name: &str, gradients: Gradients) -> Tensor<1> {
+        match self.slots.get(name) {
+            Some(Slot::Vector(i)) => read(&self.module.vectors[*i], gradients),
+            other => panic!("`{name}` is not a vector of this supernet ({other:?})"),
+        }
+    }
+
+    /// A matrix by name.
+    ///
+    /// # Panics
+    /// As [`Self::vector`].
+    pub fn matrix(&self, name: &str, gradients: Gradients) -> Tensor<2> {
+        match self.slots.get(name) {
+            Some(Slot::Matrix(i)) => read(&self.module.matrices[*i], gradients),
+            other => panic!("`{name}` is not a matrix of this supernet ({other:?})"),
+        }
+    }
+
+    /// A convolution weight by name.
+    ///
+    /// # Panics
+    /// As [`Self::vector`].
+    pub fn kernel(&self, name: &str, gradients: Gradients) -> Tensor<4> {
+        match self.slots.get(name) {
+            Some(Slot::Kernel(i)) => read(&self.module.kernels[*i], gradients),
+            other => panic!("`{name}` is not a convolution weight of this supernet ({other:?})"),
+        }
+    }
+}
+
+fn read<const D: usize>(param: &Param<Tensor<D>>, gradients: Gradients) -> Tensor<D> {
+    match gradients {
+        Gradients::Record => param.val(),
+        Gradients::Skip => param.val().without_autodiff(),
+    }
+}

@@ -1,0 +1,123 @@
+//! A supernet in training: parameters, running statistics, and what it takes to run its subnets.
+
+use crate::batch_norm::{Recalibration, RunningStatistics};
+use crate::error::TrainError;
+use crate::executor::{Output, Prepared, Statistics};
+use crate::parameters::{Gradients, Parameters};
+use crate::plan::Plan;
+use burn::tensor::{Device, Tensor, TensorData};
+use ofa_space::supernet::TensorDef;
+use ofa_space::{Model, ModelBody, NetSpec, Weights, supernet};
+use std::collections::BTreeMap;
+
+/// Trainable tensors and running statistics of a network, elastic or standalone, on a device.
+#[derive(Clone, Debug)]
+pub struct Supernet {
+    /// Every tensor that some subnet reads.
+    pub defs: BTreeMap<String, TensorDef>,
+    /// Trainable tensors.
+    pub parameters: Parameters,
+    /// Running statistics of batch norm.
+    pub running: RunningStatistics,
+    device: Device,
+}
+
+/// A batch of images in NHWC, on the host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Images {
+    /// Values, `[n, h, w, c]`, already normalised.
+    pub data: Vec<f32>,
+    /// `[n, h, w, c]`.
+    pub shape: [usize; 4],
+}
+
+impl Supernet {
+    /// Puts `weights` on `device`; pass an autodiff device for training.
+    ///
+    /// # Errors
+    /// [`TrainError::Weights`] if a tensor is missing or of another shape.
+    pub fn new(defs: BTreeMap<String, TensorDef>, weights: &Weights, device: &Device) -> Result<Self, TrainError> {
+        let parameters = Parameters::from_weights(&defs, weights, device)?;
+        let running = RunningStatistics::from_weights(&defs, weights)?;
+        Ok(Self { defs, parameters, running, device: device.clone() })
+    }
+
+    /// The network of a model file.
+    ///
+    /// # Errors
+    /// [`TrainError`] if the model's tensors do not fit its space.
+    pub fn from_model(model: &Model, device: &Device) -> Result<Self, TrainError> {
+        let defs = match &model.body {
+            ModelBody::Supernet { space } => supernet::tensors(space.as_ref())?,
+            ModelBody::Net { spec, .. } => {
+                spec.tensors().map(|t| (t.name.clone(), TensorDef { shape: t.full.clone(), role: t.role })).collect()
+            }
+        };
+        Self::new(defs, &model.weights, device)
+    }
+
+    /// Every tensor back on the host.
+    ///
+    /// # Errors
+    /// [`TrainError::Compute`] if the backend cannot deliver them.
+    pub fn weights(&self) -> Result<Weights, TrainError> {
+        let mut weights = Weights::default();
+        self.parameters.store(&mut weights)?;
+        self.running.store(&mut weights);
+        Ok(weights)
+    }
+
+    /// The device that parameters live on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Puts a batch on the device, without gradients.
+    pub fn upload(&self, images: &Images) -> Tensor<4> {
+        let data = TensorData::new(images.data.clone(), images.shape);
+        Tensor::from_data(data, &self.device.clone().inner())
+    }
+
+    /// Runs a batch with its own statistics and records gradients, as training does.
+    pub fn forward_training(&self, net: &NetSpec, images: &Images) -> Output {
+        let data = TensorData::new(images.data.clone(), images.shape);
+        let x = Tensor::from_data(data, &self.device);
+        Prepared::new(&Plan::new(net), &self.parameters, Statistics::Batch, Gradients::Record).forward(x)
+    }
+
+    /// Runs a batch with its own statistics and no gradients, as the teacher does.
+    pub fn forward_batch_statistics(&self, net: &NetSpec, images: &Images) -> Output {
+        let x = self.upload(images);
+        Prepared::new(&Plan::new(net), &self.parameters, Statistics::Batch, Gradients::Skip).forward(x)
+    }
+
+    /// The network with batch norm folded, ready for evaluation with `running`.
+    pub fn prepare(&self, net: &NetSpec, running: &RunningStatistics) -> Prepared {
+        Prepared::new(&Plan::new(net), &self.parameters, Statistics::Running(running), Gradients::Skip)
+    }
+
+    /// BN recalibration: running statistics of a subnet from these batches; the supernet's own stay as they are.
+    ///
+    /// # Errors
+    /// [`TrainError::Compute`] if the backend cannot deliver the statistics.
+    pub fn recalibrate<'a>(
+        &self,
+        net: &NetSpec,
+        batches: impl IntoIterator<Item = &'a Images>,
+    ) -> Result<RunningStatistics, TrainError> {
+        let prepared = Prepared::new(&Plan::new(net), &self.parameters, Statistics::Batch, Gradients::Skip);
+        let mut recalibration = Recalibration::default();
+        for batch in batches {
+            recalibration.add(prepared.forward(self.upload(batch)).statistics)?;
+        }
+        Ok(recalibration.finish(&self.running))
+    }
+}
+
+/// The data of a tensor on the host.
+///
+/// # Errors
+/// [`TrainError::Compute`] if the backend cannot deliver it.
+pub fn to_host<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, TrainError> {
+    tensor.into_data().try_into_vec::<f32>().map_err(|e| TrainError::Compute(format!("{e:?}")))
+}
