@@ -225,20 +225,14 @@ impl BlockBuilder {
         self
     }
 
-    /// Declares channels that may be permuted together; tensor names are relative to the block.
-    pub fn channel_group(
-        &mut self,
-        name: &str,
-        width: usize,
-        importance: (&str, usize),
-        members: &[(&str, usize)],
-    ) -> &mut Self {
-        let full = |(tensor, axis): &(&str, usize)| (self.tensor_name(tensor), *axis);
+    /// Declares channels that may be permuted together; names in `group` are relative to the block.
+    pub fn channel_group(&mut self, group: ChannelGroup) -> &mut Self {
+        let full = |(tensor, axis): (String, usize)| (self.tensor_name(&tensor), axis);
         let group = ChannelGroup {
-            name: self.tensor_name(name),
-            width,
-            importance: full(&importance),
-            members: members.iter().map(full).collect(),
+            name: self.tensor_name(&group.name),
+            importance: full(group.importance),
+            members: group.members.into_iter().map(full).collect(),
+            ..group
         };
         self.channel_groups.push(group);
         self

@@ -1,8 +1,8 @@
 //! The elastic inverted residual block (MobileNetV2/V3, ProxylessNAS), with the authors' tensor names.
 
 use crate::block_builder::{BlockBuilder, ConvShape, ElasticKernel, Width};
-use crate::channels::middle_channels;
-use crate::net_spec::{Activation, Block, BlockKind, Shape};
+use crate::channels::{middle_channels, squeeze_channels};
+use crate::net_spec::{Activation, Block, BlockKind, ChannelGroup, Shape};
 
 /// One inverted residual block of one subnet.
 #[derive(Clone, Debug)]
@@ -67,21 +67,31 @@ impl InvertedResidual {
                 ("conv.depth_conv.se.fc.expand.weight", 0),
                 ("conv.depth_conv.se.fc.expand.bias", 0),
             ]);
-            block.channel_group(
-                "conv.squeeze",
-                crate::channels::squeeze_channels(middle.take),
-                ("conv.depth_conv.se.fc.expand.weight", 1),
-                &[
+        }
+        block
+            .channel_group(ChannelGroup {
+                name: "conv.middle".to_owned(),
+                width: middle.take,
+                importance: ("conv.point_linear.conv.conv.weight".to_owned(), 1),
+                keeps_opened_ranges: true,
+                members: owned(&members),
+            })
+            .conv("conv.point_linear.conv", "conv.point_linear.conv.conv", ConvShape::dense(middle, self.output, 1, 1))
+            .batch_norm("conv.point_linear.bn", "conv.point_linear.bn.bn", self.output, self.bn_eps);
+        // The authors sort the middle channels before the squeeze.
+        if self.squeeze_excite {
+            block.channel_group(ChannelGroup {
+                name: "conv.squeeze".to_owned(),
+                width: squeeze_channels(middle.take),
+                importance: ("conv.depth_conv.se.fc.expand.weight".to_owned(), 1),
+                keeps_opened_ranges: false,
+                members: owned(&[
                     ("conv.depth_conv.se.fc.reduce.weight", 0),
                     ("conv.depth_conv.se.fc.reduce.bias", 0),
                     ("conv.depth_conv.se.fc.expand.weight", 1),
-                ],
-            );
+                ]),
+            });
         }
-        block
-            .channel_group("conv.middle", middle.take, ("conv.point_linear.conv.conv.weight", 1), &members)
-            .conv("conv.point_linear.conv", "conv.point_linear.conv.conv", ConvShape::dense(middle, self.output, 1, 1))
-            .batch_norm("conv.point_linear.bn", "conv.point_linear.bn.bn", self.output, self.bn_eps);
         self.finish(block, middle.take)
     }
 
@@ -140,3 +150,7 @@ const MIDDLE_CHANNELS: [(&str, usize); 11] = [
     ("conv.depth_conv.bn.bn.running_var", 0),
     ("conv.point_linear.conv.conv.weight", 1),
 ];
+
+fn owned(members: &[(&str, usize)]) -> Vec<(String, usize)> {
+    members.iter().map(|(name, axis)| ((*name).to_owned(), *axis)).collect()
+}

@@ -25,6 +25,8 @@ pub mod encoding;
 pub mod error;
 pub mod extraction;
 pub mod gene;
+pub mod importance;
+pub mod initialisation;
 pub mod inverted_residual;
 pub mod mbv3;
 pub mod model;

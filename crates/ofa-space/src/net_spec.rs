@@ -335,6 +335,9 @@ pub struct ChannelGroup {
     pub width: usize,
     /// The tensor and axis whose L1 norm per channel is the importance.
     pub importance: (String, usize),
+    /// Whether sorting before a later phase leaves channels within the width ranges already opened (elastic
+    /// expansion) or may move them anywhere (the squeeze of a squeeze-excite).
+    pub keeps_opened_ranges: bool,
     /// Every tensor and axis to permute.
     pub members: Vec<(String, usize)>,
 }
