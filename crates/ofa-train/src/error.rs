@@ -20,6 +20,9 @@ pub enum TrainError {
     /// A model file is at fault.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The data set is at fault.
+    #[error(transparent)]
+    Data(#[from] crate::data::DataError),
     /// A field of a training configuration has an impossible value.
     #[error("{file}: `{field}` {problem}")]
     Config {

@@ -1,8 +1,13 @@
 #![doc = include_str!("../README.md")]
 
 pub mod batch_norm;
+pub mod checkpoint;
+pub mod collection;
+pub mod config;
+pub mod data;
 pub mod device;
 pub mod error;
+pub mod evaluation;
 pub mod executor;
 pub mod layer_ops;
 pub mod learning_rate;
@@ -10,6 +15,8 @@ pub mod loss;
 pub mod optimizer;
 pub mod parameters;
 pub mod plan;
+pub mod progressive_shrinking;
+pub mod sampler;
 pub mod supernet;
 pub mod training_step;
 

@@ -1,0 +1,312 @@
+//! The training configuration: a plan of shrinking phases, read from TOML and checked once.
+
+use crate::data::Augmentation;
+use crate::error::TrainError;
+use crate::sampler::{Sampler, Uniform};
+use ofa_space::{Opened, SearchSpace, registry};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::sync::Arc;
+
+/// A training run.
+///
+/// | name | default | purpose | range |
+/// |---|---|---|---|
+/// | `space` | | registered name, or a table as in a space file | |
+/// | `data` | `bundled` | data set | see the CLI's DATA |
+/// | `seed` | 0 | of initial weights, sampling and augmentation | |
+/// | `batch_size` | 64 | images a step | 1–65536 |
+/// | `momentum` | 0.9 | of Nesterov SGD | 0–1 |
+/// | `weight_decay` | 3e-5 | none on batch norm and biases | ≥ 0 |
+/// | `label_smoothing` | 0.1 | | 0–1 |
+/// | `bn_momentum` | 0.1 | of running statistics | 0–1 |
+/// | `distillation` | 1.0 | weight of the teacher's term | ≥ 0 |
+/// | `validation_images` | 2000 | kept out of training, for predictor pairs and phase reports | ≥ 1 |
+/// | `calibration_images` | 512 | training images for BN recalibration in phase reports | ≥ 1 |
+/// | `checkpoint_steps` | 200 | steps between checkpoints | ≥ 1 |
+/// | `sampler` | `uniform` | which subnets a step trains | see `sampler` |
+/// | `augmentation` | shift 2, no flip | | |
+/// | `phases` | | see [`PhaseConfig`] | at least one |
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// The search space.
+    pub space: SpaceChoice,
+    /// Data set.
+    #[serde(default = "default_data")]
+    pub data: String,
+    /// Seed of everything random.
+    #[serde(default)]
+    pub seed: u64,
+    /// Images a step.
+    #[serde(default = "default_batch_size")]
+    pub batch_size: usize,
+    /// Momentum of Nesterov SGD.
+    #[serde(default = "default_momentum")]
+    pub momentum: f64,
+    /// Weight decay.
+    #[serde(default = "default_weight_decay")]
+    pub weight_decay: f64,
+    /// Label smoothing.
+    #[serde(default = "default_label_smoothing")]
+    pub label_smoothing: f64,
+    /// Momentum of running statistics.
+    #[serde(default = "default_bn_momentum")]
+    pub bn_momentum: f64,
+    /// Weight of the distillation term.
+    #[serde(default = "default_distillation")]
+    pub distillation: f64,
+    /// Images kept out of training.
+    #[serde(default = "default_validation_images")]
+    pub validation_images: usize,
+    /// Training images for BN recalibration in phase reports.
+    #[serde(default = "default_calibration_images")]
+    pub calibration_images: usize,
+    /// Steps between checkpoints.
+    #[serde(default = "default_checkpoint_steps")]
+    pub checkpoint_steps: usize,
+    /// Which subnets a step trains.
+    #[serde(default = "default_sampler")]
+    pub sampler: Box<dyn Sampler>,
+    /// How training images are varied.
+    #[serde(default)]
+    pub augmentation: Augmentation,
+    /// The shrinking phases, in order.
+    pub phases: Vec<PhaseConfig>,
+}
+
+/// A registered name, or a space's own table.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum SpaceChoice {
+    /// A registered name or a TOML file.
+    Named(String),
+    /// A table with `kind`.
+    Table(Arc<dyn SearchSpace>),
+}
+
+/// One phase of progressive shrinking.
+///
+/// | name | default | purpose |
+/// |---|---|---|
+/// | `name` | | in reports |
+/// | `opens` | nothing | highest open choice phase per dimension, cumulative over phases |
+/// | `epochs` | | cosine epochs, fractions allowed |
+/// | `warmup_epochs` | 0 | linear warm-up before them |
+/// | `learning_rate` | | at the start of the cosine |
+/// | `subnets_per_step` | 1 | gradients are summed over them |
+/// | `distil` | true, but for the first phase | learn from the max subnet as it was after the first phase |
+/// | `sort_channels` | true where expansion opens further | sort channels by importance first |
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PhaseConfig {
+    /// Name in reports.
+    pub name: String,
+    /// What this phase opens.
+    #[serde(default)]
+    pub opens: Opened,
+    /// Epochs of cosine decay.
+    pub epochs: f64,
+    /// Epochs of warm-up.
+    #[serde(default)]
+    pub warmup_epochs: f64,
+    /// Learning rate.
+    pub learning_rate: f64,
+    /// Subnets a step.
+    #[serde(default = "one")]
+    pub subnets_per_step: usize,
+    /// Whether to distil; `None` = all but the first phase.
+    #[serde(default)]
+    pub distil: Option<bool>,
+    /// Whether to sort channels first; `None` = where expansion opens further.
+    #[serde(default)]
+    pub sort_channels: Option<bool>,
+}
+
+fn default_data() -> String {
+    "bundled".into()
+}
+fn default_batch_size() -> usize {
+    64
+}
+fn default_momentum() -> f64 {
+    0.9
+}
+fn default_weight_decay() -> f64 {
+    3e-5
+}
+fn default_label_smoothing() -> f64 {
+    0.1
+}
+fn default_bn_momentum() -> f64 {
+    0.1
+}
+fn default_distillation() -> f64 {
+    1.0
+}
+fn default_validation_images() -> usize {
+    2000
+}
+fn default_calibration_images() -> usize {
+    512
+}
+fn default_checkpoint_steps() -> usize {
+    200
+}
+fn default_sampler() -> Box<dyn Sampler> {
+    Box::new(Uniform {})
+}
+fn one() -> usize {
+    1
+}
+
+/// A phase with everything decided.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PhasePlan {
+    /// Name in reports.
+    pub name: String,
+    /// Choices open in this phase.
+    pub opened: Opened,
+    /// Choices open before it.
+    pub opened_before: Opened,
+    /// Steps of warm-up.
+    pub warmup_steps: usize,
+    /// Steps of cosine decay.
+    pub steps: usize,
+    /// Learning rate at the start of the cosine.
+    pub learning_rate: f64,
+    /// Subnets a step.
+    pub subnets_per_step: usize,
+    /// Whether it distils.
+    pub distil: bool,
+    /// Whether channels are sorted first.
+    pub sort_channels: bool,
+}
+
+impl PhasePlan {
+    /// Optimizer steps of the phase.
+    pub fn total_steps(&self) -> usize {
+        self.warmup_steps + self.steps
+    }
+}
+
+impl TrainConfig {
+    /// Reads a TOML file.
+    ///
+    /// # Errors
+    /// [`TrainError`] naming the file and field.
+    pub fn load(path: &Path) -> Result<Self, TrainError> {
+        let text = std::fs::read_to_string(path).map_err(|source| TrainError::Io {
+            action: "read",
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::parse(&text, &path.display().to_string())
+    }
+
+    /// Reads TOML text; `origin` is for messages.
+    ///
+    /// # Errors
+    /// [`TrainError`] naming the origin and field.
+    pub fn parse(text: &str, origin: &str) -> Result<Self, TrainError> {
+        let config: Self = toml::from_str(text).map_err(|e| TrainError::Config {
+            file: origin.to_owned(),
+            field: "TOML".to_owned(),
+            problem: format!("cannot be read: {e}"),
+        })?;
+        config.check(origin)?;
+        Ok(config)
+    }
+
+    fn check(&self, origin: &str) -> Result<(), TrainError> {
+        let fail = |field: &str, problem: String| {
+            Err(TrainError::Config { file: origin.to_owned(), field: field.to_owned(), problem })
+        };
+        let unit = 0.0..=1.0;
+        if !(1..=65_536).contains(&self.batch_size) {
+            return fail("batch_size", format!("is {}, expected 1 to 65536", self.batch_size));
+        }
+        let in_unit = [
+            ("momentum", self.momentum),
+            ("label_smoothing", self.label_smoothing),
+            ("bn_momentum", self.bn_momentum),
+        ];
+        for (field, value) in in_unit {
+            if !unit.contains(&value) {
+                return fail(field, format!("is {value}, expected 0 to 1"));
+            }
+        }
+        for (field, value) in [("weight_decay", self.weight_decay), ("distillation", self.distillation)] {
+            if !(value >= 0.0 && value.is_finite()) {
+                return fail(field, format!("is {value}, expected 0 or more"));
+            }
+        }
+        for (field, value) in [
+            ("validation_images", self.validation_images),
+            ("calibration_images", self.calibration_images),
+            ("checkpoint_steps", self.checkpoint_steps),
+        ] {
+            if value == 0 {
+                return fail(field, "is 0, expected at least 1".into());
+            }
+        }
+        if self.phases.is_empty() {
+            return fail("phases", "is empty, expected at least one [[phases]] table".into());
+        }
+        for (index, phase) in self.phases.iter().enumerate() {
+            let field = |name: &str| format!("phases[{index}].{name}");
+            if !(phase.epochs > 0.0 && phase.epochs < 1e6) {
+                return fail(&field("epochs"), format!("is {}, expected more than 0", phase.epochs));
+            }
+            if !(0.0..1e6).contains(&phase.warmup_epochs) {
+                return fail(&field("warmup_epochs"), format!("is {}, expected 0 or more", phase.warmup_epochs));
+            }
+            if !(phase.learning_rate > 0.0 && phase.learning_rate < 100.0) {
+                return fail(&field("learning_rate"), format!("is {}, expected 0 to 100", phase.learning_rate));
+            }
+            if !(1..=64).contains(&phase.subnets_per_step) {
+                return fail(&field("subnets_per_step"), format!("is {}, expected 1 to 64", phase.subnets_per_step));
+            }
+        }
+        Ok(())
+    }
+
+    /// The search space.
+    ///
+    /// # Errors
+    /// [`TrainError::Space`] if the name is unknown.
+    pub fn space(&self) -> Result<Arc<dyn SearchSpace>, TrainError> {
+        match &self.space {
+            SpaceChoice::Named(name) => Ok(registry::load(name)?),
+            SpaceChoice::Table(space) => Ok(space.clone()),
+        }
+    }
+
+    /// The phases with steps counted for this many training images.
+    pub fn plan(&self, training_images: usize) -> Vec<PhasePlan> {
+        let batches = (training_images / self.batch_size).max(1) as f64;
+        let mut opened = Opened::NOTHING;
+        let mut plans = Vec::with_capacity(self.phases.len());
+        for (index, phase) in self.phases.iter().enumerate() {
+            let before = opened;
+            opened = Opened {
+                kernel_size: before.kernel_size.max(phase.opens.kernel_size),
+                depth: before.depth.max(phase.opens.depth),
+                expansion: before.expansion.max(phase.opens.expansion),
+                width: before.width.max(phase.opens.width),
+            };
+            plans.push(PhasePlan {
+                name: phase.name.clone(),
+                opened,
+                opened_before: before,
+                warmup_steps: (phase.warmup_epochs * batches).round() as usize,
+                steps: ((phase.epochs * batches).round() as usize).max(1),
+                learning_rate: phase.learning_rate,
+                subnets_per_step: phase.subnets_per_step,
+                distil: phase.distil.unwrap_or(index > 0),
+                sort_channels: phase.sort_channels.unwrap_or(opened.expansion > before.expansion),
+            });
+        }
+        plans
+    }
+}

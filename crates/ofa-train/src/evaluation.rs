@@ -1,0 +1,129 @@
+//! Accuracy of a subnet, with BN recalibration on training images first.
+
+use crate::batch_norm::RunningStatistics;
+use crate::data::{Dataset, SplitName};
+use crate::error::TrainError;
+use crate::supernet::{Images, Supernet, to_host};
+use ofa_space::NetSpec;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Accuracy over a set of images, as fractions.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Accuracy {
+    /// Fraction whose label is the first guess.
+    pub top1: f64,
+    /// Fraction whose label is among the first five guesses (or all classes, if fewer).
+    pub top5: f64,
+    /// Images scored.
+    pub images: usize,
+}
+
+/// A set of images cut into batches, per resolution, kept in memory.
+pub struct EvaluationSet<'a> {
+    dataset: &'a Dataset,
+    split: SplitName,
+    indices: Vec<usize>,
+    batch_size: usize,
+    cache: BTreeMap<u32, Arc<Vec<(Images, Vec<usize>)>>>,
+}
+
+impl<'a> EvaluationSet<'a> {
+    /// The images at `indices` of a split, in batches of `batch_size`.
+    pub fn new(dataset: &'a Dataset, split: SplitName, indices: Vec<usize>, batch_size: usize) -> Self {
+        Self { dataset, split, indices, batch_size, cache: BTreeMap::new() }
+    }
+
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        self.indices.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.indices.is_empty()
+    }
+
+    /// The batches at a resolution, made on first use.
+    ///
+    /// # Errors
+    /// [`TrainError::Data`] if an image cannot be read.
+    pub fn batches(&mut self, resolution: u32) -> Result<Arc<Vec<(Images, Vec<usize>)>>, TrainError> {
+        if let Some(batches) = self.cache.get(&resolution) {
+            return Ok(batches.clone());
+        }
+        let batches = self
+            .indices
+            .chunks(self.batch_size)
+            .map(|chunk| self.dataset.eval_batch(self.split, chunk, resolution))
+            .collect::<Result<Vec<_>, _>>()?;
+        let batches = Arc::new(batches);
+        self.cache.insert(resolution, batches.clone());
+        Ok(batches)
+    }
+}
+
+/// BN recalibration of a subnet on a calibration set.
+///
+/// # Errors
+/// [`TrainError`] if an image or the backend fails.
+pub fn recalibrate(
+    supernet: &Supernet,
+    net: &NetSpec,
+    calibration: &mut EvaluationSet<'_>,
+) -> Result<RunningStatistics, TrainError> {
+    let batches = calibration.batches(net.input[1] as u32)?;
+    supernet.recalibrate(net, batches.iter().map(|(images, _)| images))
+}
+
+/// Accuracy of a network with these running statistics.
+///
+/// # Errors
+/// [`TrainError`] if an image or the backend fails.
+pub fn evaluate(
+    supernet: &Supernet,
+    net: &NetSpec,
+    running: &RunningStatistics,
+    set: &mut EvaluationSet<'_>,
+) -> Result<Accuracy, TrainError> {
+    let prepared = supernet.prepare(net, running);
+    let batches = set.batches(net.input[1] as u32)?;
+    let (mut top1, mut top5, mut images) = (0, 0, 0);
+    for (batch, labels) in batches.iter() {
+        let logits = to_host(prepared.forward(supernet.upload(batch)).logits)?;
+        for (row, label) in logits.chunks(net.classes).zip(labels) {
+            let rank = rank_of(row, *label);
+            top1 += usize::from(rank == 0);
+            top5 += usize::from(rank < 5);
+        }
+        images += labels.len();
+    }
+    let fraction = |count: usize| count as f64 / images.max(1) as f64;
+    Ok(Accuracy { top1: fraction(top1), top5: fraction(top5), images })
+}
+
+/// How many entries come before the label's in descending order; equal entries count in order of their index, and a
+/// NaN never wins.
+fn rank_of(row: &[f32], label: usize) -> usize {
+    let value = row[label];
+    if value.is_nan() {
+        return row.len();
+    }
+    row.iter()
+        .enumerate()
+        .filter(|(index, other)| **other > value || (**other == value && *index < label))
+        .count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_break_ties_by_index() {
+        assert_eq!(rank_of(&[1.0, 3.0, 3.0], 1), 0);
+        assert_eq!(rank_of(&[1.0, 3.0, 3.0], 2), 1);
+        assert_eq!(rank_of(&[f32::NAN, 3.0], 0), 2);
+    }
+}
