@@ -1,78 +1,157 @@
-//! How training images are varied, seeded per image.
+//! How training images are varied.
 
-use super::pixels::{Pixels, Region};
-use rand::{Rng, RngExt};
+use ofa_space::model::Resize;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-/// How training images are varied.
+/// How training images are varied. Small images of one size are shifted, photos are cropped at random.
 ///
 /// | name | default | purpose | range |
 /// |---|---|---|---|
-/// | `shift` | 2 | move by up to this many pixels each way, black where nothing is left | 0–64 |
-/// | `flip` | false | mirror every other image | |
-/// | `crop_area` | none | random resized crop of at least this share of the area (ImageNet: 0.08) | 0.01–1 |
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+/// | `shift` | 2 | small images: moved by up to this many pixels each way, black comes in | 0 = off |
+/// | `flip` | `photos` | which images are mirrored left to right, half of the time | `never`, `photos`, `always` |
+/// | `crop_area` | 0.35 | photos: the least share of the area that a random crop takes (official recipe for ImageNet: 0.08) | 0.01–1 |
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Augmentation {
-    /// Largest shift in pixels.
-    pub shift: usize,
-    /// Whether to mirror every other image.
-    pub flip: bool,
-    /// Smallest share of the area that a random resized crop keeps.
-    pub crop_area: Option<f64>,
+    /// Largest shift, pixels of the stored image.
+    pub shift: u32,
+    /// Which images are mirrored.
+    pub flip: Flip,
+    /// Least share of the area that a crop takes.
+    pub crop_area: f64,
 }
 
 impl Default for Augmentation {
     fn default() -> Self {
-        Self { shift: 2, flip: false, crop_area: None }
+        Self { shift: 2, flip: Flip::Photos, crop_area: 0.35 }
     }
+}
+
+/// Which training images are mirrored left to right, half of the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Flip {
+    /// None.
+    Never,
+    /// Photos, but not small images of one size: digits and letters would lose their meaning.
+    #[default]
+    Photos,
+    /// All.
+    Always,
+}
+
+/// Whether this copy of an image is mirrored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Orientation {
+    AsIs,
+    Mirrored,
+}
+
+/// What is done to one image in one epoch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Variation {
+    /// Moved right and down, pixels of the stored image.
+    Shift { right: i32, down: i32, orientation: Orientation },
+    /// A rectangle, in pixels of the stored image.
+    Crop { left: f64, top: f64, width: f64, height: f64, orientation: Orientation },
 }
 
 impl Augmentation {
-    /// A variation of `image` at `size × size` pixels.
-    pub fn apply(&self, image: &Pixels, size: usize, rng: &mut dyn Rng) -> Pixels {
-        let image = if self.flip && rng.random_bool(0.5) { &image.flipped() } else { image };
-        let region = match self.crop_area {
-            Some(smallest) => random_region(image, smallest.clamp(0.01, 1.0), rng),
-            None => centre_square(image),
+    /// What happens to image `index` of this size (width, height) in `epoch`. Depends on nothing else.
+    pub(crate) fn draw(&self, resize: Resize, size: (usize, usize), seed: u64, epoch: u64, index: usize) -> Variation {
+        const PURPOSE: u64 = u64::from_le_bytes(*b"augment.");
+        let mut key = [0u8; 32];
+        for (slot, value) in key.as_chunks_mut::<8>().0.iter_mut().zip([seed, epoch, index as u64, PURPOSE]) {
+            *slot = value.to_le_bytes();
+        }
+        let mut rng = ChaCha8Rng::from_seed(key);
+        let flips = match (self.flip, resize) {
+            (Flip::Never, _) | (Flip::Photos, Resize::Stretch) => false,
+            (Flip::Photos, Resize::CenterCrop { .. }) | (Flip::Always, _) => true,
         };
-        let image = if self.shift > 0 {
-            let limit = self.shift as i64;
-            let mut offset = || rng.random_range(-limit..=limit) as isize;
-            &image.shifted(offset(), offset())
-        } else {
-            image
-        };
-        image.resized(region, size, size)
-    }
-}
-
-/// The largest centred square.
-pub fn centre_square(image: &Pixels) -> Region {
-    let side = image.width.min(image.height);
-    Region {
-        left: ((image.width - side) / 2) as f64,
-        top: ((image.height - side) / 2) as f64,
-        width: side as f64,
-        height: side as f64,
-    }
-}
-
-/// A random region of at least `smallest` of the area and an aspect ratio of 3/4 to 4/3, as torchvision's
-/// `RandomResizedCrop`.
-fn random_region(image: &Pixels, smallest: f64, rng: &mut dyn Rng) -> Region {
-    const TRIES: usize = 10;
-    let (w, h) = (image.width as f64, image.height as f64);
-    for _ in 0..TRIES {
-        let area = w * h * rng.random_range(smallest..=1.0);
-        let log_ratio = (4.0f64 / 3.0).ln();
-        let ratio = rng.random_range(-log_ratio..=log_ratio).exp();
-        let (width, height) = ((area * ratio).sqrt().round(), (area / ratio).sqrt().round());
-        if (1.0..=w).contains(&width) && (1.0..=h).contains(&height) {
-            let left = rng.random_range(0.0..=w - width).floor();
-            let top = rng.random_range(0.0..=h - height).floor();
-            return Region { left, top, width, height };
+        let orientation = if flips && rng.random::<bool>() { Orientation::Mirrored } else { Orientation::AsIs };
+        match resize {
+            Resize::Stretch => {
+                let most = self.shift.min(size.0.min(size.1) as u32 / 2) as i32;
+                let right = rng.random_range(-most..=most);
+                let down = rng.random_range(-most..=most);
+                Variation::Shift { right, down, orientation }
+            }
+            Resize::CenterCrop { .. } => {
+                let (left, top, width, height) = self.random_crop(size, &mut rng);
+                Variation::Crop { left, top, width, height, orientation }
+            }
         }
     }
-    centre_square(image)
+
+    /// A random rectangle of between `crop_area` and all of the area, with an aspect ratio from 3:4 to 4:3, as in
+    /// torchvision's `RandomResizedCrop`: ten tries, then the largest centre crop with an allowed ratio.
+    fn random_crop(&self, (width, height): (usize, usize), rng: &mut ChaCha8Rng) -> (f64, f64, f64, f64) {
+        const TRIES: usize = 10;
+        let (width, height) = (width as f64, height as f64);
+        let smallest = if self.crop_area.is_nan() { 1.0 } else { self.crop_area.clamp(0.01, 1.0) };
+        let (narrow, wide) = (3.0f64 / 4.0, 4.0f64 / 3.0);
+        for _ in 0..TRIES {
+            let area = width * height * rng.random_range(smallest..=1.0);
+            let ratio = rng.random_range(narrow.ln()..=wide.ln()).exp();
+            let (w, h) = ((area * ratio).sqrt().round(), (area / ratio).sqrt().round());
+            if w >= 1.0 && h >= 1.0 && w <= width && h <= height {
+                let left = rng.random_range(0..=(width - w) as u64) as f64;
+                let top = rng.random_range(0..=(height - h) as u64) as f64;
+                return (left, top, w, h);
+            }
+        }
+        let (w, h) = match width / height {
+            ratio if ratio < narrow => (width, (width / narrow).round().min(height)),
+            ratio if ratio > wide => ((height * wide).round().min(width), height),
+            _ => (width, height),
+        };
+        (((width - w) / 2.0).floor(), ((height - h) / 2.0).floor(), w, h)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const PHOTOS: Resize = Resize::CenterCrop { numerator: 256, denominator: 224 };
+
+    proptest! {
+        #[test]
+        fn crops_stay_inside(width in 1usize..600, height in 1usize..600, seed: u64, crop_area in 0.0f64..1.5) {
+            let augmentation = Augmentation { crop_area, ..Augmentation::default() };
+            match augmentation.draw(PHOTOS, (width, height), seed, 1, 2) {
+                Variation::Crop { left, top, width: w, height: h, .. } => {
+                    prop_assert!(left >= 0.0 && top >= 0.0 && w >= 1.0 && h >= 1.0);
+                    prop_assert!(left + w <= width as f64 && top + h <= height as f64);
+                }
+                other => prop_assert!(false, "{:?}", other),
+            }
+        }
+
+        #[test]
+        fn shifts_stay_within_the_limit(shift in 0u32..6, seed: u64, index: usize) {
+            let augmentation = Augmentation { shift, ..Augmentation::default() };
+            match augmentation.draw(Resize::Stretch, (28, 28), seed, 0, index) {
+                Variation::Shift { right, down, orientation } => {
+                    prop_assert!(right.unsigned_abs() <= shift && down.unsigned_abs() <= shift);
+                    prop_assert_eq!(orientation, Orientation::AsIs);
+                }
+                other => prop_assert!(false, "{:?}", other),
+            }
+        }
+    }
+
+    #[test]
+    fn about_half_of_the_photos_are_mirrored() {
+        let mirrored = (0..1000).filter(|&index| {
+            let variation = Augmentation::default().draw(PHOTOS, (100, 80), 0, 0, index);
+            matches!(variation, Variation::Crop { orientation: Orientation::Mirrored, .. })
+        });
+        // Five standard deviations of a fair coin.
+        assert!((421..=579).contains(&mirrored.count()));
+    }
 }

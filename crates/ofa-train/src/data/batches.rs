@@ -1,138 +1,178 @@
-//! Making batches: resized, normalised, in NHWC; independent of the number of threads.
+//! Batches of images as networks read them, and the order of an epoch.
 
-use super::augmentation::centre_square;
-use super::image_folder::decode;
-use super::pixels::{Pixels, Region};
-use super::{Augmentation, DataError, Dataset, SplitName};
+use crate::data::augmentation::{Augmentation, Orientation};
+use crate::data::image_file::cannot_resize;
+use crate::data::resize::{self, Scratch};
+use crate::data::{DataError, Dataset, Split, SplitName};
 use crate::supernet::Images;
-use ofa_space::model::{InputFormat, Resize};
+use ofa_space::model::InputFormat;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use std::path::Path;
 
-/// A shuffle of `0..n` for one epoch.
+/// The numbers `0..n` in the order in which `epoch` visits them.
 pub fn epoch_order(n: usize, seed: u64, epoch: u64) -> Vec<usize> {
+    const PURPOSE: u64 = u64::from_le_bytes(*b"ordering");
+    let mut key = [0u8; 32];
+    for (slot, value) in key.as_chunks_mut::<8>().0.iter_mut().zip([seed, epoch, n as u64, PURPOSE]) {
+        *slot = value.to_le_bytes();
+    }
     let mut order: Vec<usize> = (0..n).collect();
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream(u64::MAX - epoch);
-    order.shuffle(&mut rng);
+    order.shuffle(&mut ChaCha8Rng::from_seed(key));
     order
 }
 
 impl Dataset {
-    /// Images as evaluation sees them, and their labels.
+    /// Images `indices` of a split at `resolution` pixels, as they are evaluated, and their classes. Images that have
+    /// this size already are not resampled.
     ///
     /// # Errors
-    /// None today; kept for data that is decoded on demand.
-    ///
-    /// # Panics
-    /// If an index is out of range.
+    /// [`DataError::OutOfRange`], [`DataError::Request`] for resolution 0, or what is wrong with an image file.
     pub fn eval_batch(
         &self,
         split: SplitName,
         indices: &[usize],
         resolution: u32,
     ) -> Result<(Images, Vec<usize>), DataError> {
-        let split = self.split(split);
-        let size = resolution as usize;
-        let make = |index: &usize| for_evaluation(split.image(*index), &self.input, size);
-        let labels = indices.iter().map(|index| split.label(*index)).collect();
-        Ok((assemble(indices, size, &self.input, self.channels, make), labels))
+        let part = self.split(split);
+        let labels = part.labels_of(split, indices)?;
+        let images = self.batch(indices, resolution, |index, scratch, normaliser, out| {
+            let image = part.pixels.image(part.positions[index])?.with_channels(normaliser.channels());
+            let pixels = resize::for_evaluation(&image, self.input.resize, resolution as usize, scratch)
+                .map_err(|problem| cannot_resize(part.file(index).unwrap_or(Path::new(&self.name)), problem))?;
+            normaliser.write(pixels, out);
+            Ok(())
+        })?;
+        Ok((images, labels))
     }
 
-    /// Augmented training images and their labels. Every image's variation depends on (`seed`, `epoch`, its index)
-    /// only.
+    /// Images `indices` of the training split at `resolution` pixels, varied as `augment` says, and their classes.
+    /// What happens to an image depends on its index, `seed` and `epoch` only.
     ///
     /// # Errors
-    /// None today; kept for data that is decoded on demand.
-    ///
-    /// # Panics
-    /// If an index is out of range.
+    /// As [`eval_batch`](Self::eval_batch).
     pub fn train_batch(
         &self,
         indices: &[usize],
         resolution: u32,
-        augmentation: &Augmentation,
+        augment: &Augmentation,
         seed: u64,
         epoch: u64,
     ) -> Result<(Images, Vec<usize>), DataError> {
+        let part = &self.train;
+        let labels = part.labels_of(SplitName::Train, indices)?;
+        let images = self.batch(indices, resolution, |index, scratch, normaliser, out| {
+            let image = part.pixels.image(part.positions[index])?.with_channels(normaliser.channels());
+            let variation = augment.draw(self.input.resize, (image.width, image.height), seed, epoch, index);
+            let (pixels, orientation) = resize::for_training(&image, variation, resolution as usize, scratch)
+                .map_err(|problem| cannot_resize(part.file(index).unwrap_or(Path::new(&self.name)), problem))?;
+            normaliser.write(pixels, out);
+            if orientation == Orientation::Mirrored {
+                mirror(out, resolution as usize, normaliser.channels());
+            }
+            Ok(())
+        })?;
+        Ok((images, labels))
+    }
+
+    fn batch(
+        &self,
+        indices: &[usize],
+        resolution: u32,
+        fill: impl Fn(usize, &mut Scratch, &Normaliser, &mut [f32]) -> Result<(), DataError> + Sync,
+    ) -> Result<Images, DataError> {
+        check_resolution(resolution)?;
         let size = resolution as usize;
-        let make = |index: &usize| {
-            let mut rng = ChaCha8Rng::seed_from_u64(seed ^ epoch.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-            rng.set_stream(*index as u64 + 1);
-            augmentation.apply(self.train.image(*index), size, &mut rng)
-        };
-        let labels = indices.iter().map(|index| self.train.label(*index)).collect();
-        Ok((assemble(indices, size, &self.input, self.channels, make), labels))
+        let normaliser = Normaliser::new(&self.input)?;
+        let image_values = size * size * normaliser.channels();
+        let mut data = vec![0f32; indices.len() * image_values];
+        data.par_chunks_exact_mut(image_values)
+            .zip(indices)
+            .with_min_len(4)
+            .try_for_each_init(Scratch::default, |scratch, (out, &index)| fill(index, scratch, &normaliser, out))?;
+        Ok(Images { data, shape: [indices.len(), size, size, normaliser.channels()] })
     }
 }
 
-/// One image file as a batch of one, as evaluation sees it.
-///
-/// # Errors
-/// [`DataError`] if the file cannot be read or decoded.
-pub fn read_image(
-    path: &Path,
-    input: &InputFormat,
-    channels: usize,
-    resolution: u32,
-) -> Result<Images, DataError> {
-    let image = decode(path, channels)?;
-    let size = resolution as usize;
-    Ok(assemble(&[0], size, input, channels, |_| for_evaluation(&image, input, size)))
+impl Split {
+    fn labels_of(&self, split: SplitName, indices: &[usize]) -> Result<Vec<usize>, DataError> {
+        let len = self.len();
+        let label = |&index: &usize| self.labels.get(index).copied().ok_or(DataError::OutOfRange { split, index, len });
+        indices.iter().map(label).collect()
+    }
 }
 
-/// An image at `size × size` as the input format says.
-fn for_evaluation(image: &Pixels, input: &InputFormat, size: usize) -> Pixels {
-    match input.resize {
-        Resize::Stretch => image.resized(image.whole(), size, size),
-        Resize::CenterCrop { numerator, denominator } => {
-            // torchvision: the shorter side becomes int(size · ratio), the longer keeps the aspect ratio (truncated),
-            // and the crop's offset is rounded half to even.
-            let short = (size * numerator as usize / denominator.max(1) as usize).max(size);
-            let (w, h) = (image.width, image.height);
-            if w == 0 || h == 0 {
-                return image.resized(centre_square(image), size, size);
+/// Largest side that a batch can have: far above any network's input.
+const MAX_RESOLUTION: u32 = 8192;
+
+/// Refuses what no network reads, before memory is taken for it.
+pub(crate) fn check_resolution(resolution: u32) -> Result<(), DataError> {
+    if (1..=MAX_RESOLUTION).contains(&resolution) {
+        return Ok(());
+    }
+    let expected = format!("1 to {MAX_RESOLUTION} pixels");
+    Err(DataError::Request { what: "the resolution", found: resolution.to_string(), expected })
+}
+
+/// `(v / 255 − mean) / std` for each value of a pixel, looked up.
+pub(crate) struct Normaliser {
+    tables: Vec<[f32; 256]>,
+}
+
+impl Normaliser {
+    /// # Errors
+    /// [`DataError::Request`] if the format is for neither grey nor colour images.
+    pub fn new(input: &InputFormat) -> Result<Self, DataError> {
+        if input.mean.len() != input.std.len() || ![1, 3].contains(&input.mean.len()) {
+            let found = format!("of {} means and {} standard deviations", input.mean.len(), input.std.len());
+            let expected = "1 of each (grey) or 3 (RGB)".to_owned();
+            return Err(DataError::Request { what: "the normalisation", found, expected });
+        }
+        let table = |(mean, std): (&f32, &f32)| std::array::from_fn(|value| (value as f32 / 255.0 - mean) / std);
+        Ok(Self { tables: input.mean.iter().zip(&input.std).map(table).collect() })
+    }
+
+    /// 1 or 3.
+    pub fn channels(&self) -> usize {
+        self.tables.len()
+    }
+
+    /// Normalises HWC pixels.
+    pub fn write(&self, pixels: &[u8], out: &mut [f32]) {
+        match self.tables.as_slice() {
+            [red, green, blue] => {
+                for (values, [r, g, b]) in out.as_chunks_mut::<3>().0.iter_mut().zip(pixels.as_chunks::<3>().0) {
+                    *values = [red[usize::from(*r)], green[usize::from(*g)], blue[usize::from(*b)]];
+                }
             }
-            let (width, height) = if w <= h { (short, short * h / w) } else { (short * w / h, short) };
-            let whole = image.resized(image.whole(), width, height);
-            let offset = |length: usize| ((length - size) as f64 / 2.0).round_ties_even();
-            let region = Region {
-                left: offset(width),
-                top: offset(height),
-                width: size as f64,
-                height: size as f64,
-            };
-            whole.resized(region, size, size)
+            tables => {
+                for (value, &pixel) in out.iter_mut().zip(pixels) {
+                    *value = tables[0][usize::from(pixel)];
+                }
+            }
         }
     }
 }
 
-/// Makes every image in parallel, in order, and normalises: `(pixel / 255 − mean) / std`.
-fn assemble(
-    indices: &[usize],
-    size: usize,
-    input: &InputFormat,
-    channels: usize,
-    make: impl Fn(&usize) -> Pixels + Sync,
-) -> Images {
-    let image_len = size * size * channels;
-    let tables: Vec<[f32; 256]> = (0..channels)
-        .map(|channel| {
-            let (mean, std) = (input.mean[channel % input.mean.len()], input.std[channel % input.std.len()]);
-            std::array::from_fn(|value| (value as f32 / 255.0 - mean) / std)
-        })
-        .collect();
-    let mut data = vec![0.0; indices.len() * image_len];
-    data.par_chunks_mut(image_len.max(1)).zip(indices.par_iter()).for_each(|(into, index)| {
-        let image = make(index);
-        for (pixel_into, pixel) in into.chunks_exact_mut(channels).zip(image.data.chunks_exact(channels)) {
-            for (channel, value) in pixel.iter().enumerate() {
-                pixel_into[channel] = tables[channel][*value as usize];
-            }
-        }
-    });
-    Images { data, shape: [indices.len(), size, size, channels] }
+/// Turns each row of pixels around.
+fn mirror(image: &mut [f32], width: usize, channels: usize) {
+    for row in image.chunks_exact_mut(width * channels) {
+        row.reverse();
+        // Reversing turned the channels of each pixel around, too.
+        row.chunks_exact_mut(channels).for_each(<[f32]>::reverse);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mirroring_keeps_channels_in_order() {
+        let mut image = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0];
+        mirror(&mut image, 2, 3);
+        assert_eq!(image, [4.0, 5.0, 6.0, 1.0, 2.0, 3.0, 10.0, 11.0, 12.0, 7.0, 8.0, 9.0]);
+    }
 }

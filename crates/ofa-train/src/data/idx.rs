@@ -1,90 +1,151 @@
-//! MNIST-style IDX files, gzipped or not.
+//! IDX files (MNIST and its relatives), gzipped or not.
+//!
+//! Layout: two zero bytes, a type byte (8 = unsigned byte), the number of dimensions, each dimension as a big-endian
+//! 32-bit number, then the values (<http://yann.lecun.com/exdb/mnist/>).
 
-use super::{DataError, Pixels, Split};
+use crate::data::DataError;
+use crate::data::pixels::{Pixels, Store};
+use crate::data::splitting::{Labelled, Parts};
 use flate2::read::GzDecoder;
-use std::io::Read;
+use std::fs::{self, File};
+use std::io::{BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// Magic numbers: unsigned bytes in one dimension (labels) or three (images).
-const LABELS_MAGIC: u32 = 0x0000_0801;
-const IMAGES_MAGIC: u32 = 0x0000_0803;
-/// Nothing real is larger; a damaged size must not allocate the machine's memory.
-const MAX_BYTES: u64 = 4 << 30;
+/// No IDX set in use comes near; a header that asks for more is taken for damage.
+const MAX_BYTES: usize = 8 << 30;
+const REMEDY: &str = "download the file again";
 
-/// Reads a pair of files.
-///
-/// # Errors
-/// [`DataError`] naming the file and what is wrong.
-pub fn read(images: &Path, labels: &Path) -> Result<Split, DataError> {
-    let image_bytes = read_file(images)?;
-    let label_bytes = read_file(labels)?;
-    parse((images, &image_bytes), (labels, &label_bytes))
+/// The values of an IDX file of bytes with `D` dimensions.
+pub(crate) struct Idx<const D: usize> {
+    dims: [usize; D],
+    data: Vec<u8>,
 }
 
-/// Parses a pair of files already in memory, gzipped or not; the paths are for messages.
-///
-/// # Errors
-/// [`DataError`] naming the file and what is wrong.
-pub fn parse(images: (&Path, &[u8]), labels: (&Path, &[u8])) -> Result<Split, DataError> {
-    let image_data = unzip(images.0, images.1)?;
-    let label_data = unzip(labels.0, labels.1)?;
-    let (sizes, pixels) = body(images.0, &image_data, IMAGES_MAGIC, 3)?;
-    let (label_sizes, values) = body(labels.0, &label_data, LABELS_MAGIC, 1)?;
-    let bad = |path: &Path, problem: String| DataError::Format { path: path.to_owned(), problem };
-    let [count, height, width] = sizes[..] else { unreachable!("three sizes were read") };
-    if label_sizes[0] != count {
-        return Err(bad(labels.0, format!("holds {} labels, but there are {count} images", label_sizes[0])));
+/// Reads an IDX stream, checking magic, sizes, and that it holds exactly what its header says. Memory grows with
+/// what arrives, not with what the header promises. `path` is for messages.
+pub(crate) fn read<const D: usize>(mut reader: impl Read, path: &Path) -> Result<Idx<D>, DataError> {
+    let broken = |error: std::io::Error| match error.kind() {
+        ErrorKind::UnexpectedEof | ErrorKind::InvalidInput | ErrorKind::InvalidData => {
+            DataError::malformed(path, format!("is broken or cut off ({error})"), "a complete IDX file", REMEDY)
+        }
+        _ => DataError::Io { path: path.to_owned(), source: error },
+    };
+    let mut magic = [0u8; 4];
+    reader.read_exact(&mut magic).map_err(broken)?;
+    let expected = [0, 0, 8, D as u8];
+    if magic != expected {
+        let kind = if D == 1 { "labels" } else { "images" };
+        let expected = format!("{expected:?} (IDX, {kind} of unsigned bytes)");
+        return Err(DataError::malformed(path, format!("starts with {magic:?}"), expected, REMEDY));
     }
-    if height * width == 0 {
-        return Err(bad(images.0, format!("images of {height}×{width} pixels")));
+    let mut dims = [0usize; D];
+    for dim in &mut dims {
+        let mut bytes = [0u8; 4];
+        reader.read_exact(&mut bytes).map_err(broken)?;
+        *dim = u32::from_be_bytes(bytes) as usize;
     }
-    let images = pixels
-        .chunks_exact(height * width)
-        .map(|image| Pixels { width, height, channels: 1, data: image.to_vec() })
-        .collect();
-    Ok(Split::new(images, values.iter().map(|v| usize::from(*v)).collect()))
-}
-
-/// The path of `name` in a folder, with or without `.gz`.
-pub fn find(folder: &Path, name: &str) -> Option<PathBuf> {
-    [folder.join(name), folder.join(format!("{name}.gz"))].into_iter().find(|path| path.is_file())
-}
-
-fn read_file(path: &Path) -> Result<Vec<u8>, DataError> {
-    std::fs::read(path).map_err(|source| DataError::Io { path: path.to_owned(), source })
-}
-
-fn unzip(path: &Path, bytes: &[u8]) -> Result<Vec<u8>, DataError> {
-    const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
-    if !bytes.starts_with(&GZIP_MAGIC) {
-        return Ok(bytes.to_vec());
-    }
-    let mut data = Vec::new();
-    GzDecoder::new(bytes).take(MAX_BYTES).read_to_end(&mut data).map_err(|e| DataError::Format {
-        path: path.to_owned(),
-        problem: format!("is gzipped but damaged or truncated ({e})"),
+    let size = dims.iter().try_fold(1usize, |product, &dim| product.checked_mul(dim));
+    let size = size.filter(|n| (1..=MAX_BYTES).contains(n)).ok_or_else(|| {
+        DataError::malformed(path, format!("has a header with the sizes {dims:?}"), "1 byte to 8 GiB of data", REMEDY)
     })?;
-    Ok(data)
+    let mut data = Vec::new();
+    reader.take(size as u64 + 1).read_to_end(&mut data).map_err(broken)?;
+    if data.len() != size {
+        let found = if data.len() > size { "more".to_owned() } else { data.len().to_string() };
+        let expected = format!("the {size} of its header {dims:?}");
+        return Err(DataError::malformed(path, format!("holds {found} bytes of values"), expected, REMEDY));
+    }
+    Ok(Idx { dims, data })
 }
 
-/// Checks the magic number and sizes; returns the sizes and the values.
-fn body<'a>(path: &Path, data: &'a [u8], magic: u32, dimensions: usize) -> Result<(Vec<usize>, &'a [u8]), DataError> {
-    let bad = |problem: String| DataError::Format { path: path.to_owned(), problem };
-    let header = 4 * (1 + dimensions);
-    let words: Vec<u32> = data
-        .get(..header)
-        .ok_or_else(|| bad(format!("is {} bytes long, too short for an IDX header of {header}", data.len())))?
-        .chunks_exact(4)
-        .map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]))
-        .collect();
-    if words[0] != magic {
-        return Err(bad(format!("starts with {:#010x}, expected {magic:#010x} (IDX)", words[0])));
+/// Images and labels that belong together.
+pub(crate) fn pair(images: Idx<3>, labels: Idx<1>, labels_path: &Path) -> Result<Labelled, DataError> {
+    let [count, height, width] = images.dims;
+    if labels.dims[0] != count {
+        let problem = format!("holds {} labels for {count} images", labels.dims[0]);
+        return Err(DataError::malformed(labels_path, problem, "one label for each image", REMEDY));
     }
-    let sizes: Vec<usize> = words[1..].iter().map(|w| *w as usize).collect();
-    let expected = sizes.iter().try_fold(1usize, |n, s| n.checked_mul(*s));
-    let values = &data[header..];
-    match expected {
-        Some(expected) if expected == values.len() => Ok((sizes, values)),
-        _ => Err(bad(format!("holds {} bytes of values, but its header says {sizes:?}", values.len()))),
+    let labels = labels.data.into_iter().map(usize::from).collect();
+    let store = Store::Fixed { width, height, channels: 1, data: images.data };
+    Ok(Labelled { pixels: Arc::new(Pixels { store, files: Vec::new() }), labels })
+}
+
+/// The four files of an IDX set.
+pub(crate) struct Files {
+    train: [PathBuf; 2],
+    test: [PathBuf; 2],
+}
+
+impl Files {
+    /// Looks in `folder` for names that contain `train-images` and end in `idx3-ubyte` or `idx3-ubyte.gz`, and so on:
+    /// MNIST's own, and those of Fashion-MNIST, KMNIST and EMNIST. `None` if there are no images files.
+    pub fn find(folder: &Path) -> Result<Option<Self>, DataError> {
+        let mut names: Vec<String> = Vec::new();
+        for entry in fs::read_dir(folder).map_err(DataError::io(folder))? {
+            names.extend(entry.map_err(DataError::io(folder))?.file_name().into_string());
+        }
+        // Unzipped before zipped: a name sorts before the same name with `.gz`.
+        names.sort();
+        let find = |stems: &[&str], ending: &str| {
+            let fits = |name: &&String| {
+                let plain = name.strip_suffix(".gz").unwrap_or(name);
+                stems.iter().any(|stem| plain.contains(stem)) && plain.ends_with(ending)
+            };
+            names.iter().find(fits).map(|name| folder.join(name))
+        };
+        let found = [
+            ("train-images-idx3-ubyte", find(&["train-images"], "idx3-ubyte")),
+            ("train-labels-idx1-ubyte", find(&["train-labels"], "idx1-ubyte")),
+            ("t10k-images-idx3-ubyte", find(&["t10k-images", "test-images"], "idx3-ubyte")),
+            ("t10k-labels-idx1-ubyte", find(&["t10k-labels", "test-labels"], "idx1-ubyte")),
+        ];
+        let missing: Vec<&str> = found.iter().filter(|(_, path)| path.is_none()).map(|(name, _)| *name).collect();
+        match found {
+            [(_, Some(a)), (_, Some(b)), (_, Some(c)), (_, Some(d))] => Ok(Some(Self { train: [a, b], test: [c, d] })),
+            [(_, None), _, (_, None), _] => Ok(None),
+            _ => {
+                let problem = format!("has no {} (or .gz)", missing.join(", no "));
+                Err(DataError::malformed(folder, problem, "the four files of an IDX set", "add what is missing"))
+            }
+        }
+    }
+
+    /// Reads them.
+    pub fn load(&self) -> Result<Parts, DataError> {
+        let load = |[images, labels]: &[PathBuf; 2]| pair(open(images)?, open(labels)?, labels);
+        Ok(Parts { train: load(&self.train)?, validation: None, test: Some(load(&self.test)?) })
+    }
+}
+
+fn open<const D: usize>(path: &Path) -> Result<Idx<D>, DataError> {
+    let file = BufReader::new(File::open(path).map_err(DataError::io(path))?);
+    match path.extension().is_some_and(|extension| extension == "gz") {
+        true => read(GzDecoder::new(file), path),
+        false => read(file, path),
+    }
+}
+
+/// `0`, `1`, …: the format has no class names.
+pub(crate) fn digit_names(parts: &Parts) -> Vec<String> {
+    let labels = parts.train.labels.iter().chain(parts.test.iter().flat_map(|test| &test.labels));
+    (0..=labels.copied().max().unwrap_or(0)).map(|class| class.to_string()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_give_a_set_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let with_magic = [&[0, 0, 8, 3], bytes.as_slice()].concat();
+            for bytes in [&bytes, &with_magic] {
+                if let Ok(idx) = read::<3>(bytes.as_slice(), Path::new("made up")) {
+                    prop_assert_eq!(idx.data.len() + 16, bytes.len());
+                }
+            }
+        }
     }
 }

@@ -1,182 +1,175 @@
-//! Data sets: found, read, split, and turned into batches.
+//! Image data sets: found, checked, split, kept in memory, and turned into batches.
 //!
-//! Three splits, disjoint by construction: *train* (training and BN recalibration), *validation* (accuracy pairs for
-//! predictors; never trained on), *test* (final figures only).
+//! [`load`] accepts `bundled` (a part of MNIST inside the program) or a folder and detects its layout ([`detect`]).
+//! The three splits of a [`Dataset`] never share an image: networks learn from `train`, and batch norm is
+//! recalibrated on it; accuracy pairs for predictors come from `validation`, which is taken out of the training data;
+//! `test` is for final figures. Batches ([`batches`]) depend on seed, epoch and image number only, never on the
+//! number of threads.
 
 pub mod augmentation;
 pub mod batches;
-pub mod bundled;
-pub mod cifar;
+mod bundled;
+mod cifar;
 pub mod detect;
-pub mod idx;
-pub mod image_folder;
-pub mod pixels;
+mod error;
+mod idx;
+mod image_file;
+mod image_folder;
+mod pixels;
+mod resize;
+mod splitting;
 pub mod stratified;
 
-pub use augmentation::Augmentation;
-pub use batches::read_image;
-pub use detect::load;
-pub use pixels::Pixels;
+pub use augmentation::{Augmentation, Flip};
+pub use detect::{DEFAULT_MEMORY_BYTES, load, load_within};
+pub use error::DataError;
+pub use image_file::read_image;
 
 use ofa_space::model::InputFormat;
-use std::path::PathBuf;
+use pixels::Pixels;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// A data set that cannot be read or used.
-#[derive(Debug, thiserror::Error)]
-pub enum DataError {
-    /// The system refused to read.
-    #[error("cannot read {}: {source}", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// The reason given by the system.
-        source: std::io::Error,
-    },
-    /// A file does not hold what it should.
-    #[error("{}: {problem}", path.display())]
-    Format {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong and what was expected.
-        problem: String,
-    },
-    /// The folder holds no data set of a known layout.
-    #[error("{}: {problem}", path.display())]
-    Layout {
-        /// The folder.
-        path: PathBuf,
-        /// What was looked for.
-        problem: String,
-    },
-}
-
-/// What to do with an image that cannot be decoded.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum OnCorrupt {
-    /// Stop and name it.
-    #[default]
-    Error,
-    /// Leave it out and count it.
-    Skip,
-}
-
-/// How to read a data set.
-#[derive(Clone, Copy, Debug)]
+/// How a data set is loaded.
+///
+/// | name | default | purpose | range |
+/// |---|---|---|---|
+/// | `seed` | 0 | which images are set apart for validation | any |
+/// | `max_resolution` | 224 | the largest resolution that will be asked for; photos are kept no larger than it needs | ≥ 1 |
+/// | `validation` | 2,000 | images set apart from the training data; at most a fifth of each class is | 0 = none |
+/// | `on_corrupt` | error | what to do about images that cannot be decoded | |
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoadOptions {
-    /// Seed of the splits.
+    /// Seed of the validation split.
     pub seed: u64,
-    /// Largest resolution that will be asked for: larger photos are kept reduced.
+    /// Largest resolution that will be asked for, pixels.
     pub max_resolution: u32,
-    /// Images kept out of training for validation (at most a fifth of them).
+    /// Images to set apart from the training data.
     pub validation: usize,
-    /// What to do with an image that cannot be decoded.
+    /// What to do about images that cannot be decoded.
     pub on_corrupt: OnCorrupt,
 }
 
-/// One of the three splits.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self { seed: 0, max_resolution: 224, validation: 2000, on_corrupt: OnCorrupt::Error }
+    }
+}
+
+/// What to do about images that cannot be decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum OnCorrupt {
+    /// Stop with an error that names the file.
+    #[default]
+    Error,
+    /// Leave them out, list them in [`Dataset::skipped`] and say how many in [`Dataset::split_note`].
+    Skip,
+}
+
+/// Which part of a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum SplitName {
-    /// Training and BN recalibration.
+    /// Networks learn from these images, and batch norm is recalibrated on them.
     Train,
-    /// Kept out of training, for predictors.
+    /// Accuracies that guide decisions come from these.
     Validation,
-    /// Final figures only.
+    /// For final figures only.
     Test,
 }
 
-/// Labelled images.
-#[derive(Clone, Debug, Default)]
-pub struct Split {
-    images: Vec<Pixels>,
-    labels: Vec<usize>,
-}
-
-impl Split {
-    /// Images and their classes.
-    ///
-    /// # Panics
-    /// If the two differ in length.
-    pub fn new(images: Vec<Pixels>, labels: Vec<usize>) -> Self {
-        assert_eq!(images.len(), labels.len(), "an image without a label");
-        Self { images, labels }
-    }
-
-    /// Number of images.
-    pub fn len(&self) -> usize {
-        self.images.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.images.is_empty()
-    }
-
-    /// Class of image `index`.
-    ///
-    /// # Panics
-    /// If there is no such image.
-    pub fn label(&self, index: usize) -> usize {
-        self.labels[index]
-    }
-
-    /// Image `index`.
-    ///
-    /// # Panics
-    /// If there is no such image.
-    pub fn image(&self, index: usize) -> &Pixels {
-        &self.images[index]
-    }
-
-    /// Class of every image.
-    pub fn labels(&self) -> &[usize] {
-        &self.labels
-    }
-
-    /// Moves the images at `indices` (ascending) out into a split of their own.
-    fn take(&mut self, indices: &[usize]) -> Split {
-        let mut taken = Split::default();
-        let mut rest = Split::default();
-        let mut wanted = indices.iter().peekable();
-        for (index, (image, label)) in self.images.drain(..).zip(self.labels.drain(..)).enumerate() {
-            let into = if wanted.next_if_eq(&&index).is_some() { &mut taken } else { &mut rest };
-            into.images.push(image);
-            into.labels.push(label);
-        }
-        *self = rest;
-        taken
+impl fmt::Display for SplitName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Test => "test",
+        })
     }
 }
 
-/// A labelled data set in three splits.
+/// A data set in three parts.
 #[derive(Clone, Debug)]
 pub struct Dataset {
-    /// Name for outputs.
+    /// For outputs: the folder's name, or what is bundled.
     pub name: String,
-    /// Class names, in the order of the labels.
+    /// Names of the classes, in the order of the labels.
     pub class_names: Vec<String>,
-    /// 1 for grey, 3 for colour.
+    /// Channels of the images: 1 (all are grey) or 3 (RGB).
     pub channels: usize,
-    /// Training and BN recalibration.
+    /// Images to learn from, in an order whose beginnings are samples with the classes in proportion.
     pub train: Split,
-    /// Kept out of training, for predictors.
+    /// Images set apart from the training data.
     pub validation: Split,
-    /// Final figures only.
+    /// Images for final figures.
     pub test: Split,
-    /// How pixels become the network's input; mean and deviation are those of the training split.
+    /// Normalisation, computed from the training split, and how images reach a resolution. Put a model's own format
+    /// here to make the batches that it was trained with; images follow its number of channels.
     pub input: InputFormat,
-    /// How the splits were made, for outputs.
+    /// How the splits were made, for the user.
     pub split_note: String,
     /// Files left out because they could not be decoded.
     pub skipped: Vec<PathBuf>,
+    /// Where the data come from, for model files: `source`, `layout`, `licence` (if known), `split_seed`,
+    /// `validation_images`.
+    pub provenance: BTreeMap<String, String>,
 }
 
 impl Dataset {
-    /// A split by name.
+    /// One part of the data.
     pub fn split(&self, name: SplitName) -> &Split {
         match name {
             SplitName::Train => &self.train,
             SplitName::Validation => &self.validation,
             SplitName::Test => &self.test,
         }
+    }
+}
+
+/// One part of a data set: images and their labels. Cloning is cheap in pixels: they are shared.
+#[derive(Clone, Debug)]
+pub struct Split {
+    pixels: Arc<Pixels>,
+    positions: Vec<usize>,
+    labels: Vec<usize>,
+}
+
+impl Split {
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there are no images.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// Class of image `i`.
+    ///
+    /// # Panics
+    /// If `i` is not below [`len`](Self::len), as indexing a slice would.
+    pub fn label(&self, i: usize) -> usize {
+        self.labels[i]
+    }
+
+    /// Classes of all images, in order.
+    pub fn labels(&self) -> &[usize] {
+        &self.labels
+    }
+
+    /// Where image `i` stands in the file or listing that it was read from. A split that was carved from the training
+    /// images counts in the same listing as the training split.
+    ///
+    /// # Panics
+    /// If `i` is not below [`len`](Self::len).
+    pub fn position(&self, i: usize) -> usize {
+        self.positions[i]
+    }
+
+    /// The file of image `i`, if the data set is a folder of image files.
+    pub fn file(&self, i: usize) -> Option<&Path> {
+        self.pixels.file(*self.positions.get(i)?)
     }
 }

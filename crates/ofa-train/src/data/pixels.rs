@@ -1,98 +1,86 @@
-//! A decoded image: 8-bit, interleaved channels.
+//! Decoded images, in memory or on demand.
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use crate::data::resize::{self, Scratch};
+use crate::data::{DataError, image_file};
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
 
-/// A decoded 8-bit image, grey or RGB, rows top to bottom, channels interleaved.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Pixels {
-    /// Width in pixels.
+/// One image of 8-bit pixels, rows from the top, channels interleaved (HWC); 1 or 3 channels, no side of length 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Raster<'a> {
     pub width: usize,
-    /// Height in pixels.
     pub height: usize,
-    /// 1 or 3.
     pub channels: usize,
-    /// `height · width · channels` values.
-    pub data: Vec<u8>,
+    pub data: Cow<'a, [u8]>,
 }
 
-/// A rectangle inside an image, in pixels.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Region {
-    /// Left edge.
-    pub left: f64,
-    /// Top edge.
-    pub top: f64,
-    /// Width.
-    pub width: f64,
-    /// Height.
-    pub height: f64,
+impl Raster<'_> {
+    /// The same image in grey or colour. Grey is `(19595 R + 38470 G + 7471 B + 2¹⁵) / 2¹⁶`, as Pillow and
+    /// torchvision compute it (ITU-R 601).
+    pub fn with_channels(self, channels: usize) -> Self {
+        let data: Vec<u8> = match (self.channels, channels) {
+            (1, 3) => self.data.iter().flat_map(|&v| [v, v, v]).collect(),
+            (3, 1) => self.data.as_chunks::<3>().0.iter().map(|&pixel| luma(pixel)).collect(),
+            _ => return self,
+        };
+        Self { channels, data: Cow::Owned(data), ..self }
+    }
+}
+
+fn luma([r, g, b]: [u8; 3]) -> u8 {
+    ((u32::from(r) * 19595 + u32::from(g) * 38470 + u32::from(b) * 7471 + 0x8000) >> 16) as u8
+}
+
+/// The images of a file or of a listing of files, all with the same number of channels.
+#[derive(Clone, Debug)]
+pub(crate) struct Pixels {
+    /// How they are kept.
+    pub store: Store,
+    /// The file of each, if each is a file.
+    pub files: Vec<PathBuf>,
+}
+
+/// How images are kept.
+#[derive(Clone, Debug)]
+pub(crate) enum Store {
+    /// All of one size, one after the other.
+    Fixed { width: usize, height: usize, channels: usize, data: Vec<u8> },
+    /// Of different sizes.
+    Decoded(Vec<Raster<'static>>),
+    /// Decoded from their files at each use and reduced to this shorter side.
+    OnDemand { channels: usize, shorter_side: usize },
 }
 
 impl Pixels {
-    /// The whole image as a region.
-    pub fn whole(&self) -> Region {
-        Region { left: 0.0, top: 0.0, width: self.width as f64, height: self.height as f64 }
+    /// Whether reading an image costs nothing.
+    pub fn in_memory(&self) -> bool {
+        !matches!(self.store, Store::OnDemand { .. })
     }
 
-    /// A region resized to `width × height` with an antialiased bilinear filter; a region that already has that size
-    /// and starts on a pixel is copied, not resampled.
-    pub fn resized(&self, region: Region, width: usize, height: usize) -> Pixels {
-        let aligned = region.left.fract() == 0.0 && region.top.fract() == 0.0;
-        if aligned && region.width == width as f64 && region.height == height as f64 {
-            return self.cropped(region.left as usize, region.top as usize, width, height);
-        }
-        let kind = if self.channels == 1 { PixelType::U8 } else { PixelType::U8x3 };
-        let mut output = Image::new(width as u32, height as u32, kind);
-        let options = ResizeOptions::new()
-            .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
-            .crop(region.left, region.top, region.width, region.height);
-        let resized = ImageRef::new(self.width as u32, self.height as u32, &self.data, kind)
-            .map_err(|e| e.to_string())
-            .and_then(|input| Resizer::new().resize(&input, &mut output, &options).map_err(|e| e.to_string()));
-        if let Err(problem) = resized {
-            // Sizes and types are our own; only a region outside the image could get here.
-            unreachable!("cannot resize {}×{}: {problem}", self.width, self.height);
-        }
-        Pixels { width, height, channels: self.channels, data: output.into_vec() }
+    /// The file of image number `position`, if each image is a file.
+    pub fn file(&self, position: usize) -> Option<&Path> {
+        self.files.get(position).map(PathBuf::as_path)
     }
 
-    fn cropped(&self, left: usize, top: usize, width: usize, height: usize) -> Pixels {
-        if width == self.width && height == self.height {
-            return self.clone();
-        }
-        let mut data = Vec::with_capacity(width * height * self.channels);
-        for row in top..top + height {
-            let start = (row * self.width + left) * self.channels;
-            data.extend_from_slice(&self.data[start..start + width * self.channels]);
-        }
-        Pixels { width, height, channels: self.channels, data }
-    }
-
-    /// The image moved by whole pixels, with black where nothing is left.
-    pub fn shifted(&self, right: isize, down: isize) -> Pixels {
-        let mut data = vec![0; self.data.len()];
-        for row in 0..self.height {
-            let Some(from_row) = row.checked_add_signed(-down).filter(|r| *r < self.height) else { continue };
-            for column in 0..self.width {
-                let Some(from) = column.checked_add_signed(-right).filter(|c| *c < self.width) else { continue };
-                let (into, from) =
-                    ((row * self.width + column) * self.channels, (from_row * self.width + from) * self.channels);
-                data[into..into + self.channels].copy_from_slice(&self.data[from..from + self.channels]);
+    /// Image number `position`, which must exist.
+    pub fn image(&self, position: usize) -> Result<Raster<'_>, DataError> {
+        match &self.store {
+            &Store::Fixed { width, height, channels, ref data } => {
+                let size = width * height * channels;
+                let data = Cow::Borrowed(&data[position * size..(position + 1) * size]);
+                Ok(Raster { width, height, channels, data })
+            }
+            Store::Decoded(images) => {
+                let Raster { width, height, channels, data } = &images[position];
+                Ok(Raster { width: *width, height: *height, channels: *channels, data: Cow::Borrowed(data) })
+            }
+            Store::OnDemand { channels, shorter_side } => {
+                let path = &self.files[position];
+                let image = image_file::decode(path)?.with_channels(*channels);
+                resize::reduced(image, *shorter_side, &mut Scratch::default())
+                    .map_err(|problem| image_file::cannot_resize(path, problem))
             }
         }
-        Pixels { data, ..*self }
-    }
-
-    /// The mirror image, left to right.
-    pub fn flipped(&self) -> Pixels {
-        let mut data = Vec::with_capacity(self.data.len());
-        for row in self.data.chunks_exact(self.width * self.channels) {
-            for pixel in row.chunks_exact(self.channels).rev() {
-                data.extend_from_slice(pixel);
-            }
-        }
-        Pixels { data, ..*self }
     }
 }
 
@@ -100,28 +88,9 @@ impl Pixels {
 mod tests {
     use super::*;
 
-    fn ramp() -> Pixels {
-        Pixels { width: 3, height: 2, channels: 1, data: vec![1, 2, 3, 4, 5, 6] }
-    }
-
     #[test]
-    fn shifts_fill_with_black() {
-        assert_eq!(ramp().shifted(1, 0).data, [0, 1, 2, 0, 4, 5]);
-        assert_eq!(ramp().shifted(0, -1).data, [4, 5, 6, 0, 0, 0]);
-        assert_eq!(ramp().shifted(9, 9).data, [0; 6]);
-    }
-
-    #[test]
-    fn flips_and_crops() {
-        assert_eq!(ramp().flipped().data, [3, 2, 1, 6, 5, 4]);
-        let region = Region { left: 1.0, top: 0.0, width: 2.0, height: 2.0 };
-        assert_eq!(ramp().resized(region, 2, 2).data, [2, 3, 5, 6]);
-        assert_eq!(ramp().resized(ramp().whole(), 3, 2), ramp());
-    }
-
-    #[test]
-    fn resizing_keeps_a_constant_image() {
-        let grey = Pixels { width: 7, height: 5, channels: 3, data: vec![77; 105] };
-        assert!(grey.resized(grey.whole(), 4, 4).data.iter().all(|v| *v == 77));
+    fn grey_of_a_grey_colour_is_itself() {
+        let grey = Raster { width: 256, height: 1, channels: 1, data: Cow::Owned((0..=255).collect()) };
+        assert_eq!(grey.clone().with_channels(3).with_channels(1), grey);
     }
 }

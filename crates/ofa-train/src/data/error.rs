@@ -1,0 +1,77 @@
+//! What can be wrong with a data set.
+
+use crate::data::SplitName;
+use std::path::{Path, PathBuf};
+
+/// Why a data set or an image cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// A file or folder could not be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The reason given by the system.
+        source: std::io::Error,
+    },
+    /// A file or folder does not hold what its layout promises.
+    #[error("{}: {problem}; expected {expected}: {remedy}", path.display())]
+    Malformed {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was found.
+        problem: String,
+        /// What should be there.
+        expected: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// No layout that we know was found.
+    #[error(
+        "{}: no data set found here. Looked for {looked_for}. Give `bundled`, or a folder in one of these layouts",
+        path.display()
+    )]
+    NotFound {
+        /// The folder.
+        path: PathBuf,
+        /// Every layout that was tried.
+        looked_for: &'static str,
+    },
+    /// An image that is not there was asked for.
+    #[error("image {index} of the {split} split was asked for, but it has {len} images (numbered from 0)")]
+    OutOfRange {
+        /// The split.
+        split: SplitName,
+        /// The number asked for.
+        index: usize,
+        /// How many there are.
+        len: usize,
+    },
+    /// A request that does not fit the data: resolution 0, a normalisation for another number of channels.
+    #[error("{what} is {found}; expected {expected}")]
+    Request {
+        /// The parameter.
+        what: &'static str,
+        /// Its value.
+        found: String,
+        /// What would fit.
+        expected: String,
+    },
+}
+
+impl DataError {
+    /// For `map_err` on file operations.
+    pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
+        |source| Self::Io { path: path.to_owned(), source }
+    }
+
+    /// A file or folder that does not hold what was expected.
+    pub(crate) fn malformed(
+        path: &Path,
+        problem: impl Into<String>,
+        expected: impl Into<String>,
+        remedy: &'static str,
+    ) -> Self {
+        Self::Malformed { path: path.to_owned(), problem: problem.into(), expected: expected.into(), remedy }
+    }
+}

@@ -1,0 +1,98 @@
+//! One image file: decoded with care, and brought to a network's input.
+//!
+//! The kind of a file is told by its content, not by its name. Orientation in EXIF data is ignored, as torchvision
+//! does: networks of the official checkpoints were trained that way.
+
+use crate::data::DataError;
+use crate::data::batches::{Normaliser, check_resolution};
+use crate::data::pixels::Raster;
+use crate::data::resize::{self, Scratch};
+use crate::supernet::Images;
+use image::{DynamicImage, ImageFormat, ImageReader};
+use ofa_space::model::InputFormat;
+use std::borrow::Cow;
+use std::fs;
+use std::io::Cursor;
+use std::path::Path;
+
+/// No photo in use is larger; a file that is was not meant as one.
+const MAX_FILE_BYTES: u64 = 1 << 30;
+const REMEDY: &str = "mend or remove the file (image folders can skip such files)";
+
+/// Reads one JPEG, PNG or WebP file into a batch of one, `[1, resolution, resolution, channels]`, preprocessed as the
+/// model's `input` says.
+///
+/// # Errors
+/// [`DataError`] naming the file if it cannot be read or decoded, [`DataError::Request`] if `input` is not for
+/// `channels` channels or the resolution is 0.
+pub fn read_image(path: &Path, input: &InputFormat, channels: usize, resolution: u32) -> Result<Images, DataError> {
+    check_resolution(resolution)?;
+    let normaliser = Normaliser::new(input)?;
+    if normaliser.channels() != channels {
+        let found = format!("for {} channels", normaliser.channels());
+        return Err(DataError::Request { what: "the normalisation", found, expected: format!("{channels}") });
+    }
+    let image = decode(path)?.with_channels(channels);
+    let size = resolution as usize;
+    let mut scratch = Scratch::default();
+    let pixels = resize::for_evaluation(&image, input.resize, size, &mut scratch)
+        .map_err(|problem| cannot_resize(path, problem))?;
+    let mut data = vec![0f32; size * size * channels];
+    normaliser.write(pixels, &mut data);
+    Ok(Images { data, shape: [1, size, size, channels] })
+}
+
+/// Decodes a file to grey, if it is grey, or else to RGB. Transparency is dropped, 16 bits become 8.
+pub(crate) fn decode(path: &Path) -> Result<Raster<'static>, DataError> {
+    let length = fs::metadata(path).map_err(DataError::io(path))?.len();
+    if length > MAX_FILE_BYTES {
+        return Err(DataError::malformed(path, format!("is {length} bytes long"), "at most 1 GiB", REMEDY));
+    }
+    let bytes = fs::read(path).map_err(DataError::io(path))?;
+    let undecodable = |problem: String| DataError::malformed(path, problem, "a whole JPEG, PNG or WebP image", REMEDY);
+    // The reader's own limits bound the memory that a damaged header can ask for.
+    let reader = ImageReader::new(Cursor::new(&bytes)).with_guessed_format().map_err(DataError::io(path))?;
+    match reader.format() {
+        None => return Err(undecodable("is no image of a known kind".into())),
+        // The decoder fills what is missing of a JPEG with grey.
+        Some(ImageFormat::Jpeg) if !jpeg_is_complete(&bytes) => {
+            return Err(undecodable("is a JPEG that is cut off (no end-of-image marker)".into()));
+        }
+        Some(_) => {}
+    }
+    let image = reader.decode().map_err(|error| undecodable(format!("cannot be decoded ({error})")))?;
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    if width == 0 || height == 0 {
+        return Err(undecodable(format!("is of {width} × {height} pixels")));
+    }
+    let (channels, data) = match image {
+        DynamicImage::ImageLuma8(grey) => (1, grey.into_raw()),
+        grey if !grey.color().has_color() => (1, grey.into_luma8().into_raw()),
+        colour => (3, colour.into_rgb8().into_raw()),
+    };
+    Ok(Raster { width, height, channels, data: Cow::Owned(data) })
+}
+
+/// Whether the end-of-image marker follows the first scan. Inside compressed data `FF` is always followed by `00` or a
+/// restart marker, so the marker cannot be there by chance; it can be in a thumbnail before the scan.
+fn jpeg_is_complete(bytes: &[u8]) -> bool {
+    const START_OF_SCAN: u8 = 0xda;
+    const END_OF_IMAGE: u8 = 0xd9;
+    let mut at = 2;
+    loop {
+        match bytes.get(at..at + 4) {
+            Some(&[0xff, 0xff, ..]) => at += 1,
+            Some(&[0xff, START_OF_SCAN, ..]) => break,
+            Some(&[0xff, _, high, low]) => at += 2 + usize::from(u16::from_be_bytes([high, low])),
+            // Not a marker where one must be: leave the verdict to the decoder.
+            Some(_) => return true,
+            None => return false,
+        }
+    }
+    bytes[at..].windows(2).any(|pair| pair == [0xff, END_OF_IMAGE])
+}
+
+/// An image that the resizer refused.
+pub(crate) fn cannot_resize(path: &Path, problem: String) -> DataError {
+    DataError::malformed(path, format!("cannot be resized ({problem})"), "grey or RGB pixels", REMEDY)
+}
