@@ -1,0 +1,125 @@
+//! The paper's evolutionary search.
+//!
+//! Source: `EvolutionFinder` of the authors' tutorial: a population of feasible archs; each generation keeps the best
+//! quarter as parents, and fills up with mutated parents and crossovers; constraints by rejection.
+
+use crate::error::SearchError;
+use crate::problem::{Candidate, Problem};
+use crate::strategy::{Strategy, StrategyEntry};
+use ofa_space::{Arch, Opened, sampling};
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+/// The paper's evolutionary search.
+///
+/// | name | default | purpose | range |
+/// |---|---|---|---|
+/// | `population` | 100 | archs per generation | 2–100000 |
+/// | `generations` | 500 | generations, if the budget lasts | ≥ 0 |
+/// | `parent_ratio` | 0.25 | best share kept as parents | 0–1 |
+/// | `mutation_probability` | 0.1 | chance that a gene is redrawn | 0–1 |
+/// | `mutation_ratio` | 0.5 | share of mutated parents; the rest are crossovers | 0–1 |
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Evolution {
+    /// Archs per generation.
+    pub population: usize,
+    /// Generations.
+    pub generations: usize,
+    /// Best share kept as parents.
+    pub parent_ratio: f64,
+    /// Chance that a gene is redrawn.
+    pub mutation_probability: f64,
+    /// Share of mutated parents among the new archs.
+    pub mutation_ratio: f64,
+}
+
+impl Default for Evolution {
+    fn default() -> Self {
+        Self { population: 100, generations: 500, parent_ratio: 0.25, mutation_probability: 0.1, mutation_ratio: 0.5 }
+    }
+}
+
+/// Batches of proposals for one part of a generation before giving up on filling it: an infeasible limit must end.
+const MAX_BATCHES: usize = 50;
+
+#[typetag::serde(name = "evolution")]
+impl Strategy for Evolution {
+    fn search(&self, problem: &mut Problem<'_>, rng: &mut ChaCha8Rng) -> Result<(), SearchError> {
+        self.check()?;
+        let space = problem.space();
+        let mut population =
+            feasible(problem, self.population, rng, |rng| sampling::sample(space, &Opened::EVERYTHING, rng))?;
+        let mutated = (self.population as f64 * self.mutation_ratio).round() as usize;
+        let parents = ((self.population as f64 * self.parent_ratio).round() as usize).max(1);
+        for _ in 0..self.generations {
+            if problem.remaining() == 0 || population.is_empty() {
+                break;
+            }
+            population.sort_by(|a, b| b.accuracy.total_cmp(&a.accuracy));
+            population.truncate(parents);
+            let elite: Vec<Arch> = population.iter().map(|c| c.arch.clone()).collect();
+            let before = problem.evaluations();
+            population.extend(feasible(problem, mutated, rng, |rng| {
+                let parent = &elite[rng.random_range(0..elite.len())];
+                sampling::mutate(space, parent, self.mutation_probability, rng)
+            })?);
+            population.extend(feasible(problem, self.population - mutated, rng, |rng| {
+                let (one, other) = (rng.random_range(0..elite.len()), rng.random_range(0..elite.len()));
+                sampling::crossover(space, &elite[one], &elite[other], rng)
+            })?);
+            if problem.evaluations() == before && problem.remaining() > 0 && elite.len() == 1 {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Evolution {
+    fn check(&self) -> Result<(), SearchError> {
+        let fail = |field, problem| Err(SearchError::Config { strategy: "evolution", field, problem });
+        if !(2..=100_000).contains(&self.population) {
+            return fail("population", format!("is {}, expected 2 to 100000", self.population));
+        }
+        let shares = [
+            ("parent_ratio", self.parent_ratio),
+            ("mutation_probability", self.mutation_probability),
+            ("mutation_ratio", self.mutation_ratio),
+        ];
+        for (field, value) in shares {
+            if !(0.0..=1.0).contains(&value) {
+                return fail(field, format!("is {value}, expected 0 to 1"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Proposes archs until `count` feasible ones are found, the budget ends, or too many batches found none.
+fn feasible(
+    problem: &mut Problem<'_>,
+    count: usize,
+    rng: &mut ChaCha8Rng,
+    mut propose: impl FnMut(&mut ChaCha8Rng) -> Arch,
+) -> Result<Vec<Candidate>, SearchError> {
+    let mut found = Vec::with_capacity(count);
+    let mut batches = 0;
+    while found.len() < count && problem.remaining() > 0 && batches < MAX_BATCHES {
+        let batch: Vec<Arch> = (0..count - found.len()).map(|_| propose(rng)).collect();
+        let constraints = problem.constraints();
+        let evaluated = problem.evaluate(&batch)?;
+        found.extend(evaluated.into_iter().filter(|candidate| candidate.is_feasible(constraints)));
+        batches += 1;
+    }
+    Ok(found)
+}
+
+inventory::submit! {
+    StrategyEntry {
+        name: "evolution",
+        about: "the paper's evolutionary search (population 100, 500 generations)",
+        build: || Box::new(Evolution::default()),
+    }
+}

@@ -1,0 +1,37 @@
+//! Random search: the baseline that every other strategy must beat.
+
+use crate::error::SearchError;
+use crate::problem::Problem;
+use crate::strategy::{Strategy, StrategyEntry};
+use ofa_space::{Opened, sampling};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+/// Uniform over genes, until the budget is used up.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Random {}
+
+/// Archs evaluated together.
+const BATCH: usize = 256;
+/// Batches without a single new arch after which a small space counts as seen.
+const STALE_BATCHES: usize = 20;
+
+#[typetag::serde(name = "random")]
+impl Strategy for Random {
+    fn search(&self, problem: &mut Problem<'_>, rng: &mut ChaCha8Rng) -> Result<(), SearchError> {
+        let mut stale = 0;
+        while problem.remaining() > 0 && stale < STALE_BATCHES {
+            let before = problem.evaluations();
+            let batch: Vec<_> =
+                (0..BATCH).map(|_| sampling::sample(problem.space(), &Opened::EVERYTHING, rng)).collect();
+            problem.evaluate(&batch)?;
+            stale = if problem.evaluations() == before { stale + 1 } else { 0 };
+        }
+        Ok(())
+    }
+}
+
+inventory::submit! {
+    StrategyEntry { name: "random", about: "uniform over genes", build: || Box::new(Random {}) }
+}

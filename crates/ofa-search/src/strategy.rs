@@ -1,0 +1,51 @@
+//! The strategy trait and its registry.
+
+use crate::error::SearchError;
+use crate::problem::Problem;
+use rand_chacha::ChaCha8Rng;
+use std::fmt::Debug;
+
+/// A way to search. Configured by `kind` in TOML or JSON; plugins submit a [`StrategyEntry`].
+#[typetag::serde(tag = "kind")]
+pub trait Strategy: Debug + Send + Sync {
+    /// Evaluates archs through `problem` until its budget is used up or there is nothing more to try. The problem
+    /// itself remembers the best.
+    ///
+    /// # Errors
+    /// [`SearchError`] of an objective, or of an impossible hyper-parameter.
+    fn search(&self, problem: &mut Problem<'_>, rng: &mut ChaCha8Rng) -> Result<(), SearchError>;
+}
+
+/// A registered strategy.
+pub struct StrategyEntry {
+    /// Value of `kind`.
+    pub name: &'static str,
+    /// One line for listings.
+    pub about: &'static str,
+    /// The strategy with its default hyper-parameters.
+    pub build: fn() -> Box<dyn Strategy>,
+}
+
+inventory::collect!(StrategyEntry);
+
+/// Every registered strategy, by name.
+pub fn entries() -> Vec<&'static StrategyEntry> {
+    let mut all: Vec<&StrategyEntry> = inventory::iter::<StrategyEntry>.into_iter().collect();
+    all.sort_by_key(|entry| entry.name);
+    all
+}
+
+/// The strategy registered under `name`, with its defaults.
+///
+/// # Errors
+/// [`SearchError::UnknownStrategy`] with the nearest name and all names.
+pub fn named(name: &str) -> Result<Box<dyn Strategy>, SearchError> {
+    match entries().into_iter().find(|entry| entry.name == name) {
+        Some(entry) => Ok((entry.build)()),
+        None => {
+            let known: Vec<String> = entries().iter().map(|entry| entry.name.to_owned()).collect();
+            let closest = ofa_space::registry::closest(name, &known);
+            Err(SearchError::UnknownStrategy { name: name.to_owned(), closest, known })
+        }
+    }
+}
