@@ -24,7 +24,8 @@ pub fn load(spec: &str, options: &LoadOptions) -> Result<Dataset, DataError> {
 }
 
 /// [`load`] with another memory budget, bytes: image folders whose decoded images need more are decoded anew at each
-/// use. The batches are the same either way; normalisation is then computed from 1,000 training images.
+/// use. The batches are the same either way, but for the normalisation, which is then computed from 1,000 training
+/// images; and a file that cannot be decoded is an error when its turn comes, unless such files are skipped.
 ///
 /// # Errors
 /// As [`load`].
