@@ -1,0 +1,182 @@
+//! Rooflines: a device as peak arithmetic, memory bandwidth, and a fixed cost per operation.
+//!
+//! An operation takes the longer of its arithmetic at a share of the peak and its memory traffic at the bandwidth, plus
+//! the fixed cost (Williams, Waterman, Patterson 2009). Batch norm and activation are fused into the convolution
+//! before them, as inference runtimes do, and cost nothing of their own.
+
+use crate::backend::{HardwareBackend, LatencySource};
+use crate::error::HwError;
+use crate::registry::{DeviceEntry, from_profile};
+use ofa_space::net_spec::{Block, Op, OpKind};
+use ofa_space::{NetSpec, cost};
+use serde::{Deserialize, Serialize};
+
+/// A roofline profile.
+///
+/// | name | default | purpose | range |
+/// |---|---|---|---|
+/// | `name`, `about` | | for listings | |
+/// | `peak_gmacs` | | 10⁹ multiply-accumulates a second | > 0 |
+/// | `bandwidth_gb_s` | | memory bandwidth in 10⁹ bytes a second | > 0 |
+/// | `peak_source`, `bandwidth_source` | | where the numbers are published | not empty |
+/// | `bytes_per_element` | 4 | of weights and activations | 1–8 |
+/// | `overhead_us` | 0 | fixed cost of an operation in microseconds | ≥ 0 |
+/// | `efficiency` | 1 each | share of the peak that `dense`, `depthwise`, `linear` operations reach | 0–1 |
+/// | `sram_kb`, `flash_kb` | none | memory for activations and weights | > 0 |
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "Profile", into = "Profile")]
+pub struct Roofline(Profile);
+
+/// The unchecked profile.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Profile {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    about: String,
+    peak_gmacs: f64,
+    peak_source: String,
+    bandwidth_gb_s: f64,
+    bandwidth_source: String,
+    #[serde(default = "four")]
+    bytes_per_element: f64,
+    #[serde(default)]
+    overhead_us: f64,
+    #[serde(default)]
+    efficiency: Efficiency,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sram_kb: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    flash_kb: Option<f64>,
+}
+
+/// Share of the peak reached, by kind of operation.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Efficiency {
+    dense: f64,
+    depthwise: f64,
+    linear: f64,
+}
+
+impl Default for Efficiency {
+    fn default() -> Self {
+        Self { dense: 1.0, depthwise: 1.0, linear: 1.0 }
+    }
+}
+
+fn four() -> f64 {
+    4.0
+}
+
+impl From<Roofline> for Profile {
+    fn from(roofline: Roofline) -> Self {
+        roofline.0
+    }
+}
+
+impl TryFrom<Profile> for Roofline {
+    type Error = String;
+
+    fn try_from(profile: Profile) -> Result<Self, String> {
+        let positive = [
+            ("peak_gmacs", Some(profile.peak_gmacs)),
+            ("bandwidth_gb_s", Some(profile.bandwidth_gb_s)),
+            ("sram_kb", profile.sram_kb),
+            ("flash_kb", profile.flash_kb),
+        ];
+        for (field, value) in positive {
+            if value.is_some_and(|v| !(v > 0.0 && v.is_finite())) {
+                return Err(format!("`{field}` is {}, expected more than 0", value.unwrap_or_default()));
+            }
+        }
+        for (field, source) in [("peak_source", &profile.peak_source), ("bandwidth_source", &profile.bandwidth_source)]
+        {
+            if source.trim().is_empty() {
+                return Err(format!("`{field}` is empty, expected where the number is published"));
+            }
+        }
+        if !(1.0..=8.0).contains(&profile.bytes_per_element) {
+            return Err(format!("`bytes_per_element` is {}, expected 1 to 8", profile.bytes_per_element));
+        }
+        if !(profile.overhead_us >= 0.0 && profile.overhead_us.is_finite()) {
+            return Err(format!("`overhead_us` is {}, expected 0 or more", profile.overhead_us));
+        }
+        let Efficiency { dense, depthwise, linear } = profile.efficiency;
+        for (field, share) in [("dense", dense), ("depthwise", depthwise), ("linear", linear)] {
+            if !(share > 0.0 && share <= 1.0) {
+                return Err(format!("`efficiency.{field}` is {share}, expected more than 0, up to 1"));
+            }
+        }
+        Ok(Self(profile))
+    }
+}
+
+impl Roofline {
+    /// Memory for activations and for weights, in bytes, where the profile has them.
+    pub fn memory_bytes(&self) -> (Option<f64>, Option<f64>) {
+        (self.0.sram_kb.map(|kb| kb * 1024.0), self.0.flash_kb.map(|kb| kb * 1024.0))
+    }
+
+    /// Seconds of one operation.
+    fn op_seconds(&self, block: &Block, op: &Op) -> f64 {
+        let elements = |value: usize| -> f64 {
+            let shape = if value == 0 { block.input } else { block.ops[value - 1].output };
+            shape.iter().product::<usize>() as f64
+        };
+        let share = match &op.kind {
+            OpKind::BatchNorm { .. } | OpKind::Activation { .. } => return 0.0,
+            OpKind::Conv { groups, .. } if *groups > 1 => self.0.efficiency.depthwise,
+            OpKind::Conv { .. } => self.0.efficiency.dense,
+            _ => self.0.efficiency.linear,
+        };
+        let weights: usize = op.kind.tensors().iter().map(|(_, tensor)| tensor.elements()).sum();
+        let moved = op.inputs.iter().map(|input| elements(*input)).sum::<f64>()
+            + op.output.iter().product::<usize>() as f64
+            + weights as f64;
+        let macs = (cost::op_macs(op) + cost::squeeze_excite_macs(op)) as f64;
+        let arithmetic = macs / (self.0.peak_gmacs * 1e9 * share);
+        let memory = moved * self.0.bytes_per_element / (self.0.bandwidth_gb_s * 1e9);
+        arithmetic.max(memory) + self.0.overhead_us * 1e-6
+    }
+}
+
+#[typetag::serde(name = "roofline")]
+impl HardwareBackend for Roofline {
+    fn latency_ms(&self, net: &NetSpec) -> Result<f64, HwError> {
+        let ops = net.blocks.iter().flat_map(|block| block.ops.iter().map(move |op| (block, op)));
+        Ok(ops.map(|(block, op)| self.op_seconds(block, op)).sum::<f64>() * 1e3)
+    }
+
+    fn source(&self) -> LatencySource {
+        LatencySource::Analytic
+    }
+}
+
+macro_rules! shipped {
+    ($($name:literal: $about:literal),* $(,)?) => {
+        $(inventory::submit! {
+            DeviceEntry {
+                name: $name,
+                about: $about,
+                source: LatencySource::Analytic,
+                build: || from_profile(
+                    include_str!(concat!("../profiles/", $name, ".toml")),
+                    concat!("built-in profile ", $name),
+                ),
+            }
+        })*
+    };
+}
+
+shipped! {
+    "pixel4-cpu": "phone CPU: Pixel 4 (Snapdragon 855), one prime core, f32 (roofline)",
+    "raspberry-pi-4": "single-board computer: Raspberry Pi 4, four Cortex-A72 cores, f32 (roofline)",
+    "jetson-nano": "embedded GPU: NVIDIA Jetson Nano, f16 (roofline)",
+    "xeon-6248-core": "server CPU: one core of an Intel Xeon Gold 6248, f32 (roofline)",
+    "v100": "server GPU: NVIDIA V100 SXM2, f32 (roofline)",
+    "a100": "server GPU: NVIDIA A100 40 GB, f32 (roofline)",
+    "stm32h743": "microcontroller: STM32H743, Cortex-M7 at 480 MHz, int8 (roofline)",
+    "stm32f746": "microcontroller: STM32F746, Cortex-M7 at 216 MHz, int8 (roofline)",
+}

@@ -1,0 +1,157 @@
+//! Devices: parity with the authors' tables where the reference results are at hand, invariants, and bad input.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use ofa_hw::lut::Lut;
+use ofa_hw::{HwError, LatencySource, entries, load, registry};
+use ofa_space::{ArchJson, Opened, sampling};
+use proptest::prelude::*;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use std::path::{Path, PathBuf};
+
+fn shared() -> Option<PathBuf> {
+    let shared = std::env::var_os("OFA_SHARED")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared"));
+    if !shared.join("golden").is_dir() {
+        eprintln!("skipped: no reference results (set OFA_SHARED)");
+        return None;
+    }
+    Some(shared)
+}
+
+#[test]
+fn note10_latencies_are_the_authors() {
+    let Some(shared) = shared() else { return };
+    let text = std::fs::read_to_string(shared.join("golden/latency-note10.json")).unwrap();
+    let golden: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let space = ofa_space::registry::named("ofa-mbv3-w1.2").unwrap();
+    let built_in = load("note10").unwrap();
+    let files = Lut::from_folder(&shared.join("data/luts/note10")).unwrap();
+    let cases = golden["cases"].as_array().unwrap();
+    for case in cases {
+        let json: ArchJson = serde_json::from_value(case["arch"].clone()).unwrap();
+        let arch = space.parse(&json).unwrap();
+        for (resolution, expected) in case["latency_ms"].as_object().unwrap() {
+            let net = space.resolve(&arch.with_resolution(resolution.parse().unwrap())).unwrap();
+            let ours = built_in.latency_ms(&net).unwrap();
+            let expected = expected.as_f64().unwrap();
+            assert!((ours - expected).abs() <= 1e-6 * expected, "{json} at {resolution}: {ours}, {expected}");
+            let from_files: f64 = files.lookups(&net).unwrap().iter().map(|(_, ms)| ms).sum();
+            assert_eq!(from_files, ours);
+        }
+    }
+    let json: ArchJson = serde_json::from_value(cases[2]["arch"].clone()).unwrap();
+    let net = space.resolve(&space.parse(&json).unwrap().with_resolution(192)).unwrap();
+    let ours: Vec<String> = files.lookups(&net).unwrap().into_iter().map(|(key, _)| key).collect();
+    let expected: Vec<&str> =
+        golden["lookups_case_2_at_192"].as_array().unwrap().iter().map(|l| l["key"].as_str().unwrap()).collect();
+    assert_eq!(ours, expected);
+}
+
+#[test]
+fn the_i7_table_knows_both_widths() {
+    let device = load("i7-8700k").unwrap();
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    for name in ["ofa-mbv3-w1.0", "ofa-mbv3-w1.2"] {
+        let space = ofa_space::registry::named(name).unwrap();
+        for _ in 0..50 {
+            let arch = sampling::sample(space.as_ref(), &Opened::EVERYTHING, &mut rng);
+            let latency = device.latency_ms(&space.resolve(&arch).unwrap()).unwrap();
+            assert!(latency > 0.0);
+        }
+    }
+}
+
+#[test]
+fn every_registered_device_answers_or_says_why() {
+    let space = ofa_space::registry::named("tiny-28").unwrap();
+    let net = space.resolve(&space.max_arch()).unwrap();
+    assert!(entries().len() >= 10);
+    for entry in entries() {
+        let device = (entry.build)().unwrap();
+        assert_eq!(device.source(), entry.source, "{}", entry.name);
+        match device.latency_ms(&net) {
+            Ok(latency) => assert!(latency > 0.0 && latency.is_finite(), "{}: {latency}", entry.name),
+            Err(error) => {
+                assert_eq!(entry.source, LatencySource::Table);
+                assert!(matches!(error, HwError::MissingKey { .. } | HwError::MissingResolution { .. }), "{error}");
+            }
+        }
+    }
+    let error = load("note-10").unwrap_err().to_string();
+    assert!(error.contains("did you mean `note10`"), "{error}");
+}
+
+proptest! {
+    #[test]
+    fn a_larger_gene_never_takes_less_time(seed in any::<u64>()) {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        for name in ["tiny-28", "ofa-mbv3-w1.0"] {
+            let space = ofa_space::registry::named(name).unwrap();
+            let arch = sampling::sample(space.as_ref(), &Opened::EVERYTHING, &mut rng);
+            let genes = &space.info().genes;
+            let gene = seed as usize % genes.len();
+            let mut raised = arch.choices().to_vec();
+            raised[gene] = (genes[gene].choices.len() - 1) as u8;
+            let raised = space.arch(raised, arch.resolution()).unwrap();
+            for device in ["pixel4-cpu", "stm32f746", "v100"] {
+                let device = load(device).unwrap();
+                let latency = |arch| device.latency_ms(&space.resolve(arch).unwrap()).unwrap();
+                prop_assert!(latency(&arch) <= latency(&raised) * (1.0 + 1e-12));
+            }
+        }
+    }
+}
+
+const PROFILE: &str = r#"
+[device]
+kind = "roofline"
+peak_gmacs = 10.0
+peak_source = "somewhere"
+bandwidth_gb_s = 5.0
+bandwidth_source = "somewhere"
+"#;
+
+#[test]
+fn malformed_profiles_name_the_field() {
+    assert!(registry::from_profile(PROFILE, "p.toml").is_ok());
+    let cases = [
+        (PROFILE.replace("10.0", "-1.0"), "peak_gmacs"),
+        (PROFILE.replace("10.0", "nan"), "peak_gmacs"),
+        (PROFILE.replace("\"somewhere\"\nbandwidth_gb_s", "\"\"\nbandwidth_gb_s"), "peak_source"),
+        (PROFILE.replace("bandwidth_gb_s = 5.0\n", ""), "bandwidth_gb_s"),
+        (format!("{PROFILE}cores = 4\n"), "cores"),
+        (PROFILE.replace("roofline", "rooflin"), "rooflin"),
+        ("nonsense".to_owned(), "p.toml"),
+    ];
+    for (text, expected) in cases {
+        let error = registry::from_profile(&text, "p.toml").unwrap_err().to_string();
+        assert!(error.contains(expected) && error.contains("p.toml"), "{error}");
+    }
+}
+
+#[test]
+fn malformed_tables_name_file_and_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = "expanded_conv-input:1x1x8-output:1x1x8-expand:8-kernel:3-stride:1-idskip:1-se:0-hs:0:\n  mean: 1.0\n";
+    let write = |text: &str| -> PathBuf {
+        let path: PathBuf = Path::new(folder.path()).join("table.yaml");
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    assert!(Lut::from_file(&write(good)).is_ok());
+    let bad = [
+        good.replace("1.0", ".nan"),
+        good.replace("1.0", "-1.0"),
+        good.replace("mean", "median"),
+        format!("{good}{good}"),
+        "[]".to_owned(),
+        "Conv-input:1: {mean: 1.0}".to_owned(),
+    ];
+    for text in bad {
+        let error = Lut::from_file(&write(&text)).unwrap_err().to_string();
+        assert!(error.contains("table.yaml"), "{error}");
+    }
+    assert!(load(folder.path().join("missing.yaml").to_str().unwrap()).is_err());
+}
