@@ -1,0 +1,79 @@
+//! What can go wrong in fitting and predicting.
+
+use ofa_space::SpaceError;
+use std::path::PathBuf;
+
+/// A predictor that cannot be fitted, read or used.
+#[derive(Debug, thiserror::Error)]
+pub enum PredictorError {
+    /// No estimator of this name is registered.
+    #[error("there is no predictor called `{name}`{}; registered: {}, auto",
+        closest.as_ref().map(|c| format!(" (did you mean `{c}`?)")).unwrap_or_default(), known.join(", "))]
+    UnknownEstimator {
+        /// The name asked for.
+        name: String,
+        /// The registered name nearest to it.
+        closest: Option<String>,
+        /// Every registered name.
+        known: Vec<String>,
+    },
+    /// A hyper-parameter has an impossible value.
+    #[error("predictor `{estimator}`: `{field}` {problem}")]
+    Config {
+        /// Kind of the estimator.
+        estimator: &'static str,
+        /// The offending field.
+        field: &'static str,
+        /// What is wrong and what was expected.
+        problem: String,
+    },
+    /// The arch does not fit the space or the encoding.
+    #[error(transparent)]
+    Space(#[from] SpaceError),
+    /// A file cannot be read or written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// `read` or `write`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The reason given by the system.
+        source: std::io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error("{}{}: {problem}", path.display(), line.map(|l| format!(":{l}")).unwrap_or_default())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// The line, if it has lines.
+        line: Option<usize>,
+        /// What is wrong and what was expected.
+        problem: String,
+    },
+    /// Too few pairs for what was asked.
+    #[error("{found} pairs are too few: {purpose} needs at least {needed}")]
+    TooFewPairs {
+        /// Pairs given.
+        found: usize,
+        /// Pairs needed.
+        needed: usize,
+        /// What needs them.
+        purpose: String,
+    },
+    /// The predictor was fitted for another space.
+    #[error("the predictor was fitted for the space `{fitted}`, not for `{asked}`")]
+    OtherSpace {
+        /// Space it was fitted for.
+        fitted: String,
+        /// Space asked for.
+        asked: String,
+    },
+    /// The library behind an estimator failed.
+    #[error("fitting `{estimator}` failed: {problem}")]
+    Fit {
+        /// Kind of the estimator.
+        estimator: &'static str,
+        /// The library's message.
+        problem: String,
+    },
+}

@@ -1,0 +1,106 @@
+//! Real data: the authors' predictor, and pairs measured on ImageNet, where they are at hand.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use ofa_predictors::cross_validation::out_of_fold;
+use ofa_predictors::{Encoder, FittedPredictor, Pair, estimator, fit, metrics, pairs};
+use ofa_space::{ArchJson, registry};
+use std::path::PathBuf;
+
+fn shared() -> Option<PathBuf> {
+    let shared = std::env::var_os("OFA_SHARED")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared"));
+    if !shared.join("golden").is_dir() {
+        eprintln!("skipped: no reference results (set OFA_SHARED)");
+        return None;
+    }
+    Some(shared)
+}
+
+#[test]
+fn the_official_predictor_gives_the_authors_numbers() {
+    let Some(shared) = shared() else { return };
+    let text = std::fs::read_to_string(shared.join("golden/predictor.json")).unwrap();
+    let golden: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let predictor = FittedPredictor::load(&shared.join("data/official/acc_predictor.pth")).unwrap();
+    let space = registry::named("ofa-mbv3-w1.0").unwrap();
+    for case in golden["mbv3"]["cases"].as_array().unwrap() {
+        let json: ArchJson = serde_json::from_value(case["arch"].clone()).unwrap();
+        let arch = space.parse(&json).unwrap();
+        let ours = predictor.predict(space.as_ref(), &[arch]).unwrap()[0];
+        let expected = case["accuracy"].as_f64().unwrap();
+        assert!((ours - expected).abs() < 1e-5, "{json}: {ours}, reference {expected}");
+    }
+}
+
+fn imagenet_pairs() -> Option<Vec<Pair>> {
+    let space = registry::named("ofa-mbv3-w1.0").unwrap();
+    let path = shared()?.join("data/acc/mit_ofa_train.jsonl");
+    Some(pairs::read(&path, space.as_ref()).unwrap())
+}
+
+#[test]
+fn estimators_do_well_on_imagenet_pairs() {
+    let Some(pairs) = imagenet_pairs() else { return };
+    let space = registry::named("ofa-mbv3-w1.0").unwrap();
+    let pairs = &pairs[..600];
+    let archs: Vec<_> = pairs.iter().map(|p| p.arch.clone()).collect();
+    let targets: Vec<f64> = pairs.iter().map(|p| p.value).collect();
+    let features = Encoder::OneHotCost.encode(space.as_ref(), &archs).unwrap();
+    for name in ["elastic-net", "svr"] {
+        let estimator = (estimator::named(name).unwrap().build)();
+        let predictions = out_of_fold(estimator.as_ref(), &features, &targets, 5, 0).unwrap();
+        let rmse = metrics::rmse(&targets, &predictions);
+        println!("{name}: RMSE {rmse:.5}, Kendall tau {:.3}", metrics::kendall_tau(&targets, &predictions));
+        // Predicting the mean gives 0.0255.
+        assert!(rmse < 0.0055, "{name}: {rmse}");
+    }
+}
+
+#[test]
+fn files_round_trip_and_repeat() {
+    let space = registry::named("tiny-28").unwrap();
+    let mut rng = <rand_chacha::ChaCha8Rng as rand::SeedableRng>::seed_from_u64(0);
+    let pairs: Vec<Pair> = (0..80)
+        .map(|_| {
+            let arch = ofa_space::sampling::sample(space.as_ref(), &ofa_space::Opened::EVERYTHING, &mut rng);
+            let value = 0.5 + 0.01 * arch.choices().iter().map(|c| f64::from(*c)).sum::<f64>();
+            Pair { arch, value }
+        })
+        .collect();
+    let (train, test) = pairs::hold_out(&pairs, 0.25, 3);
+    assert_eq!((train.len(), test.len()), (60, 20));
+    let folder = tempfile::tempdir().unwrap();
+    for kind in ["elastic-net", "svr", "mlp", "auto"] {
+        let first = fit(space.as_ref(), &train, &test, kind, 1).unwrap();
+        assert!(first.report.kendall_tau > 0.7, "{kind}: {:?}", first.report);
+        let (a, b) = (folder.path().join("a.json"), folder.path().join("b.json"));
+        first.save(&a).unwrap();
+        fit(space.as_ref(), &train, &test, kind, 1).unwrap().save(&b).unwrap();
+        assert_eq!(std::fs::read(&a).unwrap(), std::fs::read(&b).unwrap(), "{kind} does not repeat");
+        let archs: Vec<_> = test.iter().map(|p| p.arch.clone()).collect();
+        let loaded = FittedPredictor::load(&a).unwrap();
+        assert_eq!(loaded.predict(space.as_ref(), &archs).unwrap(), first.predict(space.as_ref(), &archs).unwrap());
+        let other = registry::named("cifar-32").unwrap();
+        assert!(loaded.predict(other.as_ref(), &[other.max_arch()]).is_err());
+    }
+}
+
+#[test]
+fn bad_pairs_name_file_and_line() {
+    let space = registry::named("tiny-28").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pairs.jsonl");
+    let good = pairs::format_line(space.as_ref(), &space.max_arch(), 0.75);
+    std::fs::write(&path, format!("{good}\n\n{good}\n")).unwrap();
+    let read = pairs::read(&path, space.as_ref()).unwrap();
+    assert_eq!(read, vec![Pair { arch: space.max_arch(), value: 0.75 }; 2]);
+    for bad in [good.replace("0.75", "75"), good.replace("top1", "acc"), "{".to_owned(), good.replace("[7", "[9")] {
+        std::fs::write(&path, format!("{good}\n{bad}\n")).unwrap();
+        let error = pairs::read(&path, space.as_ref()).unwrap_err().to_string();
+        assert!(error.contains("pairs.jsonl:2"), "{error}");
+    }
+    assert!(fit(space.as_ref(), &read, &read, "elastic-net", 0).is_err());
+    let error = fit(space.as_ref(), &read, &read, "elasticnet", 0).unwrap_err().to_string();
+    assert!(error.contains("did you mean `elastic-net`"), "{error}");
+}
