@@ -1,1 +1,5 @@
-fn main() {}
+//! The `ofa` binary.
+
+fn main() -> std::process::ExitCode {
+    ofa::cli::main()
+}

@@ -93,11 +93,8 @@ impl Checkpoint {
     }
 
     fn load(path: &Path) -> Result<Self, TrainError> {
-        let bytes = std::fs::read(path).map_err(|source| TrainError::Io {
-            action: "read",
-            path: path.to_owned(),
-            source,
-        })?;
+        let bytes =
+            std::fs::read(path).map_err(|source| TrainError::Io { action: "read", path: path.to_owned(), source })?;
         Self::from_bytes(&bytes).map_err(|problem| TrainError::Checkpoint { path: path.to_owned(), problem })
     }
 
@@ -132,9 +129,7 @@ impl Checkpoint {
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
-        let body = bytes
-            .strip_prefix(MAGIC)
-            .ok_or("is not a checkpoint of this version; remove it to start afresh")?;
+        let body = bytes.strip_prefix(MAGIC).ok_or("is not a checkpoint of this version; remove it to start afresh")?;
         let (checksum, body) = body.split_at_checked(CHECKSUM_BYTES).ok_or("is truncated")?;
         if checksum != Sha256::digest(body).as_slice() {
             return Err("is damaged (its checksum does not match)".into());

@@ -218,7 +218,11 @@ impl TrainConfig {
         Ok(config)
     }
 
-    fn check(&self, origin: &str) -> Result<(), TrainError> {
+    /// Refuses impossible values; `origin` is for messages.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] naming the field.
+    pub fn check(&self, origin: &str) -> Result<(), TrainError> {
         let fail = |field: &str, problem: String| {
             Err(TrainError::Config { file: origin.to_owned(), field: field.to_owned(), problem })
         };
@@ -226,11 +230,8 @@ impl TrainConfig {
         if !(1..=65_536).contains(&self.batch_size) {
             return fail("batch_size", format!("is {}, expected 1 to 65536", self.batch_size));
         }
-        let in_unit = [
-            ("momentum", self.momentum),
-            ("label_smoothing", self.label_smoothing),
-            ("bn_momentum", self.bn_momentum),
-        ];
+        let in_unit =
+            [("momentum", self.momentum), ("label_smoothing", self.label_smoothing), ("bn_momentum", self.bn_momentum)];
         for (field, value) in in_unit {
             if !unit.contains(&value) {
                 return fail(field, format!("is {value}, expected 0 to 1"));

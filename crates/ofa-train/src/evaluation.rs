@@ -110,10 +110,7 @@ fn rank_of(row: &[f32], label: usize) -> usize {
     if value.is_nan() {
         return row.len();
     }
-    row.iter()
-        .enumerate()
-        .filter(|(index, other)| **other > value || (**other == value && *index < label))
-        .count()
+    row.iter().enumerate().filter(|(index, other)| **other > value || (**other == value && *index < label)).count()
 }
 
 #[cfg(test)]

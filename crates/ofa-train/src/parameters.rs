@@ -64,15 +64,15 @@ impl Parameters {
             let id = ParamId::from(slots.len() as u64 + 1);
             let slot = match def.role {
                 TensorRole::ConvWeight => {
-                    module.kernels.push(Param::initialized(id, Tensor::from_data(data, device).require_grad()));
+                    module.kernels.push(Param::initialized(id, tracked(Tensor::from_data(data, device), device)));
                     Slot::Kernel(module.kernels.len() - 1)
                 }
                 TensorRole::LinearWeight | TensorRole::KernelTransform => {
-                    module.matrices.push(Param::initialized(id, Tensor::from_data(data, device).require_grad()));
+                    module.matrices.push(Param::initialized(id, tracked(Tensor::from_data(data, device), device)));
                     Slot::Matrix(module.matrices.len() - 1)
                 }
                 _ => {
-                    module.vectors.push(Param::initialized(id, Tensor::from_data(data, device).require_grad()));
+                    module.vectors.push(Param::initialized(id, tracked(Tensor::from_data(data, device), device)));
                     Slot::Vector(module.vectors.len() - 1)
                 }
             };
@@ -131,6 +131,11 @@ impl Parameters {
             other => panic!("`{name}` is not a convolution weight of this supernet ({other:?})"),
         }
     }
+}
+
+/// On an autodiff device a parameter is a leaf whose gradient is wanted.
+fn tracked<const D: usize>(tensor: Tensor<D>, device: &Device) -> Tensor<D> {
+    if device.is_autodiff() { tensor.require_grad() } else { tensor }
 }
 
 fn read<const D: usize>(param: &Param<Tensor<D>>, gradients: Gradients) -> Tensor<D> {

@@ -319,16 +319,14 @@ impl<'a> Trainer<'a> {
         rng.set_stream(global_step as u64 + 1);
         let resolutions = &self.space.info().resolutions;
         let resolution = resolutions[rng.random_range(0..resolutions.len())];
-        let archs =
-            self.config.sampler.sample(self.space.as_ref(), &plan.opened, plan.subnets_per_step, &mut rng);
+        let archs = self.config.sampler.sample(self.space.as_ref(), &plan.opened, plan.subnets_per_step, &mut rng);
         let subnets = archs
             .iter()
             .map(|arch| Ok(self.space.resolve(&arch.with_resolution(resolution))?))
             .collect::<Result<Vec<NetSpec>, TrainError>>()?;
         let (number, indices) = epoch.batch(global_step);
         let augmentation = &self.config.augmentation;
-        let (images, labels) =
-            self.dataset.train_batch(indices, resolution, augmentation, self.config.seed, number)?;
+        let (images, labels) = self.dataset.train_batch(indices, resolution, augmentation, self.config.seed, number)?;
         let teacher_logits = match teacher {
             Some(teacher) => {
                 let max = self.space.resolve(&self.space.max_arch().with_resolution(resolution))?;
@@ -359,13 +357,10 @@ impl<'a> Trainer<'a> {
 
     /// The smallest, middle and largest opened subnet on validation images.
     fn validate(&self, plan: &PhasePlan, state: &State) -> Result<PhaseRecord, TrainError> {
-        let calibration: Vec<usize> =
-            (0..self.config.calibration_images.min(self.dataset.train.len())).collect();
+        let calibration: Vec<usize> = (0..self.config.calibration_images.min(self.dataset.train.len())).collect();
         let validation: Vec<usize> = (0..self.dataset.validation.len()).collect();
-        let mut calibration =
-            EvaluationSet::new(self.dataset, SplitName::Train, calibration, EVALUATION_BATCH);
-        let mut validation =
-            EvaluationSet::new(self.dataset, SplitName::Validation, validation, EVALUATION_BATCH);
+        let mut calibration = EvaluationSet::new(self.dataset, SplitName::Train, calibration, EVALUATION_BATCH);
+        let mut validation = EvaluationSet::new(self.dataset, SplitName::Validation, validation, EVALUATION_BATCH);
         let middle = self.middle(plan)?;
         let named =
             [("min", smallest(self.space.as_ref(), &plan.opened)), ("mid", middle), ("max", self.space.max_arch())];
@@ -395,6 +390,8 @@ impl<'a> Trainer<'a> {
             ("data".to_owned(), self.dataset.name.clone()),
             ("split".to_owned(), self.dataset.split_note.clone()),
             ("seed".to_owned(), self.config.seed.to_string()),
+            ("split_seed".to_owned(), self.config.seed.to_string()),
+            ("validation_images".to_owned(), self.config.validation_images.to_string()),
             ("training".to_owned(), self.fingerprint()),
         ]);
         Ok(Model {

@@ -1,0 +1,75 @@
+//! Reading ARCH: `max`, `min`, `random`, inline JSON, or a file; and files of many archs.
+
+use super::Failure;
+use ofa_space::{Arch, ArchJson, Opened, SearchSpace, sampling};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use std::path::Path;
+
+/// The arch that `text` names.
+pub fn arch(text: &str, space: &dyn SearchSpace, seed: u64) -> Result<Arch, Failure> {
+    match text {
+        "max" => Ok(space.max_arch()),
+        "min" => Ok(space.min_arch()),
+        "random" => Ok(sampling::sample(space, &Opened::EVERYTHING, &mut ChaCha8Rng::seed_from_u64(seed))),
+        _ if text.trim_start().starts_with('{') => parse(text, space, "--arch"),
+        path if Path::new(path).is_file() => parse(&read(Path::new(path))?, space, path),
+        other => Err(Failure::Input(format!(
+            "--arch `{other}`: expected max, min, random, JSON such as {{\"ks\":[…],…}}, or a file with one arch; \
+             there is no such file"
+        ))),
+    }
+}
+
+/// The archs of a JSON Lines file, one a line.
+pub fn archs(path: &Path, space: &dyn SearchSpace) -> Result<Vec<Arch>, Failure> {
+    let text = read(path)?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    lines.map(|(index, line)| parse(line, space, &format!("{}:{}", path.display(), index + 1))).collect()
+}
+
+/// One arch or many, as the two flags give them.
+pub fn one_or_many(
+    arch_text: Option<&str>,
+    file: Option<&Path>,
+    space: &dyn SearchSpace,
+    seed: u64,
+) -> Result<Vec<Arch>, Failure> {
+    match (arch_text, file) {
+        (Some(text), None) => Ok(vec![arch(text, space, seed)?]),
+        (None, Some(path)) => archs(path, space),
+        _ => Err(Failure::Input("give either --arch ARCH or --archs FILE.jsonl".into())),
+    }
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path).map_err(|e| Failure::Input(format!("cannot read {}: {e}", path.display())))
+}
+
+/// One JSON arch, bare or under `"arch"`.
+fn parse(text: &str, space: &dyn SearchSpace, origin: &str) -> Result<Arch, Failure> {
+    let bad = |problem: String| Failure::Input(format!("{origin}: {problem}"));
+    let mut value: serde_json::Value =
+        serde_json::from_str(text).map_err(|e| bad(format!("is not a JSON arch: {e}")))?;
+    if let Some(inner) = value.get_mut("arch") {
+        value = inner.take();
+    }
+    let json: ArchJson = serde_json::from_value(value).map_err(|e| bad(e.to_string()))?;
+    space.parse(&json).map_err(|e| bad(e.to_string()))
+}
+
+/// The arch for a model: needed by a supernet, refused by a standalone net.
+pub fn for_model(
+    model: &ofa_space::Model,
+    text: Option<&str>,
+    path: &Path,
+    seed: u64,
+) -> Result<Option<Arch>, Failure> {
+    match (model.space(), text) {
+        (Some(space), Some(text)) => Ok(Some(arch(text, space.as_ref(), seed)?)),
+        (None, Some(text)) => {
+            Err(Failure::Input(format!("--arch {text}: {} is one standalone net", path.display())))
+        }
+        (_, None) => Ok(None),
+    }
+}

@@ -1,0 +1,147 @@
+//! `ofa eval`: accuracy on a data set, after BN recalibration for a supernet's subnet.
+
+use super::train::CorruptChoice;
+use super::{Context, Failure, arch_choice};
+use clap::{Args, ValueEnum};
+use ofa_space::Model;
+use ofa_train::data::{self, Dataset, LoadOptions, SplitName, stratified};
+use ofa_train::evaluation::{EvaluationSet, evaluate, recalibrate};
+use ofa_train::progressive_shrinking::EVALUATION_BATCH;
+use ofa_train::supernet::Supernet;
+use ofa_train::device;
+use serde::Serialize;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Arguments of `ofa eval`.
+#[derive(Args, Debug)]
+pub struct EvalArgs {
+    /// Model file.
+    #[arg(long)]
+    model: PathBuf,
+    /// Subnet of a supernet: max, min, random, JSON, or a file.
+    #[arg(long)]
+    arch: Option<String>,
+    /// `bundled` or a folder.
+    #[arg(long)]
+    data: String,
+    /// Which images to score.
+    #[arg(long, value_enum, default_value = "test")]
+    split: SplitChoice,
+    /// Score a seeded class-balanced sample of this many images.
+    #[arg(long)]
+    limit: Option<usize>,
+    /// Training images for BN recalibration of a supernet's subnet; 0 = off.
+    #[arg(long, default_value_t = 2000)]
+    calibration_images: usize,
+    /// Alternative spelling of --calibration-images.
+    #[arg(long, hide = true, value_name = "N")]
+    calibrate_images: Option<usize>,
+    /// What to do with an image that cannot be decoded.
+    #[arg(long, value_enum, default_value = "error")]
+    on_corrupt: CorruptChoice,
+}
+
+/// A split of a data set.
+#[derive(ValueEnum, Clone, Copy, Debug)]
+pub enum SplitChoice {
+    /// What training sees.
+    Train,
+    /// Kept out of training, for predictors.
+    Validation,
+    /// For final figures.
+    Test,
+}
+
+impl From<SplitChoice> for SplitName {
+    fn from(choice: SplitChoice) -> Self {
+        match choice {
+            SplitChoice::Train => SplitName::Train,
+            SplitChoice::Validation => SplitName::Validation,
+            SplitChoice::Test => SplitName::Test,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct EvalReport {
+    top1: f64,
+    top5: f64,
+    images: usize,
+    calibration_images: usize,
+    seconds: f64,
+}
+
+pub(super) fn run(args: &EvalArgs, context: &Context) -> Result<(), Failure> {
+    let started = Instant::now();
+    let model = Model::load(&args.model)?;
+    let seed = context.common.seed;
+    let arch = arch_choice::for_model(&model, args.arch.as_deref(), &args.model, seed)?;
+    let net = model.net(arch.as_ref())?;
+    let (split_seed, validation) = seed_and_validation(&model);
+    let options = LoadOptions {
+        seed: split_seed,
+        max_resolution: net.input[1] as u32,
+        validation,
+        on_corrupt: args.on_corrupt.into(),
+    };
+    let dataset = load_for(&model, &args.data, &options)?;
+    let device = device::open(&context.common.backend)?;
+    let supernet = Supernet::from_model(&model, &device)?;
+    let wanted = args.calibrate_images.unwrap_or(args.calibration_images);
+    let calibration_images = if arch.is_some() { wanted.min(dataset.train.len()) } else { 0 };
+    let running = if calibration_images > 0 {
+        let indices = stratified::sample(&dataset.train, calibration_images, seed);
+        let mut calibration = EvaluationSet::new(&dataset, SplitName::Train, indices, EVALUATION_BATCH);
+        recalibrate(&supernet, &net, &mut calibration)?
+    } else {
+        supernet.running.clone()
+    };
+    let split = SplitName::from(args.split);
+    let images = dataset.split(split);
+    let indices = match args.limit {
+        Some(limit) => stratified::sample(images, limit, seed),
+        None => (0..images.len()).collect(),
+    };
+    let mut set = EvaluationSet::new(&dataset, split, indices, EVALUATION_BATCH);
+    let accuracy = evaluate(&supernet, &net, &running, &mut set)?;
+    let report = EvalReport {
+        top1: accuracy.top1,
+        top5: accuracy.top5,
+        images: accuracy.images,
+        calibration_images,
+        seconds: started.elapsed().as_secs_f64(),
+    };
+    context.output.result(&report, || {
+        format!(
+            "top-1 {:.2} %, top-5 {:.2} % on {} images ({} for BN recalibration), {:.1} s",
+            100.0 * report.top1,
+            100.0 * report.top5,
+            report.images,
+            report.calibration_images,
+            report.seconds
+        )
+    })
+}
+
+/// The data set, with the model's classes and input format; a mismatch of classes is an error.
+pub fn load_for(model: &Model, spec: &str, options: &LoadOptions) -> Result<Dataset, Failure> {
+    let mut dataset = data::load(spec, options)?;
+    if dataset.class_names.len() != model.class_names.len() {
+        return Err(Failure::Input(format!(
+            "the model knows {} classes, {} has {}",
+            model.class_names.len(),
+            dataset.name,
+            dataset.class_names.len()
+        )));
+    }
+    dataset.input = model.input.clone();
+    Ok(dataset)
+}
+
+/// The seed and size of the validation split that the model was trained with, so that no training image is ever taken
+/// for a validation image; the defaults for a model that does not say.
+pub fn seed_and_validation(model: &Model) -> (u64, usize) {
+    let number = |key: &str| model.provenance.get(key).and_then(|text| text.parse::<u64>().ok());
+    (number("split_seed").unwrap_or(0), number("validation_images").unwrap_or(2000) as usize)
+}

@@ -1,0 +1,95 @@
+//! `ofa extract`: a standalone subnet, with BN statistics of its own if calibration data is given.
+
+use super::evaluate::{load_for, seed_and_validation};
+use super::forward::read_npy;
+use super::{Context, Failure, arch_choice};
+use clap::Args;
+use ofa_space::{Arch, Model, cost};
+use ofa_train::data::{LoadOptions, OnCorrupt, SplitName, stratified};
+use ofa_train::evaluation::{EvaluationSet, recalibrate};
+use ofa_train::progressive_shrinking::EVALUATION_BATCH;
+use ofa_train::supernet::Supernet;
+use ofa_train::device;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// Arguments of `ofa extract`.
+#[derive(Args, Debug)]
+pub struct ExtractArgs {
+    /// Supernet model file.
+    #[arg(long)]
+    model: PathBuf,
+    /// max, min, random, JSON, or a file.
+    #[arg(long)]
+    arch: String,
+    /// Output model file.
+    #[arg(short, long)]
+    output: PathBuf,
+    /// Recalibrate BN on this data set's training images, or on an .npy batch.
+    #[arg(long)]
+    calibrate: Option<String>,
+    /// Training images for BN recalibration.
+    #[arg(long, default_value_t = 2000)]
+    calibration_images: usize,
+}
+
+#[derive(Serialize)]
+struct ExtractReport {
+    params: u64,
+    output: PathBuf,
+    calibrated: bool,
+}
+
+pub(super) fn run(args: &ExtractArgs, context: &Context) -> Result<(), Failure> {
+    let mut model = Model::load(&args.model)?;
+    let space = model
+        .space()
+        .cloned()
+        .ok_or_else(|| Failure::Input(format!("{} is no supernet", args.model.display())))?;
+    let arch = arch_choice::arch(&args.arch, space.as_ref(), context.common.seed)?;
+    if let Some(source) = &args.calibrate {
+        recalibrate_model(&mut model, &arch, source, args.calibration_images, context)?;
+    } else {
+        context.output.note("keeping the supernet's shared BN statistics; add --calibrate DATA for the subnet's own");
+    }
+    let subnet = model.extract(&arch)?;
+    subnet.save(&args.output)?;
+    let report = ExtractReport {
+        params: cost::params(&subnet.net(None)?),
+        output: args.output.clone(),
+        calibrated: args.calibrate.is_some(),
+    };
+    context.output.result(&report, || format!("{}: {} parameters", report.output.display(), report.params))
+}
+
+/// Replaces the running statistics of one subnet's channels in the supernet's weights.
+pub fn recalibrate_model(
+    model: &mut Model,
+    arch: &Arch,
+    source: &str,
+    images: usize,
+    context: &Context,
+) -> Result<(), Failure> {
+    let net = model.net(Some(arch))?;
+    let device = device::open(&context.common.backend)?;
+    let supernet = Supernet::from_model(model, &device)?;
+    let running = if source.ends_with(".npy") {
+        let batches = read_npy(Path::new(source))?.split(&[EVALUATION_BATCH]);
+        supernet.recalibrate(&net, &batches)?
+    } else {
+        let seed = context.common.seed;
+        let (split_seed, validation) = seed_and_validation(model);
+        let options = LoadOptions {
+            seed: split_seed,
+            max_resolution: net.input[1] as u32,
+            validation,
+            on_corrupt: OnCorrupt::Error,
+        };
+        let dataset = load_for(model, source, &options)?;
+        let indices = stratified::sample(&dataset.train, images, seed);
+        let mut calibration = EvaluationSet::new(&dataset, SplitName::Train, indices, EVALUATION_BATCH);
+        recalibrate(&supernet, &net, &mut calibration)?
+    };
+    running.store(&mut model.weights);
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! `ofa forward`: logits of a batch in an .npy file, fed as it is.
+
+use super::{Context, Failure, arch_choice};
+use clap::Args;
+use npyz::WriterBuilder;
+use ofa_space::{Model, atomic_file};
+use ofa_train::device;
+use ofa_train::supernet::{Images, Supernet, to_host};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// Arguments of `ofa forward`.
+#[derive(Args, Debug)]
+pub struct ForwardArgs {
+    /// Model file.
+    #[arg(long)]
+    model: PathBuf,
+    /// Subnet of a supernet: max, min, random, JSON, or a file; the resolution is the input's.
+    #[arg(long)]
+    arch: Option<String>,
+    /// Input batch: .npy, f32, (N,C,H,W), not normalised any further.
+    #[arg(long)]
+    input: PathBuf,
+    /// Output logits: .npy, f32, (N, classes).
+    #[arg(long)]
+    output: PathBuf,
+    /// Recalibrate BN on this batch first (.npy as the input).
+    #[arg(long)]
+    calibrate: Option<PathBuf>,
+    /// Sizes of the calibration batches, in order; the last repeats.
+    #[arg(long, value_delimiter = ',', default_value = "64")]
+    calibrate_batches: Vec<usize>,
+}
+
+#[derive(Serialize)]
+struct ForwardReport {
+    shape: [usize; 2],
+}
+
+/// Images per forward pass.
+const BATCH: usize = 64;
+
+pub(super) fn run(args: &ForwardArgs, context: &Context) -> Result<(), Failure> {
+    let model = Model::load(&args.model)?;
+    let images = read_npy(&args.input)?;
+    let [n, height, width, _] = images.shape;
+    if height != width {
+        return Err(Failure::Input(format!("{}: images are {height}×{width}, expected square", args.input.display())));
+    }
+    let arch = arch_choice::for_model(&model, args.arch.as_deref(), &args.model, context.common.seed)?
+        .map(|arch| arch.with_resolution(height as u32));
+    let net = model.net(arch.as_ref())?;
+    check_channels(&images, net.input[0], &args.input)?;
+    let device = device::open(&context.common.backend)?;
+    let supernet = Supernet::from_model(&model, &device)?;
+    let running = match &args.calibrate {
+        Some(path) => {
+            if args.calibrate_batches.contains(&0) {
+                return Err(Failure::Input("--calibrate-batches holds a 0, expected sizes of at least 1".into()));
+            }
+            let calibration = read_npy(path)?;
+            check_channels(&calibration, net.input[0], path)?;
+            supernet.recalibrate(&net, &calibration.split(&args.calibrate_batches))?
+        }
+        None => supernet.running.clone(),
+    };
+    let prepared = supernet.prepare(&net, &running);
+    let mut logits = Vec::with_capacity(n * net.classes);
+    for batch in images.split(&[BATCH]) {
+        logits.extend(to_host(prepared.forward(supernet.upload(&batch)).logits)?);
+    }
+    let shape = [n, net.classes];
+    write_npy(&args.output, &logits, &shape)?;
+    let report = ForwardReport { shape };
+    context.output.result(&report, || format!("{}: logits of {n} images", args.output.display()))
+}
+
+fn check_channels(images: &Images, channels: usize, path: &Path) -> Result<(), Failure> {
+    match images.shape[3] {
+        found if found == channels => Ok(()),
+        found => {
+            Err(Failure::Input(format!("{}: images have {found} channels, expected {channels}", path.display())))
+        }
+    }
+}
+
+/// Reads an (N,C,H,W) f32 batch as NHWC.
+pub fn read_npy(path: &Path) -> Result<Images, Failure> {
+    let bad = |problem: String| Failure::Input(format!("{}: {problem}", path.display()));
+    let file = std::fs::File::open(path).map_err(|e| bad(format!("cannot be opened: {e}")))?;
+    let array = npyz::NpyFile::new(std::io::BufReader::new(file)).map_err(|e| bad(format!("is no .npy file: {e}")))?;
+    let shape: Vec<usize> = array.shape().iter().map(|d| *d as usize).collect();
+    let fortran = array.order() == npyz::Order::Fortran;
+    let [n, c, h, w] = shape[..] else {
+        return Err(bad(format!("has shape {shape:?}, expected (N,C,H,W)")));
+    };
+    if fortran {
+        return Err(bad("is in Fortran order; save it with numpy.ascontiguousarray".into()));
+    }
+    let values: Vec<f32> = array.into_vec().map_err(|e| bad(format!("must hold float32: {e}")))?;
+    if values.len() != n * c * h * w {
+        return Err(bad("is truncated".into()));
+    }
+    Ok(Images::from_nchw(&values, [n, c, h, w]))
+}
+
+/// Writes a row-major f32 array, whole or not at all.
+pub fn write_npy(path: &Path, values: &[f32], shape: &[usize]) -> Result<(), Failure> {
+    let failed = |e: std::io::Error| Failure::Running(format!("cannot write {}: {e}", path.display()));
+    let shape: Vec<u64> = shape.iter().map(|d| *d as u64).collect();
+    let mut bytes = Vec::new();
+    let mut writer =
+        npyz::WriteOptions::new().default_dtype().shape(&shape).writer(&mut bytes).begin_nd().map_err(failed)?;
+    writer.extend(values.iter().copied()).map_err(failed)?;
+    writer.finish().map_err(failed)?;
+    atomic_file::write(path, &bytes).map_err(failed)
+}

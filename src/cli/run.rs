@@ -1,0 +1,189 @@
+//! `ofa run`: the whole job; `ofa report`: its report again.
+
+use super::output::{short_count, table};
+use super::progress::Progress as Bar;
+use super::train::{CorruptChoice, TrainDisplay};
+use super::{Context, Failure, Output};
+use crate::pipeline::config::PipelineConfig;
+use crate::pipeline::{self, Existing, Progress, RunOptions, plan};
+use clap::Args;
+use serde::Serialize;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Arguments of `ofa run`.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// Pipeline configuration (TOML); the bundled quickstart if left out.
+    config: Option<PathBuf>,
+    /// Your own labelled images, instead of the configuration's data; alone: a plan is made for them.
+    #[arg(long)]
+    data: Option<String>,
+    /// Folder for everything that the run makes.
+    #[arg(long, default_value = "ofa-run")]
+    out: PathBuf,
+    /// Go on with the run in the output folder: finished steps are not redone.
+    #[arg(long)]
+    resume: bool,
+    /// What to do with an image that cannot be decoded.
+    #[arg(long, value_enum, default_value = "error")]
+    on_corrupt: CorruptChoice,
+}
+
+/// Arguments of `ofa report`.
+#[derive(Args, Debug)]
+pub struct ReportArgs {
+    /// Folder of a finished run.
+    folder: PathBuf,
+}
+
+#[derive(Serialize)]
+struct RunReport {
+    out: PathBuf,
+    report: PathBuf,
+    model: PathBuf,
+    results: Vec<CaseReport>,
+}
+
+#[derive(Serialize)]
+struct CaseReport {
+    device: String,
+    constraint: serde_json::Value,
+    arch: ofa_space::ArchJson,
+    accuracy: f64,
+    predicted_accuracy: f64,
+    latency_ms: f64,
+    macs: u64,
+    params: u64,
+    onnx: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Written {
+    output: PathBuf,
+}
+
+pub(super) fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
+    let started = Instant::now();
+    let config = match (&args.config, &args.data) {
+        (Some(path), data) => {
+            let mut config = PipelineConfig::load(path)?;
+            if let Some(data) = data {
+                config.train.data.clone_from(data);
+            }
+            if context.common.seed != 0 {
+                config.train.seed = context.common.seed;
+            }
+            config
+        }
+        (None, data) => {
+            let data = data.as_deref().unwrap_or("bundled");
+            let plan = plan::for_data(data, context.common.seed, args.on_corrupt.into())?;
+            context.output.note(&format!("plan: {}", plan.reasons.join("; ")));
+            plan.config
+        }
+    };
+    let options = RunOptions {
+        out: &args.out,
+        existing: if args.resume { Existing::Resume } else { Existing::Refuse },
+        backend: &context.common.backend,
+        on_corrupt: args.on_corrupt.into(),
+        stop: &context.stop,
+    };
+    let mut display = Display { output: context.output, bar: None, training: TrainDisplay::new(context.output) };
+    let finished = pipeline::run(&config, &options, &mut display)?;
+    let results = &finished.results;
+    let report = RunReport {
+        out: args.out.clone(),
+        report: finished.report.clone(),
+        model: finished.model.clone(),
+        results: results
+            .cases
+            .iter()
+            .map(|case| CaseReport {
+                device: case.device.clone(),
+                constraint: case.constraint.clone(),
+                arch: case.arch.clone(),
+                accuracy: case.accuracy,
+                predicted_accuracy: case.predicted_accuracy,
+                latency_ms: case.latency_ms,
+                macs: case.macs,
+                params: case.params,
+                onnx: args.out.join(&case.onnx),
+            })
+            .collect(),
+    };
+    context.output.result(&report, || {
+        let rows: Vec<Vec<String>> = results
+            .cases
+            .iter()
+            .map(|case| {
+                vec![
+                    case.device.clone(),
+                    format!("{} ms", case.constraint["latency_ms"]),
+                    format!("{:.4} ms", case.latency_ms),
+                    format!("{:.2} %", 100.0 * case.accuracy),
+                    format!("{:.2} %", 100.0 * case.predicted_accuracy),
+                    short_count(case.macs),
+                    short_count(case.params),
+                    case.onnx.clone(),
+                ]
+            })
+            .collect();
+        let header = ["device", "limit", "latency", "test top-1", "predicted", "MACs", "params", "ONNX"];
+        let scale: Vec<String> = results
+            .extremes
+            .iter()
+            .map(|e| format!("{} subnet {:.2} % at {} MACs", e.label, 100.0 * e.test_top1, short_count(e.macs)))
+            .collect();
+        format!(
+            "{}\n\n{}\nreport: {}\nsupernet: {}\n{:.0} s",
+            table(&header, &rows),
+            scale.join(", "),
+            report.report.display(),
+            report.model.display(),
+            started.elapsed().as_secs_f64()
+        )
+    })
+}
+
+pub(super) fn report(args: &ReportArgs, context: &Context) -> Result<(), Failure> {
+    let written = Written { output: pipeline::report_of(&args.folder)? };
+    context.output.result(&written, || written.output.display().to_string())
+}
+
+/// Draws the pipeline as one bar per step.
+struct Display {
+    output: Output,
+    bar: Option<Bar>,
+    training: TrainDisplay,
+}
+
+impl Progress for Display {
+    fn note(&mut self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.line(text),
+            None => self.output.note(text),
+        }
+    }
+
+    fn begin(&mut self, label: &str, total: usize) {
+        self.bar = Some(Bar::new(label, total as u64, self.output));
+    }
+
+    fn advance(&mut self, done: usize, message: &str) {
+        if let Some(bar) = &mut self.bar {
+            bar.update(done as u64, message);
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish();
+        }
+    }
+
+    fn training(&mut self) -> &mut dyn ofa_train::progressive_shrinking::Observer {
+        &mut self.training
+    }
+}

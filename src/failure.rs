@@ -1,0 +1,126 @@
+//! How a command fails: one readable paragraph and an exit code.
+
+use ofa_space::model::ModelError;
+use ofa_space::{SpaceError, WeightsError};
+use ofa_train::TrainError;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Bad usage or bad input: exit code 2.
+    #[error("{0}")]
+    Input(String),
+    /// Failed while running: exit code 1.
+    #[error("{0}")]
+    Running(String),
+    /// Stopped by the user, with the work saved: exit code 130.
+    #[error("{0}")]
+    Interrupted(String),
+}
+
+impl Failure {
+    /// The process's exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Input(_) => 2,
+            Failure::Running(_) => 1,
+            Failure::Interrupted(_) => 130,
+        }
+    }
+}
+
+impl From<SpaceError> for Failure {
+    fn from(error: SpaceError) -> Self {
+        Failure::Input(error.to_string())
+    }
+}
+
+impl From<WeightsError> for Failure {
+    fn from(error: WeightsError) -> Self {
+        match error {
+            WeightsError::Io { action: "write", .. } => Failure::Running(error.to_string()),
+            _ => Failure::Input(error.to_string()),
+        }
+    }
+}
+
+impl From<ModelError> for Failure {
+    fn from(error: ModelError) -> Self {
+        match error {
+            ModelError::Weights(error) => error.into(),
+            other => Failure::Input(other.to_string()),
+        }
+    }
+}
+
+impl From<TrainError> for Failure {
+    fn from(error: TrainError) -> Self {
+        match error {
+            TrainError::Interrupted => Failure::Interrupted(error.to_string()),
+            TrainError::Weights(error) => error.into(),
+            TrainError::Model(error) => error.into(),
+            TrainError::Diverged { .. } | TrainError::Compute(_) | TrainError::Io { action: "write", .. } => {
+                Failure::Running(error.to_string())
+            }
+            other => Failure::Input(other.to_string()),
+        }
+    }
+}
+
+impl From<ofa_export::ExportError> for Failure {
+    fn from(error: ofa_export::ExportError) -> Self {
+        Failure::Input(error.to_string())
+    }
+}
+
+impl From<ofa_export::RuntimeError> for Failure {
+    fn from(error: ofa_export::RuntimeError) -> Self {
+        Failure::Running(error.to_string())
+    }
+}
+
+impl From<ofa_predictors::PredictorError> for Failure {
+    fn from(error: ofa_predictors::PredictorError) -> Self {
+        use ofa_predictors::PredictorError;
+        match error {
+            PredictorError::Io { action: "write", .. } | PredictorError::Fit { .. } => {
+                Failure::Running(error.to_string())
+            }
+            other => Failure::Input(other.to_string()),
+        }
+    }
+}
+
+impl From<ofa_hw::HwError> for Failure {
+    fn from(error: ofa_hw::HwError) -> Self {
+        match error {
+            ofa_hw::HwError::Runtime(error) => error.into(),
+            other => Failure::Input(other.to_string()),
+        }
+    }
+}
+
+impl From<ofa_search::SearchError> for Failure {
+    fn from(error: ofa_search::SearchError) -> Self {
+        Failure::Input(error.to_string())
+    }
+}
+
+impl From<ofa_train::data::DataError> for Failure {
+    fn from(error: ofa_train::data::DataError) -> Self {
+        Failure::Input(error.to_string())
+    }
+}
+
+impl From<ofa_train::device::BackendError> for Failure {
+    fn from(error: ofa_train::device::BackendError) -> Self {
+        Failure::Input(error.to_string())
+    }
+}
+
+impl Failure {
+    /// A file that could not be written.
+    pub fn writing(path: &std::path::Path, error: std::io::Error) -> Self {
+        Failure::Running(format!("cannot write {}: {error}", path.display()))
+    }
+}

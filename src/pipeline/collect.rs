@@ -1,0 +1,58 @@
+//! The collecting step: accuracy pairs of random subnets, on validation images.
+
+use super::config::PipelineConfig;
+use super::record::RunFolder;
+use super::{Progress, Subject};
+use crate::failure::Failure;
+use crate::pairs_file::PairsFile;
+use ofa_train::collection::{collect, distinct_archs};
+use ofa_train::data::{SplitName, stratified};
+use ofa_train::evaluation::EvaluationSet;
+use ofa_train::progressive_shrinking::EVALUATION_BATCH;
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Seeds differ from training's, so that collecting does not repeat the subnets of the first steps.
+const SEED_OFFSET: u64 = 1000;
+
+/// Measures the pairs that are still missing; returns how many there are.
+pub fn run(
+    subject: &Subject<'_>,
+    config: &PipelineConfig,
+    key: &str,
+    folder: &RunFolder,
+    progress: &mut dyn Progress,
+    stop: &AtomicBool,
+) -> Result<usize, Failure> {
+    let Subject { space, dataset, supernet, .. } = subject;
+    let seed = config.train.seed.wrapping_add(SEED_OFFSET);
+    folder.claim("pairs.key", key, &["pairs.jsonl.part"])?;
+    let archs = distinct_archs(space.as_ref(), config.collect.count, seed, &HashSet::new());
+    let mut file = PairsFile::open(&folder.path("pairs.jsonl"), space.as_ref())?;
+    let done = file.done().min(archs.len());
+    let calibration = stratified::sample(&dataset.train, config.collect.calibration_images, seed);
+    let mut calibration = EvaluationSet::new(dataset, SplitName::Train, calibration, EVALUATION_BATCH);
+    let validation = (0..dataset.validation.len()).collect();
+    let mut validation = EvaluationSet::new(dataset, SplitName::Validation, validation, EVALUATION_BATCH);
+    progress.begin("collect", archs.len());
+    let mut written = Ok(());
+    let mut count = done;
+    collect(supernet, space.as_ref(), &archs[done..], &mut calibration, &mut validation, |arch, top1| {
+        written = file.push(space.as_ref(), arch, top1);
+        count += 1;
+        progress.advance(count, &format!("{:.2} %", 100.0 * top1));
+        match written.is_ok() && !stop.load(Ordering::Relaxed) {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        }
+    })?;
+    progress.end();
+    written?;
+    if count < archs.len() {
+        let message = format!("interrupted, {count} pairs are saved: run the same command with --resume");
+        return Err(Failure::Interrupted(message));
+    }
+    file.finish()?;
+    Ok(count)
+}

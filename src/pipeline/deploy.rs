@@ -1,0 +1,149 @@
+//! The last step: every chosen net recalibrated, scored on test images, extracted, exported and verified.
+
+use super::config::PipelineConfig;
+use super::record::RunFolder;
+use super::specialise::Found;
+use super::{Progress, Subject};
+use crate::failure::Failure;
+use crate::report::{Case, DrawnBlock, Extreme};
+use ofa_export::verify::verify;
+use ofa_hw::host::Host;
+use ofa_space::{Arch, Model, NetSpec, atomic_file, cost};
+use ofa_train::data::{SplitName, stratified};
+use ofa_train::evaluation::{EvaluationSet, evaluate, recalibrate};
+use ofa_train::progressive_shrinking::EVALUATION_BATCH;
+use ofa_train::supernet::{Supernet, to_host};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Largest difference between our logits and the runtime's, as a share of the largest logit.
+const TOLERANCE: f64 = 1e-4;
+
+/// Everything deployed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Deployed {
+    /// One per feasible case.
+    pub cases: Vec<Case>,
+    /// Smallest and largest subnet.
+    pub extremes: Vec<Extreme>,
+}
+
+/// A net as it leaves the supernet.
+#[derive(Clone)]
+struct Specialised {
+    model: Model,
+    net: NetSpec,
+    test_top1: f64,
+}
+
+struct Deployer<'a> {
+    subject: &'a Subject<'a>,
+    calibration: EvaluationSet<'a>,
+    test: EvaluationSet<'a>,
+    known: HashMap<Arch, Specialised>,
+}
+
+/// Deploys every feasible case.
+pub fn run(
+    subject: &Subject<'_>,
+    config: &PipelineConfig,
+    found: &Found,
+    folder: &RunFolder,
+    progress: &mut dyn Progress,
+    stop: &AtomicBool,
+) -> Result<Deployed, Failure> {
+    let Subject { space, dataset, .. } = subject;
+    let nets = folder.path("nets");
+    std::fs::create_dir_all(&nets).map_err(|e| Failure::writing(&nets, e))?;
+    let calibration = stratified::sample(&dataset.train, config.deploy.calibration_images, config.train.seed);
+    let mut deployer = Deployer {
+        subject,
+        calibration: EvaluationSet::new(dataset, SplitName::Train, calibration, EVALUATION_BATCH),
+        test: EvaluationSet::new(dataset, SplitName::Test, (0..dataset.test.len()).collect(), EVALUATION_BATCH),
+        known: HashMap::new(),
+    };
+    let verify_indices = stratified::sample(&dataset.test, config.deploy.verify_images, config.train.seed);
+    let host = Host { runs: config.deploy.host_runs, ..Host::default() };
+    progress.begin("deploy", found.cases.len() + 2);
+    let mut extremes = Vec::new();
+    for (label, arch) in [("min", space.min_arch()), ("max", space.max_arch())] {
+        let specialised = deployer.specialise(&arch)?;
+        extremes.push(Extreme {
+            label: label.to_owned(),
+            test_top1: specialised.test_top1,
+            macs: cost::macs(&specialised.net),
+            params: cost::params(&specialised.net),
+        });
+        progress.advance(extremes.len(), &format!("{label} {:.2} %", 100.0 * specialised.test_top1));
+    }
+    let mut cases = Vec::new();
+    for (index, case) in found.cases.iter().enumerate() {
+        if stop.load(Ordering::Relaxed) {
+            return Err(Failure::Interrupted("interrupted: run the same command with --resume".into()));
+        }
+        let Some(json) = &case.arch else { continue };
+        let arch = space.parse(json)?;
+        let Specialised { model, net, test_top1 } = deployer.specialise(&arch)?;
+        let name = format!("{}-{}ms", case.device.replace(['/', '\\'], "_"), case.max_latency_ms);
+        model.save(&nets.join(format!("{name}.safetensors")))?;
+        let onnx = ofa_export::export(&model, &net)?;
+        let path = nets.join(format!("{name}.onnx"));
+        atomic_file::write(&path, &onnx).map_err(|e| Failure::writing(&path, e))?;
+        let (images, _) = dataset.eval_batch(SplitName::Test, &verify_indices, net.input[1] as u32)?;
+        let standalone = Supernet::from_model(&model, &subject.supernet.device().clone().inner())?;
+        let logits = standalone.prepare(&net, &standalone.running).forward(standalone.upload(&images)).logits;
+        let [n, h, w, c] = images.shape;
+        let (agreement, runtime) = verify(&onnx, &images.to_nchw(), [n, c, h, w], &to_host(logits)?)?;
+        if !agreement.within(TOLERANCE) {
+            return Err(Failure::Running(format!(
+                "{}: {runtime} differs from our logits by {:.1e} of {:.3}",
+                path.display(),
+                agreement.max_abs_diff,
+                agreement.max_abs_logit
+            )));
+        }
+        let host_ms = match host.runs {
+            0 => None,
+            _ => Some(host.measure(&onnx, net.input)?.median_ms),
+        };
+        progress.advance(index + 3, &format!("{name} {:.2} %", 100.0 * test_top1));
+        cases.push(Case {
+            device: case.device.clone(),
+            constraint: serde_json::json!({ "latency_ms": case.max_latency_ms }),
+            arch: json.clone(),
+            accuracy: test_top1,
+            predicted_accuracy: case.predicted_accuracy,
+            latency_ms: case.latency_ms,
+            macs: cost::macs(&net),
+            params: cost::params(&net),
+            onnx: format!("nets/{name}.onnx"),
+            max_abs_diff: agreement.max_abs_diff,
+            max_abs_logit: agreement.max_abs_logit,
+            host_ms,
+            blocks: DrawnBlock::of(&net),
+        });
+    }
+    progress.end();
+    Ok(Deployed { cases, extremes })
+}
+
+impl Deployer<'_> {
+    /// Recalibrates, scores and extracts a subnet; one that was asked for before is not done again.
+    fn specialise(&mut self, arch: &Arch) -> Result<Specialised, Failure> {
+        if let Some(known) = self.known.get(arch) {
+            return Ok(known.clone());
+        }
+        let Subject { space, supernet, model, .. } = self.subject;
+        let net = space.resolve(arch)?;
+        let running = recalibrate(supernet, &net, &mut self.calibration)?;
+        let test_top1 = evaluate(supernet, &net, &running, &mut self.test)?.top1;
+        let mut recalibrated = (*model).clone();
+        running.store(&mut recalibrated.weights);
+        let model = recalibrated.extract(arch)?;
+        let net = model.net(None)?;
+        let specialised = Specialised { model, net, test_top1 };
+        self.known.insert(arch.clone(), specialised.clone());
+        Ok(specialised)
+    }
+}

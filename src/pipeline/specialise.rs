@@ -1,0 +1,161 @@
+//! Fitting the predictor, and searching every device × limit.
+
+use super::config::{DeviceConfig, PipelineConfig};
+use super::record::RunFolder;
+use super::{Progress, Subject};
+use crate::failure::Failure;
+use crate::report::{Front, PredictorResults};
+use ofa_hw::{HardwareBackend, LatencyObjective};
+use ofa_predictors::{AccuracyObjective, FittedPredictor, pairs};
+use ofa_search::driver::LimitList;
+use ofa_search::problem::{Candidate, Observer};
+use ofa_search::{Budget, Search, pareto};
+use ofa_space::{Arch, ArchJson, Objective, Opened, SearchSpace, sampling};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// One device × limit.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FoundCase {
+    /// The device.
+    pub device: String,
+    /// The latency limit.
+    pub max_latency_ms: f64,
+    /// The best subnet; `None` if none is fast enough.
+    pub arch: Option<ArchJson>,
+    /// Predicted accuracy.
+    pub predicted_accuracy: f64,
+    /// Latency of the best, or of the fastest found if none is fast enough.
+    pub latency_ms: f64,
+}
+
+/// Everything that the search found.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Found {
+    /// Cases in order.
+    pub cases: Vec<FoundCase>,
+    /// Front of every device.
+    pub fronts: Vec<Front>,
+    /// Distinct archs evaluated.
+    pub evaluations: usize,
+}
+
+/// Fits the predictor on most pairs and scores it on the rest.
+pub fn fit(subject: &Subject<'_>, config: &PipelineConfig, folder: &RunFolder) -> Result<PredictorResults, Failure> {
+    let space = subject.space.as_ref();
+    let all = pairs::read(&folder.path("pairs.jsonl"), space)?;
+    let seed = config.train.seed;
+    let (train, test) = pairs::hold_out(&all, config.fit.holdout, seed);
+    let fitted = ofa_predictors::fit(space, &train, &test, &config.fit.predictor, seed)?;
+    fitted.save(&folder.path("predictor.json"))?;
+    let archs: Vec<Arch> = test.iter().map(|p| p.arch.clone()).collect();
+    let predicted = fitted.predict(space, &archs)?;
+    let report = &fitted.report;
+    Ok(PredictorResults {
+        kind: report.predictor.clone(),
+        n_train: report.n_train,
+        n_test: report.n_test,
+        rmse: report.rmse,
+        mae: report.mae,
+        kendall_tau: report.kendall_tau,
+        held_out: test.iter().map(|p| p.value).zip(predicted).collect(),
+    })
+}
+
+struct Cases<'a> {
+    progress: &'a mut dyn Progress,
+    device: String,
+}
+
+impl Observer for Cases<'_> {
+    fn on_progress(&mut self, evaluations: usize, best: Option<&Candidate>) {
+        let accuracy = best.map_or_else(|| "–".to_owned(), |b| format!("{:.2} %", 100.0 * b.accuracy));
+        self.progress.advance(evaluations, &format!("{}: {accuracy}", self.device));
+    }
+}
+
+/// Searches every device × limit.
+pub fn search(
+    subject: &Subject<'_>,
+    config: &PipelineConfig,
+    folder: &RunFolder,
+    progress: &mut dyn Progress,
+    stop: &AtomicBool,
+) -> Result<Found, Failure> {
+    let space = subject.space;
+    let predictor = Arc::new(FittedPredictor::load(&folder.path("predictor.json"))?);
+    let accuracy = AccuracyObjective::new(space.clone(), predictor);
+    let mut found = Found { cases: Vec::new(), fronts: Vec::new(), evaluations: 0 };
+    for wanted in &config.search.devices {
+        let backend = ofa_hw::load(&wanted.device)?;
+        let latency: Arc<dyn Objective> = Arc::new(LatencyObjective::new(space.clone(), backend.clone()));
+        let limits = limits(wanted, space.as_ref(), backend.as_ref(), config.train.seed)?;
+        let list = LimitList { objective: latency, limits: limits.clone() };
+        // The configuration owns the strategy; a copy through its serialised form is what a plugin can offer too.
+        let strategy = serde_json::to_value(&config.search.strategy)
+            .and_then(serde_json::from_value)
+            .map_err(|e| Failure::Input(format!("search.strategy: {e}")))?;
+        let budget = Budget::evaluations(config.search.evaluations);
+        let search = Search { strategy, budget, seed: config.train.seed };
+        progress.begin("search", config.search.evaluations);
+        let mut observer = Cases { progress: &mut *progress, device: wanted.device.clone() };
+        let outcomes = search.run_grid(space.as_ref(), &accuracy, &[list], &mut observer, stop)?;
+        progress.end();
+        if stop.load(Ordering::Relaxed) {
+            return Err(Failure::Interrupted("interrupted: run the same command with --resume".into()));
+        }
+        let mut candidates: Vec<Candidate> = Vec::new();
+        for (limit, outcome) in limits.iter().zip(outcomes) {
+            found.evaluations += outcome.evaluations;
+            candidates.extend(outcome.front);
+            let shown = outcome.best.as_ref().or(outcome.closest.as_ref());
+            found.cases.push(FoundCase {
+                device: wanted.device.clone(),
+                max_latency_ms: *limit,
+                arch: outcome.best.as_ref().map(|best| space.format(&best.arch)),
+                predicted_accuracy: shown.map_or(0.0, |c| c.accuracy),
+                latency_ms: shown.map_or(0.0, |c| c.values[0]),
+            });
+            if outcome.best.is_none() {
+                progress.note(&format!("{}: no subnet runs in {limit} ms", wanted.device));
+            }
+        }
+        let points = pareto::front(&candidates).iter().map(|c| (c.values[0], c.accuracy)).collect();
+        found.fronts.push(Front { device: wanted.device.clone(), points });
+    }
+    if found.cases.iter().all(|case| case.arch.is_none()) {
+        return Err(Failure::Running("no case is feasible: raise the latency limits".into()));
+    }
+    Ok(found)
+}
+
+/// The limits given, or quantiles of the latency of random subnets, rounded to three digits.
+fn limits(
+    wanted: &DeviceConfig,
+    space: &dyn SearchSpace,
+    device: &dyn HardwareBackend,
+    seed: u64,
+) -> Result<Vec<f64>, Failure> {
+    const SAMPLES: usize = 300;
+    if !wanted.max_latency_ms.is_empty() {
+        return Ok(wanted.max_latency_ms.clone());
+    }
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut latencies = Vec::with_capacity(SAMPLES);
+    for _ in 0..SAMPLES {
+        let arch = sampling::sample(space, &Opened::EVERYTHING, &mut rng);
+        latencies.push(device.latency_ms(&space.resolve(&arch)?)?);
+    }
+    latencies.sort_by(f64::total_cmp);
+    let quantile = |share: f64| {
+        let value = latencies[((SAMPLES - 1) as f64 * share).round() as usize];
+        let unit = 10f64.powf(value.log10().floor() - 2.0);
+        (value / unit).round() * unit
+    };
+    // From nearly the fastest to about the middle: beyond it, accuracy hardly grows.
+    let n = wanted.limits;
+    Ok((0..n).map(|i| quantile(0.05 + 0.55 * i as f64 / (n.max(2) - 1) as f64)).collect())
+}
