@@ -4,7 +4,11 @@
 //! are used) and can then be run on many batches. There is no other implementation of a layer anywhere.
 
 use crate::batch_norm::{BatchStatistics, RunningStatistics};
+#[cfg(feature = "flex")]
+use crate::cpu_kernels::{conv_activate, conv_normalise_batch};
 use crate::layer_ops;
+#[cfg(not(feature = "flex"))]
+use crate::layer_ops::{conv_activate, conv_normalise_batch};
 use crate::parameters::{Gradients, Parameters};
 use crate::plan::{ConvGeometry, NormRefs, Plan, StepKind};
 use burn::tensor::{Tensor, TensorData};
@@ -115,10 +119,10 @@ fn run_block(steps: &[PreparedStep], input: Tensor<4>, statistics: &mut Vec<Batc
 fn run_step(kind: &Prepare, x: Tensor<4>, statistics: &mut Vec<BatchStatistics>) -> Tensor<4> {
     match kind {
         Prepare::Conv { geometry, weight, bias, activation } => {
-            layer_ops::activate(layer_ops::conv(x, weight.clone(), bias.clone(), *geometry), *activation)
+            conv_activate(x, weight.clone(), bias.clone(), *geometry, *activation)
         }
         Prepare::ConvNorm { geometry, weight, norm, activation } => {
-            let normalised = layer_ops::conv_normalise_batch(
+            let normalised = conv_normalise_batch(
                 x,
                 weight.clone(),
                 *geometry,

@@ -50,6 +50,17 @@ pub fn activate<const D: usize>(x: Tensor<D>, activation: Option<Activation>) ->
     }
 }
 
+/// Convolution with bias, then a nonlinearity.
+pub fn conv_activate(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    geometry: ConvGeometry,
+    activation: Option<Activation>,
+) -> Tensor<4> {
+    activate(conv(x, weight, bias, geometry), activation)
+}
+
 /// relu6(x + 3) / 6.
 pub fn hard_sigmoid<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     (x + 3.0).clamp(0.0, 6.0) / 6.0

@@ -4,6 +4,8 @@ pub mod batch_norm;
 pub mod checkpoint;
 pub mod collection;
 pub mod config;
+#[cfg(feature = "flex")]
+pub mod cpu_kernels;
 pub mod data;
 pub mod device;
 pub mod error;
