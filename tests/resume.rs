@@ -1,0 +1,125 @@
+//! What is cut off goes on: the files are the same, byte for byte, as if nothing had happened.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod program;
+
+use program::{TRAINING, program, run_line, train};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// A training run that nobody disturbed.
+fn undisturbed() -> &'static Path {
+    static RUN: OnceLock<TempDir> = OnceLock::new();
+    let folder = RUN.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        train(folder.path(), "");
+        folder
+    });
+    folder.path()
+}
+
+fn model(folder: &Path) -> PathBuf {
+    folder.join("run/supernet.safetensors")
+}
+
+fn assert_same(a: &Path, b: &Path) {
+    let (left, right) = (std::fs::read(a).unwrap(), std::fs::read(b).unwrap());
+    let difference = left.iter().zip(&right).position(|(l, r)| l != r);
+    assert!(left == right, "{} and {} differ, first at byte {difference:?}", a.display(), b.display());
+}
+
+/// Waits until `ready`, while the process is still at work.
+fn wait_until(child: &mut Child, ready: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !ready() {
+        assert!(child.try_wait().unwrap().is_none(), "the program ended before it could be cut off");
+        assert!(Instant::now() < deadline, "the program saved nothing within two minutes");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn start(arguments: &[&str]) -> Child {
+    program(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// Starts a training run and waits for its first checkpoint.
+fn training_with_a_checkpoint(folder: &Path) -> Child {
+    let config = folder.join("training.toml");
+    std::fs::write(&config, TRAINING).unwrap();
+    let out = folder.join("run");
+    let mut child = start(&["train", config.to_str().unwrap(), "--out", out.to_str().unwrap()]);
+    wait_until(&mut child, || out.join("checkpoint.ofa").exists());
+    child
+}
+
+#[test]
+fn training_killed_after_its_first_checkpoint_goes_on_to_the_same_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = training_with_a_checkpoint(folder.path());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!model(folder.path()).exists(), "it was killed too late to show anything");
+
+    let (config, out) = (folder.path().join("training.toml"), folder.path().join("run"));
+    let refused = run_line("train {} --out {}", &[&config, &out]);
+    assert_eq!(refused.code, Some(2), "{refused:#?}");
+    assert!(refused.stderr.contains("--resume"), "{refused:#?}");
+
+    let resumed = train(folder.path(), "--resume");
+    assert!(resumed.stderr.contains("going on from the checkpoint"), "{resumed:#?}");
+    assert_same(&model(folder.path()), &model(undisturbed()));
+}
+
+#[test]
+fn interrupted_training_saves_a_checkpoint_exits_130_and_goes_on_to_the_same_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = training_with_a_checkpoint(folder.path());
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(!model(folder.path()).exists());
+    train(folder.path(), "--resume");
+    assert_same(&model(folder.path()), &model(undisturbed()));
+}
+
+#[test]
+fn training_repeats_bit_for_bit_whatever_the_number_of_threads() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let one = train(folders[0].path(), "--threads 1").json();
+    let two = train(folders[1].path(), "--threads 2").json();
+    assert_eq!(one["phases"], two["phases"]);
+    assert_same(&model(folders[0].path()), &model(folders[1].path()));
+    assert_same(&model(folders[0].path()), &model(undisturbed()));
+}
+
+const COLLECT: &str = "collect --data bundled --count 8 --calibration-images 300 --model {} -o {}";
+
+#[test]
+fn collecting_killed_after_its_first_pair_goes_on_to_the_same_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = model(undisturbed());
+    let (whole, cut) = (folder.path().join("whole.jsonl"), folder.path().join("cut.jsonl"));
+    run_line(COLLECT, &[&model, &whole]).ok();
+
+    let command = COLLECT.replacen("{}", model.to_str().unwrap(), 1).replacen("{}", cut.to_str().unwrap(), 1);
+    let mut child = start(&command.split_whitespace().collect::<Vec<_>>());
+    let part = folder.path().join("cut.jsonl.part");
+    wait_until(&mut child, || std::fs::read_to_string(&part).is_ok_and(|text| text.contains('\n')));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!cut.exists(), "it was killed too late to show anything");
+    // As if the power had failed in the middle of a line.
+    let mut text = std::fs::read_to_string(&part).unwrap();
+    text.push_str("{\"arch\":{\"ks\":[3,");
+    std::fs::write(&part, text).unwrap();
+
+    let refused = run_line(COLLECT, &[&model, &cut]);
+    assert_eq!(refused.code, Some(2), "{refused:#?}");
+    let resumed = run_line(&format!("{COLLECT} --resume"), &[&model, &cut]).ok();
+    assert_eq!(resumed.lines().len(), 8);
+    assert_same(&cut, &whole);
+}
