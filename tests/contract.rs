@@ -414,10 +414,228 @@ fn classify_ranks_the_classes_of_each_image() {
         let total: f64 = top.iter().map(|guess| number(&guess["probability"])).sum();
         assert!((total - 1.0).abs() < 1e-4, "probabilities add up to {total}");
         // The digits' names are the digits.
-        assert!(top.iter().all(|guess| guess["class"] == guess["index"].to_string()), "{line}");
+        assert!(top.iter().all(|guess| guess["class"].as_str() == Some(&guess["index"].to_string())), "{line}");
     }
     assert_ne!(lines[0]["top"], lines[1]["top"]);
     std::fs::write(&images[1], b"no image").unwrap();
     let refused = run_line("classify --arch max --model {} {}", &[&supernet(), &images[1]]);
     assert_refused(&refused, "blank.png");
+}
+
+#[test]
+fn collect_writes_distinct_pairs_and_resumes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (four, six) = (folder.path().join("four.jsonl"), folder.path().join("six.jsonl"));
+    let line = "collect --data bundled --calibration-images 64 --validation-images 50 --model {} -o {}";
+    let collected = run_line(&format!("{line} --count 4"), &[&supernet(), &four]).ok().lines();
+    let file = std::fs::read_to_string(&four).unwrap();
+    let pairs: Vec<Value> = file.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(collected, pairs);
+    assert_eq!(pairs.len(), 4);
+    for (index, pair) in pairs.iter().enumerate() {
+        let images = number(&pair["top1"]) * 50.0;
+        assert!((images - images.round()).abs() < 1e-6, "{pair}: not a share of 50 images");
+        assert!(pairs[..index].iter().all(|other| other["arch"] != pair["arch"]), "{pair} comes twice");
+    }
+    assert_refused(&run_line(&format!("{line} --count 4"), &[&supernet(), &four]), "--resume");
+    // Two pairs of a longer run that was cut off.
+    std::fs::write(folder.path().join("six.jsonl.part"), file.lines().take(2).collect::<Vec<_>>().join("\n") + "\n")
+        .unwrap();
+    let resumed = run_line(&format!("{line} --count 6 --resume"), &[&supernet(), &six]).ok().lines();
+    assert_eq!(resumed.len(), 6);
+    assert_eq!(resumed[..4], pairs);
+}
+
+#[test]
+fn collect_resumes_a_finished_file_as_its_count_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pairs.jsonl");
+    let collect = |options: &str| {
+        let line = format!("collect --data bundled --calibration-images 64 --validation-images 50 {options}");
+        run_line(&format!("{line} --model {{}} -o {{}}"), &[&supernet(), &file]).ok().lines()
+    };
+    let three = collect("--count 3");
+    // Nothing is left to do, but what is asked for is printed all the same.
+    assert_eq!(collect("--count 3 --resume"), three);
+    let five = collect("--count 5 --resume");
+    assert_eq!((five.len(), &five[..3]), (5, three.as_slice()));
+}
+
+/// A predictor of a known function: the more of the largest choices, the better.
+fn predictor() -> &'static (TempDir, Value) {
+    static FIT: OnceLock<(TempDir, Value)> = OnceLock::new();
+    FIT.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let (pairs, output) = (folder.path().join("pairs.jsonl"), folder.path().join("predictor.json"));
+        let lines: Vec<Value> = archs(200).iter().map(|arch| json!({ "arch": arch, "top1": quality(arch) })).collect();
+        write_lines(&pairs, &lines);
+        let line = "fit --space tiny-28 --predictor elastic-net --holdout 0.2 --pairs {} -o {}";
+        let report = run_line(line, &[&pairs, &output]).ok().json();
+        (folder, report)
+    })
+}
+
+fn quality(arch: &Value) -> f64 {
+    let sum = |group: &str| arch[group].as_array().unwrap().iter().map(number).sum::<f64>();
+    0.3 + 0.004 * sum("ks") + 0.01 * sum("e") + 0.001 * number(&arch["r"])
+}
+
+#[test]
+fn fit_reports_its_scores_and_predict_follows_the_input() {
+    let (folder, report) = predictor();
+    assert_eq!(report["predictor"], "elastic-net");
+    assert_eq!((&report["n_train"], &report["n_test"]), (&json!(160), &json!(40)));
+    for field in ["rmse", "mae", "r2", "kendall_tau", "spearman", "fit_seconds"] {
+        assert!(report[field].is_number(), "{field} in {report}");
+    }
+    assert!(number(&report["mae"]) <= number(&report["rmse"]));
+    assert!(number(&report["kendall_tau"]) > 0.8, "the pairs are all but linear: {report}");
+
+    let file = folder.path().join("archs.jsonl");
+    let archs = archs(9);
+    write_lines(&file, &archs);
+    let line = "predict --space tiny-28 --predictor {} --archs {}";
+    let lines = run_line(line, &[&folder.path().join("predictor.json"), &file]).ok().lines();
+    assert_eq!(lines.iter().map(|line| &line["arch"]).collect::<Vec<_>>(), archs.iter().collect::<Vec<_>>());
+    for (line, arch) in lines.iter().zip(&archs) {
+        assert!((number(&line["value"]) - quality(arch)).abs() < 0.05, "{line}: expected {}", quality(arch));
+    }
+}
+
+#[test]
+fn fit_reads_the_published_flat_form_and_picks_by_cross_validation() {
+    let folder = tempfile::tempdir().unwrap();
+    let [nested, flat, out] = ["nested.jsonl", "flat.jsonl", "p.json"].map(|name| folder.path().join(name));
+    let all = archs(40);
+    let nested_lines: Vec<Value> = all.iter().map(|arch| json!({ "arch": arch, "top1": quality(arch) })).collect();
+    let flat_line = |arch: &Value| json!({ "ks": arch["ks"], "e": arch["e"], "d": arch["d"], "image_size": arch["r"], "top1": quality(arch) });
+    write_lines(&nested, &nested_lines);
+    write_lines(&flat, &all.iter().map(flat_line).collect::<Vec<_>>());
+    let fit = |pairs: &Path| {
+        let mut report =
+            run_line("fit --space tiny-28 --predictor elastic-net --pairs {} -o {}", &[pairs, &out]).ok().json();
+        report.as_object_mut().unwrap().remove("fit_seconds");
+        report
+    };
+    assert_eq!(fit(&nested), fit(&flat));
+    let auto = run_line("fit --space tiny-28 --predictor auto --pairs {} -o {}", &[&nested, &out]).ok().json();
+    assert!(["elastic-net", "mlp", "svr"].contains(&auto["predictor"].as_str().unwrap()), "{auto}");
+    std::fs::write(&nested, "{\"arch\":{}}\n").unwrap();
+    assert_refused(&run_line("fit --space tiny-28 --pairs {} -o {}", &[&nested, &out]), "nested.jsonl:1");
+}
+
+fn search(options: &str) -> Outcome {
+    let accuracy = predictor().0.path().join("predictor.json");
+    run_line(&format!("search --space tiny-28 --evaluations 3000 {options} --accuracy {{}}"), &[&accuracy])
+}
+
+#[test]
+fn search_keeps_to_every_limit_and_more_room_is_never_worse() {
+    let report = search("--max-macs 1.5e6,2.5e6,3.5e6").ok().json();
+    assert_eq!(report["strategy"], "evolution");
+    assert!(report["evaluations"].as_u64().unwrap() > 0 && number(&report["seconds"]) > 0.0);
+    let results = report["results"].as_array().unwrap();
+    let limits: Vec<f64> = results.iter().map(|case| number(&case["constraint"]["macs"])).collect();
+    assert_eq!(limits, [1.5e6, 2.5e6, 3.5e6]);
+    for (case, limit) in results.iter().zip(&limits) {
+        let costs = costs(&case["arch"]);
+        assert_eq!((&case["macs"], &case["params"]), (&costs["macs"], &costs["params"]));
+        assert!(number(&case["macs"]) <= *limit, "{case}");
+        assert!(case["latency_ms"].is_null(), "no device was given: {case}");
+    }
+    let accuracies: Vec<f64> = results.iter().map(|case| number(&case["accuracy"])).collect();
+    assert!(accuracies.is_sorted() && accuracies[0] < accuracies[2], "{accuracies:?}");
+    // The accuracy is the predictor's, and the same seed finds the same nets.
+    let file = predictor().0.path().join("predictor.json");
+    let arch = predictor().0.path().join("found.json");
+    std::fs::write(&arch, results[0]["arch"].to_string()).unwrap();
+    let predicted = run_line("predict --space tiny-28 --predictor {} --arch {}", &[&file, &arch]).ok().json();
+    assert!((number(&predicted["value"]) - accuracies[0]).abs() < 1e-9, "{predicted} {}", results[0]);
+    assert_eq!(search("--max-macs 1.5e6,2.5e6,3.5e6").ok().json()["results"], report["results"]);
+}
+
+#[test]
+fn search_crosses_the_limits_of_a_device_with_others() {
+    let report = search("--device pixel4-cpu --max-latency-ms 0.5,2 --max-params 40e3,80e3 --strategy random").ok();
+    let report = report.json();
+    let results = report["results"].as_array().unwrap();
+    let pairs: Vec<(f64, f64)> = results
+        .iter()
+        .map(|case| (number(&case["constraint"]["latency_ms"]), number(&case["constraint"]["params"])))
+        .collect();
+    assert_eq!(pairs, [(0.5, 40e3), (0.5, 80e3), (2.0, 40e3), (2.0, 80e3)]);
+    for (case, (latency, params)) in results.iter().zip(pairs) {
+        assert!(number(&case["latency_ms"]) <= latency && number(&case["params"]) <= params, "{case}");
+        let arch = case["arch"].to_string();
+        let alone = ["latency", "--device", "pixel4-cpu", "--space", "tiny-28", "--json", "--arch", &arch];
+        assert_eq!(run(&alone).ok().json()["latency_ms"], case["latency_ms"]);
+    }
+}
+
+#[test]
+fn a_pareto_front_holds_no_net_that_another_beats() {
+    let report = search("--pareto").ok().json();
+    let front: Vec<(f64, f64)> = report["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|case| (number(&case["macs"]), number(&case["accuracy"])))
+        .collect();
+    assert!(front.len() > 3, "{front:?}");
+    for (i, a) in front.iter().enumerate() {
+        let beaten = front.iter().enumerate().find(|(j, b)| i != *j && b.0 <= a.0 && b.1 >= a.1);
+        assert!(beaten.is_none(), "{beaten:?} beats {a:?}");
+    }
+}
+
+#[test]
+fn an_infeasible_search_names_the_closest_net_and_exits_with_1() {
+    let impossible = search("--max-macs 1000");
+    assert_eq!(impossible.code, Some(1), "{impossible:#?}");
+    let case = impossible.json()["results"][0].take();
+    assert!(case["arch"].is_null(), "{case}");
+    let smallest = run_line("info --space tiny-28 --arch min", &[]).ok().json();
+    assert!(number(&case["closest"]["macs"]) >= number(&smallest["macs"]), "{case}");
+    assert!(number(&case["closest"]["macs"]) <= 1.2 * number(&smallest["macs"]), "{case}: the smallest has {smallest}");
+    // One feasible case is enough.
+    let mixed = search("--max-macs 1000,3e6").ok().json();
+    assert!(mixed["results"][0]["arch"].is_null() && mixed["results"][1]["arch"].is_object(), "{mixed}");
+    assert_refused(&search("--max-macs 3e6 --strategy evolutoin"), "did you mean `evolution`");
+    assert_refused(&search("--max-latency-ms 3"), "--device");
+    assert_refused(&search(""), "--max-macs");
+}
+
+#[test]
+fn an_imported_checkpoint_gives_the_authors_logits() {
+    let Some(golden) = golden() else { return };
+    let cases = read_json(&golden.join("mbv3-small/cases.json"));
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let (space, model, arch) = (at("space.toml"), at("model.safetensors"), at("arch.json"));
+    let width = &cases["constructor"]["width_mult"];
+    let text = format!("[space]\nkind = \"mbv3\"\nwidth = {width}\nclasses = 10\nresolutions = [64, 96]\n");
+    std::fs::write(&space, text).unwrap();
+    let checkpoint = golden.join(cases["checkpoint"].as_str().unwrap());
+    let report = run_line("import supernet {} --space {} -o {}", &[&checkpoint, &space, &model]).ok().json();
+    let max = run_line("info --arch max --space {}", &[&space]).ok().json();
+    assert_eq!(report["params"], max["params"]);
+    assert_eq!(report["unused"], json!([]));
+    let refused = run_line("import supernet {} --space tiny-28 -o {}", &[&checkpoint, &model.with_extension("no")]);
+    assert_refused(&refused, "expected [");
+
+    let reference = golden.join("mbv3-small");
+    let (input, calibration, output) = (reference.join("inputs-64.npy"), reference.join("calib.npy"), at("y.npy"));
+    let (dynamic, _) = read_npy(&reference.join("logits-dynamic-64.npy"));
+    let (recalibrated, shape) = read_npy(&reference.join("logits-recalibrated-64.npy"));
+    let per_case = (shape[1] * shape[2]) as usize;
+    for (index, case) in cases["cases"].as_array().unwrap().iter().enumerate() {
+        std::fs::write(&arch, case["arch"].to_string()).unwrap();
+        let expected = |all: &[f32]| all[index * per_case..(index + 1) * per_case].to_vec();
+        let line = "forward --model {} --arch {} --input {} --output {}";
+        run_line(line, &[&model, &arch, &input, &output]).ok();
+        assert_close(&read_npy(&output).0, &expected(&dynamic), 1e-4, &format!("{case}"));
+        let line = format!("{line} --calibrate {{}} --calibrate-batches 10,8,6");
+        run_line(&line, &[&model, &arch, &input, &output, &calibration]).ok();
+        assert_close(&read_npy(&output).0, &expected(&recalibrated), 1e-4, &format!("{case}, recalibrated"));
+    }
 }

@@ -96,6 +96,23 @@ fn training_repeats_bit_for_bit_whatever_the_number_of_threads() {
     assert_same(&model(folders[0].path()), &model(undisturbed()));
 }
 
+#[test]
+fn an_explicit_seed_comes_before_the_configuration_s() {
+    let folder = tempfile::tempdir().unwrap();
+    // One step a phase.
+    let short = TRAINING.replace("epochs = 0.01", "epochs = 0.0001").replace("epochs = 0.005", "epochs = 0.0001");
+    let trained = |name: &str, seed: u64, options: &str| {
+        let (config, out) = (folder.path().join(format!("{name}.toml")), folder.path().join(name));
+        std::fs::write(&config, format!("seed = {seed}\n{short}")).unwrap();
+        run_line(&format!("train {{}} --out {{}} {options}"), &[&config, &out]).ok();
+        out.join("supernet.safetensors")
+    };
+    let (zero, seven) = (trained("zero", 0, ""), trained("seven", 7, ""));
+    assert_ne!(std::fs::read(&zero).unwrap(), std::fs::read(&seven).unwrap(), "the seed changes nothing");
+    assert_same(&trained("seven-over-zero", 0, "--seed 7"), &seven);
+    assert_same(&trained("zero-over-seven", 7, "--seed 0"), &zero);
+}
+
 const COLLECT: &str = "collect --data bundled --count 8 --calibration-images 300 --model {} -o {}";
 
 #[test]
