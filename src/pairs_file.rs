@@ -27,8 +27,9 @@ impl PairsFile {
         let text = std::fs::read_to_string(&part).unwrap_or_default();
         let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
         for (index, line) in whole.lines().enumerate() {
-            pairs::parse(line, space)
-                .map_err(|e| Failure::Input(format!("{}:{}: {e}; remove the file to start afresh", part.display(), index + 1)))?;
+            pairs::parse(line, space).map_err(|e| {
+                Failure::Input(format!("{}:{}: {e}; remove the file to start afresh", part.display(), index + 1))
+            })?;
         }
         ofa_space::atomic_file::write(&part, whole.as_bytes()).map_err(|e| Failure::writing(&part, e))?;
         let file = File::options().append(true).open(&part).map_err(|e| Failure::writing(&part, e))?;

@@ -67,9 +67,7 @@ pub fn for_model(
 ) -> Result<Option<Arch>, Failure> {
     match (model.space(), text) {
         (Some(space), Some(text)) => Ok(Some(arch(text, space.as_ref(), seed)?)),
-        (None, Some(text)) => {
-            Err(Failure::Input(format!("--arch {text}: {} is one standalone net", path.display())))
-        }
+        (None, Some(text)) => Err(Failure::Input(format!("--arch {text}: {} is one standalone net", path.display()))),
         (_, None) => Ok(None),
     }
 }

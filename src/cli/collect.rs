@@ -46,10 +46,8 @@ pub struct CollectArgs {
 
 pub(super) fn run(args: &CollectArgs, context: &Context) -> Result<(), Failure> {
     let model = Model::load(&args.model)?;
-    let space = model
-        .space()
-        .cloned()
-        .ok_or_else(|| Failure::Input(format!("{} is no supernet", args.model.display())))?;
+    let space =
+        model.space().cloned().ok_or_else(|| Failure::Input(format!("{} is no supernet", args.model.display())))?;
     let seed = context.common.seed;
     let (split_seed, validation) = seed_and_validation(&model);
     let options = LoadOptions {

@@ -6,10 +6,10 @@ use super::{Context, Failure, arch_choice};
 use clap::Args;
 use ofa_space::{Arch, Model, cost};
 use ofa_train::data::{LoadOptions, OnCorrupt, SplitName, stratified};
+use ofa_train::device;
 use ofa_train::evaluation::{EvaluationSet, recalibrate};
 use ofa_train::progressive_shrinking::EVALUATION_BATCH;
 use ofa_train::supernet::Supernet;
-use ofa_train::device;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -42,10 +42,8 @@ struct ExtractReport {
 
 pub(super) fn run(args: &ExtractArgs, context: &Context) -> Result<(), Failure> {
     let mut model = Model::load(&args.model)?;
-    let space = model
-        .space()
-        .cloned()
-        .ok_or_else(|| Failure::Input(format!("{} is no supernet", args.model.display())))?;
+    let space =
+        model.space().cloned().ok_or_else(|| Failure::Input(format!("{} is no supernet", args.model.display())))?;
     let arch = arch_choice::arch(&args.arch, space.as_ref(), context.common.seed)?;
     if let Some(source) = &args.calibrate {
         recalibrate_model(&mut model, &arch, source, args.calibration_images, context)?;

@@ -78,9 +78,7 @@ pub(super) fn run(args: &ForwardArgs, context: &Context) -> Result<(), Failure> 
 fn check_channels(images: &Images, channels: usize, path: &Path) -> Result<(), Failure> {
     match images.shape[3] {
         found if found == channels => Ok(()),
-        found => {
-            Err(Failure::Input(format!("{}: images have {found} channels, expected {channels}", path.display())))
-        }
+        found => Err(Failure::Input(format!("{}: images have {found} channels, expected {channels}", path.display()))),
     }
 }
 

@@ -19,11 +19,8 @@ impl Output {
 
     /// Prints one result: the JSON value, or the text that `text` makes.
     pub fn result<T: Serialize>(&self, value: &T, text: impl FnOnce() -> String) -> Result<(), Failure> {
-        let line = if self.json {
-            serde_json::to_string(value).map_err(|e| Failure::Running(e.to_string()))?
-        } else {
-            text()
-        };
+        let line =
+            if self.json { serde_json::to_string(value).map_err(|e| Failure::Running(e.to_string()))? } else { text() };
         match writeln!(std::io::stdout().lock(), "{line}") {
             // The reader of a pipe may have seen enough.
             Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::Running(error.to_string())),

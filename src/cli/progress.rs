@@ -22,8 +22,7 @@ impl Progress {
     pub fn new(label: &str, total: u64, output: super::Output) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let shown = output.shows_progress();
-        let target =
-            if shown && terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let target = if shown && terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(total), target);
         // The template is a constant of ours; an unreadable one would only cost the look of the bar.
         if let Ok(style) =

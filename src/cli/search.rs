@@ -98,7 +98,8 @@ pub(super) fn run(args: &SearchArgs, context: &Context) -> Result<(), Failure> {
     }
     if lists.is_empty() {
         return Err(Failure::Input(
-            "nothing limits the search: give --device with --max-latency-ms, --max-macs or --max-params, or --pareto".into(),
+            "nothing limits the search: give --device with --max-latency-ms, --max-macs or --max-params, or --pareto"
+                .into(),
         ));
     }
     let predictor = Arc::new(FittedPredictor::load(&args.accuracy)?);
@@ -180,7 +181,10 @@ fn supported(args: &SearchArgs) -> Result<Arc<dyn SearchSpace>, Failure> {
     let listed = space.info().resolutions.clone();
     let kept: Vec<u32> = listed.iter().copied().filter(|r| works(*r)).collect();
     if kept.is_empty() {
-        return Err(Failure::Input(format!("no resolution of `{}` is supported by predictor and device: {problem}", space.name())));
+        return Err(Failure::Input(format!(
+            "no resolution of `{}` is supported by predictor and device: {problem}",
+            space.name()
+        )));
     }
     if kept.len() == listed.len() {
         return Ok(space);

@@ -93,8 +93,7 @@ pub(super) fn run(args: &TrainArgs, context: &Context) -> Result<(), Failure> {
     })?;
     let path = args.out.join("supernet.safetensors");
     trained.model.save(&path)?;
-    let report =
-        TrainReport { model: path, phases: trained.history.phases, seconds: started.elapsed().as_secs_f64() };
+    let report = TrainReport { model: path, phases: trained.history.phases, seconds: started.elapsed().as_secs_f64() };
     context.output.result(&report, || {
         format!("{} in {:.0} s; next: ofa eval --model {0} --arch max", report.model.display(), report.seconds)
     })

@@ -155,7 +155,9 @@ impl PipelineConfig {
         for (index, device) in config.search.devices.iter().enumerate() {
             if device.max_latency_ms.iter().any(|ms| !(*ms > 0.0 && ms.is_finite())) {
                 let limits = &device.max_latency_ms;
-                return Err(bad(format!("`search.devices[{index}].max_latency_ms` is {limits:?}, expected more than 0")));
+                return Err(bad(format!(
+                    "`search.devices[{index}].max_latency_ms` is {limits:?}, expected more than 0"
+                )));
             }
             if device.max_latency_ms.is_empty() && !(1..=100).contains(&device.limits) {
                 return Err(bad(format!("`search.devices[{index}].limits` is {}, expected 1 to 100", device.limits)));

@@ -90,7 +90,12 @@ pub fn run(
     progress.note(&format!("{}: {}", dataset.name, dataset.split_note));
     let trainer = Trainer::new(&config.train, &dataset, &device)?;
     let space = trainer.space().clone();
-    progress.note(&format!("{}: {} subnets at each of {:?} px", space.name(), space.subnets(), space.info().resolutions));
+    progress.note(&format!(
+        "{}: {} subnets at each of {:?} px",
+        space.name(),
+        space.subnets(),
+        space.info().resolutions
+    ));
 
     let train_key = trainer.fingerprint();
     let model_path = folder.path("train/supernet.safetensors");
@@ -157,8 +162,9 @@ fn write_report(folder: &Path, results: &RunResults) -> Result<PathBuf, Failure>
 /// [`Failure::Input`] if the folder holds no `results.json` of this version.
 pub fn report_of(folder: &Path) -> Result<PathBuf, Failure> {
     let path = folder.join("results.json");
-    let text = std::fs::read_to_string(&path)
-        .map_err(|e| Failure::Input(format!("cannot read {}: {e}; is this the folder of a finished run?", path.display())))?;
+    let text = std::fs::read_to_string(&path).map_err(|e| {
+        Failure::Input(format!("cannot read {}: {e}; is this the folder of a finished run?", path.display()))
+    })?;
     let results: RunResults = serde_json::from_str(&text)
         .map_err(|e| Failure::Input(format!("{} is not a result file of this version: {e}", path.display())))?;
     write_report(folder, &results)

@@ -156,9 +156,8 @@ fn training(page: &mut String, results: &RunResults) {
         plot(&Axes { x: "step", y: "top-1, %" }, &series)
     );
     for phase in &results.phases {
-        let of = |label: &str| {
-            phase.subnets.iter().find(|s| s.label == label).map_or_else(String::new, |s| percent(s.top1))
-        };
+        let of =
+            |label: &str| phase.subnets.iter().find(|s| s.label == label).map_or_else(String::new, |s| percent(s.top1));
         let _ = write!(
             page,
             "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
