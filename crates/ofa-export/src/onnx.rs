@@ -4,7 +4,7 @@ use crate::error::ExportError;
 use crate::fold::{fold, foldable};
 use crate::nodes::{batch_value, float, int, ints, metadata, node, tensor};
 use ofa_space::net_spec::{Block, Op, OpKind, TensorRef};
-use ofa_space::{Activation, Model, ModelBody, NetSpec, Tensor, Weights, slicing};
+use ofa_space::{Activation, Model, ModelBody, NetSpec, PoolRounding, Tensor, Weights, slicing};
 use onnx_protobuf::{GraphProto, Message, ModelProto, OperatorSetIdProto};
 use std::collections::BTreeMap;
 
@@ -139,9 +139,10 @@ impl Graph<'_> {
                 self.push("Mul", name, &[x, &gate], output, Vec::new());
             }
             OpKind::GlobalAveragePool => self.push("GlobalAveragePool", name, &[x], output, Vec::new()),
-            OpKind::AveragePool { kernel, stride, padding } => {
+            OpKind::AveragePool { kernel, stride, padding, rounding } => {
                 let mut attributes = pool(*kernel, *stride, *padding);
-                attributes.insert(0, int("count_include_pad", 0));
+                attributes.insert(0, int("ceil_mode", i64::from(*rounding == PoolRounding::Ceil)));
+                attributes.insert(1, int("count_include_pad", 0));
                 self.push("AveragePool", name, &[x], output, attributes);
             }
             OpKind::MaxPool { kernel, stride, padding } => {

@@ -4,7 +4,7 @@
 
 use crate::channels::squeeze_channels;
 use crate::net_spec::{
-    Activation, Block, BlockKind, ChannelGroup, KernelStep, Op, OpKind, Shape, TensorRef, TensorRole,
+    Activation, Block, BlockKind, ChannelGroup, KernelStep, Op, OpKind, PoolRounding, Shape, TensorRef, TensorRole,
 };
 
 /// An elastic width: how many channels this network uses of how many the supernet holds.
@@ -38,7 +38,10 @@ pub struct BlockBuilder {
     /// Name of the same block in the supernet, where its tensors live.
     supernet_name: String,
     input: Shape,
+    /// Shape of the value that the next operation reads.
     value: Shape,
+    /// That value, if it is not the latest.
+    branch_from: Option<usize>,
     ops: Vec<Op>,
     channel_groups: Vec<ChannelGroup>,
 }
@@ -51,6 +54,7 @@ impl BlockBuilder {
             supernet_name: supernet_name.into(),
             input,
             value: input,
+            branch_from: None,
             ops: Vec::new(),
             channel_groups: Vec::new(),
         }
@@ -66,13 +70,20 @@ impl BlockBuilder {
         self.ops.len()
     }
 
+    /// Starts another branch: the next operation reads this earlier value (0 = the block's input), not the latest.
+    pub fn branch(&mut self, earlier: usize) -> &mut Self {
+        self.value = if earlier == 0 { self.input } else { self.ops[earlier - 1].output };
+        self.branch_from = Some(earlier);
+        self
+    }
+
     /// Full name of a tensor of this block in the supernet.
     pub fn tensor_name(&self, path: &str) -> String {
         join(&self.supernet_name, path)
     }
 
     fn push(&mut self, path: &str, kind: OpKind, output: Shape) {
-        let inputs = vec![self.latest()];
+        let inputs = vec![self.branch_from.take().unwrap_or_else(|| self.latest())];
         self.ops.push(Op { name: join(&self.name, path), inputs, output, kind });
         self.value = output;
     }
@@ -198,6 +209,24 @@ impl BlockBuilder {
     pub fn global_average_pool(&mut self, layer: &str) -> &mut Self {
         let [channels, _, _] = self.value;
         self.push(layer, OpKind::GlobalAveragePool, [channels, 1, 1]);
+        self
+    }
+
+    /// Average pooling without padding; a last window that reaches beyond the edge pools what it holds.
+    pub fn average_pool(&mut self, layer: &str, kernel: usize, stride: usize) -> &mut Self {
+        let [channels, height, width] = self.value;
+        let out = |size: usize| size.saturating_sub(kernel).div_ceil(stride) + 1;
+        let kind = OpKind::AveragePool { kernel, stride, padding: 0, rounding: PoolRounding::Ceil };
+        self.push(layer, kind, [channels, out(height), out(width)]);
+        self
+    }
+
+    /// Maximum pooling with padding half the kernel.
+    pub fn max_pool(&mut self, layer: &str, kernel: usize, stride: usize) -> &mut Self {
+        let [channels, height, width] = self.value;
+        let padding = kernel / 2;
+        let out = |size: usize| (size + 2 * padding - kernel) / stride + 1;
+        self.push(layer, OpKind::MaxPool { kernel, stride, padding }, [channels, out(height), out(width)]);
         self
     }
 

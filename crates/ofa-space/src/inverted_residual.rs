@@ -23,6 +23,8 @@ pub struct InvertedResidual {
     pub expansion: f64,
     /// Largest expansion ratio of the supernet.
     pub max_expansion: f64,
+    /// Whether the input is added to the output, which needs stride 1 and equal widths.
+    pub residual: bool,
     /// Nonlinearity.
     pub activation: Activation,
     /// Whether there is a squeeze-excite.
@@ -32,7 +34,7 @@ pub struct InvertedResidual {
 }
 
 impl InvertedResidual {
-    /// The elastic block on an input of this shape. With stride 1 and equal widths the input is added to the output.
+    /// The elastic block on an input of this shape.
     ///
     /// Source: `DynamicMBConvLayer` in the authors' `dynamic_layers.py`.
     pub fn elastic(&self, shape: Shape) -> Block {
@@ -95,24 +97,35 @@ impl InvertedResidual {
         self.finish(block, middle.take)
     }
 
-    /// The supernet's first block: no expansion, nothing elastic, tensors named as in a static network.
-    pub fn fixed_without_expansion(&self, shape: Shape) -> Block {
+    /// A block with nothing elastic and tensors named as in a static network, expanded to `middle` channels by a 1×1
+    /// convolution, or not at all: the first block of the supernets, and every block of a published single network.
+    ///
+    /// Source: `MBConvLayer` in the authors' `layers.py`.
+    pub fn fixed(&self, shape: Shape, middle: Option<usize>) -> Block {
+        let width = middle.map_or(self.input, Width::fixed);
         let mut block = self.builder(shape);
+        if middle.is_some() {
+            const EXPANSION: &str = "conv.inverted_bottleneck.conv";
+            block
+                .conv(EXPANSION, EXPANSION, ConvShape::dense(self.input, width, 1, 1))
+                .batch_norm("conv.inverted_bottleneck.bn", "conv.inverted_bottleneck.bn", width, self.bn_eps)
+                .activation("conv.inverted_bottleneck.act", self.activation);
+        }
         block
             .conv(
                 "conv.depth_conv.conv",
                 "conv.depth_conv.conv",
-                ConvShape::depthwise(self.input, self.kernel.take, self.stride),
+                ConvShape::depthwise(width, self.kernel.take, self.stride),
             )
-            .batch_norm("conv.depth_conv.bn", "conv.depth_conv.bn", self.input, self.bn_eps)
+            .batch_norm("conv.depth_conv.bn", "conv.depth_conv.bn", width, self.bn_eps)
             .activation("conv.depth_conv.act", self.activation);
         if self.squeeze_excite {
-            block.squeeze_excite("conv.depth_conv.se", "conv.depth_conv.se", self.input);
+            block.squeeze_excite("conv.depth_conv.se", "conv.depth_conv.se", width);
         }
         block
-            .conv("conv.point_linear.conv", "conv.point_linear.conv", ConvShape::dense(self.input, self.output, 1, 1))
+            .conv("conv.point_linear.conv", "conv.point_linear.conv", ConvShape::dense(width, self.output, 1, 1))
             .batch_norm("conv.point_linear.bn", "conv.point_linear.bn", self.output, self.bn_eps);
-        self.finish(block, self.input.take)
+        self.finish(block, width.take)
     }
 
     fn builder(&self, shape: Shape) -> BlockBuilder {
@@ -120,8 +133,7 @@ impl InvertedResidual {
     }
 
     fn finish(&self, mut block: BlockBuilder, middle: usize) -> Block {
-        let residual = self.stride == 1 && self.input == self.output;
-        if residual {
+        if self.residual {
             block.add("shortcut", 0);
         }
         block.finish(BlockKind::InvertedResidual {
@@ -129,7 +141,7 @@ impl InvertedResidual {
             stride: self.stride,
             expansion: self.expansion,
             middle,
-            residual,
+            residual: self.residual,
             squeeze_excite: self.squeeze_excite,
             activation: self.activation,
         })

@@ -3,16 +3,18 @@
 use crate::arch::Arch;
 use crate::block_builder::{BlockBuilder, ConvShape, ElasticKernel, Width};
 use crate::channels::make_divisible;
+use crate::config_check::ConfigCheck;
 use crate::error::SpaceError;
-use crate::gene::{ActiveWhen, Dimension, Gene};
 use crate::inverted_residual::InvertedResidual;
-use crate::net_spec::{Activation, BlockKind, NetSpec};
+use crate::mobile_stages::{MobileStage, MobileStages};
+use crate::net_spec::{Activation, BlockKind, NetSpec, output_of};
 use crate::registry::SpaceEntry;
 use crate::space::{SearchSpace, SpaceInfo};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// Configuration of a MobileNetV3-like space; what is left out takes the paper's value.
+/// Configuration of a MobileNetV3-like space; what is left out takes the paper's value. The names of the authors'
+/// constructor arguments (`width_mult`, `n_classes`, `ks_list`, `expand_ratio_list`, `depth_list`) are read too.
 ///
 /// | name | default | purpose | range |
 /// |---|---|---|---|
@@ -26,7 +28,7 @@ use std::sync::Arc;
 /// | `resolutions` | 128, 132, …, 224 | elastic input size | ascending |
 /// | `bn_eps` | 1e-5 | epsilon of batch norm | > 0 |
 /// | `stem_channels`, `stem_stride` | 16, 2 | the first convolution, and the fixed block after it | |
-/// | `stages` | the paper's five | `channels`, `stride`, `activation`, `squeeze_excite` of each | at least one |
+/// | `stages` | the paper's five | `channels`, `stride`, `activation`, `squeeze_excite`, `depths` of each | at least one |
 /// | `final_expand_channels` | 960 | 1×1 convolution before pooling | |
 /// | `feature_mix_channels` | 1280 | 1×1 convolution after pooling | |
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -35,16 +37,21 @@ pub struct Mbv3Config {
     /// Name in outputs.
     pub name: String,
     /// Width multiplier.
+    #[serde(alias = "width_mult")]
     pub width: f64,
     /// Number of logits.
+    #[serde(alias = "n_classes")]
     pub classes: usize,
     /// Channels of the input image.
     pub input_channels: usize,
     /// Elastic kernel sizes, ascending.
+    #[serde(alias = "ks_list")]
     pub kernel_sizes: Vec<usize>,
     /// Elastic expansion ratios, ascending.
+    #[serde(alias = "expand_ratio_list")]
     pub expand_ratios: Vec<f64>,
     /// Elastic depths, ascending.
+    #[serde(alias = "depth_list")]
     pub depths: Vec<usize>,
     /// Elastic resolutions, ascending.
     pub resolutions: Vec<u32>,
@@ -75,11 +82,14 @@ pub struct Mbv3Stage {
     /// Whether blocks have a squeeze-excite.
     #[serde(default)]
     pub squeeze_excite: bool,
+    /// Elastic depths of this stage, instead of the space's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub depths: Option<Vec<usize>>,
 }
 
 impl Mbv3Stage {
     fn new(channels: usize, stride: usize, activation: Activation, squeeze_excite: bool) -> Self {
-        Self { channels, stride, activation, squeeze_excite }
+        Self { channels, stride, activation, squeeze_excite, depths: None }
     }
 }
 
@@ -117,6 +127,7 @@ impl Default for Mbv3Config {
 #[serde(try_from = "Mbv3Config", into = "Mbv3Config")]
 pub struct Mbv3 {
     config: Mbv3Config,
+    stages: MobileStages,
     info: SpaceInfo,
 }
 
@@ -131,119 +142,50 @@ impl TryFrom<Mbv3Config> for Mbv3 {
 
     fn try_from(config: Mbv3Config) -> Result<Self, SpaceError> {
         check(&config)?;
+        let stages = config.mobile_stages();
         let info = SpaceInfo {
             name: config.name.clone(),
             input_channels: config.input_channels,
             classes: config.classes,
             resolutions: config.resolutions.clone(),
-            genes: genes(&config),
+            genes: stages.genes(),
         };
-        Ok(Self { config, info })
+        Ok(Self { config, stages, info })
     }
 }
 
 /// Refuses values that no network can have.
 fn check(config: &Mbv3Config) -> Result<(), SpaceError> {
-    let fail = |field: &str, problem: String| {
-        Err(SpaceError::Config { space: config.name.clone(), field: field.to_owned(), problem })
-    };
-    if config.name.is_empty() {
-        return fail("name", "is empty".into());
-    }
-    if !(0.05..=8.0).contains(&config.width) {
-        return fail("width", format!("is {}, expected 0.05 to 8", config.width));
-    }
-    if config.classes < 2 {
-        return fail("classes", format!("is {}, expected at least 2", config.classes));
-    }
-    if !(1..=16).contains(&config.input_channels) {
-        return fail("input_channels", format!("is {}, expected 1 to 16", config.input_channels));
-    }
-    let ascending = |values: &[f64]| !values.is_empty() && values.windows(2).all(|w| w[0] < w[1]);
-    let as_f64 = |values: &[usize]| values.iter().map(|v| *v as f64).collect::<Vec<_>>();
-    if !ascending(&as_f64(&config.kernel_sizes)) || config.kernel_sizes.iter().any(|k| k % 2 == 0 || *k > 15) {
-        return fail("kernel_sizes", format!("is {:?}, expected odd sizes up to 15, ascending", config.kernel_sizes));
-    }
-    if !ascending(&config.expand_ratios) || config.expand_ratios.iter().any(|e| !(1.0..=16.0).contains(e)) {
-        return fail("expand_ratios", format!("is {:?}, expected ratios 1 to 16, ascending", config.expand_ratios));
-    }
-    if !ascending(&as_f64(&config.depths)) || config.depths.iter().any(|d| !(1..=16).contains(d)) {
-        return fail("depths", format!("is {:?}, expected 1 to 16 blocks, ascending", config.depths));
-    }
-    let resolutions: Vec<f64> = config.resolutions.iter().map(|r| f64::from(*r)).collect();
-    if !ascending(&resolutions) || config.resolutions.iter().any(|r| !(4..=4096).contains(r)) {
-        return fail("resolutions", format!("is {:?}, expected 4 to 4096 pixels, ascending", config.resolutions));
-    }
-    if !(config.bn_eps > 0.0 && config.bn_eps < 1.0) {
-        return fail("bn_eps", format!("is {}, expected between 0 and 1", config.bn_eps));
-    }
-    let counts = [
-        ("stem_channels", config.stem_channels),
-        ("final_expand_channels", config.final_expand_channels),
-        ("feature_mix_channels", config.feature_mix_channels),
-    ];
-    for (field, channels) in counts {
-        if !(1..=65_536).contains(&channels) {
-            return fail(field, format!("is {channels}, expected 1 to 65536"));
-        }
-    }
-    if !(1..=4).contains(&config.stem_stride) {
-        return fail("stem_stride", format!("is {}, expected 1 to 4", config.stem_stride));
-    }
-    if config.stages.is_empty() || config.stages.len() > 32 {
-        return fail("stages", format!("has {} stages, expected 1 to 32", config.stages.len()));
-    }
-    for (index, stage) in config.stages.iter().enumerate() {
-        if !(1..=65_536).contains(&stage.channels) || !(1..=4).contains(&stage.stride) {
-            let (channels, stride) = (stage.channels, stage.stride);
-            return fail(
-                &format!("stages[{index}]"),
-                format!("has {channels} channels and stride {stride}, expected 1 to 65536 and 1 to 4"),
-            );
-        }
-    }
-    Ok(())
+    let check = ConfigCheck::new(&config.name)?;
+    check.number("width", config.width, 0.05, 8.0)?;
+    check.common(config.classes, config.input_channels, &config.resolutions, config.bn_eps)?;
+    check.count("stem_channels", config.stem_channels, 1, 65_536)?;
+    check.count("stem_stride", config.stem_stride, 1, 4)?;
+    check.count("final_expand_channels", config.final_expand_channels, 1, 65_536)?;
+    check.count("feature_mix_channels", config.feature_mix_channels, 1, 65_536)?;
+    config.mobile_stages().check(&check)
 }
 
-/// `ks` and `e` of every block, then `d` of every stage; the official shrinking phases.
-fn genes(config: &Mbv3Config) -> Vec<Gene> {
-    let max_depth = *config.depths.last().unwrap_or(&1);
-    let blocks = config.stages.len() * max_depth;
-    let depth_gene_of = |block: usize| 2 * blocks + block / max_depth;
-    let active_when =
-        |block: usize| ActiveWhen { depth_gene: depth_gene_of(block), at_least: (block % max_depth + 1) as f64 };
-    let block_gene = |group: &str, index: usize, dimension: Dimension, choices: &[f64], phases: Vec<u8>| Gene {
-        group: group.to_owned(),
-        index,
-        dimension,
-        choices: choices.to_vec(),
-        phases,
-        active_when: Some(active_when(index)),
-    };
-    let kernels: Vec<f64> = config.kernel_sizes.iter().map(|k| *k as f64).collect();
-    let depths: Vec<f64> = config.depths.iter().map(|d| *d as f64).collect();
-    // Kernel sizes open all at once; depth and expansion one choice at a time, from the largest.
-    let at_once = |n: usize| (0..n).map(|i| u8::from(i + 1 < n)).collect::<Vec<u8>>();
-    let one_by_one = |n: usize| (0..n).map(|i| (n - 1 - i) as u8).collect::<Vec<u8>>();
-    let mut genes = Vec::with_capacity(2 * blocks + config.stages.len());
-    for block in 0..blocks {
-        genes.push(block_gene("ks", block, Dimension::KernelSize, &kernels, at_once(kernels.len())));
+impl Mbv3Config {
+    fn width(&self, channels: usize) -> Width {
+        Width::fixed(make_divisible(channels as f64 * self.width, 8))
     }
-    for block in 0..blocks {
-        let ratios = &config.expand_ratios;
-        genes.push(block_gene("e", block, Dimension::Expansion, ratios, one_by_one(ratios.len())));
+
+    fn mobile_stages(&self) -> MobileStages {
+        let stage = |stage: &Mbv3Stage| MobileStage {
+            channels: self.width(stage.channels).full,
+            stride: stage.stride,
+            activation: stage.activation,
+            squeeze_excite: stage.squeeze_excite,
+            depths: stage.depths.clone().unwrap_or_else(|| self.depths.clone()),
+        };
+        MobileStages {
+            kernel_sizes: self.kernel_sizes.clone(),
+            expand_ratios: self.expand_ratios.clone(),
+            stages: self.stages.iter().map(stage).collect(),
+            bn_eps: self.bn_eps,
+        }
     }
-    for stage in 0..config.stages.len() {
-        genes.push(Gene {
-            group: "d".to_owned(),
-            index: stage,
-            dimension: Dimension::Depth,
-            choices: depths.clone(),
-            phases: one_by_one(depths.len()),
-            active_when: None,
-        });
-    }
-    genes
 }
 
 #[typetag::serde(name = "mbv3")]
@@ -255,24 +197,15 @@ impl SearchSpace for Mbv3 {
     fn resolve(&self, arch: &Arch) -> Result<NetSpec, SpaceError> {
         let config = &self.config;
         let resolution = self.resolution_of(arch)?;
-        let genes = &self.info.genes;
-        let value = |gene: usize| genes[gene].choices[arch.choices()[gene] as usize];
-        let max_depth = *config.depths.last().unwrap_or(&1);
-        let elastic_blocks = config.stages.len() * max_depth;
-        let width = |channels: usize| Width::fixed(make_divisible(channels as f64 * config.width, 8));
-        let descending: Vec<usize> = config.kernel_sizes.iter().rev().copied().collect();
-        let max_expansion = config.expand_ratios.last().copied().unwrap_or(1.0);
-
         let input = [config.input_channels, resolution, resolution];
-        let stem = width(config.stem_channels);
-        let mut blocks = Vec::with_capacity(elastic_blocks + 6);
+        let stem = config.width(config.stem_channels);
 
         let mut block = BlockBuilder::new("first_conv", "first_conv", input);
         block
             .conv("conv", "conv", ConvShape::dense(Width::fixed(config.input_channels), stem, 3, config.stem_stride))
             .batch_norm("bn", "bn", stem, config.bn_eps)
             .activation("act", Activation::HSwish);
-        blocks.push(block.finish(BlockKind::Stem { kernel: 3, stride: config.stem_stride }));
+        let mut blocks = vec![block.finish(BlockKind::Stem { kernel: 3, stride: config.stem_stride })];
 
         let first = InvertedResidual {
             index: 0,
@@ -283,65 +216,41 @@ impl SearchSpace for Mbv3 {
             stride: 1,
             expansion: 1.0,
             max_expansion: 1.0,
+            residual: true,
             activation: Activation::Relu,
             squeeze_excite: false,
             bn_eps: config.bn_eps,
         };
-        let mut shape = blocks[0].output;
-        let push = |blocks: &mut Vec<_>, block: crate::Block| {
-            let shape = block.output;
-            blocks.push(block);
-            shape
-        };
-        shape = push(&mut blocks, first.fixed_without_expansion(shape));
+        blocks.push(first.fixed(blocks[0].output, None));
+        let shape = blocks[1].output;
+        blocks.extend(self.stages.blocks(arch, &self.info.genes, stem, shape));
+        let mut shape = output_of(&blocks, shape);
 
-        let mut input_width = stem;
-        let mut index = 1;
-        for (s, stage) in config.stages.iter().enumerate() {
-            let depth = value(2 * elastic_blocks + s) as usize;
-            for slot in 0..depth {
-                let gene = s * max_depth + slot;
-                let block = InvertedResidual {
-                    index,
-                    supernet_index: gene + 1,
-                    input: input_width,
-                    output: width(stage.channels),
-                    kernel: ElasticKernel { take: value(gene) as usize, sizes: descending.clone() },
-                    stride: if slot == 0 { stage.stride } else { 1 },
-                    expansion: value(elastic_blocks + gene),
-                    max_expansion,
-                    activation: stage.activation,
-                    squeeze_excite: stage.squeeze_excite,
-                    bn_eps: config.bn_eps,
-                };
-                shape = push(&mut blocks, block.elastic(shape));
-                input_width = width(stage.channels);
-                index += 1;
-            }
-        }
-
-        let expand = width(config.final_expand_channels);
+        let last = Width::fixed(shape[0]);
+        let expand = config.width(config.final_expand_channels);
         let mut block = BlockBuilder::new("final_expand_layer", "final_expand_layer", shape);
         block
-            .conv("conv", "conv", ConvShape::dense(input_width, expand, 1, 1))
+            .conv("conv", "conv", ConvShape::dense(last, expand, 1, 1))
             .batch_norm("bn", "bn", expand, config.bn_eps)
             .activation("act", Activation::HSwish);
-        shape = push(&mut blocks, block.finish(BlockKind::FinalExpand { activation: Activation::HSwish }));
+        blocks.push(block.finish(BlockKind::FinalExpand { activation: Activation::HSwish }));
+        shape = output_of(&blocks, shape);
 
         let mut block = BlockBuilder::new("global_avg_pool", "global_avg_pool", shape);
         block.global_average_pool("");
-        shape = push(&mut blocks, block.finish(BlockKind::Pool));
+        blocks.push(block.finish(BlockKind::Pool));
+        shape = output_of(&blocks, shape);
 
         // The reference's feature_mix_layer has neither batch norm nor bias.
-        let mix = width(config.feature_mix_channels);
+        let mix = config.width(config.feature_mix_channels);
         let mut block = BlockBuilder::new("feature_mix_layer", "feature_mix_layer", shape);
         block.conv("conv", "conv", ConvShape::dense(expand, mix, 1, 1)).activation("act", Activation::HSwish);
-        shape = push(&mut blocks, block.finish(BlockKind::FeatureMix { activation: Activation::HSwish }));
+        blocks.push(block.finish(BlockKind::FeatureMix { activation: Activation::HSwish }));
+        shape = output_of(&blocks, shape);
 
         let mut block = BlockBuilder::new("classifier", "classifier", shape);
         block.linear("linear", "linear", mix, config.classes);
         blocks.push(block.finish(BlockKind::Classifier));
-
         Ok(NetSpec { input, classes: config.classes, blocks })
     }
 }

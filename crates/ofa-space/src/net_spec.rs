@@ -39,7 +39,7 @@ pub struct Block {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum BlockKind {
-    /// The first convolution.
+    /// A convolution before the first stage.
     Stem {
         /// Kernel size.
         kernel: usize,
@@ -180,6 +180,9 @@ pub enum OpKind {
         stride: usize,
         /// Padding on every side.
         padding: usize,
+        /// What becomes of a last window that reaches beyond the edge.
+        #[serde(default)]
+        rounding: PoolRounding,
     },
     /// Maximum pooling.
     MaxPool {
@@ -243,6 +246,17 @@ impl OpKind {
             _ => Vec::new(),
         }
     }
+}
+
+/// What becomes of a last pooling window that reaches beyond the edge.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PoolRounding {
+    /// It is dropped: the output size is rounded down.
+    #[default]
+    Floor,
+    /// It is kept and pools what it holds: the output size is rounded up (`ceil_mode` of PyTorch).
+    Ceil,
 }
 
 /// Nonlinearities of the families.
@@ -340,6 +354,11 @@ pub struct ChannelGroup {
     pub keeps_opened_ranges: bool,
     /// Every tensor and axis to permute.
     pub members: Vec<(String, usize)>,
+}
+
+/// Output shape of the latest block, or `input` if there is none.
+pub(crate) fn output_of(blocks: &[Block], input: Shape) -> Shape {
+    blocks.last().map_or(input, |block| block.output)
 }
 
 impl NetSpec {

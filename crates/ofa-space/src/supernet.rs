@@ -2,7 +2,7 @@
 
 use crate::arch::Arch;
 use crate::error::SpaceError;
-use crate::gene::Gene;
+use crate::gene::{Dimension, Gene};
 use crate::net_spec::{ChannelGroup, NetSpec, TensorRole};
 use crate::space::SearchSpace;
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ pub struct TensorDef {
 pub struct ElasticChannels {
     /// The group in the max subnet.
     pub group: ChannelGroup,
-    /// Widths in use over the space, descending.
+    /// Widths that elastic expansion makes of it, descending; if it makes only one, every width in use.
     pub widths: Vec<usize>,
 }
 
@@ -34,7 +34,7 @@ pub struct ElasticChannels {
 /// What [`SearchSpace::resolve`] reports.
 pub fn tensors(space: &dyn SearchSpace) -> Result<BTreeMap<String, TensorDef>, SpaceError> {
     let mut found = BTreeMap::new();
-    for net in neighbours_of_max(space)? {
+    for (_, net) in neighbours_of_max(space)? {
         for tensor in net.tensors() {
             let def = || TensorDef { shape: tensor.full.clone(), role: tensor.role };
             found.entry(tensor.name.clone()).or_insert_with(def);
@@ -53,36 +53,43 @@ pub fn tensors(space: &dyn SearchSpace) -> Result<BTreeMap<String, TensorDef>, S
 /// # Errors
 /// What [`SearchSpace::resolve`] reports.
 pub fn elastic_channels(space: &dyn SearchSpace) -> Result<Vec<ElasticChannels>, SpaceError> {
-    let mut widths: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-    let mut groups: Vec<ChannelGroup> = Vec::new();
-    for (index, net) in neighbours_of_max(space)?.into_iter().enumerate() {
+    let mut groups: Vec<ElasticChannels> = Vec::new();
+    let mut elsewhere: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (changed, net) in neighbours_of_max(space)? {
         for group in net.blocks.into_iter().flat_map(|block| block.channel_groups) {
-            widths.entry(group.name.clone()).or_default().push(group.width);
-            if index == 0 {
-                groups.push(group);
+            match groups.iter_mut().find(|known| known.group.name == group.name) {
+                None if changed.is_none() => groups.push(ElasticChannels { widths: vec![group.width], group }),
+                None => {}
+                // Ranges are opened by the phases of elastic expansion, whatever else narrows the channels.
+                Some(known) if changed == Some(Dimension::Expansion) => known.widths.push(group.width),
+                Some(_) => elsewhere.entry(group.name).or_default().push(group.width),
             }
         }
     }
-    let elastic = groups.into_iter().map(|group| {
-        let mut widths = widths.remove(&group.name).unwrap_or_default();
-        widths.sort_unstable_by(|a, b| b.cmp(a));
-        widths.dedup();
-        ElasticChannels { group, widths }
-    });
-    Ok(elastic.filter(|channels| channels.widths.len() > 1).collect())
+    for channels in &mut groups {
+        let widest = channels.group.width;
+        if channels.widths.iter().all(|width| *width == widest) {
+            channels.widths.extend(elsewhere.remove(&channels.group.name).unwrap_or_default());
+        }
+        channels.widths.sort_unstable_by(|a, b| b.cmp(a));
+        channels.widths.dedup();
+    }
+    groups.retain(|channels| channels.widths.len() > 1);
+    Ok(groups)
 }
 
-/// The max net first, then the max arch with one gene at another of its choices, for every gene and choice.
-fn neighbours_of_max(space: &dyn SearchSpace) -> Result<Vec<NetSpec>, SpaceError> {
+/// The max net first, then the max arch with one gene at another of its choices, for every gene and choice; with the
+/// dimension changed.
+fn neighbours_of_max(space: &dyn SearchSpace) -> Result<Vec<(Option<Dimension>, NetSpec)>, SpaceError> {
     let max = space.max_arch();
     let genes: &[Gene] = &space.info().genes;
-    let mut nets = vec![space.resolve(&max)?];
+    let mut nets = vec![(None, space.resolve(&max)?)];
     for (index, gene) in genes.iter().enumerate() {
         for choice in 0..(gene.choices.len() - 1) as u8 {
             let mut choices = max.choices().to_vec();
             choices[index] = choice;
             let arch: Arch = space.arch(choices, max.resolution())?;
-            nets.push(space.resolve(&arch)?);
+            nets.push((Some(gene.dimension), space.resolve(&arch)?));
         }
     }
     Ok(nets)

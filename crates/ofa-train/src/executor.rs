@@ -12,8 +12,8 @@ use crate::layer_ops::{conv_activate, conv_normalise_batch};
 use crate::parameters::{Gradients, Parameters};
 use crate::plan::{ConvGeometry, NormRefs, Plan, StepKind};
 use burn::tensor::{Tensor, TensorData};
-use ofa_space::Activation;
 use ofa_space::net_spec::TensorRef;
+use ofa_space::{Activation, PoolRounding};
 
 /// Which statistics batch norm uses.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +59,7 @@ enum Prepare {
     Activation(Activation),
     SqueezeExcite { weights: Box<(Tensor<4>, Tensor<1>, Tensor<4>, Tensor<1>)> },
     GlobalAveragePool,
-    AveragePool { kernel: usize, stride: usize, padding: usize },
+    AveragePool { kernel: usize, stride: usize, padding: usize, rounding: PoolRounding },
     MaxPool { kernel: usize, stride: usize, padding: usize },
     Add,
     Linear { weight: Tensor<2>, bias: Option<Tensor<1>> },
@@ -147,7 +147,9 @@ fn run_step(kind: &Prepare, x: Tensor<4>, statistics: &mut Vec<BatchStatistics>)
             layer_ops::squeeze_excite(x, reduce, reduce_bias, expand, expand_bias)
         }
         Prepare::GlobalAveragePool => layer_ops::global_average_pool(x),
-        Prepare::AveragePool { kernel, stride, padding } => layer_ops::average_pool(x, *kernel, *stride, *padding),
+        Prepare::AveragePool { kernel, stride, padding, rounding } => {
+            layer_ops::average_pool(x, *kernel, *stride, *padding, *rounding)
+        }
         Prepare::MaxPool { kernel, stride, padding } => layer_ops::max_pool(x, *kernel, *stride, *padding),
         Prepare::Linear { weight, bias } => {
             let [n, h, w, c] = x.dims();
@@ -225,8 +227,8 @@ impl Reader<'_> {
                 Prepare::SqueezeExcite { weights: Box::new(weights) }
             }
             StepKind::GlobalAveragePool => Prepare::GlobalAveragePool,
-            StepKind::AveragePool { kernel, stride, padding } => {
-                Prepare::AveragePool { kernel: *kernel, stride: *stride, padding: *padding }
+            StepKind::AveragePool { kernel, stride, padding, rounding } => {
+                Prepare::AveragePool { kernel: *kernel, stride: *stride, padding: *padding, rounding: *rounding }
             }
             StepKind::MaxPool { kernel, stride, padding } => {
                 Prepare::MaxPool { kernel: *kernel, stride: *stride, padding: *padding }

@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use burn::tensor::module::{avg_pool2d, conv2d, max_pool2d};
 use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
-use ofa_space::Activation;
+use ofa_space::{Activation, PoolRounding};
 
 /// A value and the statistics of the batch it was normalised with.
 pub struct Normalised {
@@ -133,9 +133,13 @@ pub fn squeeze_excite(
     x * hard_sigmoid(gate).reshape([n, 1, 1, c])
 }
 
-/// Average pooling of NHWC; padding does not count.
-pub fn average_pool(x: Tensor<4>, kernel: usize, stride: usize, padding: usize) -> Tensor<4> {
-    let options = AvgPoolOptions::new([kernel; 2]).with_stride([stride; 2]).with_padding([padding; 2]);
+/// Average pooling of NHWC; padding, and what a last window holds beyond the edge, do not count.
+pub fn average_pool(x: Tensor<4>, kernel: usize, stride: usize, padding: usize, rounding: PoolRounding) -> Tensor<4> {
+    let options = AvgPoolOptions::new([kernel; 2])
+        .with_stride([stride; 2])
+        .with_padding([padding; 2])
+        .with_count_include_pad(false)
+        .with_ceil_mode(rounding == PoolRounding::Ceil);
     avg_pool2d(x.permute([0, 3, 1, 2]), options).permute([0, 2, 3, 1])
 }
 
@@ -143,4 +147,20 @@ pub fn average_pool(x: Tensor<4>, kernel: usize, stride: usize, padding: usize) 
 pub fn max_pool(x: Tensor<4>, kernel: usize, stride: usize, padding: usize) -> Tensor<4> {
     let options = MaxPoolOptions::new([kernel; 2]).with_stride([stride; 2]).with_padding([padding; 2]);
     max_pool2d(x.permute([0, 3, 1, 2]), options).permute([0, 2, 3, 1])
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use burn::tensor::{Device, TensorData};
+
+    #[test]
+    fn a_window_beyond_the_edge_pools_what_it_holds() {
+        let values: Vec<f32> = (1..=9).map(|v| v as f32).collect();
+        let x = Tensor::<4>::from_data(TensorData::new(values, [1, 3, 3, 1]), &Device::flex());
+        let pooled = average_pool(x.clone(), 2, 2, 0, PoolRounding::Ceil);
+        assert_eq!(pooled.dims(), [1, 2, 2, 1]);
+        assert_eq!(pooled.into_data().try_into_vec::<f32>().ok(), Some(vec![3.0, 4.5, 7.5, 9.0]));
+        assert_eq!(average_pool(x, 2, 2, 0, PoolRounding::Floor).dims(), [1, 1, 1, 1]);
+    }
 }

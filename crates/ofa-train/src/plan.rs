@@ -2,7 +2,7 @@
 //!
 //! The plan holds no tensors; it says which slices of which supernet tensors every step reads.
 
-use ofa_space::net_spec::{Activation, Block, NetSpec, OpKind, Shape, TensorRef};
+use ofa_space::net_spec::{Activation, Block, NetSpec, OpKind, PoolRounding, Shape, TensorRef};
 
 /// A network ready for execution.
 #[derive(Clone, Debug)]
@@ -94,6 +94,8 @@ pub enum StepKind {
         stride: usize,
         /// Padding.
         padding: usize,
+        /// What becomes of a last window that reaches beyond the edge.
+        rounding: PoolRounding,
     },
     /// Maximum pooling.
     MaxPool {
@@ -187,8 +189,8 @@ fn step_kind(op: &OpKind) -> StepKind {
             ]))
         }
         OpKind::GlobalAveragePool => StepKind::GlobalAveragePool,
-        OpKind::AveragePool { kernel, stride, padding } => {
-            StepKind::AveragePool { kernel: *kernel, stride: *stride, padding: *padding }
+        OpKind::AveragePool { kernel, stride, padding, rounding } => {
+            StepKind::AveragePool { kernel: *kernel, stride: *stride, padding: *padding, rounding: *rounding }
         }
         OpKind::MaxPool { kernel, stride, padding } => {
             StepKind::MaxPool { kernel: *kernel, stride: *stride, padding: *padding }
