@@ -1,7 +1,7 @@
 //! `ofa extract`: a standalone subnet, with BN statistics of its own if calibration data is given.
 
 use super::evaluate::{load_for, seed_and_validation};
-use super::forward::read_npy;
+use super::forward::{check_channels, read_npy};
 use super::{Context, Failure, arch_choice};
 use clap::Args;
 use ofa_space::{Arch, Model, cost};
@@ -31,6 +31,9 @@ pub struct ExtractArgs {
     /// Training images for BN recalibration.
     #[arg(long, default_value_t = 2000)]
     calibration_images: usize,
+    /// Sizes of the batches that an .npy is cut into, in order; the last repeats.
+    #[arg(long, value_delimiter = ',', default_value = "64")]
+    calibrate_batches: Vec<usize>,
 }
 
 #[derive(Serialize)]
@@ -44,8 +47,14 @@ pub(super) fn run(args: &ExtractArgs, context: &Context) -> Result<(), Failure> 
     let mut model = Model::load(&args.model)?;
     let space =
         model.space().cloned().ok_or_else(|| Failure::Input(format!("{} is no supernet", args.model.display())))?;
-    let arch = arch_choice::arch(&args.arch, space.as_ref(), context.common.seed)?;
-    if let Some(source) = &args.calibrate {
+    let mut arch = arch_choice::arch(&args.arch, space.as_ref(), context.common.seed)?;
+    let batch = args.calibrate.as_deref().filter(|source| source.ends_with(".npy"));
+    if let (None, Some(path)) = (arch.resolution(), batch) {
+        arch = arch.with_resolution(read_npy(Path::new(path))?.shape[1] as u32);
+    }
+    if let Some(path) = batch {
+        recalibrate_on_batch(&mut model, &arch, path, &args.calibrate_batches, context)?;
+    } else if let Some(source) = &args.calibrate {
         recalibrate_model(&mut model, &arch, source, args.calibration_images, context)?;
     } else {
         context.output.note("keeping the supernet's shared BN statistics; add --calibrate DATA for the subnet's own");
@@ -68,13 +77,13 @@ pub fn recalibrate_model(
     images: usize,
     context: &Context,
 ) -> Result<(), Failure> {
+    if source.ends_with(".npy") {
+        return recalibrate_on_batch(model, arch, source, &[EVALUATION_BATCH], context);
+    }
     let net = model.net(Some(arch))?;
     let device = device::open(&context.common.backend)?;
     let supernet = Supernet::from_model(model, &device)?;
-    let running = if source.ends_with(".npy") {
-        let batches = read_npy(Path::new(source))?.split(&[EVALUATION_BATCH]);
-        supernet.recalibrate(&net, &batches)?
-    } else {
+    let running = {
         let seed = context.common.seed;
         let (split_seed, validation) = seed_and_validation(model);
         let options = LoadOptions {
@@ -88,6 +97,27 @@ pub fn recalibrate_model(
         let mut calibration = EvaluationSet::new(&dataset, SplitName::Train, indices, EVALUATION_BATCH);
         recalibrate(&supernet, &net, &mut calibration)?
     };
+    running.store(&mut model.weights);
+    Ok(())
+}
+
+/// The same from one (N,C,H,W) array, cut in order into batches of these sizes.
+fn recalibrate_on_batch(
+    model: &mut Model,
+    arch: &Arch,
+    path: &str,
+    sizes: &[usize],
+    context: &Context,
+) -> Result<(), Failure> {
+    if sizes.contains(&0) {
+        return Err(Failure::Input("--calibrate-batches holds a 0, expected sizes of at least 1".into()));
+    }
+    let net = model.net(Some(arch))?;
+    let device = device::open(&context.common.backend)?;
+    let supernet = Supernet::from_model(model, &device)?;
+    let images = read_npy(Path::new(path))?;
+    check_channels(&images, net.input[0], Path::new(path))?;
+    let running = supernet.recalibrate(&net, &images.split(sizes))?;
     running.store(&mut model.weights);
     Ok(())
 }

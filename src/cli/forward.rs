@@ -75,7 +75,8 @@ pub(super) fn run(args: &ForwardArgs, context: &Context) -> Result<(), Failure> 
     context.output.result(&report, || format!("{}: logits of {n} images", args.output.display()))
 }
 
-fn check_channels(images: &Images, channels: usize, path: &Path) -> Result<(), Failure> {
+/// Refuses images of another number of channels than the network's.
+pub fn check_channels(images: &Images, channels: usize, path: &Path) -> Result<(), Failure> {
     match images.shape[3] {
         found if found == channels => Ok(()),
         found => Err(Failure::Input(format!("{}: images have {found} channels, expected {channels}", path.display()))),

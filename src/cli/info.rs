@@ -1,18 +1,31 @@
-//! `ofa info`: how many subnets a space has, and what one of them costs.
+//! `ofa info`: how many subnets a space has, and what one of them, a model or a described network costs.
 
+use super::import::{NetInputArgs, NetInputOrigins};
 use super::output::{short_count, table};
 use super::{Context, Failure, arch_choice};
 use clap::Args;
-use ofa_space::{ArchJson, Gene, SearchSpace, cost, registry};
+use ofa_export::net_config::NetConfig;
+use ofa_space::{ArchJson, Gene, Model, ModelBody, NetSpec, SearchSpace, cost, registry};
 use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Arguments of `ofa info`.
 #[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("subject").required(true).args(["space", "model", "config"]))]
 pub struct InfoArgs {
     /// Registered name or TOML file.
     #[arg(long)]
-    space: String,
+    space: Option<String>,
+    /// Model file.
+    #[arg(long)]
+    model: Option<PathBuf>,
+    /// Description of a published network: net.config, or the JSON of MCUNet and ProxylessNAS.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    input: NetInputArgs,
     /// Number of classes, instead of the space's own.
     #[arg(long)]
     classes: Option<usize>,
@@ -35,6 +48,13 @@ struct SpaceReport<'a> {
 struct ArchReport<'a> {
     space: &'a str,
     arch: ArchJson,
+    #[serde(flatten)]
+    costs: CostReport,
+}
+
+/// What a network costs, as a whole and block by block.
+#[derive(Serialize)]
+struct CostReport {
     params: u64,
     macs: u64,
     macs_se: u64,
@@ -62,11 +82,110 @@ pub fn space(name: &str, classes: Option<usize>) -> Result<Arc<dyn SearchSpace>,
 }
 
 pub(super) fn run(args: &InfoArgs, context: &Context) -> Result<(), Failure> {
-    let space = space(&args.space, args.classes)?;
+    if let Some(path) = &args.model {
+        return describe_model(path, args.arch.as_deref(), context);
+    }
+    if let Some(path) = &args.config {
+        return describe_config(path, &args.input, context);
+    }
+    let space = space(args.space.as_deref().unwrap_or_default(), args.classes)?;
     match &args.arch {
         None => describe_space(space.as_ref(), context),
         Some(text) => describe_arch(space.as_ref(), text, context),
     }
+}
+
+/// A network on its own, from a model file or a description.
+#[derive(Serialize)]
+struct NetReport {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config: Option<PathBuf>,
+    r#type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    space: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arch: Option<ArchJson>,
+    classes: usize,
+    image_size: usize,
+    mean: Vec<f32>,
+    std: Vec<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<NetInputOrigins>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    provenance: BTreeMap<String, String>,
+    #[serde(flatten)]
+    costs: CostReport,
+}
+
+fn describe_model(path: &Path, arch: Option<&str>, context: &Context) -> Result<(), Failure> {
+    let model = Model::load(path)?;
+    let arch = match (model.space(), arch) {
+        // The supernet itself is shown by its largest subnet.
+        (Some(space), None) => Some(space.max_arch()),
+        (_, text) => arch_choice::for_model(&model, text, path, context.common.seed)?,
+    };
+    let net = model.net(arch.as_ref())?;
+    let (kind, space, arch) = match (&model.body, &arch) {
+        (ModelBody::Supernet { space }, Some(arch)) => {
+            ("supernet", Some(space.name().to_owned()), Some(space.format(arch)))
+        }
+        (ModelBody::Net { space, arch, .. }, _) => ("net", space.clone(), arch.clone()),
+        (ModelBody::Supernet { space }, None) => ("supernet", Some(space.name().to_owned()), None),
+    };
+    let report = NetReport {
+        model: Some(path.to_owned()),
+        config: None,
+        r#type: kind,
+        space,
+        arch,
+        classes: net.classes,
+        image_size: net.input[1],
+        mean: model.input.mean.clone(),
+        std: model.input.std.clone(),
+        from: None,
+        provenance: model.provenance.clone(),
+        costs: CostReport::of(&net),
+    };
+    context.output.result(&report, || {
+        let subnet = report.arch.as_ref().map(|arch| format!("{arch}\n")).unwrap_or_default();
+        let space = report.space.as_ref().map(|space| format!(" of {space}")).unwrap_or_default();
+        let origin: Vec<String> = report.provenance.iter().map(|(key, value)| format!("{key} {value}")).collect();
+        format!(
+            "{}{space}, {} classes, {} px, mean {:?}, std {:?}\n{}\n{subnet}{}",
+            report.r#type,
+            report.classes,
+            report.image_size,
+            report.mean,
+            report.std,
+            origin.join(", "),
+            report.costs.text()
+        )
+    })
+}
+
+fn describe_config(path: &Path, input: &NetInputArgs, context: &Context) -> Result<(), Failure> {
+    let config = NetConfig::read(path)?;
+    let input = input.resolve(&config, path)?;
+    let bad = |problem: String| Failure::Input(format!("{}: {problem}", path.display()));
+    let net = config.net(input.image_size).map_err(bad)?;
+    let described = input.describe();
+    let report = NetReport {
+        model: None,
+        config: Some(path.to_owned()),
+        r#type: "net",
+        space: None,
+        arch: None,
+        classes: net.classes,
+        image_size: net.input[1],
+        mean: input.mean,
+        std: input.std,
+        from: Some(input.from),
+        provenance: BTreeMap::new(),
+        costs: CostReport::of(&net),
+    };
+    context.output.result(&report, || format!("{} classes\n{described}\n{}", report.classes, report.costs.text()))
 }
 
 fn describe_space(space: &dyn SearchSpace, context: &Context) -> Result<(), Failure> {
@@ -107,26 +226,33 @@ fn describe_space(space: &dyn SearchSpace, context: &Context) -> Result<(), Fail
 fn describe_arch(space: &dyn SearchSpace, text: &str, context: &Context) -> Result<(), Failure> {
     let arch = arch_choice::arch(text, space, context.common.seed)?;
     let net = space.resolve(&arch)?;
-    let blocks = net.blocks.iter().map(|block| BlockReport {
-        name: block.name.clone(),
-        kind: block.kind.name(),
-        r#in: block.input,
-        out: block.output,
-        params: cost::block_params(block),
-        macs: cost::block_macs(block),
-    });
-    let report = ArchReport {
-        space: space.name(),
-        arch: space.format(&arch),
-        params: cost::params(&net),
-        macs: cost::macs(&net),
-        macs_se: cost::macs_se(&net),
-        peak_activation_bytes: cost::peak_activation_bytes(&net),
-        blocks: blocks.collect(),
-    };
-    context.output.result(&report, || {
+    let report = ArchReport { space: space.name(), arch: space.format(&arch), costs: CostReport::of(&net) };
+    context.output.result(&report, || format!("{}\n{}", report.arch, report.costs.text()))
+}
+
+impl CostReport {
+    fn of(net: &NetSpec) -> Self {
+        let blocks = net.blocks.iter().map(|block| BlockReport {
+            name: block.name.clone(),
+            kind: block.kind.name(),
+            r#in: block.input,
+            out: block.output,
+            params: cost::block_params(block),
+            macs: cost::block_macs(block),
+        });
+        Self {
+            params: cost::params(net),
+            macs: cost::macs(net),
+            macs_se: cost::macs_se(net),
+            peak_activation_bytes: cost::peak_activation_bytes(net),
+            blocks: blocks.collect(),
+        }
+    }
+
+    /// Totals and a table of blocks.
+    fn text(&self) -> String {
         let shape = |[c, h, w]: [usize; 3]| format!("{c}×{h}×{w}");
-        let rows: Vec<Vec<String>> = report
+        let rows: Vec<Vec<String>> = self
             .blocks
             .iter()
             .map(|b| {
@@ -137,13 +263,12 @@ fn describe_arch(space: &dyn SearchSpace, text: &str, context: &Context) -> Resu
             })
             .collect();
         format!(
-            "{}\n{} parameters, {} MACs (+ {} in squeeze-excite), peak activations {} B\n\n{}",
-            report.arch,
-            short_count(report.params),
-            short_count(report.macs),
-            short_count(report.macs_se),
-            short_count(report.peak_activation_bytes),
+            "{} parameters, {} MACs (+ {} in squeeze-excite), peak activations {} B\n\n{}",
+            short_count(self.params),
+            short_count(self.macs),
+            short_count(self.macs_se),
+            short_count(self.peak_activation_bytes),
             table(&["block", "kind", "in", "out", "params", "MACs"], &rows)
         )
-    })
+    }
 }

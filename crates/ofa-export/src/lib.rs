@@ -3,6 +3,9 @@
 
 pub mod error;
 pub mod fold;
+pub mod import_net;
+pub mod import_supernet;
+pub mod net_config;
 pub mod nodes;
 pub mod onnx;
 pub mod runtime;

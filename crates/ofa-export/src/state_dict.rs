@@ -1,108 +1,165 @@
-//! Reading the authors' PyTorch checkpoints of supernets.
+//! Reading PyTorch checkpoints as named tensors.
 //!
-//! The pickle reader builds tensors only; anything else in a file is an error, never executed.
+//! The pickle reader builds tensors only; any other object in a file is an error, never executed.
 
 use crate::error::ExportError;
-use ofa_space::model::{InputFormat, Resize};
-use ofa_space::{Model, ModelBody, SearchSpace, Tensor, Weights, supernet};
-use pytorch_reader::{DType, PytorchReader};
-use std::collections::BTreeMap;
+use ofa_space::Tensor;
+use pytorch_reader::{DType, PickleValue, PytorchReader};
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
 
-/// A supernet read from a checkpoint.
-#[derive(Debug)]
-pub struct Import {
-    /// The supernet.
-    pub model: Model,
-    /// Tensors of the file that the space does not use, apart from step counters of batch norm.
-    pub unused: Vec<String>,
+/// The f32 tensors of a state dict under today's names.
+#[derive(Debug, Default)]
+pub struct StateDict {
+    tensors: BTreeMap<String, Tensor>,
 }
 
-/// Reads a supernet of `space` from a state dict, `{"state_dict": …}` or bare, in either spelling of the keys:
-/// `blocks.N.mobile_inverted_conv.…` of the published files or `blocks.N.conv.…` of today's code, with or without a
-/// `module.` prefix.
-///
-/// # Errors
-/// [`ExportError::Checkpoint`] naming the file and the tensor that is missing or of another shape.
-pub fn import_supernet(path: &Path, space: &Arc<dyn SearchSpace>) -> Result<Import, ExportError> {
-    let bad = |problem: String| ExportError::Checkpoint { path: path.to_owned(), problem };
-    let mut found = read_state_dict(path)?;
-    let mut weights = Weights::default();
-    for (name, def) in supernet::tensors(space.as_ref())? {
-        let tensor = found.remove(&name).ok_or_else(|| {
-            let classes = if name.starts_with("classifier") { "; is the number of classes right?" } else { "" };
-            bad(format!(
-                "has no tensor `{name}` ({:?}), which a supernet of `{}` needs{classes}",
-                def.shape,
-                space.name()
-            ))
-        })?;
-        if tensor.shape != def.shape {
-            let hint = match name.starts_with("classifier") {
-                true => "; the number of classes differs: pass --classes",
-                false => "; is it the right space and width?",
-            };
-            return Err(bad(format!("`{name}` has shape {:?}, expected {:?}{hint}", tensor.shape, def.shape)));
+/// The largest expansion of a file in memory: views may share storage, but not without bound.
+const LARGEST_EXPANSION: u64 = 4;
+const SMALL_FILE_BYTES: u64 = 1 << 20;
+const STATE_DICT: &str = "state_dict";
+
+impl StateDict {
+    /// Reads a state dict, bare or under `state_dict`, with or without `module.` before its keys. Batch norm's step
+    /// counters are left out, and `mobile_inverted_conv` of the published files is read as today's `conv`.
+    ///
+    /// # Errors
+    /// [`ExportError::Checkpoint`] naming the file, and the entry that is wrong or no tensor.
+    pub fn read(path: &Path) -> Result<Self, ExportError> {
+        let bad = |problem: String| ExportError::Checkpoint { path: path.to_owned(), problem };
+        let unreadable = |error| bad(format!("is not a readable PyTorch checkpoint: {error}"));
+        let objects = PytorchReader::read_pickle_data(path, None).map_err(unreadable)?;
+        refuse_objects(&objects, &mut Vec::new()).map_err(bad)?;
+        let nested = matches!(&objects, PickleValue::Dict(entries)
+            if matches!(entries.get(STATE_DICT), Some(PickleValue::Dict(_))));
+        let reader = match nested {
+            true => PytorchReader::with_top_level_key(path, STATE_DICT),
+            false => PytorchReader::new(path),
         }
-        weights.insert(name, tensor);
+        .map_err(unreadable)?;
+
+        let file_bytes = std::fs::metadata(path).map_err(|e| bad(format!("cannot be read: {e}")))?.len();
+        let limit = file_bytes.saturating_mul(LARGEST_EXPANSION).saturating_add(SMALL_FILE_BYTES);
+        let mut total: u64 = 0;
+        let mut tensors = BTreeMap::new();
+        let in_order: BTreeMap<_, _> = reader.into_tensors().into_iter().collect();
+        for (key, tensor) in in_order {
+            let name = current_name(&key);
+            if name.ends_with("num_batches_tracked") {
+                continue;
+            }
+            if tensor.dtype() != DType::F32 {
+                return Err(bad(format!("`{key}` holds {:?}, expected float32", tensor.dtype())));
+            }
+            let shape = tensor.shape().to_vec();
+            let bytes = shape.iter().try_fold(4u64, |total, size| total.checked_mul(*size as u64));
+            total = total.saturating_add(bytes.unwrap_or(u64::MAX));
+            if total > limit {
+                return Err(bad(format!("`{key}` of shape {shape:?} is larger than the file can hold")));
+            }
+            let bytes = tensor.read().map_err(|e| bad(format!("`{key}`: {e}")))?;
+            let data = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+            if tensors.insert(name.clone(), Tensor { shape, data }).is_some() {
+                return Err(bad(format!("holds `{name}` twice, under different spellings")));
+            }
+        }
+        match tensors.is_empty() {
+            true => Err(bad("holds no tensors".into())),
+            false => Ok(Self { tensors }),
+        }
     }
-    let classes = space.info().classes;
-    let provenance = BTreeMap::from([(
-        "imported_from".to_owned(),
-        path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
-    )]);
-    let model = Model {
-        body: ModelBody::Supernet { space: space.clone() },
-        class_names: (0..classes).map(|class| class.to_string()).collect(),
-        input: imagenet_input(),
-        provenance,
-        weights,
-    };
-    Ok(Import { model, unused: found.into_keys().collect() })
+
+    /// Renames entries that are not `wanted` to a spelling that is: the layers of a supernet and of a static network
+    /// hold the same tensors at another depth (`bn.bn.weight` and `bn.weight`). The rules are those of
+    /// `load_state_dict` in the authors' networks.
+    pub fn spell_as(&mut self, wanted: &BTreeSet<String>) {
+        const RULES: [(&str, &str); 6] = [
+            (".bn.bn.", ".bn."),
+            (".conv.conv.weight", ".conv.weight"),
+            (".linear.linear.", ".linear."),
+            (".linear.", ".linear.linear."),
+            ("bn.", "bn.bn."),
+            ("conv.weight", "conv.conv.weight"),
+        ];
+        let others: Vec<String> = self.tensors.keys().filter(|name| !wanted.contains(*name)).cloned().collect();
+        for name in others {
+            let mut spellings = RULES.iter().map(|(from, to)| name.replace(from, to));
+            let found = spellings.find(|new| wanted.contains(new) && !self.tensors.contains_key(new));
+            let Some(new) = found else { continue };
+            if let Some(tensor) = self.tensors.remove(&name) {
+                self.tensors.insert(new, tensor);
+            }
+        }
+    }
+
+    /// Takes a tensor out.
+    pub fn remove(&mut self, name: &str) -> Option<Tensor> {
+        self.tensors.remove(name)
+    }
+
+    /// A tensor.
+    pub fn get(&self, name: &str) -> Option<&Tensor> {
+        self.tensors.get(name)
+    }
+
+    /// Names of the tensors still in it, in order.
+    pub fn into_names(self) -> Vec<String> {
+        self.tensors.into_keys().collect()
+    }
 }
 
-/// ImageNet normalisation and evaluation crop, as the authors train with (`ImagenetDataProvider`).
-pub fn imagenet_input() -> InputFormat {
-    InputFormat {
-        mean: vec![0.485, 0.456, 0.406],
-        std: vec![0.229, 0.224, 0.225],
-        resize: Resize::CenterCrop { numerator: 8, denominator: 7 },
-    }
-}
-
-/// The f32 tensors of a state dict under today's names; batch norm's step counters are left out.
-///
-/// # Errors
-/// [`ExportError::Checkpoint`] naming the file and what is wrong.
-pub fn read_state_dict(path: &Path) -> Result<BTreeMap<String, Tensor>, ExportError> {
-    let bad = |problem: String| ExportError::Checkpoint { path: path.to_owned(), problem };
-    let reader = PytorchReader::with_top_level_key(path, "state_dict")
-        .or_else(|_| PytorchReader::new(path))
-        .map_err(|e| bad(format!("is not a readable PyTorch checkpoint: {e}")))?;
-    let mut tensors = BTreeMap::new();
-    for (name, tensor) in reader.into_tensors() {
-        let name = current_name(&name);
-        if name.ends_with("num_batches_tracked") {
-            continue;
+/// Where imported weights come from: the file's name and SHA-256. (Old checkpoints have no checksum of their own.)
+pub(crate) fn provenance(path: &Path) -> Result<BTreeMap<String, String>, ExportError> {
+    let bad =
+        |e: std::io::Error| ExportError::Checkpoint { path: path.to_owned(), problem: format!("cannot be read: {e}") };
+    let mut file = std::fs::File::open(path).map_err(bad)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match std::io::Read::read(&mut file, &mut buffer).map_err(bad)? {
+            0 => break,
+            read => hash.update(&buffer[..read]),
         }
-        if tensor.dtype() != DType::F32 {
-            return Err(bad(format!("`{name}` holds {:?}, expected float32", tensor.dtype())));
-        }
-        let bytes = tensor.read().map_err(|e| bad(format!("`{name}`: {e}")))?;
-        let data = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-        tensors.insert(name, Tensor { shape: tensor.shape().to_vec(), data });
     }
-    if tensors.is_empty() {
-        return Err(bad("holds no tensors".into()));
-    }
-    Ok(tensors)
+    let digest: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    Ok(BTreeMap::from([("imported_from".to_owned(), name), ("imported_sha256".to_owned(), digest)]))
 }
 
 /// Today's spelling of a published key.
 fn current_name(name: &str) -> String {
     let name = name.strip_prefix("module.").unwrap_or(name);
     name.replace(".mobile_inverted_conv.", ".conv.")
+}
+
+/// Refuses a file that holds anything but tensors, numbers and text.
+fn refuse_objects(value: &PickleValue, path: &mut Vec<String>) -> Result<(), String> {
+    match value {
+        PickleValue::Unsupported(kind) if !kind.starts_with("torch.") => {
+            let place = if path.is_empty() { "the whole file".to_owned() } else { format!("`{}`", path.join(".")) };
+            Err(format!(
+                "{place} is an object of `{kind}`; a checkpoint may hold tensors, numbers and text only. Nothing of it \
+                 was run; save the state dict alone"
+            ))
+        }
+        PickleValue::List(items) => items.iter().enumerate().try_for_each(|(index, item)| {
+            path.push(index.to_string());
+            refuse_objects(item, path)?;
+            path.pop();
+            Ok(())
+        }),
+        PickleValue::Dict(entries) => {
+            let in_order: BTreeMap<_, _> = entries.iter().collect();
+            in_order.into_iter().try_for_each(|(key, item)| {
+                path.push(key.clone());
+                refuse_objects(item, path)?;
+                path.pop();
+                Ok(())
+            })
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -114,5 +171,19 @@ mod tests {
         let published = "module.blocks.3.mobile_inverted_conv.depth_conv.conv.7to5_matrix";
         assert_eq!(current_name(published), "blocks.3.conv.depth_conv.conv.7to5_matrix");
         assert_eq!(current_name("first_conv.bn.weight"), "first_conv.bn.weight");
+    }
+
+    #[test]
+    fn static_spellings_find_their_supernet_tensors() {
+        let names = ["blocks.1.conv.depth_conv.bn.weight", "blocks.1.conv.point_linear.conv.weight", "other"];
+        let tensors = names.iter().map(|name| ((*name).to_owned(), Tensor::full(&[1], 0.0))).collect();
+        let mut dict = StateDict { tensors };
+        dict.spell_as(&BTreeSet::from([
+            "blocks.1.conv.depth_conv.bn.bn.weight".to_owned(),
+            "blocks.1.conv.point_linear.conv.conv.weight".to_owned(),
+        ]));
+        let expected =
+            ["blocks.1.conv.depth_conv.bn.bn.weight", "blocks.1.conv.point_linear.conv.conv.weight", "other"];
+        assert_eq!(dict.into_names(), expected);
     }
 }

@@ -2,7 +2,7 @@
 //! with their logits, where the reference results are at hand.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use ofa_export::state_dict::import_supernet;
+use ofa_export::import_supernet::{Head, import_supernet};
 use ofa_export::{SessionOptions, agreement, export_net, runtime};
 use ofa_space::mbv3::{Mbv3, Mbv3Config};
 use ofa_space::{ArchJson, SearchSpace, Weights, extraction, importance, supernet};
@@ -61,7 +61,7 @@ fn exported_subnets_give_the_authors_logits() {
     let cases = read_json(&folder.join("cases.json"));
     let space = small_space(&cases);
     let checkpoint = golden.join(cases["checkpoint"].as_str().unwrap());
-    let import = import_supernet(&checkpoint, &space).unwrap();
+    let import = import_supernet(&checkpoint, &space, Head::Imported).unwrap();
     assert_eq!(import.unused, Vec::<String>::new());
     let mut worst: f64 = 0.0;
     for size in [64, 96] {
@@ -90,7 +90,7 @@ fn extraction_gives_the_authors_static_subnet() {
     let cases = read_json(&folder.join("cases.json"));
     let space = small_space(&cases);
     let checkpoint = golden.join(cases["checkpoint"].as_str().unwrap());
-    let weights = import_supernet(&checkpoint, &space).unwrap().model.weights;
+    let weights = import_supernet(&checkpoint, &space, Head::Imported).unwrap().model.weights;
     let arch = space.parse(&archs(&cases)[2]).unwrap().with_resolution(64);
     let (_, ours) = extraction::extract(&space.resolve(&arch).unwrap(), &weights).unwrap();
     let (theirs, _) = Weights::load(&folder.join("static-subnet-arch-2.safetensors")).unwrap();
@@ -110,7 +110,7 @@ fn channels_sort_as_the_authors_with_stable_ties() {
     let cases = read_json(&golden.join("mbv3-small/cases.json"));
     let space = small_space(&cases);
     let checkpoint = golden.join(cases["checkpoint"].as_str().unwrap());
-    let original = import_supernet(&checkpoint, &space).unwrap().model.weights;
+    let original = import_supernet(&checkpoint, &space, Head::Imported).unwrap().model.weights;
     let channels = supernet::elastic_channels(space.as_ref()).unwrap();
     let (inputs, shape) = read_f32(&golden.join("mbv3-small/inputs-64.npy"));
     let max = space.resolve(&space.max_arch().with_resolution(64)).unwrap();

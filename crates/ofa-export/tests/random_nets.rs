@@ -1,7 +1,7 @@
 //! Exported files of random subnets load and run in an independent runtime, and damaged inputs are refused.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use ofa_export::state_dict::read_state_dict;
+use ofa_export::state_dict::StateDict;
 use ofa_export::{SessionOptions, export_net, runtime};
 use ofa_space::{Opened, extraction, initialisation, registry, sampling, supernet};
 use rand::SeedableRng;
@@ -47,5 +47,5 @@ fn wrong_inputs_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("nonsense.pth");
     std::fs::write(&path, b"not a pickle").unwrap();
-    assert!(read_state_dict(&path).unwrap_err().to_string().contains("nonsense.pth"));
+    assert!(StateDict::read(&path).unwrap_err().to_string().contains("nonsense.pth"));
 }

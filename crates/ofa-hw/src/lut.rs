@@ -5,7 +5,8 @@ use crate::error::HwError;
 use crate::lut_keys::Dialect;
 use crate::registry::DeviceEntry;
 use flate2::read::GzDecoder;
-use ofa_space::{Block, NetSpec};
+use ofa_space::net_spec::Shape;
+use ofa_space::{Block, BlockKind, NetSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -78,8 +79,8 @@ impl Table {
         Ok(Self { origin: origin.to_owned(), dialect, mean })
     }
 
-    fn block(&self, block: &Block) -> Result<Option<(String, f64)>, HwError> {
-        let Some(key) = self.dialect.key(block) else { return Ok(None) };
+    fn block(&self, block: &Block, unpooled: Shape) -> Result<Option<(String, f64)>, HwError> {
+        let Some(key) = self.dialect.key(block, unpooled) else { return Ok(None) };
         match self.mean.get(&key) {
             Some(mean) => Ok(Some((key, *mean))),
             None => {
@@ -135,7 +136,15 @@ impl Lut {
             let available = self.tables.keys().copied().collect();
             HwError::MissingResolution { device: self.name.clone(), resolution, available }
         })?;
-        net.blocks.iter().filter_map(|block| table.block(block).transpose()).collect()
+        let mut unpooled = net.input;
+        let mut found = Vec::with_capacity(net.blocks.len());
+        for block in &net.blocks {
+            found.extend(table.block(block, unpooled)?);
+            if block.kind != BlockKind::Pool {
+                unpooled = block.output;
+            }
+        }
+        Ok(found)
     }
 }
 

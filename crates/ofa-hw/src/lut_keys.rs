@@ -31,7 +31,9 @@ impl Dialect {
     }
 
     /// The key of a block; `None` for a kind of block that the dialect does not count (pooling, but for Note10).
-    pub fn key(self, block: &Block) -> Option<String> {
+    /// `unpooled` is the shape before the pooling that the block follows, if it follows one: the Pixel 1 table names
+    /// the classifier by it.
+    pub fn key(self, block: &Block, unpooled: Shape) -> Option<String> {
         let (input, output) = (shape(block.input), shape(block.output));
         let plain = |name: &str| Some(format!("{name}-input:{input}-output:{output}"));
         match (&block.kind, self) {
@@ -47,7 +49,13 @@ impl Dialect {
             (BlockKind::Classifier, Dialect::Nsganet) => {
                 Some(format!("classifier-input:{}-output:{}", block.input[0], block.output[0]))
             }
-            (BlockKind::Classifier, _) => Some(format!("Logits-input:{input}-output:{}", block.output[0])),
+            (BlockKind::Classifier, Dialect::Note10) => {
+                Some(format!("Logits-input:{input}-output:{}", block.output[0]))
+            }
+            (BlockKind::Classifier, Dialect::Pixel1) => {
+                let input = shape([block.input[0], unpooled[1], unpooled[2]]);
+                Some(format!("Logits-input:{input}-output:{}", block.output[0]))
+            }
             (
                 BlockKind::InvertedResidual { kernel, stride, expansion, middle, residual, squeeze_excite, activation },
                 _,

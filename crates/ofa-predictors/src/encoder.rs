@@ -2,6 +2,7 @@
 //! with.
 
 use crate::error::PredictorError;
+use crate::official;
 use ofa_space::encoding::OneHot;
 use ofa_space::{Arch, SearchSpace, SpaceError, cost};
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,9 @@ pub enum Encoder {
     /// The authors' 128 values for MobileNetV3: 20 × 3 kernel sizes, 20 × 3 expansions, 8 resolutions from 112 to 224;
     /// skipped blocks are zero, depth has no columns.
     OfficialMbv3,
+    /// The authors' 82 values for ResNet-50: 8 resolutions from 128 to 256, the stem's block, 6 × 3 widths, 18 × 3
+    /// expansions; skipped blocks are zero, depth has no columns.
+    OfficialResnet50,
 }
 
 /// Resolutions of the authors' encoding: 112, 128, …, 224.
@@ -39,6 +43,7 @@ impl Encoder {
                 archs.iter().map(|arch| with_costs(&code, space, arch)).collect()
             }
             Encoder::OfficialMbv3 => archs.iter().map(|arch| official_mbv3(space, arch)).collect(),
+            Encoder::OfficialResnet50 => archs.iter().map(|arch| official::encode_resnet50(space, arch)).collect(),
         }
     }
 }

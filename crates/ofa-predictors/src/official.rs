@@ -4,11 +4,49 @@ use crate::encoder::Encoder;
 use crate::error::PredictorError;
 use crate::mlp::{Layer, Mlp};
 use crate::standardise::Moments;
-use pytorch_reader::PytorchReader;
+use ofa_space::{Arch, SearchSpace, SpaceError};
+use pytorch_reader::{DType, PytorchReader};
 use std::path::Path;
 
-/// Reads `acc_predictor.pth` of MobileNetV3: 128-400-400-400-1 with ReLU, layers `0`, `2`, `4`, `6`; the output is the
-/// accuracy itself. The pickle reader builds tensors only.
+/// The authors' two predictors, by their tensors' names.
+struct Layout {
+    /// Weight and, if there is one, bias of every layer.
+    layers: [(&'static str, Option<&'static str>); 4],
+    /// A number added to the output.
+    base: Option<&'static str>,
+    features: usize,
+    encoder: Encoder,
+}
+
+/// `acc_predictor.pth`: the tutorial's, for MobileNetV3.
+const MBV3: Layout = Layout {
+    layers: [
+        ("0.weight", Some("0.bias")),
+        ("2.weight", Some("2.bias")),
+        ("4.weight", Some("4.bias")),
+        ("6.weight", Some("6.bias")),
+    ],
+    base: None,
+    features: 128,
+    encoder: Encoder::OfficialMbv3,
+};
+
+/// `ofa_resnet50_acc_predictor.pth`: `AccuracyPredictor` of `ofa/nas`, for ResNet-50.
+const RESNET50: Layout = Layout {
+    layers: [
+        ("layers.0.0.weight", Some("layers.0.0.bias")),
+        ("layers.1.0.weight", Some("layers.1.0.bias")),
+        ("layers.2.0.weight", Some("layers.2.0.bias")),
+        ("layers.3.weight", None),
+    ],
+    base: Some("base_acc"),
+    features: RESNET50_FEATURES,
+    encoder: Encoder::OfficialResnet50,
+};
+
+/// Reads an official predictor: `acc_predictor.pth` of MobileNetV3 (128-400-400-400-1 with ReLU) or
+/// `ofa_resnet50_acc_predictor.pth` (82-400-400-400-1 without last bias, plus `base_acc`), told apart by their
+/// tensors' names. The output is the accuracy as a fraction. The pickle reader builds tensors only.
 ///
 /// # Errors
 /// [`PredictorError::Format`] naming the file and what is missing.
@@ -17,33 +55,89 @@ pub fn read(path: &Path) -> Result<(Mlp, Encoder), PredictorError> {
     let reader = PytorchReader::with_top_level_key(path, "state_dict")
         .or_else(|_| PytorchReader::new(path))
         .map_err(|e| bad(format!("is not a readable PyTorch file: {e}")))?;
+    let layout = if reader.get("layers.0.0.weight").is_some() { RESNET50 } else { MBV3 };
+    // No layer of either is larger; a view may claim any size.
+    const MAX_ELEMENTS: usize = 1 << 24;
     let tensor = |name: &str| -> Result<(Vec<usize>, Vec<f32>), PredictorError> {
         let tensor = reader.get(name).ok_or_else(|| bad(format!("has no tensor `{name}`")))?;
+        let shape = tensor.shape().to_vec();
+        let elements = shape.iter().try_fold(1usize, |total, size| total.checked_mul(*size));
+        if tensor.dtype() != DType::F32 || elements.is_none_or(|n| n > MAX_ELEMENTS) {
+            return Err(bad(format!("`{name}` is of shape {shape:?} and {:?}, expected float32", tensor.dtype())));
+        }
         let bytes = tensor.read().map_err(|e| bad(format!("`{name}`: {e}")))?;
         let values = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-        Ok((tensor.shape().to_vec(), values))
+        Ok((shape, values))
     };
     let mut layers: Vec<Layer> = Vec::new();
-    for index in [0, 2, 4, 6] {
-        let (shape, weight) = tensor(&format!("{index}.weight"))?;
-        let (_, bias) = tensor(&format!("{index}.bias"))?;
+    for (weight_name, bias_name) in layout.layers {
+        let (shape, weight) = tensor(weight_name)?;
         let [outputs, inputs] = shape[..] else {
-            return Err(bad(format!("`{index}.weight` has shape {shape:?}, expected two dimensions")));
+            return Err(bad(format!("`{weight_name}` has shape {shape:?}, expected two dimensions")));
+        };
+        let bias = match bias_name {
+            Some(name) => tensor(name)?.1,
+            None => vec![0.0; outputs],
         };
         let fits = layers.last().is_none_or(|before| before.bias.len() == inputs);
-        if bias.len() != outputs || weight.len() != outputs * inputs || !fits {
-            return Err(bad(format!("layer {index} ({shape:?}) does not fit its neighbours")));
+        if inputs == 0 || bias.len() != outputs || weight.len() != outputs * inputs || !fits {
+            return Err(bad(format!("`{weight_name}` of shape {shape:?} does not fit its neighbours")));
         }
         layers.push(Layer { inputs, weight, bias });
     }
-    const MBV3_FEATURES: usize = 128;
+    let base = match layout.base {
+        None => 0.0,
+        Some(name) => match tensor(name)?.1[..] {
+            [base] => f64::from(base),
+            _ => return Err(bad(format!("`{name}` must hold one number"))),
+        },
+    };
     match (layers[0].inputs, layers[3].bias.len()) {
-        (MBV3_FEATURES, 1) => {
-            let target = Moments { mean: 0.0, deviation: 1.0 };
-            Ok((Mlp { layers, features: Vec::new(), target }, Encoder::OfficialMbv3))
+        (inputs, 1) if inputs == layout.features => {
+            let target = Moments { mean: base, deviation: 1.0 };
+            Ok((Mlp { layers, features: Vec::new(), target }, layout.encoder))
         }
         (inputs, outputs) => Err(bad(format!(
-            "maps {inputs} features to {outputs} values; the MobileNetV3 predictor maps {MBV3_FEATURES} to 1"
+            "maps {inputs} features to {outputs} values; the official predictors map {} (MobileNetV3) or {} (ResNet-50) \
+             to 1",
+            MBV3.features, RESNET50.features
         ))),
     }
+}
+
+const RESNET50_FEATURES: usize = 82;
+/// Resolutions of the authors' ResNet-50 predictor.
+const RESNET50_RESOLUTIONS: [usize; 8] = [128, 144, 160, 176, 192, 224, 240, 256];
+
+/// The authors' 82 values for ResNet-50: 8 resolutions; 2 for the stem's block (there or not); 6 × 3 width
+/// multipliers; 18 × 3 expansions, of which skipped blocks are zero. Depth has no columns.
+///
+/// Source: `ResNetArchEncoder.arch2feature` in `arch_encoder.py`.
+pub(crate) fn encode_resnet50(space: &dyn SearchSpace, arch: &Arch) -> Result<Vec<f32>, PredictorError> {
+    let resolution = space.resolution_of(arch)?;
+    let genes = &space.info().genes;
+    let mut features: Vec<f32> = RESNET50_RESOLUTIONS.iter().map(|r| f32::from(u8::from(*r == resolution))).collect();
+    let one_hot = |wanted: &str, only: Option<usize>, features: &mut Vec<f32>| {
+        for (index, gene) in genes.iter().enumerate().filter(|(_, gene)| gene.group == wanted) {
+            if only.is_none_or(|only| gene.index == only) {
+                let active = gene.is_active(genes, arch.choices());
+                let chosen = usize::from(arch.choices()[index]);
+                features.extend((0..gene.choices.len()).map(|c| f32::from(u8::from(active && c == chosen))));
+            }
+        }
+    };
+    one_hot("d", Some(0), &mut features);
+    one_hot("w", None, &mut features);
+    one_hot("e", None, &mut features);
+    if features.len() != RESNET50_FEATURES || !RESNET50_RESOLUTIONS.contains(&resolution) {
+        let known: Vec<String> = RESNET50_RESOLUTIONS.iter().map(usize::to_string).collect();
+        let problem = format!(
+            "the official ResNet-50 encoding needs six widths and 18 expansions of three choices each, a stem block \
+             that is there or not, and a resolution of {}; found {} columns and {resolution} pixels",
+            known.join(", "),
+            features.len()
+        );
+        return Err(SpaceError::Arch { space: space.name().to_owned(), problem }.into());
+    }
+    Ok(features)
 }
