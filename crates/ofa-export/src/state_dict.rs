@@ -7,6 +7,7 @@ use ofa_space::Tensor;
 use pytorch_reader::{DType, PickleValue, PytorchReader};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 /// The f32 tensors of a state dict under today's names.
@@ -29,13 +30,15 @@ impl StateDict {
     pub fn read(path: &Path) -> Result<Self, ExportError> {
         let bad = |problem: String| ExportError::Checkpoint { path: path.to_owned(), problem };
         let unreadable = |error| bad(format!("is not a readable PyTorch checkpoint: {error}"));
-        let objects = PytorchReader::read_pickle_data(path, None).map_err(unreadable)?;
+        let copy = without_zip64_records(path).map_err(|e| bad(format!("cannot be read: {e}")))?;
+        let source = copy.as_ref().map_or(path, |copy| copy.path());
+        let objects = PytorchReader::read_pickle_data(source, None).map_err(unreadable)?;
         refuse_objects(&objects, &mut Vec::new()).map_err(bad)?;
         let nested = matches!(&objects, PickleValue::Dict(entries)
             if matches!(entries.get(STATE_DICT), Some(PickleValue::Dict(_))));
         let reader = match nested {
-            true => PytorchReader::with_top_level_key(path, STATE_DICT),
-            false => PytorchReader::new(path),
+            true => PytorchReader::with_top_level_key(source, STATE_DICT),
+            false => PytorchReader::new(source),
         }
         .map_err(unreadable)?;
 
@@ -109,6 +112,44 @@ impl StateDict {
     }
 }
 
+/// A copy of a ZIP checkpoint without the ZIP64 records before its end, if the reader needs one.
+///
+/// `torch.save` always writes these two records between the directory and its end. The `zip` crate (9.8) finds the
+/// directory by counting its size back from the end, and is misled where the entry so found, 76 bytes late, happens
+/// to be a whole one: when the first entry is 76 bytes long, as in an archive whose name has 21 letters.
+fn without_zip64_records(path: &Path) -> std::io::Result<Option<tempfile::NamedTempFile>> {
+    const END: u64 = 22;
+    const RECORDS: u64 = 56 + 20;
+    let mut file = std::fs::File::open(path)?;
+    let length = file.metadata()?.len();
+    if length < RECORDS + END {
+        return Ok(None);
+    }
+    let mut tail = [0; (RECORDS + END) as usize];
+    file.seek(SeekFrom::Start(length - RECORDS - END))?;
+    file.read_exact(&mut tail)?;
+    let end = &tail[RECORDS as usize..];
+    let is_torch =
+        tail.starts_with(b"PK\x06\x06") && tail[56..].starts_with(b"PK\x06\x07") && end.starts_with(b"PK\x05\x06");
+    let number = |at: usize| u64::from(u32::from_le_bytes([end[at], end[at + 1], end[at + 2], end[at + 3]]));
+    let (size, offset) = (number(12), number(16));
+    let follows = size.saturating_add(offset) == length - RECORDS - END;
+    let mut signature = [0; 4];
+    if is_torch && follows {
+        file.seek(SeekFrom::Start(length - END - size))?;
+        file.read_exact(&mut signature)?;
+    }
+    if &signature != b"PK\x01\x02" {
+        return Ok(None);
+    }
+    let mut copy = tempfile::NamedTempFile::new()?;
+    file.seek(SeekFrom::Start(0))?;
+    std::io::copy(&mut (&mut file).take(length - RECORDS - END), &mut copy)?;
+    copy.write_all(end)?;
+    copy.flush()?;
+    Ok(Some(copy))
+}
+
 /// Where imported weights come from: the file's name and SHA-256. (Old checkpoints have no checksum of their own.)
 pub(crate) fn provenance(path: &Path) -> Result<BTreeMap<String, String>, ExportError> {
     let bad =
@@ -117,7 +158,7 @@ pub(crate) fn provenance(path: &Path) -> Result<BTreeMap<String, String>, Export
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 16];
     loop {
-        match std::io::Read::read(&mut file, &mut buffer).map_err(bad)? {
+        match file.read(&mut buffer).map_err(bad)? {
             0 => break,
             read => hash.update(&buffer[..read]),
         }

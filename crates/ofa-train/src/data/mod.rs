@@ -15,6 +15,7 @@ mod error;
 mod idx;
 mod image_file;
 mod image_folder;
+mod pillow_resize;
 mod pixels;
 mod resize;
 mod splitting;

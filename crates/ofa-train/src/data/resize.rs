@@ -1,6 +1,7 @@
 //! Bringing 8-bit images to a resolution: Pillow's bilinear filter with antialiasing, as torchvision uses it.
 
 use crate::data::augmentation::{Orientation, Variation};
+use crate::data::pillow_resize;
 use crate::data::pixels::Raster;
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
@@ -32,11 +33,11 @@ pub(crate) fn for_evaluation<'a>(
     scratch: &'a mut Scratch,
 ) -> Result<&'a [u8], String> {
     match resize {
-        Resize::Stretch => scratch.resized(image, (resolution, resolution), None),
+        Resize::Stretch => Ok(scratch.resized_as_pillow(image, (resolution, resolution))),
         Resize::CenterCrop { numerator, denominator } => {
             let shorter = scaled_side(resolution, numerator, denominator);
             let (width, height) = with_shorter_side(image, shorter);
-            scratch.resized(image, (width, height), None)?;
+            scratch.resized_as_pillow(image, (width, height));
             let left = half_to_even(width - resolution);
             let top = half_to_even(height - resolution);
             let Scratch { resized, prepared, .. } = scratch;
@@ -128,6 +129,15 @@ fn shift(image: &Raster<'_>, right: isize, down: isize, into: &mut Vec<u8>) {
 }
 
 impl Scratch {
+    /// The image at another size, as Pillow makes it; the image's own pixels where nothing is to be done.
+    fn resized_as_pillow<'a>(&'a mut self, image: &'a Raster<'_>, size: (usize, usize)) -> &'a [u8] {
+        if size == (image.width, image.height) {
+            return &image.data;
+        }
+        pillow_resize::resize(&image.data, (image.width, image.height), size, image.channels, &mut self.resized);
+        &self.resized
+    }
+
     /// The image, or a part of it, at another size; the image's own pixels where nothing is to be done.
     fn resized<'a>(
         &'a mut self,
