@@ -50,6 +50,32 @@ fn note10_latencies_are_the_authors() {
 }
 
 #[test]
+fn pixel_1_keys_are_the_published_ones() {
+    let Some(shared) = shared() else { return };
+    let path = shared.join("data/luts/pixel1/mobile_trim.yaml");
+    if !path.exists() {
+        eprintln!("skipped: no {}", path.display());
+        return;
+    }
+    let device = Lut::from_file(&path).unwrap();
+    let text = "[space]\nkind = \"proxyless\"\nexpand_ratios = [3, 6]\nresolutions = [224]\n";
+    let space = ofa_space::registry::from_toml(text, Path::new("space.toml")).unwrap();
+    let keys = |arch| -> Vec<String> {
+        device.lookups(&space.resolve(arch).unwrap()).unwrap().into_iter().map(|(key, _)| key).collect()
+    };
+    let max = keys(&space.max_arch());
+    assert_eq!(max.len(), 25, "stem, fixed block, 21 blocks, last convolution, classifier");
+    assert_eq!(max[0], "Conv-input:224x224x3-output:112x112x32");
+    assert_eq!(max[2], "expanded_conv-input:112x112x16-output:56x56x24-expand:6-kernel:7-stride:2-idskip:0");
+    assert_eq!(max[23..], ["Conv_1-input:7x7x320-output:7x7x1280", "Logits-input:7x7x1280-output:1000"]);
+    let mut rng = ChaCha8Rng::seed_from_u64(2);
+    for _ in 0..50 {
+        let arch = sampling::sample(space.as_ref(), &Opened::EVERYTHING, &mut rng);
+        assert!(keys(&arch).len() >= 15);
+    }
+}
+
+#[test]
 fn the_i7_table_knows_both_widths() {
     let device = load("i7-8700k").unwrap();
     let mut rng = ChaCha8Rng::seed_from_u64(1);
@@ -141,17 +167,19 @@ fn malformed_tables_name_file_and_key() {
         path
     };
     assert!(Lut::from_file(&write(good)).is_ok());
+    let key = good.split(":\n").next().unwrap();
     let bad = [
-        good.replace("1.0", ".nan"),
-        good.replace("1.0", "-1.0"),
-        good.replace("mean", "median"),
-        format!("{good}{good}"),
-        "[]".to_owned(),
-        "Conv-input:1: {mean: 1.0}".to_owned(),
+        (good.replace("1.0", ".nan"), key),
+        (good.replace("1.0", "-1.0"), key),
+        (good.replace("1.0", "fast"), "line 2"),
+        (good.replace("mean", "median"), "mean"),
+        (format!("{good}{good}"), "line 3"),
+        ("[]".to_owned(), "table"),
+        ("Conv-input:1: {mean: 1.0}".to_owned(), "expanded_conv"),
     ];
-    for text in bad {
+    for (text, place) in bad {
         let error = Lut::from_file(&write(&text)).unwrap_err().to_string();
-        assert!(error.contains("table.yaml"), "{error}");
+        assert!(error.contains("table.yaml") && error.contains(place), "{error}");
     }
     assert!(load(folder.path().join("missing.yaml").to_str().unwrap()).is_err());
 }

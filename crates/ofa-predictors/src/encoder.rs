@@ -68,7 +68,7 @@ fn official_mbv3(space: &dyn SearchSpace, arch: &Arch) -> Result<Vec<f32>, Predi
     }
     let resolution = space.resolution_of(arch)?;
     let known = OFFICIAL_RESOLUTIONS.contains(&resolution)
-        && (resolution - OFFICIAL_RESOLUTIONS.start()) % OFFICIAL_RESOLUTION_STEP == 0;
+        && (resolution - OFFICIAL_RESOLUTIONS.start()).is_multiple_of(OFFICIAL_RESOLUTION_STEP);
     if !known || features.len() != 120 {
         let problem = format!(
             "the official encoding needs 20 kernel sizes and 20 expansions of three choices each, and a resolution of \

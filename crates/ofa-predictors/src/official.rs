@@ -5,7 +5,7 @@ use crate::error::PredictorError;
 use crate::mlp::{Layer, Mlp};
 use crate::standardise::Moments;
 use ofa_space::{Arch, SearchSpace, SpaceError};
-use pytorch_reader::{DType, PytorchReader};
+use pytorch_reader::{DType, PickleValue, PytorchReader};
 use std::path::Path;
 
 /// The authors' two predictors, by their tensors' names.
@@ -52,6 +52,7 @@ const RESNET50: Layout = Layout {
 /// [`PredictorError::Format`] naming the file and what is missing.
 pub fn read(path: &Path) -> Result<(Mlp, Encoder), PredictorError> {
     let bad = |problem: String| PredictorError::Format { path: path.to_owned(), line: None, problem };
+    refuse_objects(path)?;
     let reader = PytorchReader::with_top_level_key(path, "state_dict")
         .or_else(|_| PytorchReader::new(path))
         .map_err(|e| bad(format!("is not a readable PyTorch file: {e}")))?;
@@ -103,6 +104,29 @@ pub fn read(path: &Path) -> Result<(Mlp, Encoder), PredictorError> {
             MBV3.features, RESNET50.features
         ))),
     }
+}
+
+/// Refuses a file with objects beside its tensors, which the reader would leave out in silence.
+fn refuse_objects(path: &Path) -> Result<(), PredictorError> {
+    let bad = |problem: String| PredictorError::Format { path: path.to_owned(), line: None, problem };
+    let unreadable = |e| bad(format!("is not a readable PyTorch file: {e}"));
+    let mut values =
+        vec![("the whole file".to_owned(), PytorchReader::read_pickle_data(path, None).map_err(unreadable)?)];
+    while let Some((place, value)) = values.pop() {
+        match value {
+            PickleValue::Unsupported(kind) if !kind.starts_with("torch.") => {
+                return Err(bad(format!(
+                    "{place} is an object of `{kind}`; expected tensors only. Nothing of it was run"
+                )));
+            }
+            PickleValue::Dict(entries) => {
+                values.extend(entries.into_iter().map(|(key, value)| (format!("`{key}`"), value)))
+            }
+            PickleValue::List(items) => values.extend(items.into_iter().map(|item| (place.clone(), item))),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 const RESNET50_FEATURES: usize = 82;
