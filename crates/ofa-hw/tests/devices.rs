@@ -60,7 +60,7 @@ fn pixel_1_keys_are_the_published_ones() {
     let device = Lut::from_file(&path).unwrap();
     let text = "[space]\nkind = \"proxyless\"\nexpand_ratios = [3, 6]\nresolutions = [224]\n";
     let space = ofa_space::registry::from_toml(text, Path::new("space.toml")).unwrap();
-    let keys = |arch| -> Vec<String> {
+    let keys = |arch: &ofa_space::Arch| -> Vec<String> {
         device.lookups(&space.resolve(arch).unwrap()).unwrap().into_iter().map(|(key, _)| key).collect()
     };
     let max = keys(&space.max_arch());

@@ -86,7 +86,7 @@ pub(crate) fn reduced<'a>(image: Raster<'a>, shorter: usize, scratch: &mut Scrat
         return Ok(image);
     }
     let (width, height) = with_shorter_side(&image, shorter);
-    let data = scratch.resized(&image, (width, height), None)?.to_vec();
+    let data = scratch.resized_as_pillow(&image, (width, height)).to_vec();
     Ok(Raster { width, height, channels: image.channels, data: Cow::Owned(data) })
 }
 
