@@ -89,4 +89,29 @@ fn counts_of_the_paper() {
         let space = registry::named(name).unwrap();
         assert_eq!(space.subnets(), num_bigint::BigUint::from(7371u32).pow(5));
     }
+    // The last stage has one block: 3 kernel sizes, 3 expansions.
+    let proxyless = registry::named("ofa-proxyless-w1.3").unwrap();
+    assert_eq!(proxyless.subnets(), num_bigint::BigUint::from(7371u32).pow(5) * 9u32);
+    // Stages of 2, 2, 4 and 2 blocks with up to 2 more, each of 3 expansions; 6 widths; the stem's block or not.
+    let blocks = |base: u32| num_bigint::BigUint::from((0..3).map(|extra| 3u32.pow(base + extra)).sum::<u32>());
+    let resnet = registry::named("ofa-resnet50").unwrap();
+    assert_eq!(resnet.subnets(), blocks(2).pow(3) * blocks(4) * 3u32.pow(6) * 2u32);
+}
+
+#[test]
+fn the_stem_block_of_resnet_is_there_or_not() {
+    let space = registry::named("ofa-resnet50").unwrap();
+    let with_depth = |depth: u8| {
+        let ratios = vec!["0.2"; 18].join(",");
+        let text = format!(r#"{{"d":[{depth},0,1,2,0],"e":[{ratios}],"w":[0,1,2,0,1,2],"r":176}}"#);
+        space.parse(&serde_json::from_str(&text).unwrap())
+    };
+    let names = |depth| {
+        let net = space.resolve(&with_depth(depth).unwrap()).unwrap();
+        net.ops().map(|op| op.name.clone()).filter(|name| name.starts_with("input_stem")).collect::<Vec<_>>()
+    };
+    assert!(names(2).contains(&"input_stem.1.shortcut".to_owned()));
+    assert_eq!(names(0).len(), 6, "two convolutions with batch norm and activation");
+    let error = with_depth(1).unwrap_err().to_string();
+    assert!(error.contains("d[0] is 1, expected one of 0, 2"), "{error}");
 }
