@@ -4,7 +4,7 @@
 //! published one in a detail computes something else without complaint.
 
 use crate::error::ExportError;
-use ofa_space::block_builder::{BlockBuilder, ConvShape, ElasticKernel, Width};
+use ofa_space::block_builder::{ConvShape, ElasticKernel, Width, classifier_block, conv_block, global_pool_block};
 use ofa_space::inverted_residual::InvertedResidual;
 use ofa_space::net_spec::Shape;
 use ofa_space::{Activation, Block, BlockKind, NetSpec};
@@ -252,17 +252,12 @@ impl NetConfig {
             blocks.push(block);
             shape
         };
-        let pool = |shape| {
-            let mut block = BlockBuilder::new("global_avg_pool", "global_avg_pool", shape);
-            block.global_average_pool("");
-            block.finish(BlockKind::Pool)
-        };
         match (&file.final_expand_layer, is_v3) {
             (Some(expand), true) => {
                 let kind = BlockKind::FinalExpand { activation: expand.activation("final_expand_layer")? };
                 let block = expand.block("final_expand_layer", shape, eps, kind)?;
                 shape = push(&mut blocks, block);
-                shape = push(&mut blocks, pool(shape));
+                shape = push(&mut blocks, global_pool_block(shape));
             }
             (None, false) => {}
             (None, true) => return Err(format!("`final_expand_layer` is missing; {} has one", file.name)),
@@ -278,7 +273,7 @@ impl NetConfig {
             None => {}
         }
         if !is_v3 {
-            shape = push(&mut blocks, pool(shape));
+            shape = push(&mut blocks, global_pool_block(shape));
         }
         blocks.push(file.classifier.block(shape)?);
         Ok(blocks)
@@ -345,13 +340,8 @@ impl ConvFile {
         }
         check_input(&format!("{place}.in_channels"), self.in_channels, shape)?;
         let (input, output) = (Width::fixed(self.in_channels), Width::fixed(self.out_channels));
-        let mut block = BlockBuilder::new(place, place, shape);
-        block.conv("conv", "conv", ConvShape::dense(input, output, self.kernel_size, self.stride));
-        if self.use_bn {
-            block.batch_norm("bn", "bn", output, eps);
-        }
-        block.activation("act", self.activation(place)?);
-        Ok(block.finish(kind))
+        let conv = ConvShape::dense(input, output, self.kernel_size, self.stride);
+        Ok(conv_block(place, shape, conv, self.use_bn.then_some(eps), self.activation(place)?, kind))
     }
 }
 
@@ -451,8 +441,6 @@ impl LinearFile {
         }
         within(PLACE, "out_features", self.out_features, 1, 1_000_000)?;
         check_input(&format!("{PLACE}.in_features"), self.in_features, shape)?;
-        let mut block = BlockBuilder::new(PLACE, PLACE, shape);
-        block.linear("linear", "linear", Width::fixed(self.in_features), self.out_features);
-        Ok(block.finish(BlockKind::Classifier))
+        Ok(classifier_block(shape, "linear", Width::fixed(self.in_features), self.out_features))
     }
 }

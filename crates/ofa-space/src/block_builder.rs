@@ -280,6 +280,41 @@ impl BlockBuilder {
     }
 }
 
+/// A block of one convolution, its batch norm if `eps` is given, and its nonlinearity; tensors under `name` in the
+/// supernet too.
+pub fn conv_block(
+    name: &str,
+    input: Shape,
+    conv: ConvShape,
+    eps: Option<f64>,
+    activation: Activation,
+    kind: BlockKind,
+) -> Block {
+    let mut block = BlockBuilder::new(name, name, input);
+    block.conv("conv", "conv", conv);
+    if let Some(eps) = eps {
+        block.batch_norm("bn", "bn", conv.output, eps);
+    }
+    block.activation("act", activation);
+    block.finish(kind)
+}
+
+/// The block that takes the mean over height and width.
+pub fn global_pool_block(input: Shape) -> Block {
+    const NAME: &str = "global_avg_pool";
+    let mut block = BlockBuilder::new(NAME, NAME, input);
+    block.global_average_pool("");
+    block.finish(BlockKind::Pool)
+}
+
+/// The classifier, whose tensors are under `classifier` and `tensor` in the supernet.
+pub fn classifier_block(input: Shape, tensor: &str, features: Width, classes: usize) -> Block {
+    const NAME: &str = "classifier";
+    let mut block = BlockBuilder::new(NAME, NAME, input);
+    block.linear("linear", tensor, features, classes);
+    block.finish(BlockKind::Classifier)
+}
+
 /// Joins two parts of a dotted name; an empty part leaves the other alone.
 fn join(prefix: &str, path: &str) -> String {
     match (prefix.is_empty(), path.is_empty()) {

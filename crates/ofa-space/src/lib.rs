@@ -1,19 +1,4 @@
-//! Elastic search spaces of Once-for-All networks, without any deep-learning framework.
-//!
-//! Data flows one way: a [`SearchSpace`] resolves a genotype ([`Arch`]) to a complete static network
-//! ([`NetSpec`]), and everything else (cost, latency, execution, extraction, export) reads the `NetSpec`.
-//!
-//! ```
-//! use ofa_space::{registry, cost};
-//!
-//! let space = registry::named("ofa-mbv3-w1.0")?;
-//! assert_eq!(space.subnets().to_string(), "21758655492572485851"); // 7371^5, one resolution
-//!
-//! let arch = space.min_arch();
-//! let net = space.resolve(&arch)?;
-//! println!("{} MACs, {} parameters", cost::macs(&net), cost::params(&net));
-//! # Ok::<(), ofa_space::SpaceError>(())
-//! ```
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 pub mod arch;

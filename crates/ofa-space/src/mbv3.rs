@@ -1,7 +1,7 @@
 //! The MobileNetV3 family: the paper's spaces, and small ones of ours for 28- and 32-pixel images.
 
 use crate::arch::Arch;
-use crate::block_builder::{BlockBuilder, ConvShape, ElasticKernel, Width};
+use crate::block_builder::{ConvShape, ElasticKernel, Width, classifier_block, conv_block, global_pool_block};
 use crate::channels::make_divisible;
 use crate::config_check::ConfigCheck;
 use crate::error::SpaceError;
@@ -200,12 +200,9 @@ impl SearchSpace for Mbv3 {
         let input = [config.input_channels, resolution, resolution];
         let stem = config.width(config.stem_channels);
 
-        let mut block = BlockBuilder::new("first_conv", "first_conv", input);
-        block
-            .conv("conv", "conv", ConvShape::dense(Width::fixed(config.input_channels), stem, 3, config.stem_stride))
-            .batch_norm("bn", "bn", stem, config.bn_eps)
-            .activation("act", Activation::HSwish);
-        let mut blocks = vec![block.finish(BlockKind::Stem { kernel: 3, stride: config.stem_stride })];
+        let conv = ConvShape::dense(Width::fixed(config.input_channels), stem, 3, config.stem_stride);
+        let kind = BlockKind::Stem { kernel: 3, stride: config.stem_stride };
+        let mut blocks = vec![conv_block("first_conv", input, conv, Some(config.bn_eps), Activation::HSwish, kind)];
 
         let first = InvertedResidual {
             index: 0,
@@ -224,33 +221,20 @@ impl SearchSpace for Mbv3 {
         blocks.push(first.fixed(blocks[0].output, None));
         let shape = blocks[1].output;
         blocks.extend(self.stages.blocks(arch, &self.info.genes, stem, shape));
-        let mut shape = output_of(&blocks, shape);
+        let shape = output_of(&blocks, shape);
 
-        let last = Width::fixed(shape[0]);
+        const ACTIVATION: Activation = Activation::HSwish;
         let expand = config.width(config.final_expand_channels);
-        let mut block = BlockBuilder::new("final_expand_layer", "final_expand_layer", shape);
-        block
-            .conv("conv", "conv", ConvShape::dense(last, expand, 1, 1))
-            .batch_norm("bn", "bn", expand, config.bn_eps)
-            .activation("act", Activation::HSwish);
-        blocks.push(block.finish(BlockKind::FinalExpand { activation: Activation::HSwish }));
-        shape = output_of(&blocks, shape);
-
-        let mut block = BlockBuilder::new("global_avg_pool", "global_avg_pool", shape);
-        block.global_average_pool("");
-        blocks.push(block.finish(BlockKind::Pool));
-        shape = output_of(&blocks, shape);
-
+        let conv = ConvShape::dense(Width::fixed(shape[0]), expand, 1, 1);
+        let kind = BlockKind::FinalExpand { activation: ACTIVATION };
+        blocks.push(conv_block("final_expand_layer", shape, conv, Some(config.bn_eps), ACTIVATION, kind));
+        blocks.push(global_pool_block(output_of(&blocks, shape)));
         // The reference's feature_mix_layer has neither batch norm nor bias.
         let mix = config.width(config.feature_mix_channels);
-        let mut block = BlockBuilder::new("feature_mix_layer", "feature_mix_layer", shape);
-        block.conv("conv", "conv", ConvShape::dense(expand, mix, 1, 1)).activation("act", Activation::HSwish);
-        blocks.push(block.finish(BlockKind::FeatureMix { activation: Activation::HSwish }));
-        shape = output_of(&blocks, shape);
-
-        let mut block = BlockBuilder::new("classifier", "classifier", shape);
-        block.linear("linear", "linear", mix, config.classes);
-        blocks.push(block.finish(BlockKind::Classifier));
+        let kind = BlockKind::FeatureMix { activation: ACTIVATION };
+        let conv = ConvShape::dense(expand, mix, 1, 1);
+        blocks.push(conv_block("feature_mix_layer", output_of(&blocks, shape), conv, None, ACTIVATION, kind));
+        blocks.push(classifier_block(output_of(&blocks, shape), "linear", mix, config.classes));
         Ok(NetSpec { input, classes: config.classes, blocks })
     }
 }

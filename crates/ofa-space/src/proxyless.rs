@@ -1,7 +1,7 @@
 //! The ProxylessNAS family: inverted residuals with ReLU6, without squeeze-excite.
 
 use crate::arch::Arch;
-use crate::block_builder::{BlockBuilder, ConvShape, ElasticKernel, Width};
+use crate::block_builder::{ConvShape, ElasticKernel, Width, classifier_block, conv_block, global_pool_block};
 use crate::channels::make_divisible;
 use crate::config_check::ConfigCheck;
 use crate::error::SpaceError;
@@ -196,12 +196,9 @@ impl SearchSpace for Proxyless {
         let input = [config.input_channels, resolution, resolution];
         let stem = config.width(config.stem_channels);
 
-        let mut block = BlockBuilder::new("first_conv", "first_conv", input);
-        block
-            .conv("conv", "conv", ConvShape::dense(Width::fixed(config.input_channels), stem, 3, config.stem_stride))
-            .batch_norm("bn", "bn", stem, config.bn_eps)
-            .activation("act", ACTIVATION);
-        let mut blocks = vec![block.finish(BlockKind::Stem { kernel: 3, stride: config.stem_stride })];
+        let conv = ConvShape::dense(Width::fixed(config.input_channels), stem, 3, config.stem_stride);
+        let kind = BlockKind::Stem { kernel: 3, stride: config.stem_stride };
+        let mut blocks = vec![conv_block("first_conv", input, conv, Some(config.bn_eps), ACTIVATION, kind)];
 
         let first_width = config.width(config.first_block_channels);
         let first = InvertedResidual {
@@ -222,25 +219,14 @@ impl SearchSpace for Proxyless {
         blocks.push(first.fixed(blocks[0].output, None));
         let shape = blocks[1].output;
         blocks.extend(self.stages.blocks(arch, &self.info.genes, first_width, shape));
-        let mut shape = output_of(&blocks, shape);
+        let shape = output_of(&blocks, shape);
 
         let mix = config.width(config.feature_mix_channels);
-        let mut block = BlockBuilder::new("feature_mix_layer", "feature_mix_layer", shape);
-        block
-            .conv("conv", "conv", ConvShape::dense(Width::fixed(shape[0]), mix, 1, 1))
-            .batch_norm("bn", "bn", mix, config.bn_eps)
-            .activation("act", ACTIVATION);
-        blocks.push(block.finish(BlockKind::FeatureMix { activation: ACTIVATION }));
-        shape = output_of(&blocks, shape);
-
-        let mut block = BlockBuilder::new("global_avg_pool", "global_avg_pool", shape);
-        block.global_average_pool("");
-        blocks.push(block.finish(BlockKind::Pool));
-        shape = output_of(&blocks, shape);
-
-        let mut block = BlockBuilder::new("classifier", "classifier", shape);
-        block.linear("linear", "linear", mix, config.classes);
-        blocks.push(block.finish(BlockKind::Classifier));
+        let conv = ConvShape::dense(Width::fixed(shape[0]), mix, 1, 1);
+        let kind = BlockKind::FeatureMix { activation: ACTIVATION };
+        blocks.push(conv_block("feature_mix_layer", shape, conv, Some(config.bn_eps), ACTIVATION, kind));
+        blocks.push(global_pool_block(output_of(&blocks, shape)));
+        blocks.push(classifier_block(output_of(&blocks, shape), "linear", mix, config.classes));
         Ok(NetSpec { input, classes: config.classes, blocks })
     }
 }

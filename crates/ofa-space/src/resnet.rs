@@ -1,7 +1,7 @@
 //! The ResNet-50 family (with the stem and shortcuts of ResNet-D): elastic depth, expansion and width.
 
 use crate::arch::Arch;
-use crate::block_builder::{BlockBuilder, ConvShape, Width};
+use crate::block_builder::{BlockBuilder, ConvShape, Width, classifier_block, global_pool_block};
 use crate::bottleneck::{Bottleneck, Shortcut};
 use crate::channels::make_divisible;
 use crate::config_check::{ConfigCheck, as_numbers};
@@ -286,13 +286,8 @@ impl SearchSpace for ResNet {
             first_slot += config.slots(stage);
         }
 
-        let mut block = BlockBuilder::new("global_avg_pool", "global_avg_pool", output_of(&blocks, input));
-        block.global_average_pool("");
-        blocks.push(block.finish(BlockKind::Pool));
-
-        let mut block = BlockBuilder::new("classifier", "classifier", output_of(&blocks, input));
-        block.linear("linear", "linear.linear", block_input, config.classes);
-        blocks.push(block.finish(BlockKind::Classifier));
+        blocks.push(global_pool_block(output_of(&blocks, input)));
+        blocks.push(classifier_block(output_of(&blocks, input), "linear.linear", block_input, config.classes));
         Ok(NetSpec { input, classes: config.classes, blocks })
     }
 }
