@@ -138,3 +138,39 @@ fn channels_sort_as_the_authors_with_stable_ties() {
         assert!(result.within(1e-5), "stage {stage} changed the max subnet: {result:?}");
     }
 }
+
+#[test]
+fn sorting_leaves_the_other_families_max_subnet_as_it_was() {
+    let Some(golden) = golden() else { return };
+    for (kind, name) in [("proxyless", "proxyless-small"), ("resnet50", "resnet-small")] {
+        let cases = read_json(&golden.join(name).join("cases.json"));
+        let mut toml = format!("[space]\nkind = \"{kind}\"\n");
+        for (key, value) in cases["constructor"].as_object().unwrap() {
+            match key.as_str() {
+                "bn_param" => toml += &format!("bn_eps = {}\n", value["eps"]),
+                "dropout_rate" => {}
+                _ => toml += &format!("{key} = {value}\n"),
+            }
+        }
+        let space = ofa_space::registry::from_toml(&toml, Path::new("space.toml")).unwrap();
+        let checkpoint = golden.join(cases["checkpoint"].as_str().unwrap());
+        let original = import_supernet(&checkpoint, &space, Head::Imported).unwrap().model.weights;
+        let channels = supernet::elastic_channels(space.as_ref()).unwrap();
+        assert!(!channels.is_empty());
+        let (inputs, shape) = read_f32(&golden.join(name).join("inputs-64.npy"));
+        let max = space.resolve(&space.max_arch().with_resolution(64)).unwrap();
+        let logits = |weights: &Weights| {
+            let onnx = export_net(&max, weights, &Default::default()).unwrap();
+            let mut session = runtime::load(&onnx, &SessionOptions::default()).unwrap();
+            session.run(&inputs, shape.clone().try_into().unwrap()).unwrap()
+        };
+        let before = logits(&original);
+        for stage in 0..2 {
+            let mut weights = original.clone();
+            let permutations = importance::sort_channels(&mut weights, &channels, stage).unwrap();
+            assert!(permutations.iter().any(|p| p.order.iter().enumerate().any(|(new, old)| new != *old)));
+            let result = agreement(&before, &logits(&weights));
+            assert!(result.within(1e-5), "{name} stage {stage}: {result:?}");
+        }
+    }
+}
