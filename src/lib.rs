@@ -13,6 +13,7 @@
 
 pub mod cli;
 pub mod failure;
+mod folder_lock;
 mod pairs_file;
 pub mod pipeline;
 pub mod report;

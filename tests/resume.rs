@@ -76,14 +76,17 @@ fn training_killed_after_its_first_checkpoint_goes_on_to_the_same_model() {
 
 #[test]
 fn interrupted_training_saves_a_checkpoint_exits_130_and_goes_on_to_the_same_model() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut child = training_with_a_checkpoint(folder.path());
-    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(sent.success());
-    assert_eq!(child.wait().unwrap().code(), Some(130));
-    assert!(!model(folder.path()).exists());
-    train(folder.path(), "--resume");
-    assert_same(&model(folder.path()), &model(undisturbed()));
+    // Ctrl-C, and what `kill` and service managers send.
+    for signal in ["-INT", "-TERM"] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = training_with_a_checkpoint(folder.path());
+        let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{signal}");
+        assert!(!model(folder.path()).exists());
+        train(folder.path(), "--resume");
+        assert_same(&model(folder.path()), &model(undisturbed()));
+    }
 }
 
 #[test]
@@ -139,4 +142,68 @@ fn collecting_killed_after_its_first_pair_goes_on_to_the_same_file() {
     let resumed = run_line(&format!("{COLLECT} --resume"), &[&model, &cut]).ok();
     assert_eq!(resumed.lines().len(), 8);
     assert_same(&cut, &whole);
+}
+
+/// Numbers that look random and are the same every time (Knuth's congruence).
+fn random_milliseconds(from: u64, to: u64) -> impl Iterator<Item = u64> {
+    let mut state = 20_261_124u64;
+    std::iter::repeat_with(move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        from + (state >> 33) % (to - from)
+    })
+}
+
+/// Starts `line` with `--resume` again and again and kills it after a random time, until it ends by itself; returns how
+/// often it was killed.
+fn kill_until_done(line: &[&str], pauses: impl Iterator<Item = u64>, most: usize) -> usize {
+    let mut kills = 0;
+    for pause in pauses {
+        let mut child = start(&[line, &["--resume"]].concat());
+        if kills < most {
+            std::thread::sleep(Duration::from_millis(pause));
+        } else {
+            child.wait().unwrap();
+        }
+        match child.try_wait().unwrap() {
+            Some(status) => {
+                assert!(status.success(), "{status}");
+                return kills;
+            }
+            None => {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                kills += 1;
+            }
+        }
+    }
+    unreachable!("the pauses never end")
+}
+
+/// The long version of the tests above: `cargo test --release --test resume -- --ignored`.
+#[test]
+#[ignore = "takes minutes"]
+fn ten_kills_of_training_and_five_of_collecting_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let longer = TRAINING.replace("epochs = 0.01", "epochs = 0.15").replace("epochs = 0.005", "epochs = 0.05");
+    std::fs::write(at("training.toml"), longer).unwrap();
+    run_line("train {} --out {}", &[Path::new(&at("training.toml")), Path::new(&at("whole"))]).ok();
+    let kills =
+        kill_until_done(&["train", &at("training.toml"), "--out", &at("cut")], random_milliseconds(500, 3000), 10);
+    eprintln!("training was killed {kills} times");
+    let (whole, cut) = (at("whole/supernet.safetensors"), at("cut/supernet.safetensors"));
+    assert_same(Path::new(&cut), Path::new(&whole));
+    assert!(kills >= 10, "only {kills} kills: make the training longer");
+
+    let collect = |output: &str| {
+        let line = format!("collect --data bundled --count 40 --calibration-images 300 --model {whole} -o {output}");
+        line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    program(&collect(&at("whole.jsonl"))).stdout(Stdio::null()).status().unwrap();
+    let line = collect(&at("cut.jsonl"));
+    let line: Vec<&str> = line.iter().map(String::as_str).collect();
+    let kills = kill_until_done(&line, random_milliseconds(500, 1500), 5);
+    eprintln!("collecting was killed {kills} times");
+    assert_same(Path::new(&at("cut.jsonl")), Path::new(&at("whole.jsonl")));
+    assert!(kills >= 5, "only {kills} kills: collect more");
 }

@@ -2,13 +2,14 @@
 
 use super::evaluate::{load_for, seed_and_validation};
 use super::progress::Progress;
+use super::train::CorruptChoice;
 use super::{Context, Failure};
 use crate::pairs_file::PairsFile;
 use clap::Args;
 use ofa_predictors::pairs;
 use ofa_space::Model;
 use ofa_train::collection::{collect, distinct_archs};
-use ofa_train::data::{LoadOptions, OnCorrupt, SplitName, stratified};
+use ofa_train::data::{LoadOptions, SplitName, stratified};
 use ofa_train::device;
 use ofa_train::evaluation::EvaluationSet;
 use ofa_train::progressive_shrinking::EVALUATION_BATCH;
@@ -42,6 +43,9 @@ pub struct CollectArgs {
     /// Validation images to score on; all, if left out.
     #[arg(long)]
     validation_images: Option<usize>,
+    /// What to do with an image that cannot be decoded.
+    #[arg(long, value_enum, default_value = "error")]
+    on_corrupt: CorruptChoice,
 }
 
 pub(super) fn run(args: &CollectArgs, context: &Context) -> Result<(), Failure> {
@@ -54,12 +58,10 @@ pub(super) fn run(args: &CollectArgs, context: &Context) -> Result<(), Failure> 
         seed: split_seed,
         max_resolution: space.info().resolutions.last().copied().unwrap_or(224),
         validation,
-        on_corrupt: OnCorrupt::Error,
+        on_corrupt: args.on_corrupt.into(),
     };
     let dataset = load_for(&model, &args.data, &options)?;
-    let mut part = args.output.as_os_str().to_owned();
-    part.push(".part");
-    let part = PathBuf::from(part);
+    let part = PairsFile::part(&args.output);
     if !args.resume && (part.exists() || args.output.exists()) {
         let existing = if part.exists() { &part } else { &args.output };
         return Err(Failure::Input(format!("{} exists: add --resume, or choose another file", existing.display())));

@@ -3,12 +3,13 @@
 mod arch_choice;
 mod classify;
 mod collect;
+mod completions;
 mod evaluate;
 mod export;
 mod extract;
 mod fit;
-
 mod forward;
+mod help;
 mod import;
 mod info;
 mod latency;
@@ -22,7 +23,8 @@ mod train;
 
 pub use crate::failure::Failure;
 
-use clap::{Args, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 pub use output::Output;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -30,7 +32,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Once-for-All networks: train one elastic supernet, specialise it for any device without retraining.
 #[derive(Parser, Debug)]
-#[command(name = "ofa", version, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    name = "ofa",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    after_help = help::OVERVIEW,
+    subcommand_required = true
+)]
 struct Cli {
     #[command(flatten)]
     common: Common,
@@ -64,8 +73,10 @@ pub struct Common {
 #[derive(Subcommand, Debug)]
 enum Command {
     /// The whole job: train, collect, fit, search, deploy, report. No file: the bundled quickstart.
+    #[command(after_help = help::RUN)]
     Run(run::RunArgs),
     /// Render the report of a finished run again.
+    #[command(after_help = help::REPORT)]
     Report(run::ReportArgs),
     /// List the registered search spaces.
     Spaces,
@@ -76,39 +87,64 @@ enum Command {
     /// List the registered search strategies.
     Strategies,
     /// Count the subnets of a space, or cost one of them.
+    #[command(after_help = help::INFO)]
     Info(info::InfoArgs),
     /// Train a supernet by progressive shrinking.
+    #[command(after_help = help::TRAIN)]
     Train(train::TrainArgs),
     /// Accuracy of a subnet or a standalone net.
+    #[command(after_help = help::EVAL)]
     Eval(evaluate::EvalArgs),
     /// Logits of a batch in an .npy file.
+    #[command(after_help = help::FORWARD)]
     Forward(forward::ForwardArgs),
     /// Predictions for image files.
+    #[command(after_help = help::CLASSIFY)]
     Classify(classify::ClassifyArgs),
     /// Measure (arch, accuracy) pairs of random subnets.
+    #[command(after_help = help::COLLECT)]
     Collect(collect::CollectArgs),
     /// Fit and score a predictor on pairs.
+    #[command(after_help = help::FIT)]
     Fit(fit::FitArgs),
     /// Predicted accuracy of archs.
+    #[command(after_help = help::PREDICT)]
     Predict(fit::PredictArgs),
     /// Latency of archs on a device.
+    #[command(after_help = help::LATENCY)]
     Latency(latency::LatencyArgs),
     /// Best subnet for each constraint, or the Pareto front.
+    #[command(after_help = help::SEARCH)]
     Search(search::SearchArgs),
     /// Cut a standalone subnet out of a supernet.
+    #[command(after_help = help::EXTRACT)]
     Extract(extract::ExtractArgs),
     /// Write a network as ONNX.
+    #[command(after_help = help::EXPORT)]
     Export(export::ExportArgs),
     /// Time a network in a real inference runtime.
+    #[command(after_help = help::MEASURE)]
     Measure(measure::MeasureArgs),
     /// Read official PyTorch checkpoints.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = help::IMPORT)]
     Import(import::ImportCommand),
+    /// Print a completion script for a shell.
+    #[command(after_help = help::COMPLETIONS)]
+    Completions(completions::CompletionsArgs),
+}
+
+impl Command {
+    /// Whether the command looks at [`Context::stop`] between two pieces of work and saves what it has.
+    fn stops_by_itself(&self) -> bool {
+        matches!(self, Command::Run(_) | Command::Train(_) | Command::Collect(_) | Command::Search(_))
+    }
 }
 
 /// What commands share: options, output, and the request to stop.
 pub struct Context {
     common: Common,
+    /// The seed, if it stands on the command line; it then comes before a configuration's.
+    explicit_seed: Option<u64>,
     output: Output,
     stop: Arc<AtomicBool>,
 }
@@ -116,8 +152,8 @@ pub struct Context {
 /// Runs the command line and returns its exit code: 0 done, 1 failed while running, 2 bad usage or input, 130
 /// interrupted.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let (cli, explicit_seed) = match parse() {
+        Ok(parsed) => parsed,
         Err(error) => {
             // Help and version are not failures; clap knows which stream each belongs to.
             let code = if error.use_stderr() { 2 } else { 0 };
@@ -126,14 +162,15 @@ pub fn main() -> ExitCode {
         }
     };
     let stop = Arc::new(AtomicBool::new(false));
-    let signalled = stop.clone();
+    let (signalled, graceful) = (stop.clone(), cli.command.stops_by_itself());
     let handler = move || {
-        if signalled.swap(true, Ordering::SeqCst) {
-            // A second Ctrl-C means now; files are written whole or not at all, so nothing is lost but time.
+        if signalled.swap(true, Ordering::SeqCst) || !graceful {
+            // Files are written whole or not at all, so nothing is lost but time.
             std::process::exit(130);
         }
-        eprintln!("\nstopping after this step (Ctrl-C again to stop at once) …");
+        eprintln!("\nstopping after this step (again to stop at once) …");
     };
+    // Ctrl-C, and the polite request to end that service managers and `kill` send.
     if let Err(error) = ctrlc::set_handler(handler) {
         eprintln!("warning: Ctrl-C will not save a checkpoint: {error}");
     }
@@ -147,7 +184,7 @@ pub fn main() -> ExitCode {
         }
     }
     let output = Output::new(cli.common.json, cli.common.quiet);
-    let context = Context { common: cli.common, output, stop };
+    let context = Context { common: cli.common, explicit_seed, output, stop };
     match run(cli.command, &context) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -155,6 +192,15 @@ pub fn main() -> ExitCode {
             ExitCode::from(failure.exit_code())
         }
     }
+}
+
+/// Reads the command line; beside it the seed, if it was given.
+fn parse() -> Result<(Cli, Option<u64>), clap::Error> {
+    let matches = Cli::command().try_get_matches()?;
+    let given = matches.value_source("seed") == Some(ValueSource::CommandLine);
+    let cli = Cli::from_arg_matches(&matches)?;
+    let seed = cli.common.seed;
+    Ok((cli, given.then_some(seed)))
 }
 
 fn run(command: Command, context: &Context) -> Result<(), Failure> {
@@ -179,5 +225,6 @@ fn run(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Export(args) => export::run(&args, context),
         Command::Measure(args) => measure::run(&args, context),
         Command::Import(command) => import::run(&command, context),
+        Command::Completions(args) => completions::run(&args),
     }
 }

@@ -5,7 +5,8 @@ use super::progress::Progress as Bar;
 use super::train::{CorruptChoice, TrainDisplay};
 use super::{Context, Failure, Output};
 use crate::pipeline::config::PipelineConfig;
-use crate::pipeline::{self, Existing, Progress, RunOptions, plan};
+use crate::pipeline::{self, Existing, PLAN, Progress, RunOptions, plan};
+use crate::report::Infeasible;
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -14,7 +15,8 @@ use std::time::Instant;
 /// Arguments of `ofa run`.
 #[derive(Args, Debug)]
 pub struct RunArgs {
-    /// Pipeline configuration (TOML); the bundled quickstart if left out.
+    /// Pipeline configuration (TOML). Left out: the bundled quickstart, or with --resume what the folder was started
+    /// with.
     config: Option<PathBuf>,
     /// Your own labelled images, instead of the configuration's data; alone: a plan is made for them.
     #[arg(long)]
@@ -43,6 +45,7 @@ struct RunReport {
     report: PathBuf,
     model: PathBuf,
     results: Vec<CaseReport>,
+    infeasible: Vec<Infeasible>,
 }
 
 #[derive(Serialize)]
@@ -65,24 +68,7 @@ struct Written {
 
 pub(super) fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
     let started = Instant::now();
-    let config = match (&args.config, &args.data) {
-        (Some(path), data) => {
-            let mut config = PipelineConfig::load(path)?;
-            if let Some(data) = data {
-                config.train.data.clone_from(data);
-            }
-            if context.common.seed != 0 {
-                config.train.seed = context.common.seed;
-            }
-            config
-        }
-        (None, data) => {
-            let data = data.as_deref().unwrap_or("bundled");
-            let plan = plan::for_data(data, context.common.seed, args.on_corrupt.into())?;
-            context.output.note(&format!("plan: {}", plan.reasons.join("; ")));
-            plan.config
-        }
-    };
+    let config = configuration(args, context)?;
     let options = RunOptions {
         out: &args.out,
         existing: if args.resume { Existing::Resume } else { Existing::Refuse },
@@ -112,6 +98,7 @@ pub(super) fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
                 onnx: args.out.join(&case.onnx),
             })
             .collect(),
+        infeasible: results.infeasible.clone(),
     };
     context.output.result(&report, || {
         let rows: Vec<Vec<String>> = results
@@ -136,15 +123,52 @@ pub(super) fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
             .iter()
             .map(|e| format!("{} subnet {:.2} % at {} MACs", e.label, 100.0 * e.test_top1, short_count(e.macs)))
             .collect();
+        let infeasible: String = results
+            .infeasible
+            .iter()
+            .map(|case| {
+                let (limit, closest) = (&case.constraint["latency_ms"], &case.closest["latency_ms"]);
+                format!("{}: no subnet runs in {limit} ms; the fastest found takes {closest} ms\n", case.device)
+            })
+            .collect();
         format!(
-            "{}\n\n{}\nreport: {}\nsupernet: {}\n{:.0} s",
+            "{}\n{infeasible}\n{}\nreport: {}\nsupernet: {}\nnetworks: {}\n{:.0} s",
             table(&header, &rows),
             scale.join(", "),
             report.report.display(),
             report.model.display(),
+            args.out.join("nets").display(),
             started.elapsed().as_secs_f64()
         )
     })
+}
+
+/// The configuration of a file, of the folder to resume, or a plan made for the data.
+fn configuration(args: &RunArgs, context: &Context) -> Result<PipelineConfig, Failure> {
+    let started_with = args.out.join(PLAN);
+    let file = match (&args.config, &args.data) {
+        (Some(path), _) => Some(path),
+        (None, None) if args.resume && started_with.is_file() => Some(&started_with),
+        _ => None,
+    };
+    let Some(path) = file else {
+        let data = args.data.as_deref().unwrap_or("bundled");
+        let plan = plan::for_data(data, context.common.seed, args.on_corrupt.into())?;
+        context.output.note("plan");
+        for reason in &plan.reasons {
+            context.output.note(&format!("  {reason}"));
+        }
+        context.output.note(&format!("  written to {}: edit it and run it to change anything", started_with.display()));
+        return Ok(plan.config);
+    };
+    let mut config = PipelineConfig::load(path)?;
+    if let Some(data) = &args.data {
+        config.train.data.clone_from(data);
+    }
+    if let Some(seed) = context.explicit_seed {
+        config.train.seed = seed;
+    }
+    Ok(config)
 }
 
 pub(super) fn report(args: &ReportArgs, context: &Context) -> Result<(), Failure> {

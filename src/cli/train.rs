@@ -2,6 +2,7 @@
 
 use super::progress::Progress;
 use super::{Context, Failure, Output};
+use crate::folder_lock::FolderLock;
 use clap::Args;
 use ofa_train::config::{PhasePlan, TrainConfig};
 use ofa_train::data::{self, LoadOptions, OnCorrupt};
@@ -61,8 +62,8 @@ pub(super) fn run(args: &TrainArgs, context: &Context) -> Result<(), Failure> {
     if let Some(data) = &args.data {
         config.data.clone_from(data);
     }
-    if context.common.seed != 0 {
-        config.seed = context.common.seed;
+    if let Some(seed) = context.explicit_seed {
+        config.seed = seed;
     }
     let space = config.space()?;
     let options = LoadOptions {
@@ -75,6 +76,7 @@ pub(super) fn run(args: &TrainArgs, context: &Context) -> Result<(), Failure> {
     context.output.note(&format!("{}: {}", dataset.name, dataset.split_note));
     std::fs::create_dir_all(&args.out)
         .map_err(|e| Failure::Input(format!("cannot create {}: {e}", args.out.display())))?;
+    let _lock = FolderLock::take(&args.out)?;
     if !args.resume && ofa_train::checkpoint::Checkpoint::path(&args.out).exists() {
         return Err(Failure::Input(format!(
             "{} holds a checkpoint: add --resume to go on from it, or choose another --out",

@@ -180,6 +180,14 @@ impl PipelineConfig {
         Ok(config)
     }
 
+    /// The configuration as TOML, every default spelt out.
+    ///
+    /// # Errors
+    /// [`Failure::Running`] if a plugin's part cannot be written as TOML.
+    pub fn to_toml(&self) -> Result<String, Failure> {
+        toml::to_string(self).map_err(|e| Failure::Running(format!("the configuration cannot be written as TOML: {e}")))
+    }
+
     /// Reads a TOML file.
     ///
     /// # Errors
@@ -200,6 +208,13 @@ mod tests {
     fn the_quickstart_is_valid() {
         let config = PipelineConfig::parse(QUICKSTART, "quickstart").unwrap();
         assert!(config.search.devices.len() >= 3);
+    }
+
+    #[test]
+    fn what_is_written_reads_back_the_same() {
+        let config = PipelineConfig::parse(QUICKSTART, "quickstart").unwrap();
+        let text = config.to_toml().unwrap();
+        assert_eq!(PipelineConfig::parse(&text, "written").unwrap().to_toml().unwrap(), text);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::record::RunFolder;
 use super::specialise::Found;
 use super::{Progress, Subject};
 use crate::failure::Failure;
-use crate::report::{Case, DrawnBlock, Extreme};
+use crate::report::{Case, DrawnBlock, Extreme, HostTimings};
 use ofa_export::verify::verify;
 use ofa_hw::host::Host;
 use ofa_space::{Arch, Model, NetSpec, atomic_file, cost};
@@ -14,7 +14,7 @@ use ofa_train::evaluation::{EvaluationSet, evaluate, recalibrate};
 use ofa_train::progressive_shrinking::EVALUATION_BATCH;
 use ofa_train::supernet::{Supernet, to_host};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Largest difference between our logits and the runtime's, as a share of the largest logit.
@@ -49,7 +49,7 @@ pub fn run(
     subject: &Subject<'_>,
     config: &PipelineConfig,
     found: &Found,
-    folder: &RunFolder,
+    folder: &mut RunFolder,
     progress: &mut dyn Progress,
     stop: &AtomicBool,
 ) -> Result<Deployed, Failure> {
@@ -78,6 +78,7 @@ pub fn run(
         progress.advance(extremes.len(), &format!("{label} {:.2} %", 100.0 * specialised.test_top1));
     }
     let mut cases = Vec::new();
+    let mut host_timings = None;
     for (index, case) in found.cases.iter().enumerate() {
         if stop.load(Ordering::Relaxed) {
             return Err(Failure::Interrupted("interrupted: run the same command with --resume".into()));
@@ -103,10 +104,17 @@ pub fn run(
                 agreement.max_abs_logit
             )));
         }
-        let host_ms = match host.runs {
-            0 => None,
-            _ => Some(host.measure(&onnx, net.input)?.median_ms),
-        };
+        let onnx_name = format!("nets/{name}.onnx");
+        if host.runs > 0 {
+            let measured = host.measure(&onnx, net.input)?;
+            let timings = host_timings.get_or_insert_with(|| HostTimings {
+                runtime: measured.runtime.clone(),
+                threads: measured.threads,
+                runs: measured.runs,
+                median_ms: BTreeMap::new(),
+            });
+            timings.median_ms.insert(onnx_name.clone(), measured.median_ms);
+        }
         progress.advance(index + 3, &format!("{name} {:.2} %", 100.0 * test_top1));
         cases.push(Case {
             device: case.device.clone(),
@@ -117,14 +125,14 @@ pub fn run(
             latency_ms: case.latency_ms,
             macs: cost::macs(&net),
             params: cost::params(&net),
-            onnx: format!("nets/{name}.onnx"),
+            onnx: onnx_name,
             max_abs_diff: agreement.max_abs_diff,
             max_abs_logit: agreement.max_abs_logit,
-            host_ms,
-            blocks: DrawnBlock::of(&net),
+            blocks: DrawnBlock::of(&space.resolve(&arch)?),
         });
     }
     progress.end();
+    folder.timings.host = host_timings;
     Ok(Deployed { cases, extremes })
 }
 

@@ -12,7 +12,7 @@ mod specialise;
 mod train;
 
 use crate::failure::Failure;
-use crate::report::{self, RESULTS_FORMAT, RunResults};
+use crate::report::{self, DrawnBlock, Infeasible, RESULTS_FORMAT, RunResults, Timings};
 use config::PipelineConfig;
 use ofa_space::atomic_file;
 use ofa_train::data::{self, LoadOptions, OnCorrupt};
@@ -77,7 +77,13 @@ pub fn run(
     options: &RunOptions<'_>,
     progress: &mut dyn Progress,
 ) -> Result<Finished, Failure> {
+    // Whatever can be known to be wrong is said before the folder is touched.
+    for warning in specialise::check(config.train.space()?.as_ref(), config)? {
+        progress.note(&format!("warning: {warning}"));
+    }
     let mut folder = RunFolder::open(options.out, options.existing)?;
+    let plan = folder.path(PLAN);
+    atomic_file::write(&plan, config.to_toml()?.as_bytes()).map_err(|e| Failure::writing(&plan, e))?;
     let device = ofa_train::device::open(options.backend)?;
     let space = config.train.space()?;
     let load = LoadOptions {
@@ -121,22 +127,34 @@ pub fn run(
         deploy::run(&subject, config, &found, folder, progress, options.stop)
     })?;
 
+    let infeasible = found.cases.iter().filter(|case| case.arch.is_none()).map(|case| Infeasible {
+        device: case.device.clone(),
+        constraint: serde_json::json!({ "latency_ms": case.max_latency_ms }),
+        closest: serde_json::json!({ "latency_ms": case.latency_ms }),
+    });
     let results = RunResults {
         format: RESULTS_FORMAT,
         space: space.name().to_owned(),
         subnets: space.subnets().to_string(),
+        resolutions: space.info().resolutions.clone(),
+        places: DrawnBlock::of(&space.resolve(&space.max_arch())?),
         data: format!("{}: {}", dataset.name, dataset.split_note),
+        class_names: dataset.class_names.clone(),
+        images: [dataset.train.len(), dataset.validation.len(), dataset.test.len()],
         phases: history.phases,
         steps: history.steps,
         predictor: fit,
         extremes: deployed.extremes,
+        infeasible: infeasible.collect(),
         fronts: found.fronts,
         cases: deployed.cases,
-        seconds: folder.seconds(),
     };
-    let report = write_report(options.out, &results)?;
+    let report = write_report(options.out, &results, &folder.timings)?;
     Ok(Finished { results, report, model: model_path })
 }
+
+/// The configuration that a run was started with, in its folder; it can be edited and run again.
+pub const PLAN: &str = "pipeline.toml";
 
 /// What every step after training works on.
 struct Subject<'a> {
@@ -146,13 +164,19 @@ struct Subject<'a> {
     model: &'a ofa_space::Model,
 }
 
-/// Writes `results.json` and `report.html`; returns the report's path.
-fn write_report(folder: &Path, results: &RunResults) -> Result<PathBuf, Failure> {
+/// Writes `results.json`, `report.html`, `report.md` and the plots; returns the report's path.
+fn write_report(folder: &Path, results: &RunResults, timings: &Timings) -> Result<PathBuf, Failure> {
+    let write = |path: &Path, bytes: &[u8]| atomic_file::write(path, bytes).map_err(|e| Failure::writing(path, e));
     let json = serde_json::to_vec_pretty(results).map_err(|e| Failure::Running(e.to_string()))?;
-    let path = folder.join("results.json");
-    atomic_file::write(&path, &json).map_err(|e| Failure::writing(&path, e))?;
+    write(&folder.join("results.json"), &json)?;
+    let plots = folder.join("plots");
+    std::fs::create_dir_all(&plots).map_err(|e| Failure::writing(&plots, e))?;
+    for (name, svg) in report::plot_files(results, timings) {
+        write(&plots.join(name), svg.as_bytes())?;
+    }
+    write(&folder.join("report.md"), report::markdown(results, timings).as_bytes())?;
     let path = folder.join("report.html");
-    atomic_file::write(&path, report::render(results).as_bytes()).map_err(|e| Failure::writing(&path, e))?;
+    write(&path, report::render(results, timings).as_bytes())?;
     Ok(path)
 }
 
@@ -165,7 +189,13 @@ pub fn report_of(folder: &Path) -> Result<PathBuf, Failure> {
     let text = std::fs::read_to_string(&path).map_err(|e| {
         Failure::Input(format!("cannot read {}: {e}; is this the folder of a finished run?", path.display()))
     })?;
-    let results: RunResults = serde_json::from_str(&text)
-        .map_err(|e| Failure::Input(format!("{} is not a result file of this version: {e}", path.display())))?;
-    write_report(folder, &results)
+    let results: RunResults = serde_json::from_str(&text).map_err(|e| {
+        Failure::Input(format!(
+            "{} is not a result file of this version: {e}; `ofa run --resume` writes it anew without redoing the steps",
+            path.display()
+        ))
+    })?;
+    let timings = std::fs::read_to_string(folder.join("timings.json")).ok();
+    let timings = timings.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    write_report(folder, &results, &timings)
 }

@@ -2,22 +2,58 @@
 
 use super::config::{PipelineConfig, QUICKSTART};
 use crate::failure::Failure;
-use ofa_train::data::{self, LoadOptions, OnCorrupt};
+use ofa_space::model::Resize;
+use ofa_train::data::{self, Dataset, LoadOptions, OnCorrupt};
 use std::fmt::Write;
 
 /// A plan, and why it is as it is.
 pub struct Plan {
     /// The configuration.
     pub config: PipelineConfig,
-    /// What was chosen and from what, for the user.
+    /// What was chosen and from what, one line each, for the user.
     pub reasons: Vec<String>,
 }
 
 /// Photos are read at this resolution to look at them.
 const LOOK_RESOLUTION: u32 = 96;
-/// Images that a small machine can train on in a few minutes.
-const IMAGES_PER_RUN: f64 = 60_000.0;
-const PHOTO_IMAGES_PER_RUN: f64 = 12_000.0;
+/// Validation images asked for; a fifth of each class at most is taken.
+const VALIDATION_IMAGES: usize = 2000;
+/// What the phases of a plan take of its epochs, with learning rate and subnets a step.
+const PHASES: [(&str, &str, f64, f64, usize); 4] = [
+    ("resolution", "{}", 0.55, 0.08, 1),
+    ("kernel", "{ kernel_size = 1 }", 0.1, 0.03, 1),
+    ("depth", "{ depth = 2 }", 0.1, 0.03, 2),
+    ("expansion", "{ expansion = 2 }", 0.25, 0.04, 2),
+];
+/// Devices of a plan, with three limits each.
+const DEVICES: [&str; 3] = ["pixel4-cpu", "raspberry-pi-4", "jetson-nano"];
+
+/// What a kind of image is trained with.
+struct Recipe {
+    /// The `space` line.
+    space: &'static str,
+    /// In words.
+    about: &'static str,
+    /// Images that a machine with two cores trains on in a few minutes, all epochs together.
+    budget: f64,
+}
+
+const SMALL_GREY: Recipe = Recipe {
+    space: "space = \"tiny-28\"",
+    about: "small grey images, so space tiny-28 at 20 to 28 px",
+    budget: 60_000.0,
+};
+const SMALL_COLOUR: Recipe = Recipe {
+    space: "space = \"cifar-32\"",
+    about: "small colour images, so space cifar-32 at 20 to 32 px",
+    budget: 20_000.0,
+};
+const PHOTOS: Recipe = Recipe {
+    space: "space = { kind = \"mbv3\", name = \"photos-96\", width = 0.35, resolutions = [64, 80, 96], \
+            expand_ratios = [2, 3, 4], depths = [1, 2, 3] }",
+    about: "photos, so a MobileNetV3 space of width 0.35 at 64 to 96 px",
+    budget: 12_000.0,
+};
 
 /// Chooses a plan of the same kind as the quickstart for the images at `spec`.
 ///
@@ -27,45 +63,53 @@ pub fn for_data(spec: &str, seed: u64, on_corrupt: OnCorrupt) -> Result<Plan, Fa
     if spec == "bundled" {
         let mut config = PipelineConfig::parse(QUICKSTART, "the bundled quickstart")?;
         config.train.seed = seed;
-        return Ok(Plan { config, reasons: vec!["the bundled quickstart".into()] });
+        return Ok(Plan { config, reasons: vec!["the bundled quickstart: handwritten digits (MNIST)".into()] });
     }
-    let options = LoadOptions { seed, max_resolution: LOOK_RESOLUTION, validation: 2000, on_corrupt };
+    let options = LoadOptions { seed, max_resolution: LOOK_RESOLUTION, validation: VALIDATION_IMAGES, on_corrupt };
     let dataset = data::load(spec, &options)?;
-    let small = dataset.input.resize == ofa_space::model::Resize::Stretch;
-    let images = dataset.train.len();
-    let classes = dataset.class_names.len();
-    let mut reasons = vec![format!("{images} training images of {classes} classes")];
-    let (space, budget) = match (small, dataset.channels) {
-        (true, 1) => {
-            reasons.push("small grey images: space tiny-28".into());
-            ("space = \"tiny-28\"".to_owned(), IMAGES_PER_RUN)
-        }
-        (true, _) => {
-            reasons.push("small colour images: space cifar-32".into());
-            ("space = \"cifar-32\"".to_owned(), IMAGES_PER_RUN / 3.0)
-        }
-        (false, _) => {
-            reasons.push("photos: a MobileNetV3 space of width 0.35 at 64 to 96 px".into());
-            let table = "space = { kind = \"mbv3\", name = \"photos-96\", width = 0.35, resolutions = [64, 80, 96], \
-                         expand_ratios = [2, 3, 4], depths = [1, 2, 3] }";
-            (table.to_owned(), PHOTO_IMAGES_PER_RUN)
-        }
+    let recipe = match (dataset.input.resize, dataset.channels) {
+        (Resize::Stretch, 1) => SMALL_GREY,
+        (Resize::Stretch, _) => SMALL_COLOUR,
+        (Resize::CenterCrop { .. }, _) => PHOTOS,
     };
+    let images = dataset.train.len();
     // Enough passes to learn from few images, few enough to end soon with many.
-    let epochs = (budget / images.max(1) as f64).clamp(1.0, 60.0);
+    let epochs = (recipe.budget / images.max(1) as f64).clamp(1.0, 60.0);
     let batch_size = (images / 8).clamp(4, 64);
-    reasons.push(format!("{epochs:.1} epochs in all, batches of {batch_size}"));
-    let mut text = format!(
-        "[train]\n{space}\ndata = {}\nseed = {seed}\nbatch_size = {batch_size}\nvalidation_images = 2000\n",
-        serde_json::Value::from(spec)
-    );
-    let phases = [
-        ("resolution", "{}", 0.55, 0.08, 1),
-        ("kernel", "{ kernel_size = 1 }", 0.1, 0.03, 1),
-        ("depth", "{ depth = 2 }", 0.1, 0.03, 2),
-        ("expansion", "{ expansion = 2 }", 0.25, 0.04, 2),
+    let reasons = vec![
+        format!("{} classes: {}", dataset.class_names.len(), shortened(&dataset.class_names)),
+        format!(
+            "{images} images to learn from, {} for validation, {} for the final test",
+            dataset.validation.len(),
+            dataset.test.len()
+        ),
+        recipe.about.to_owned(),
+        format!("normalisation from the training images: {}", normalisation(&dataset)),
+        format!(
+            "{epochs:.1} epochs in batches of {batch_size}: {}",
+            PHASES.map(|(name, _, share, ..)| format!("{name} {:.1}", epochs * share)).join(", ")
+        ),
+        format!("three latency limits on each of {}", DEVICES.join(", ")),
     ];
-    for (name, opens, share, rate, subnets) in phases {
+    let text = toml_of(&recipe, &Schedule { spec, seed, batch_size, epochs });
+    Ok(Plan { config: PipelineConfig::parse(&text, "the plan for your images")?, reasons })
+}
+
+struct Schedule<'a> {
+    spec: &'a str,
+    seed: u64,
+    batch_size: usize,
+    epochs: f64,
+}
+
+fn toml_of(recipe: &Recipe, schedule: &Schedule<'_>) -> String {
+    let Schedule { spec, seed, batch_size, epochs } = schedule;
+    let mut text = format!(
+        "[train]\n{}\ndata = {}\nseed = {seed}\nbatch_size = {batch_size}\nvalidation_images = {VALIDATION_IMAGES}\n",
+        recipe.space,
+        toml::Value::from(*spec)
+    );
+    for (name, opens, share, rate, subnets) in PHASES {
         let _ = write!(
             text,
             "[[train.phases]]\nname = \"{name}\"\nopens = {opens}\nepochs = {:.3}\nlearning_rate = {rate}\n\
@@ -73,13 +117,41 @@ pub fn for_data(spec: &str, seed: u64, on_corrupt: OnCorrupt) -> Result<Plan, Fa
             epochs * share
         );
     }
-    let _ = write!(
-        text,
-        "[collect]\ncount = 80\ncalibration_images = 300\n[search]\nstrategy = {{ kind = \"evolution\", generations = 40 }}\n\
-         evaluations = 4000\n"
+    text.push_str(
+        "[collect]\ncount = 80\ncalibration_images = 300\n\
+         [search]\nstrategy = { kind = \"evolution\", generations = 40 }\nevaluations = 4000\n",
     );
-    for device in ["pixel4-cpu", "raspberry-pi-4", "jetson-nano"] {
+    for device in DEVICES {
         let _ = write!(text, "[[search.devices]]\ndevice = \"{device}\"\n");
     }
-    Ok(Plan { config: PipelineConfig::parse(&text, "the plan for your images")?, reasons })
+    text
+}
+
+fn shortened(names: &[String]) -> String {
+    const SHOWN: usize = 10;
+    let more = if names.len() > SHOWN { ", …" } else { "" };
+    names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ") + more
+}
+
+fn normalisation(dataset: &Dataset) -> String {
+    let list = |values: &[f32]| values.iter().map(|v| format!("{v:.3}")).collect::<Vec<_>>().join(", ");
+    format!("mean {}, standard deviation {}", list(&dataset.input.mean), list(&dataset.input.std))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn every_recipe_gives_a_valid_configuration_whatever_the_folder_is_called() {
+        for recipe in [SMALL_GREY, SMALL_COLOUR, PHOTOS] {
+            for spec in ["photos", "mine\\and \"yours\"/ñ 猫"] {
+                let text = toml_of(&recipe, &Schedule { spec, seed: 3, batch_size: 8, epochs: 4.0 });
+                let config = PipelineConfig::parse(&text, "plan").unwrap();
+                assert_eq!((config.train.data.as_str(), config.train.seed), (spec, 3));
+                config.train.space().unwrap();
+            }
+        }
+    }
 }

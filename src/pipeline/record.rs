@@ -1,13 +1,16 @@
 //! The folder of a run: which steps are done, under which key, and how long they took.
+//!
+//! What is done (`steps.json`) repeats byte for byte; how long it took (`timings.json`) does not, so they are apart.
 
 use super::{Existing, Progress};
 use crate::failure::Failure;
+use crate::folder_lock::FolderLock;
+use crate::report::Timings;
 use ofa_space::atomic_file;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -43,18 +46,22 @@ impl Step {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Done {
     key: String,
-    seconds: f64,
 }
 
 /// The folder of a run, locked against a second run.
 pub struct RunFolder {
     root: PathBuf,
     done: BTreeMap<Step, Done>,
-    /// Held until the run ends.
-    _lock: File,
+    /// Measured times.
+    pub timings: Timings,
+    _lock: FolderLock,
 }
 
 const RECORD: &str = "steps.json";
+const TIMINGS: &str = "timings.json";
+/// What a run writes besides; a folder that holds one of these, but no run, is somebody else's.
+const OTHERS_WORK: [&str; 8] =
+    ["pipeline.toml", "results.json", "report.html", "report.md", "pairs.jsonl", "predictor.json", "nets", "plots"];
 
 impl RunFolder {
     /// Creates or opens the folder.
@@ -63,20 +70,32 @@ impl RunFolder {
     /// [`Failure::Input`] if it cannot be created, is in use, or holds a run and `existing` refuses that.
     pub fn open(root: &Path, existing: Existing) -> Result<Self, Failure> {
         let input = |problem: String| Failure::Input(format!("{}: {problem}", root.display()));
-        std::fs::create_dir_all(root).map_err(|e| input(format!("cannot be created: {e}")))?;
-        let lock = File::create(root.join(".lock")).map_err(|e| input(format!("cannot be written: {e}")))?;
-        lock.try_lock().map_err(|_| input("another run is working in this folder".into()))?;
+        std::fs::create_dir_all(root).map_err(|e| {
+            input(format!("the folder cannot be created ({e}); choose a place that you may write to with --out"))
+        })?;
+        let lock = FolderLock::take(root)?;
         let record = root.join(RECORD);
         let holds_a_run = record.exists() || root.join("train").exists();
         if holds_a_run && existing == Existing::Refuse {
             return Err(input("holds a run already: add --resume to go on with it, or choose another --out".into()));
+        }
+        if !holds_a_run && let Some(name) = OTHERS_WORK.iter().find(|name| root.join(name).exists()) {
+            // A run that was stopped before its first step leaves its plan behind, nothing else.
+            if existing == Existing::Refuse || *name != "pipeline.toml" {
+                return Err(input(format!(
+                    "holds {name}, which a run would overwrite, but no run: choose another --out, or move it away"
+                )));
+            }
         }
         let done = match std::fs::read_to_string(&record) {
             Ok(text) => serde_json::from_str(&text)
                 .map_err(|e| input(format!("{RECORD} is damaged ({e}): remove it to redo every step")))?,
             Err(_) => BTreeMap::new(),
         };
-        Ok(Self { root: root.to_owned(), done, _lock: lock })
+        // Times are worth no error.
+        let timings = std::fs::read_to_string(root.join(TIMINGS)).ok();
+        let timings = timings.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        Ok(Self { root: root.to_owned(), done, timings, _lock: lock })
     }
 
     /// A path inside the folder.
@@ -93,7 +112,7 @@ impl RunFolder {
         step: Step,
         key: &str,
         progress: &mut dyn Progress,
-        work: impl FnOnce(&Self, &mut dyn Progress) -> Result<T, Failure>,
+        work: impl FnOnce(&mut Self, &mut dyn Progress) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let result_path = self.path(&format!("{}.json", step.name()));
         if self.done.get(&step).is_some_and(|done| done.key == key) {
@@ -103,20 +122,26 @@ impl RunFolder {
                 return Ok(result);
             }
         }
+        if self.done.contains_key(&step) {
+            // Done under another key: its time does not count any more.
+            self.timings.forget(step.name());
+        }
         let started = Instant::now();
-        let result = work(self, progress)?;
-        let json = serde_json::to_vec(&result).map_err(|e| Failure::Running(e.to_string()))?;
-        atomic_file::write(&result_path, &json).map_err(|e| Failure::writing(&result_path, e))?;
-        self.done.insert(step, Done { key: key.to_owned(), seconds: started.elapsed().as_secs_f64() });
-        let record = self.path(RECORD);
-        let json = serde_json::to_vec_pretty(&self.done).map_err(|e| Failure::Running(e.to_string()))?;
-        atomic_file::write(&record, &json).map_err(|e| Failure::writing(&record, e))?;
+        let result = work(self, progress);
+        self.timings.add(step.name(), started.elapsed().as_secs_f64());
+        let timed = self.write(TIMINGS, &self.timings);
+        let result = result?;
+        timed?;
+        self.write(&format!("{}.json", step.name()), &result)?;
+        self.done.insert(step, Done { key: key.to_owned() });
+        self.write(RECORD, &self.done)?;
         Ok(result)
     }
 
-    /// Seconds of every finished step, in order.
-    pub fn seconds(&self) -> Vec<(String, f64)> {
-        self.done.iter().map(|(step, done)| (step.name().to_owned(), done.seconds)).collect()
+    fn write<T: Serialize>(&self, name: &str, value: &T) -> Result<(), Failure> {
+        let path = self.path(name);
+        let json = serde_json::to_vec_pretty(value).map_err(|e| Failure::Running(e.to_string()))?;
+        atomic_file::write(&path, &json).map_err(|e| Failure::writing(&path, e))
     }
 
     /// Empties leftovers of an unfinished step that was started under another key, and remembers this one.

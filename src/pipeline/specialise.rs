@@ -5,7 +5,7 @@ use super::record::RunFolder;
 use super::{Progress, Subject};
 use crate::failure::Failure;
 use crate::report::{Front, PredictorResults};
-use ofa_hw::{HardwareBackend, LatencyObjective};
+use ofa_hw::{HardwareBackend, LatencyObjective, LatencySource};
 use ofa_predictors::{AccuracyObjective, FittedPredictor, pairs};
 use ofa_search::driver::LimitList;
 use ofa_search::problem::{Candidate, Observer};
@@ -42,6 +42,50 @@ pub struct Found {
     /// Distinct archs evaluated.
     pub evaluations: usize,
 }
+
+/// Refuses, before anything is trained, devices, tables and limits that could only fail afterwards; returns warnings.
+pub fn check(space: &dyn SearchSpace, config: &PipelineConfig) -> Result<Vec<String>, Failure> {
+    if config.fit.predictor != "auto" {
+        ofa_predictors::estimator::named(&config.fit.predictor)?;
+    }
+    let mut warnings = Vec::new();
+    let mut hopeless = 0;
+    for wanted in &config.search.devices {
+        let backend = ofa_hw::load(&wanted.device)?;
+        if backend.source() == LatencySource::Measured {
+            warnings.push(format!(
+                "{}: measured latencies do not repeat exactly, so neither will the search",
+                wanted.device
+            ));
+            continue;
+        }
+        // A table may lack resolutions or blocks.
+        backend.latency_ms(&space.resolve(&space.max_arch())?)?;
+        let fastest = backend.latency_ms(&space.resolve(&space.min_arch())?)?;
+        let too_fast = wanted.max_latency_ms.iter().filter(|limit| **limit < HOPELESS * fastest);
+        let too_fast: Vec<String> = too_fast.map(f64::to_string).collect();
+        if !too_fast.is_empty() {
+            warnings.push(format!(
+                "{}: {} ms asked for, but even the smallest subnet takes {fastest:.4} ms",
+                wanted.device,
+                too_fast.join(", ")
+            ));
+        }
+        if !wanted.max_latency_ms.is_empty() && too_fast.len() == wanted.max_latency_ms.len() {
+            hopeless += 1;
+        }
+    }
+    if hopeless == config.search.devices.len() {
+        return Err(Failure::Input(format!(
+            "no latency limit can be kept ({}); raise `search.devices.max_latency_ms`",
+            warnings.join("; ")
+        )));
+    }
+    Ok(warnings)
+}
+
+/// The smallest subnet need not be the fastest on a table, but twice as fast as it none will be.
+const HOPELESS: f64 = 0.5;
 
 /// Fits the predictor on most pairs and scores it on the rest.
 pub fn fit(subject: &Subject<'_>, config: &PipelineConfig, folder: &RunFolder) -> Result<PredictorResults, Failure> {
@@ -124,10 +168,19 @@ pub fn search(
             }
         }
         let points = pareto::front(&candidates).iter().map(|c| (c.values[0], c.accuracy)).collect();
-        found.fronts.push(Front { device: wanted.device.clone(), points });
+        found.fronts.push(Front { device: wanted.device.clone(), source: backend.source().to_string(), points });
     }
     if found.cases.iter().all(|case| case.arch.is_none()) {
-        return Err(Failure::Running("no case is feasible: raise the latency limits".into()));
+        let closest = found.cases.iter().map(|case| {
+            format!(
+                "{}: {} ms asked for, the fastest subnet takes {:.4} ms",
+                case.device, case.max_latency_ms, case.latency_ms
+            )
+        });
+        return Err(Failure::Running(format!(
+            "no subnet is fast enough for any limit ({}); raise `max_latency_ms` in the configuration",
+            closest.collect::<Vec<_>>().join("; ")
+        )));
     }
     Ok(found)
 }

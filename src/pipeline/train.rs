@@ -3,23 +3,29 @@
 use super::Progress;
 use super::record::RunFolder;
 use crate::failure::Failure;
+use crate::report::StepSeconds;
 use ofa_space::atomic_file;
 use ofa_train::TrainError;
-use ofa_train::progressive_shrinking::{History, Trainer};
+use ofa_train::config::PhasePlan;
+use ofa_train::progressive_shrinking::{History, Observer, PhaseRecord, Trainer};
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 /// Trains, or goes on from a checkpoint of the same configuration, and writes the supernet and its metrics.
 pub fn run(
     trainer: &Trainer<'_>,
     key: &str,
-    folder: &RunFolder,
+    folder: &mut RunFolder,
     progress: &mut dyn Progress,
     stop: &AtomicBool,
 ) -> Result<History, Failure> {
     let path = folder.path("train");
     std::fs::create_dir_all(&path).map_err(|e| Failure::writing(&path, e))?;
     folder.claim("train/key", key, &["train/checkpoint.ofa", "train/checkpoint.previous.ofa"])?;
-    let trained = trainer.train(Some(&path), progress.training(), stop).map_err(|error| match error {
+    let mut timed = TimedPhases { inner: progress.training(), started: Instant::now(), phases: Some(Vec::new()) };
+    let trained = trainer.train(Some(&path), &mut timed, stop);
+    folder.timings.phases = timed.phases.unwrap_or_default();
+    let trained = trained.map_err(|error| match error {
         TrainError::Interrupted => {
             Failure::Interrupted("interrupted, the checkpoint is saved: run the same command with --resume".into())
         }
@@ -31,4 +37,38 @@ pub fn run(
     let metrics = path.join("metrics.jsonl");
     atomic_file::write(&metrics, (lines.join("\n") + "\n").as_bytes()).map_err(|e| Failure::writing(&metrics, e))?;
     Ok(trained.history)
+}
+
+/// Passes everything on, and times the phases of a training that is done in one go.
+struct TimedPhases<'a> {
+    inner: &'a mut dyn Observer,
+    started: Instant,
+    /// `None` if training went on from a checkpoint.
+    phases: Option<Vec<StepSeconds>>,
+}
+
+impl Observer for TimedPhases<'_> {
+    fn on_start(&mut self, phases: &[PhasePlan], from: (usize, usize)) {
+        if from != (0, 0) {
+            self.phases = None;
+        }
+        self.started = Instant::now();
+        self.inner.on_start(phases, from);
+    }
+
+    fn on_step(&mut self, phase: usize, step: usize, loss: f32) {
+        self.inner.on_step(phase, step, loss);
+    }
+
+    fn on_phase(&mut self, record: &PhaseRecord) {
+        if let Some(phases) = &mut self.phases {
+            phases.push(StepSeconds { name: record.name.clone(), seconds: self.started.elapsed().as_secs_f64() });
+        }
+        self.started = Instant::now();
+        self.inner.on_phase(record);
+    }
+
+    fn on_message(&mut self, message: &str) {
+        self.inner.on_message(message);
+    }
 }

@@ -1,16 +1,25 @@
-//! The report of a run: one self-contained HTML page, from the run's result file.
+//! The report of a run: one self-contained HTML page, its plots as SVG files and a Markdown summary, from the run's
+//! result file.
 
+mod cost;
 mod drawing;
+mod markdown;
 mod page;
 mod plot;
+mod plots;
+mod timings;
 
 use ofa_space::ArchJson;
 use ofa_train::progressive_shrinking::{PhaseRecord, StepRecord};
 use serde::{Deserialize, Serialize};
 
+pub use markdown::markdown;
 pub use page::render;
+pub use plots::files as plot_files;
+pub use timings::{HostTimings, StepSeconds, Timings};
 
-/// Everything that the report shows; the run writes it as `results.json`.
+/// Everything that the report shows, but for measured times; the run writes it as `results.json`. The same
+/// configuration, data and seed give the same file, byte for byte.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunResults {
     /// Version of this file.
@@ -19,8 +28,16 @@ pub struct RunResults {
     pub space: String,
     /// Number of subnets at one resolution, decimal.
     pub subnets: String,
+    /// Elastic resolutions.
+    pub resolutions: Vec<u32>,
+    /// Blocks of the largest subnet: the places that a subnet's blocks may take.
+    pub places: Vec<DrawnBlock>,
     /// The data set and how it was split.
     pub data: String,
+    /// Class names, in the order of the logits.
+    pub class_names: Vec<String>,
+    /// Images to learn from, for validation, and for final figures.
+    pub images: [usize; 3],
     /// Validation of every phase.
     pub phases: Vec<PhaseRecord>,
     /// Training metrics.
@@ -33,12 +50,12 @@ pub struct RunResults {
     pub fronts: Vec<Front>,
     /// The chosen nets.
     pub cases: Vec<Case>,
-    /// Seconds of every stage, in order; of this run, not reproducible.
-    pub seconds: Vec<(String, f64)>,
+    /// Limits that no subnet keeps.
+    pub infeasible: Vec<Infeasible>,
 }
 
 /// Version of `results.json`.
-pub const RESULTS_FORMAT: u32 = 1;
+pub const RESULTS_FORMAT: u32 = 2;
 
 /// The accuracy predictor on pairs that it was not fitted on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -77,6 +94,8 @@ pub struct Extreme {
 pub struct Front {
     /// The device.
     pub device: String,
+    /// Where its latencies come from: `table`, `analytic` or `measured`.
+    pub source: String,
     /// (latency in ms, predicted accuracy), by rising latency.
     pub points: Vec<(f64, f64)>,
 }
@@ -106,25 +125,34 @@ pub struct Case {
     pub max_abs_diff: f64,
     /// Largest logit, for comparison.
     pub max_abs_logit: f64,
-    /// Median time of one image in the runtime on this machine, in ms; not reproducible.
-    pub host_ms: Option<f64>,
     /// Blocks for the drawing.
     pub blocks: Vec<DrawnBlock>,
 }
 
-/// A block as the drawing shows it.
+/// A limit that no subnet keeps.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Infeasible {
+    /// The device.
+    pub device: String,
+    /// The limit.
+    pub constraint: serde_json::Value,
+    /// The nearest that the search found.
+    pub closest: serde_json::Value,
+}
+
+/// A block as the drawing shows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DrawnBlock {
-    /// Name in the network.
-    pub name: String,
-    /// Depthwise kernel size.
+    /// Where its weights live in the supernet; the same place in every subnet.
+    pub place: String,
+    /// Kernel size of its spatial convolution.
     pub kernel: usize,
     /// Middle channels.
     pub middle: usize,
     /// Expansion ratio.
     pub expansion: f64,
+    /// Output channels.
+    pub channels: usize,
     /// Height and width of its output.
     pub size: usize,
-    /// Whether a stage starts here.
-    pub downsamples: bool,
 }

@@ -1,168 +1,218 @@
 //! The page itself: no external requests, light and dark, for phones and desktops.
 
+use super::cost::{self, seconds};
 use super::drawing::draw;
-use super::plot::{Axes, Mark, Series, escape, number, plot};
-use super::{Case, RunResults};
+use super::plot::{escape, number};
+use super::plots::{self, Titled};
+use super::{Case, RunResults, Timings};
 use std::fmt::Write;
 
+const PLOT_STYLE: &str = include_str!("plot.css");
 const STYLE: &str = include_str!("style.css");
+const HOVER: &str = include_str!("hover.js");
 
 /// The report as one HTML page.
-pub fn render(results: &RunResults) -> String {
+pub fn render(results: &RunResults, timings: &Timings) -> String {
+    let cases = results.cases.len();
     let mut page = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
-         <title>Once-for-all: {space}</title><style>{STYLE}</style></head><body><main>\
-         <h1>One training, {cases} networks</h1>\
-         <p class=\"lead\">Supernet <b>{space}</b>: {subnets} subnets at each resolution, trained once. \
-         Data: {data}.</p>",
+         <link rel=\"icon\" href=\"data:,\">\
+         <title>Once-for-all: {space}</title><style>{PLOT_STYLE}{STYLE}</style></head><body><main>\
+         <h1>One training, {cases} network{s}</h1>\
+         <p>The supernet <b>{space}</b> holds {subnets} subnets at each of {resolutions} pixels. It was trained once; \
+         every network below was cut out of it without retraining.</p>\
+         <p class=\"note\">{data}. {classes}.</p>",
+        s = if cases == 1 { "" } else { "s" },
         space = escape(&results.space),
-        cases = results.cases.len(),
-        subnets = escape(&results.subnets),
+        subnets = grouped(&results.subnets),
+        resolutions = results.resolutions.iter().map(u32::to_string).collect::<Vec<_>>().join(", "),
         data = escape(&results.data),
+        classes = escape(&classes(&results.class_names)),
     );
-    fronts(&mut page, results);
-    cases(&mut page, results);
-    training(&mut page, results);
+    tiles(&mut page, results, timings);
+    page.push_str(
+        "<h2>Accuracy against latency</h2><p class=\"note\">The line is the best accuracy that the predictor promises \
+         within a latency; rings are the networks chosen for the dashed limits, dots the same networks on test \
+         images.</p>",
+    );
+    figures(&mut page, &plots::fronts(results));
+    networks(&mut page, results, timings);
+    cost::panel(&mut page, results, timings);
+    page.push_str(
+        "<h2>Progressive shrinking</h2><p class=\"note\">Training opens the choices phase by phase, from the largest \
+         network to all of them.</p>",
+    );
+    figures(&mut page, &plots::training(results));
+    phases(&mut page, results, timings);
     predictor(&mut page, results);
-    cost(&mut page, results);
-    page.push_str("</main></body></html>\n");
+    if let Some(host) = plots::host(results, timings) {
+        page.push_str(
+            "<h2>This machine</h2><p class=\"note\">Measured run time; the devices above are tables and models.</p>",
+        );
+        figures(&mut page, &[host]);
+    }
+    let _ = writeln!(page, "</main><div id=\"tip\" role=\"status\"></div><script>{HOVER}</script></body></html>");
     page
 }
 
-fn percent(fraction: f64) -> String {
+/// A fraction in per cent.
+pub fn percent(fraction: f64) -> String {
     format!("{:.2} %", 100.0 * fraction)
 }
 
-fn fronts(page: &mut String, results: &RunResults) {
-    page.push_str("<h2>Accuracy against latency</h2><div class=\"plots\">");
-    for front in &results.fronts {
-        let in_percent = |points: &[(f64, f64)]| points.iter().map(|(x, y)| (*x, 100.0 * y)).collect();
-        let of_device = |case: &&Case| case.device == front.device;
-        let chosen: Vec<(f64, f64)> =
-            results.cases.iter().filter(of_device).map(|c| (c.latency_ms, c.predicted_accuracy)).collect();
-        let measured: Vec<(f64, f64)> =
-            results.cases.iter().filter(of_device).map(|c| (c.latency_ms, c.accuracy)).collect();
-        let series = [
-            Series { name: "front, predicted", points: in_percent(&front.points), mark: Mark::Line, colour: 0 },
-            Series { name: "chosen, predicted", points: in_percent(&chosen), mark: Mark::Rings, colour: 1 },
-            Series { name: "chosen, test images", points: in_percent(&measured), mark: Mark::Dots, colour: 2 },
-        ];
-        let _ = write!(
-            page,
-            "<figure><figcaption>{}</figcaption>{}</figure>",
-            escape(&front.device),
-            plot(&Axes { x: "latency, ms", y: "top-1, %" }, &series)
-        );
+/// Limits as `latency ≤ 3 ms`.
+pub fn limits(constraint: &serde_json::Value) -> String {
+    let Some(limits) = constraint.as_object() else { return constraint.to_string() };
+    let each = limits.iter().map(|(name, value)| {
+        let value = value.as_f64().map_or_else(|| value.to_string(), number);
+        match name.strip_suffix("_ms") {
+            Some("latency") => format!("≤ {value} ms"),
+            Some(name) => format!("{name} ≤ {value} ms"),
+            None => format!("{name} ≤ {value}"),
+        }
+    });
+    each.collect::<Vec<_>>().join(", ")
+}
+
+/// Digits in groups of three.
+fn grouped(digits: &str) -> String {
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push('\u{202f}');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// How many classes there are, and the first of them by name.
+pub fn classes(names: &[String]) -> String {
+    const SHOWN: usize = 20;
+    let mut shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN {
+        shown.push_str(", …");
+    }
+    format!("{} classes: {shown}", names.len())
+}
+
+fn tiles(page: &mut String, results: &RunResults, timings: &Timings) {
+    let mut tiles: Vec<(String, &str)> = Vec::new();
+    let distinct = distinct(results);
+    tiles.push((results.cases.len().to_string(), "device × limit cases served"));
+    tiles.push((distinct.to_string(), "different networks among them"));
+    let accuracies = || results.cases.iter().map(|case| case.accuracy);
+    if !results.cases.is_empty() {
+        let (low, high) = (accuracies().fold(f64::INFINITY, f64::min), accuracies().fold(0.0, f64::max));
+        let range = format!("{:.1}–{:.1} %", 100.0 * low, 100.0 * high);
+        tiles.push((range, "top-1 of the chosen networks on test images"));
+        let off = results.cases.iter().map(|c| c.max_abs_diff / c.max_abs_logit.max(f64::MIN_POSITIVE));
+        tiles.push((format!("{:.0e}", off.fold(0.0, f64::max)), "largest deviation of ONNX from our logits, relative"));
+    }
+    if timings.total() > 0.0 {
+        tiles.push((format!("{} s", seconds(timings.total())), "for the whole run"));
+    }
+    page.push_str("<div class=\"tiles\">");
+    for (value, about) in tiles {
+        let _ = write!(page, "<div class=\"tile\"><b>{}</b>{about}</div>", escape(&value));
     }
     page.push_str("</div>");
 }
 
-fn cases(page: &mut String, results: &RunResults) {
+/// Number of different networks chosen.
+pub fn distinct(results: &RunResults) -> usize {
+    let mut archs: Vec<String> = results.cases.iter().map(|case| case.arch.to_string()).collect();
+    archs.sort();
+    archs.dedup();
+    archs.len()
+}
+
+fn figures(page: &mut String, plots: &[Titled<'_>]) {
+    page.push_str("<div class=\"plots\">");
+    for Titled { title, plot, .. } in plots {
+        let _ = write!(page, "<figure><figcaption>{}</figcaption>{}</figure>", escape(title), plot.html(title));
+    }
+    page.push_str("</div>");
+}
+
+fn networks(page: &mut String, results: &RunResults, timings: &Timings) {
     page.push_str(
-        "<h2>Chosen networks</h2><p class=\"note\">Bars are blocks: height the middle channels, colour the kernel size \
-         (<span class=\"key k3\"></span>3 <span class=\"key k5\"></span>5 <span class=\"key k7\"></span>7). \
-         Accuracy is on test images that nothing was trained, calibrated or chosen on.</p><div class=\"scroll\"><table>\
-         <tr><th>device</th><th>limit</th><th>network</th><th>px</th><th>top-1</th><th>predicted</th>\
-         <th>latency</th><th>MACs</th><th>params</th><th>this machine</th><th>ONNX</th></tr>",
+        "<h2>Chosen networks</h2><p class=\"note\">A bar is a block: its height is the expansion ratio, its colour the \
+         kernel size (<span class=\"key box k3\"></span>3 <span class=\"key box k5\"></span>5 \
+         <span class=\"key box k7\"></span>7 <span class=\"key box empty\"></span>left out); the number below is the \
+         depth of the stage. Accuracy is on test images that nothing was trained, calibrated or chosen on.</p>\
+         <div class=\"panel scroll\"><table class=\"cards\"><thead><tr><th>device<th>limit<th>network<th class=\"n\">input\
+         <th class=\"n\">top-1<th class=\"n\">predicted<th class=\"n\">latency<th class=\"n\">MACs<th class=\"n\">params\
+         <th class=\"n\">this machine<th>file</tr></thead><tbody>",
     );
-    let widest = results.cases.iter().flat_map(|c| &c.blocks).map(|b| b.middle).max().unwrap_or(1);
     for case in &results.cases {
-        let limit = match case.constraint.as_object() {
-            Some(limits) => {
-                let each = limits.iter().map(|(name, value)| {
-                    let value = value.as_f64().map_or_else(|| value.to_string(), number);
-                    match name.strip_suffix("_ms") {
-                        Some(name) => format!("{name} ≤ {value} ms"),
-                        None => format!("{name} ≤ {value}"),
-                    }
-                });
-                each.collect::<Vec<_>>().join(", ")
-            }
-            None => case.constraint.to_string(),
-        };
+        network(page, case, results, timings);
+    }
+    for case in &results.infeasible {
+        let closest = case.closest["latency_ms"].as_f64().map_or_else(|| case.closest.to_string(), number);
         let _ = write!(
             page,
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td><b>{}</b></td><td>{}</td><td>{} ms</td>\
-             <td>{} M</td><td>{} k</td><td>{}</td><td><a href=\"{onnx}\">{onnx}</a><br>\
-             <small>off by {:.1e} of {}</small></td></tr>",
+            "<tr><td class=\"head\">{}</td><td data-name=\"limit\">{}</td><td class=\"wide\" colspan=\"9\">no subnet is this \
+             fast; the fastest found takes {} ms</td></tr>",
             escape(&case.device),
-            escape(&limit),
-            draw(&case.blocks, widest),
-            case.arch.resolution.map_or_else(String::new, |r| r.to_string()),
-            percent(case.accuracy),
-            percent(case.predicted_accuracy),
-            number(case.latency_ms),
-            number(case.macs as f64 / 1e6),
-            number(case.params as f64 / 1e3),
-            case.host_ms.map_or_else(|| "–".to_owned(), |ms| format!("{} ms", number(ms))),
-            case.max_abs_diff,
-            number(case.max_abs_logit),
-            onnx = escape(&case.onnx),
+            escape(&limits(&case.constraint)),
+            escape(&closest)
         );
     }
-    page.push_str("</table></div>");
+    page.push_str("</tbody></table></div>");
     if !results.extremes.is_empty() {
-        page.push_str("<p class=\"note\">For scale: ");
         let each = results.extremes.iter().map(|e| {
             let macs = number(e.macs as f64 / 1e6);
             format!("the {} subnet has {} on test images at {macs} M MACs", escape(&e.label), percent(e.test_top1))
         });
-        page.push_str(&each.collect::<Vec<_>>().join("; "));
-        page.push_str(".</p>");
+        let _ = write!(page, "<p class=\"note\">For scale: {}.</p>", each.collect::<Vec<_>>().join("; "));
     }
 }
 
-fn training(page: &mut String, results: &RunResults) {
-    page.push_str("<h2>Progressive shrinking</h2><div class=\"plots\">");
-    let losses = results.steps.iter().map(|s| (s.step as f64, f64::from(s.loss))).collect();
-    let loss = [Series { name: "loss", points: losses, mark: Mark::Line, colour: 0 }];
+fn network(page: &mut String, case: &Case, results: &RunResults, timings: &Timings) {
+    let resolution = case.arch.resolution.map_or_else(|| "–".to_owned(), |r| format!("{r} px"));
+    let host = timings.host_ms(&case.onnx).map_or_else(|| "–".to_owned(), |ms| format!("{} ms", number(ms)));
+    let file = case.onnx.rsplit('/').next().unwrap_or(&case.onnx);
+    let limit = limits(&case.constraint);
     let _ = write!(
         page,
-        "<figure><figcaption>training loss (with distillation from the second phase on)</figcaption>{}</figure>",
-        plot(&Axes { x: "step", y: "loss" }, &loss)
+        "<tr><td class=\"head\">{device}</td><td data-name=\"limit\">{limit}</td><td class=\"wide\" data-name=\"network\">\
+         {drawing}</td><td class=\"n\" data-name=\"input\">{resolution}</td><td class=\"n\" data-name=\"top-1\"><b>{}</b></td>\
+         <td class=\"n\" data-name=\"predicted\">{}</td><td class=\"n\" data-name=\"latency\">{} ms</td>\
+         <td class=\"n\" data-name=\"MACs\">{} M</td><td class=\"n\" data-name=\"params\">{} k</td>\
+         <td class=\"n\" data-name=\"this machine\">{host}</td><td class=\"wide\" data-name=\"file\"><a href=\"{onnx}\" \
+         data-tip=\"{onnx}: differs from our logits by at most {:.1e} of {}\">{file}</a></td></tr>",
+        percent(case.accuracy),
+        percent(case.predicted_accuracy),
+        number(case.latency_ms),
+        number(case.macs as f64 / 1e6),
+        number(case.params as f64 / 1e3),
+        case.max_abs_diff,
+        number(case.max_abs_logit),
+        device = escape(&case.device),
+        limit = escape(&limit),
+        drawing = draw(&case.blocks, &results.places, &format!("{} {limit}: {}", case.device, case.arch)),
+        onnx = escape(&case.onnx),
+        file = escape(file),
     );
-    let mut done = 0;
-    let ends: Vec<usize> = results
-        .phases
-        .iter()
-        .map(|phase| {
-            done += phase.steps;
-            done
-        })
-        .collect();
-    let series: Vec<Series<'_>> = ["max", "mid", "min"]
-        .into_iter()
-        .enumerate()
-        .map(|(colour, label)| Series {
-            name: label,
-            points: results
-                .phases
-                .iter()
-                .zip(&ends)
-                .filter_map(|(phase, end)| {
-                    let subnet = phase.subnets.iter().find(|s| s.label == label)?;
-                    Some((*end as f64, 100.0 * subnet.top1))
-                })
-                .collect(),
-            mark: Mark::Line,
-            colour,
-        })
-        .collect();
-    let _ = write!(
-        page,
-        "<figure><figcaption>validation at the end of each phase: largest, middle and smallest opened subnet</figcaption>\
-         {}</figure></div><div class=\"scroll\"><table><tr><th>phase</th><th>steps</th><th>min</th><th>mid</th><th>max</th></tr>",
-        plot(&Axes { x: "step", y: "top-1, %" }, &series)
+}
+
+fn phases(page: &mut String, results: &RunResults, timings: &Timings) {
+    page.push_str(
+        "<div class=\"panel scroll\" style=\"margin-top:14px\"><table><tr><th>phase<th class=\"n\">steps\
+         <th class=\"n\">seconds<th class=\"n\">min<th class=\"n\">mid<th class=\"n\">max</tr>",
     );
     for phase in &results.phases {
         let of =
             |label: &str| phase.subnets.iter().find(|s| s.label == label).map_or_else(String::new, |s| percent(s.top1));
+        let time = timings.phases.iter().find(|timed| timed.name == phase.name);
         let _ = write!(
             page,
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            "<tr><td>{}<td class=\"n\">{}<td class=\"n\">{}<td class=\"n\">{}<td class=\"n\">{}<td class=\"n\">{}</tr>",
             escape(&phase.name),
             phase.steps,
+            time.map_or_else(|| "–".to_owned(), |timed| seconds(timed.seconds)),
             of("min"),
             of("mid"),
             of("max")
@@ -173,43 +223,30 @@ fn training(page: &mut String, results: &RunResults) {
 
 fn predictor(page: &mut String, results: &RunResults) {
     let fit = &results.predictor;
-    let points: Vec<(f64, f64)> = fit.held_out.iter().map(|(m, p)| (100.0 * m, 100.0 * p)).collect();
-    let low = points.iter().map(|p| p.0).fold(f64::INFINITY, f64::min);
-    let high = points.iter().map(|p| p.0).fold(f64::NEG_INFINITY, f64::max);
-    let series = [
-        Series { name: "equal", points: vec![(low, low), (high, high)], mark: Mark::Line, colour: 3 },
-        Series { name: "held-out subnets", points, mark: Mark::Dots, colour: 0 },
-    ];
     let _ = write!(
         page,
-        "<h2>Accuracy predictor</h2><div class=\"plots\"><figure><figcaption>{} fitted on {} subnets, \
-         {} held out: RMSE {} points, Kendall tau {:.3}</figcaption>{}</figure></div>",
+        "<h2>Accuracy predictor</h2><p class=\"note\">{} fitted on {} measured subnets; on {} others its root mean squared \
+         error is {} points, its mean absolute error {} points, and Kendall's tau {:.3}.</p>",
         escape(&fit.kind),
         fit.n_train,
         fit.n_test,
         number(100.0 * fit.rmse),
-        fit.kendall_tau,
-        plot(&Axes { x: "measured top-1, %", y: "predicted top-1, %" }, &series)
+        number(100.0 * fit.mae),
+        fit.kendall_tau
     );
+    figures(page, &plots::predictor(results));
 }
 
-fn cost(page: &mut String, results: &RunResults) {
-    page.push_str("<h2>Cost</h2><div class=\"scroll\"><table><tr><th>stage</th><th>seconds</th></tr>");
-    let mut total = 0.0;
-    for (stage, seconds) in &results.seconds {
-        total += seconds;
-        let _ = write!(page, "<tr><td>{}</td><td>{seconds:.1}</td></tr>", escape(stage));
-    }
-    let _ = write!(page, "<tr><td><b>total</b></td><td><b>{total:.1}</b></td></tr></table></div>");
-    let training: f64 = results.seconds.iter().filter(|(stage, _)| stage == "train").map(|(_, s)| s).sum();
-    let n = results.cases.len();
-    if n > 0 && training > 0.0 {
-        let _ = write!(
-            page,
-            "<p class=\"note\">One training of {training:.0} s serves {n} cases ({:.1} s each, everything included); \
-             training one supernet of this cost per case would take {:.0} s.</p>",
-            total / n as f64,
-            training * n as f64
-        );
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_numbers_are_grouped_and_long_lists_cut() {
+        assert_eq!(grouped("1234567").replace('\u{202f}', " "), "1 234 567");
+        assert_eq!(grouped("123"), "123");
+        let names: Vec<String> = (0..30).map(|i| format!("c{i}")).collect();
+        assert!(classes(&names).starts_with("30 classes: c0, ") && classes(&names).ends_with("c19, …"));
+        assert_eq!(limits(&serde_json::json!({ "latency_ms": 2.5, "macs": 3 })), "≤ 2.5 ms, macs ≤ 3");
     }
 }

@@ -17,7 +17,7 @@ use std::path::Path;
 
 /// No photo in use is larger; a file that is was not meant as one.
 const MAX_FILE_BYTES: u64 = 1 << 30;
-const REMEDY: &str = "mend or remove the file (image folders can skip such files)";
+const REMEDY: &str = "mend or remove the file; training goes on without such files with `--on-corrupt skip`";
 
 /// Reads one JPEG, PNG or WebP file into a batch of one, `[1, resolution, resolution, channels]`, preprocessed as the
 /// model's `input` says.

@@ -1,0 +1,8 @@
+//! The `ofa` binary with our devices in it.
+
+// Naming the crate is what links it, and linking it is what registers its devices.
+use example_device as _;
+
+fn main() -> std::process::ExitCode {
+    ofa::cli::main()
+}

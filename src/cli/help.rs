@@ -1,0 +1,123 @@
+//! Examples for the help pages: commands that a user would really type.
+
+/// After `ofa --help`.
+pub const OVERVIEW: &str = "\
+Start here:
+  ofa run                                 the whole job on bundled handwritten digits
+  ofa run --data my-photos/ --out first   the same for your own images, in class folders
+  ofa run my-plan.toml --out second       every choice in a file; first/pipeline.toml is one
+
+Values:
+  SPACE   a name of `ofa spaces`, or a TOML file with a [space] table
+  ARCH    max, min, random, JSON such as '{\"ks\":[…],\"e\":[…],\"d\":[…],\"r\":224}', or a file with it
+  DATA    bundled, or a folder: <class>/*.jpg, train/<class>/*.jpg beside val/ or test/, CIFAR binary, MNIST IDX
+  DEVICE  a name of `ofa devices`, a profile (.toml), a table (.yaml), a folder of tables
+
+Exit codes: 0 done, 1 failed while running, 2 bad usage or bad input, 130 interrupted (work saved).
+Every random choice takes --seed; --json prints one JSON value on stdout; OFA_DEVICE_PATH lists folders of profiles.";
+
+/// After `ofa run --help`.
+pub const RUN: &str = "\
+Examples:
+  ofa run
+  ofa run --data my-photos/ --out photos
+  ofa run --data my-photos/ --out photos --on-corrupt skip
+  ofa run photos/pipeline.toml --out edited
+  ofa run --out photos --resume           go on after Ctrl-C, a crash or a power cut
+
+The folder then holds report.html, nets/*.onnx, nets/*.safetensors, train/supernet.safetensors, pairs.jsonl,
+predictor.json, results.json and pipeline.toml, the configuration with every default spelt out.";
+
+/// After `ofa report --help`.
+pub const REPORT: &str = "\
+Example:
+  ofa report ofa-run";
+
+/// After `ofa info --help`.
+pub const INFO: &str = "\
+Examples:
+  ofa info --space ofa-mbv3-w1.0
+  ofa info --space ofa-mbv3-w1.0 --arch max --classes 10
+  ofa info --space tiny-28 --arch random --seed 3 --json";
+
+/// After `ofa train --help`.
+pub const TRAIN: &str = "\
+Examples:
+  ofa train cifar10.toml --data cifar-10-batches-bin/ --out cifar
+  ofa train cifar10.toml --data cifar-10-batches-bin/ --out cifar --resume";
+
+/// After `ofa eval --help`.
+pub const EVAL: &str = "\
+Examples:
+  ofa eval --model ofa-run/train/supernet.safetensors --arch min --data bundled
+  ofa eval --model nets/phone.safetensors --data my-photos/ --limit 500";
+
+/// After `ofa forward --help`.
+pub const FORWARD: &str = "\
+Example:
+  ofa forward --model supernet.safetensors --arch max --input x.npy --output y.npy \\
+      --calibrate c.npy --calibrate-batches 64,64";
+
+/// After `ofa classify --help`.
+pub const CLASSIFY: &str = "\
+Examples:
+  ofa classify --model photos/nets/pixel4-cpu-1.2ms.safetensors new-photo.jpg
+  ofa classify --model supernet.safetensors --arch max --top 3 *.jpg --json";
+
+/// After `ofa collect --help`.
+pub const COLLECT: &str = "\
+Examples:
+  ofa collect --model ofa-run/train/supernet.safetensors --data bundled --count 200 -o pairs.jsonl
+  ofa collect --model ofa-run/train/supernet.safetensors --data bundled --count 200 -o pairs.jsonl --resume";
+
+/// After `ofa fit --help`.
+pub const FIT: &str = "\
+Examples:
+  ofa fit --pairs pairs.jsonl --space tiny-28 -o predictor.json
+  ofa fit --pairs pairs.jsonl --space tiny-28 --predictor elastic-net --holdout 0.2 -o predictor.json";
+
+/// After `ofa predict --help`.
+pub const PREDICT: &str = "\
+Example:
+  ofa predict --predictor predictor.json --space tiny-28 --archs archs.jsonl";
+
+/// After `ofa latency --help`.
+pub const LATENCY: &str = "\
+Examples:
+  ofa latency --device note10 --space ofa-mbv3-w1.2 --arch max
+  ofa latency --device my-board.toml --space tiny-28 --archs archs.jsonl --json";
+
+/// After `ofa search --help`.
+pub const SEARCH: &str = "\
+Examples:
+  ofa search --space tiny-28 --accuracy predictor.json --device pixel4-cpu --max-latency-ms 0.2,0.3,0.5
+  ofa search --space ofa-mbv3-w1.0 --accuracy acc.pth --max-macs 300e6,600e6 --strategy evolution
+  ofa search --space tiny-28 --accuracy predictor.json --device pixel4-cpu --pareto";
+
+/// After `ofa extract --help`.
+pub const EXTRACT: &str = "\
+Example:
+  ofa extract --model supernet.safetensors --arch arch.json --calibrate my-photos/ -o net.safetensors";
+
+/// After `ofa export --help`.
+pub const EXPORT: &str = "\
+Examples:
+  ofa export --model net.safetensors -o net.onnx --verify
+  ofa export --model supernet.safetensors --arch min --calibrate bundled -o min.onnx --verify";
+
+/// After `ofa measure --help`.
+pub const MEASURE: &str = "\
+Example:
+  ofa measure --device host --model net.safetensors";
+
+/// After `ofa import --help`.
+pub const IMPORT: &str = "\
+Example:
+  ofa import supernet ofa_mbv3_d234_e346_k357_w1.0 --space ofa-mbv3-w1.0 -o supernet.safetensors";
+
+/// After `ofa completions --help`.
+pub const COMPLETIONS: &str = "\
+Examples:
+  ofa completions bash > ~/.local/share/bash-completion/completions/ofa
+  ofa completions zsh > ~/.zfunc/_ofa
+  ofa completions fish > ~/.config/fish/completions/ofa.fish";

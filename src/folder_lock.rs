@@ -1,0 +1,30 @@
+//! A folder that one run works in at a time.
+
+use crate::failure::Failure;
+use std::fs::{File, TryLockError};
+use std::path::Path;
+
+/// The lock of a folder, held as long as this lives; the system lets go of it when the process ends, however it ends.
+pub struct FolderLock(#[expect(dead_code, reason = "held, never read")] File);
+
+const NAME: &str = ".lock";
+
+impl FolderLock {
+    /// Takes the lock of an existing folder.
+    ///
+    /// # Errors
+    /// [`Failure::Input`] if another run holds it, or the folder cannot be written.
+    pub fn take(folder: &Path) -> Result<Self, Failure> {
+        let input = |problem: String| Failure::Input(format!("{}: {problem}", folder.display()));
+        let file = File::options().create(true).truncate(false).write(true).open(folder.join(NAME)).map_err(|e| {
+            input(format!("the folder cannot be written ({e}); choose a place that you may write to with --out"))
+        })?;
+        match file.try_lock() {
+            // A file system without locks is no reason to refuse the work.
+            Ok(()) | Err(TryLockError::Error(_)) => Ok(Self(file)),
+            Err(TryLockError::WouldBlock) => {
+                Err(input("another run is working in this folder: wait for it, or choose another --out".into()))
+            }
+        }
+    }
+}

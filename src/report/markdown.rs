@@ -1,0 +1,81 @@
+//! The report in short, as Markdown.
+
+use super::cost::Comparison;
+use super::page::{classes, distinct, limits, percent};
+use super::plot::number;
+use super::{RunResults, Timings, plots};
+use std::fmt::Write;
+
+/// The summary; pictures are those of [`plots::files`] in `plots/`.
+pub fn markdown(results: &RunResults, timings: &Timings) -> String {
+    let mut text = format!(
+        "# One training, {} networks\n\nSupernet `{}`: {} subnets at each of {:?} pixels. {}. {}.\n\n",
+        results.cases.len(),
+        results.space,
+        results.subnets,
+        results.resolutions,
+        results.data,
+        classes(&results.class_names)
+    );
+    text.push_str(
+        "| device | limit | top-1 (test) | predicted | latency | MACs | params | this machine | ONNX |\n\
+         |---|---|--:|--:|--:|--:|--:|--:|---|\n",
+    );
+    for case in &results.cases {
+        let host = timings.host_ms(&case.onnx).map_or_else(|| "–".to_owned(), |ms| format!("{} ms", number(ms)));
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} ms | {} M | {} k | {host} | {} |",
+            case.device,
+            limits(&case.constraint),
+            percent(case.accuracy),
+            percent(case.predicted_accuracy),
+            number(case.latency_ms),
+            number(case.macs as f64 / 1e6),
+            number(case.params as f64 / 1e3),
+            case.onnx
+        );
+    }
+    for case in &results.infeasible {
+        let _ = writeln!(
+            text,
+            "| {} | {} | no subnet keeps this limit; closest: {} | | | | | | |",
+            case.device,
+            limits(&case.constraint),
+            case.closest
+        );
+    }
+    let _ = write!(text, "\n{} different networks.", distinct(results));
+    for extreme in &results.extremes {
+        let _ = write!(
+            text,
+            " The {} subnet has {} on test images at {} M MACs.",
+            extreme.label,
+            percent(extreme.test_top1),
+            number(extreme.macs as f64 / 1e6)
+        );
+    }
+    text.push_str("\n\n| phase | steps | min | mid | max |\n|---|--:|--:|--:|--:|\n");
+    for phase in &results.phases {
+        let of =
+            |label: &str| phase.subnets.iter().find(|s| s.label == label).map_or_else(String::new, |s| percent(s.top1));
+        let _ = writeln!(text, "| {} | {} | {} | {} | {} |", phase.name, phase.steps, of("min"), of("mid"), of("max"));
+    }
+    let fit = &results.predictor;
+    let _ = write!(
+        text,
+        "\nPredictor: {} on {} subnets; {} held out, RMSE {} points, Kendall tau {:.3}.\n\n",
+        fit.kind,
+        fit.n_train,
+        fit.n_test,
+        number(100.0 * fit.rmse),
+        fit.kendall_tau
+    );
+    if let Some(comparison) = Comparison::of(results, timings) {
+        let _ = write!(text, "{}\n\n", comparison.sentence(timings));
+    }
+    for (file, _) in plots::files(results, timings) {
+        let _ = writeln!(text, "![{0}](plots/{0})", file);
+    }
+    text
+}

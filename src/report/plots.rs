@@ -1,0 +1,193 @@
+//! The plots of a report: what is drawn against what.
+
+use super::plot::{Band, Mark, Plot, Series, number};
+use super::{Case, Front, RunResults, Timings};
+use std::fmt::Write;
+
+/// A plot with its title and the name of its file.
+pub struct Titled<'a> {
+    /// File name without extension.
+    pub file: String,
+    /// Title.
+    pub title: String,
+    /// The plot.
+    pub plot: Plot<'a>,
+}
+
+const TOP1: &str = "top-1, %";
+
+/// Accuracy against latency, one plot a device, with the chosen networks and the limits.
+pub fn fronts(results: &RunResults) -> Vec<Titled<'_>> {
+    let of = |front: &Front, value: fn(&Case) -> f64| -> Vec<(f64, f64)> {
+        let here = results.cases.iter().filter(|case| case.device == front.device);
+        here.map(|case| (case.latency_ms, 100.0 * value(case))).collect()
+    };
+    let plot = |front: &Front| {
+        let Front { device, source, points } = front;
+        let mut limits: Vec<(f64, String)> = results
+            .cases
+            .iter()
+            .filter(|case| case.device == *device)
+            .filter_map(|case| case.constraint["latency_ms"].as_f64())
+            .map(|limit| (limit, format!("limit: {} ms", number(limit))))
+            .collect();
+        limits.dedup_by(|a, b| a.0 == b.0);
+        let front_points = points.iter().map(|(x, y)| (*x, 100.0 * y)).collect();
+        let series = vec![
+            Series { name: "best predicted", points: front_points, mark: Mark::Line, colour: 0 },
+            Series {
+                name: "chosen, predicted",
+                points: of(front, |c| c.predicted_accuracy),
+                mark: Mark::Rings,
+                colour: 1,
+            },
+            Series { name: "chosen, test images", points: of(front, |c| c.accuracy), mark: Mark::Dots, colour: 2 },
+        ];
+        Titled {
+            file: format!("front-{}", file_name(device)),
+            title: format!("{device} ({source} latency)"),
+            plot: Plot { x: "latency, ms", y: TOP1, series, bands: Vec::new(), limits },
+        }
+    };
+    results.fronts.iter().map(plot).collect()
+}
+
+/// The phases of training over its steps.
+fn phase_bands(results: &RunResults) -> Vec<Band<'_>> {
+    let mut done = 0.0;
+    let mut bands = Vec::with_capacity(results.phases.len());
+    for phase in &results.phases {
+        let from = done;
+        done += phase.steps as f64;
+        bands.push(Band { name: &phase.name, from, to: done });
+    }
+    bands
+}
+
+/// Loss and accuracy over the steps of training.
+pub fn training(results: &RunResults) -> Vec<Titled<'_>> {
+    let ends: Vec<f64> = phase_bands(results).iter().map(|band| band.to).collect();
+    let loss = results.steps.iter().map(|s| (s.step as f64, f64::from(s.loss))).collect();
+    let on_training = results.steps.iter().map(|s| (s.step as f64, 100.0 * f64::from(s.train_top1))).collect();
+    let mut accuracy =
+        vec![Series { name: "sampled subnets, training images", points: on_training, mark: Mark::Line, colour: 3 }];
+    for (colour, label) in ["max", "mid", "min"].into_iter().enumerate() {
+        let ended = results.phases.iter().zip(&ends).filter_map(|(phase, end)| {
+            let subnet = phase.subnets.iter().find(|s| s.label == label)?;
+            Some((*end, 100.0 * subnet.top1))
+        });
+        let points = ended.collect();
+        accuracy.push(Series { name: label, points, mark: Mark::DottedLine, colour });
+    }
+    vec![
+        Titled {
+            file: "training-loss".to_owned(),
+            title: "Training loss; from the second phase on it includes the teacher's term".to_owned(),
+            plot: Plot {
+                x: "step",
+                y: "loss",
+                series: vec![Series { name: "loss", points: loss, mark: Mark::Line, colour: 0 }],
+                bands: phase_bands(results),
+                limits: Vec::new(),
+            },
+        },
+        Titled {
+            file: "training-accuracy".to_owned(),
+            title: "Accuracy: largest, middle and smallest opened subnet on validation images, after each phase"
+                .to_owned(),
+            plot: Plot { x: "step", y: TOP1, series: accuracy, bands: phase_bands(results), limits: Vec::new() },
+        },
+    ]
+}
+
+/// Predicted against measured accuracy: held-out subnets, and the chosen networks on test images.
+pub fn predictor(results: &RunResults) -> Vec<Titled<'_>> {
+    let fit = &results.predictor;
+    let held_out: Vec<(f64, f64)> = fit.held_out.iter().map(|(m, p)| (100.0 * m, 100.0 * p)).collect();
+    let chosen: Vec<(f64, f64)> =
+        results.cases.iter().map(|c| (100.0 * c.accuracy, 100.0 * c.predicted_accuracy)).collect();
+    let plot = |file: &str, title: String, x, name, points: Vec<(f64, f64)>, colour| {
+        let all = || points.iter().flat_map(|p| [p.0, p.1]);
+        let (low, high) = (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max));
+        let equal = if points.is_empty() { Vec::new() } else { vec![(low, low), (high, high)] };
+        Titled {
+            file: file.to_owned(),
+            title,
+            plot: Plot {
+                x,
+                y: "predicted top-1, %",
+                series: vec![
+                    Series { name: "equal", points: equal, mark: Mark::Guide, colour: 3 },
+                    Series { name, points, mark: Mark::Dots, colour },
+                ],
+                bands: Vec::new(),
+                limits: Vec::new(),
+            },
+        }
+    };
+    vec![
+        plot(
+            "predictor",
+            format!("{} subnets that the predictor was not fitted on, validation images", fit.n_test),
+            "measured top-1, %",
+            "held-out subnets",
+            held_out,
+            0,
+        ),
+        plot(
+            "chosen",
+            "The chosen networks: predicted for validation images, measured on test images".to_owned(),
+            "top-1 on test images, %",
+            "chosen networks",
+            chosen,
+            2,
+        ),
+    ]
+}
+
+/// Run time on this machine against arithmetic; nothing if it was not measured.
+pub fn host(results: &RunResults, timings: &Timings) -> Option<Titled<'static>> {
+    let host = timings.host.as_ref()?;
+    let mut points: Vec<(f64, f64)> = results
+        .cases
+        .iter()
+        .filter_map(|case| Some((case.macs as f64 / 1e6, *host.median_ms.get(&case.onnx)?)))
+        .collect();
+    points.sort_by(|a, b| a.0.total_cmp(&b.0));
+    points.dedup();
+    let threads = if host.threads == 1 { "one thread".to_owned() } else { format!("{} threads", host.threads) };
+    Some(Titled {
+        file: "host".to_owned(),
+        title: format!("This machine: {}, {threads}, one image, median of {} runs", host.runtime, host.runs),
+        plot: Plot {
+            x: "multiply-accumulates, millions",
+            y: "measured, ms",
+            series: vec![Series { name: "chosen networks", points, mark: Mark::Dots, colour: 2 }],
+            bands: Vec::new(),
+            limits: Vec::new(),
+        },
+    })
+}
+
+/// Every plot as a file of its own: name and SVG text.
+pub fn files(results: &RunResults, timings: &Timings) -> Vec<(String, String)> {
+    const COLOURS: &str = include_str!("plot.css");
+    let mut all = fronts(results);
+    all.extend(training(results));
+    all.extend(predictor(results));
+    all.extend(host(results, timings));
+    let file = |titled: Titled<'_>| {
+        let svg = titled.plot.svg(&titled.title);
+        let inside = svg.strip_prefix("<svg ")?;
+        let mut text = String::from("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"880\" height=\"580\" ");
+        let (head, body) = inside.split_once('>')?;
+        let _ = write!(text, "{head}><style>{COLOURS}text{{font-family:sans-serif}}</style>{body}");
+        Some((format!("{}.svg", titled.file), text))
+    };
+    all.into_iter().filter_map(file).collect()
+}
+
+/// A device's name as part of a file name.
+fn file_name(device: &str) -> String {
+    device.chars().map(|c| if c.is_alphanumeric() || matches!(c, '-' | '.' | '_') { c } else { '_' }).collect()
+}

@@ -1,0 +1,67 @@
+//! Measured times of a run, kept apart from its results because they never repeat.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Measured times of a run; `timings.json`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Timings {
+    /// Seconds of every step, in order; parts of a step that was cut off and resumed are added up.
+    pub steps: Vec<StepSeconds>,
+    /// Seconds of every training phase, its validation included; empty if training was cut off and resumed.
+    pub phases: Vec<StepSeconds>,
+    /// The chosen nets on this machine.
+    pub host: Option<HostTimings>,
+}
+
+/// Seconds of a step or phase.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepSeconds {
+    /// Its name.
+    pub name: String,
+    /// Seconds.
+    pub seconds: f64,
+}
+
+/// Run times of the chosen nets in an inference runtime on this machine, one image at a time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HostTimings {
+    /// Name and version of the runtime.
+    pub runtime: String,
+    /// Its threads.
+    pub threads: usize,
+    /// Timed runs of each net.
+    pub runs: usize,
+    /// Median milliseconds by ONNX file.
+    pub median_ms: BTreeMap<String, f64>,
+}
+
+impl Timings {
+    /// Seconds of the step called `name`; 0 if it did not run.
+    pub fn step(&self, name: &str) -> f64 {
+        self.steps.iter().filter(|step| step.name == name).map(|step| step.seconds).sum()
+    }
+
+    /// Seconds of all steps.
+    pub fn total(&self) -> f64 {
+        self.steps.iter().map(|step| step.seconds).sum()
+    }
+
+    /// Adds seconds to a step.
+    pub fn add(&mut self, name: &str, seconds: f64) {
+        match self.steps.iter_mut().find(|step| step.name == name) {
+            Some(step) => step.seconds += seconds,
+            None => self.steps.push(StepSeconds { name: name.to_owned(), seconds }),
+        }
+    }
+
+    /// Forgets a step that will be done anew.
+    pub fn forget(&mut self, name: &str) {
+        self.steps.retain(|step| step.name != name);
+    }
+
+    /// Median milliseconds of an ONNX file on this machine.
+    pub fn host_ms(&self, onnx: &str) -> Option<f64> {
+        self.host.as_ref()?.median_ms.get(onnx).copied()
+    }
+}
