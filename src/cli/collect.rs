@@ -7,7 +7,7 @@ use super::{Context, Failure};
 use crate::pairs_file::PairsFile;
 use clap::Args;
 use ofa_predictors::pairs;
-use ofa_space::Model;
+use ofa_space::{Model, SearchSpace};
 use ofa_train::collection::{collect, distinct_archs};
 use ofa_train::data::{LoadOptions, SplitName, stratified};
 use ofa_train::device;
@@ -67,9 +67,12 @@ pub(super) fn run(args: &CollectArgs, context: &Context) -> Result<(), Failure> 
         return Err(Failure::Input(format!("{} exists: add --resume, or choose another file", existing.display())));
     }
     if args.resume && args.output.exists() && !part.exists() {
-        let done = pairs::read(&args.output, space.as_ref())?.len();
-        context.output.note(&format!("{}: {done} pairs, nothing left to do", args.output.display()));
-        return Ok(());
+        // A finished file: what is asked for may be in it already, or it grows.
+        if pairs::read(&args.output, space.as_ref())?.len() >= args.count {
+            context.output.note(&format!("{}: nothing left to do", args.output.display()));
+            return print(args, space.as_ref(), context);
+        }
+        std::fs::copy(&args.output, &part).map_err(|e| Failure::writing(&part, e))?;
     }
     let archs = distinct_archs(space.as_ref(), args.count, seed, &HashSet::new());
     let mut file = PairsFile::open(&args.output, space.as_ref())?;
@@ -102,7 +105,12 @@ pub(super) fn run(args: &CollectArgs, context: &Context) -> Result<(), Failure> 
         return Err(Failure::Interrupted(message));
     }
     file.finish()?;
-    for pair in pairs::read(&args.output, space.as_ref())? {
+    print(args, space.as_ref(), context)
+}
+
+/// Prints as many pairs of the finished file as were asked for.
+fn print(args: &CollectArgs, space: &dyn SearchSpace, context: &Context) -> Result<(), Failure> {
+    for pair in pairs::read(&args.output, space)?.iter().take(args.count) {
         let line = serde_json::json!({ "arch": space.format(&pair.arch), "top1": pair.value });
         context.output.result(&line, || format!("{:.4}  {}", pair.value, space.format(&pair.arch)))?;
     }
