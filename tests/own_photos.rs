@@ -1,6 +1,8 @@
 //! `ofa run --data my-photos/`: a folder of photos becomes ONNX files that classify, without a word of configuration.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+// This file trains no model of its own.
+#[allow(dead_code)]
 mod program;
 
 #[path = "program/photos.rs"]
