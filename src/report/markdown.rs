@@ -1,7 +1,7 @@
 //! The report in short, as Markdown.
 
 use super::cost::Comparison;
-use super::page::{classes, distinct, limits, percent};
+use super::page::{classes, correlation, distinct, limits, percent};
 use super::plot::number;
 use super::{RunResults, Timings, plots};
 use std::fmt::Write;
@@ -64,12 +64,12 @@ pub fn markdown(results: &RunResults, timings: &Timings) -> String {
     let fit = &results.predictor;
     let _ = write!(
         text,
-        "\nPredictor: {} on {} subnets; {} held out, RMSE {} points, Kendall tau {:.3}.\n\n",
+        "\nPredictor: {} on {} subnets; {} held out, RMSE {} points, Kendall tau {}.\n\n",
         fit.kind,
         fit.n_train,
         fit.n_test,
         number(100.0 * fit.rmse),
-        fit.kendall_tau
+        correlation(fit.kendall_tau)
     );
     if let Some(comparison) = Comparison::of(results, timings) {
         let _ = write!(text, "{}\n\n", comparison.sentence(timings));

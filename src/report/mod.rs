@@ -67,10 +67,13 @@ pub struct PredictorResults {
     /// Pairs held out.
     pub n_test: usize,
     /// Root mean squared error, as a fraction of accuracy.
+    #[serde(deserialize_with = "ofa_predictors::metrics::or_undefined")]
     pub rmse: f64,
     /// Mean absolute error.
+    #[serde(deserialize_with = "ofa_predictors::metrics::or_undefined")]
     pub mae: f64,
     /// Kendall's tau.
+    #[serde(deserialize_with = "ofa_predictors::metrics::or_undefined")]
     pub kendall_tau: f64,
     /// Held-out pairs: (measured, predicted).
     pub held_out: Vec<(f64, f64)>,

@@ -221,18 +221,23 @@ fn phases(page: &mut String, results: &RunResults, timings: &Timings) {
     page.push_str("</table></div>");
 }
 
+/// A rank correlation for people; NaN is what too few or equal values give.
+pub fn correlation(value: f64) -> String {
+    if value.is_nan() { "undefined".to_owned() } else { format!("{value:.3}") }
+}
+
 fn predictor(page: &mut String, results: &RunResults) {
     let fit = &results.predictor;
     let _ = write!(
         page,
         "<h2>Accuracy predictor</h2><p class=\"note\">{} fitted on {} measured subnets; on {} others its root mean squared \
-         error is {} points, its mean absolute error {} points, and Kendall's tau {:.3}.</p>",
+         error is {} points, its mean absolute error {} points, and Kendall's tau {}.</p>",
         escape(&fit.kind),
         fit.n_train,
         fit.n_test,
         number(100.0 * fit.rmse),
         number(100.0 * fit.mae),
-        fit.kendall_tau
+        correlation(fit.kendall_tau)
     );
     figures(page, &plots::predictor(results));
 }

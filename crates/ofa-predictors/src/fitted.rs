@@ -26,14 +26,19 @@ pub struct FitReport {
     /// Pairs tested on; without any, the figures are `null`.
     pub n_test: usize,
     /// Root mean squared error.
+    #[serde(deserialize_with = "metrics::or_undefined")]
     pub rmse: f64,
     /// Mean absolute error.
+    #[serde(deserialize_with = "metrics::or_undefined")]
     pub mae: f64,
     /// Coefficient of determination.
+    #[serde(deserialize_with = "metrics::or_undefined")]
     pub r2: f64,
     /// Kendall's tau-b.
+    #[serde(deserialize_with = "metrics::or_undefined")]
     pub kendall_tau: f64,
     /// Spearman's rank correlation.
+    #[serde(deserialize_with = "metrics::or_undefined")]
     pub spearman: f64,
     /// Wall time of the fit; not reproducible, and not kept in the file.
     #[serde(default)]

@@ -47,6 +47,17 @@ pub fn spearman(truth: &[f64], predicted: &[f64]) -> f64 {
     covariance / (spread(&a) * spread(&b)).sqrt()
 }
 
+/// Reads a metric from JSON, where one that is undefined (NaN: no pairs, or all alike) stands as `null`.
+///
+/// For `#[serde(deserialize_with = "…")]`; writing needs nothing, since serde_json writes NaN as `null`.
+///
+/// # Errors
+/// If the value is neither a number nor `null`.
+pub fn or_undefined<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    use serde::Deserialize;
+    Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
+
 fn mean_of(truth: &[f64], predicted: &[f64], error: impl Fn(f64, f64) -> f64) -> f64 {
     assert_eq!(truth.len(), predicted.len(), "metrics over different lengths");
     truth.iter().zip(predicted).map(|(t, p)| error(*t, *p)).sum::<f64>() / truth.len() as f64

@@ -20,13 +20,16 @@ pub struct Accuracy {
     pub images: usize,
 }
 
+/// Batches of images with their labels, shared by all who score on them.
+pub type LabelledBatches = Arc<Vec<(Images, Vec<usize>)>>;
+
 /// A set of images cut into batches, per resolution, kept in memory.
 pub struct EvaluationSet<'a> {
     dataset: &'a Dataset,
     split: SplitName,
     indices: Vec<usize>,
     batch_size: usize,
-    cache: BTreeMap<u32, Arc<Vec<(Images, Vec<usize>)>>>,
+    cache: BTreeMap<u32, LabelledBatches>,
 }
 
 impl<'a> EvaluationSet<'a> {
@@ -49,7 +52,7 @@ impl<'a> EvaluationSet<'a> {
     ///
     /// # Errors
     /// [`TrainError::Data`] if an image cannot be read.
-    pub fn batches(&mut self, resolution: u32) -> Result<Arc<Vec<(Images, Vec<usize>)>>, TrainError> {
+    pub fn batches(&mut self, resolution: u32) -> Result<LabelledBatches, TrainError> {
         if let Some(batches) = self.cache.get(&resolution) {
             return Ok(batches.clone());
         }

@@ -51,6 +51,7 @@ struct BatchNorm {
     eps: f64,
 }
 
+#[expect(clippy::large_enum_variant, reason = "a net has a few dozen; the large variant is the common one")]
 enum Prepare {
     Conv { geometry: ConvGeometry, weight: Tensor<4>, bias: Option<Tensor<1>>, activation: Option<Activation> },
     ConvNorm { geometry: ConvGeometry, weight: Tensor<4>, norm: BatchNorm, activation: Option<Activation> },
@@ -267,7 +268,7 @@ impl Reader<'_> {
 
     fn vector(&self, reference: &TensorRef) -> Tensor<1> {
         let tensor = self.parameters.vector(&reference.name, self.gradients);
-        if reference.is_whole() { tensor } else { tensor.slice([0..reference.take[0]]) }
+        if reference.is_whole() { tensor } else { tensor.narrow(0, 0, reference.take[0]) }
     }
 
     fn matrix(&self, reference: &TensorRef) -> Tensor<2> {

@@ -64,6 +64,7 @@ pub struct NormRefs {
 
 /// What a step computes.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a net has a few dozen; the large variant is the common one")]
 pub enum StepKind {
     /// Convolution, batch norm and nonlinearity, each of the last two optional.
     Conv {

@@ -291,11 +291,11 @@ impl<'a> Trainer<'a> {
             state.step += 1;
             observer.on_step(state.phase, state.step, loss);
             let finished = state.step == schedule.total_steps();
-            if state.step % LOG_STEPS == 0 || finished {
+            if state.step.is_multiple_of(LOG_STEPS) || finished {
                 log(state, plan, done_before, rate);
             }
             let stopping = stop.load(Ordering::Relaxed);
-            if !finished && (stopping || state.step % self.config.checkpoint_steps == 0) {
+            if !finished && (stopping || state.step.is_multiple_of(self.config.checkpoint_steps)) {
                 self.save(state, folder)?;
             }
             if stopping && !finished {

@@ -78,12 +78,15 @@ impl Convolution {
     pub fn forward(&self, input: &[f32], output: &mut [f32]) {
         match self.kind {
             Kind::Pointwise => self.product(input, output),
-            Kind::Depthwise => pulp::Arch::new().dispatch(|| {
-                let images = input.chunks_exact(self.input_values());
-                for (x, y) in images.zip(output.chunks_exact_mut(self.output_values())) {
-                    depthwise::forward(x, &self.weight, y, &self.sizes, &self.geometry);
-                }
-            }),
+            Kind::Depthwise => pulp::Arch::new().dispatch(
+                #[inline(always)]
+                || {
+                    let images = input.chunks_exact(self.input_values());
+                    for (x, y) in images.zip(output.chunks_exact_mut(self.output_values())) {
+                        depthwise::forward(x, &self.weight, y, &self.sizes, &self.geometry);
+                    }
+                },
+            ),
             Kind::Dense => {
                 let mut patches = vec![0.0; self.output_pixels() * self.patch()];
                 let images = input.chunks_exact(self.input_values());
@@ -110,12 +113,15 @@ impl Convolution {
                 let rows = gradient.len() / self.output_channels;
                 multiply(Matrix::new(gradient, rows, self.output_channels), weight(), input);
             }
-            Kind::Depthwise => pulp::Arch::new().dispatch(|| {
-                let images = gradient.chunks_exact(self.output_values());
-                for (g, x) in images.zip(input.chunks_exact_mut(self.input_values())) {
-                    depthwise::backward_input(g, &self.weight, x, &self.sizes, &self.geometry);
-                }
-            }),
+            Kind::Depthwise => pulp::Arch::new().dispatch(
+                #[inline(always)]
+                || {
+                    let images = gradient.chunks_exact(self.output_values());
+                    for (g, x) in images.zip(input.chunks_exact_mut(self.input_values())) {
+                        depthwise::backward_input(g, &self.weight, x, &self.sizes, &self.geometry);
+                    }
+                },
+            ),
             Kind::Dense => {
                 let mut patches = vec![0.0; self.output_pixels() * self.patch()];
                 let images = gradient.chunks_exact(self.output_values());
@@ -136,12 +142,15 @@ impl Convolution {
                 let left = Matrix::new(gradient, rows, self.output_channels).transposed();
                 multiply(left, Matrix::new(input, rows, self.input_channels), &mut weight);
             }
-            Kind::Depthwise => pulp::Arch::new().dispatch(|| {
-                let images = gradient.chunks_exact(self.output_values());
-                for (g, x) in images.zip(input.chunks_exact(self.input_values())) {
-                    depthwise::backward_weight(g, x, &mut weight, &self.sizes, &self.geometry);
-                }
-            }),
+            Kind::Depthwise => pulp::Arch::new().dispatch(
+                #[inline(always)]
+                || {
+                    let images = gradient.chunks_exact(self.output_values());
+                    for (g, x) in images.zip(input.chunks_exact(self.input_values())) {
+                        depthwise::backward_weight(g, x, &mut weight, &self.sizes, &self.geometry);
+                    }
+                },
+            ),
             Kind::Dense => {
                 let mut patches = vec![0.0; self.output_pixels() * self.patch()];
                 let mut one = vec![0.0; self.weight.len()];

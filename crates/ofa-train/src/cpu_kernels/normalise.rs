@@ -22,22 +22,25 @@ impl Moments {
         let mut sums = vec![0.0f32; channels];
         let mut squares = vec![0.0f32; channels];
         let mut mean = vec![0.0f32; channels];
-        pulp::Arch::new().dispatch(|| {
-            for row in rows.chunks_exact(channels) {
-                for (sum, value) in sums.iter_mut().zip(row) {
-                    *sum += value;
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                for row in rows.chunks_exact(channels) {
+                    for (sum, value) in sums.iter_mut().zip(row) {
+                        *sum += value;
+                    }
                 }
-            }
-            for (mean, sum) in mean.iter_mut().zip(&sums) {
-                *mean = sum / count as f32;
-            }
-            for row in rows.chunks_exact(channels) {
-                for ((square, value), mean) in squares.iter_mut().zip(row).zip(&mean) {
-                    let deviation = value - mean;
-                    *square = deviation.mul_add(deviation, *square);
+                for (mean, sum) in mean.iter_mut().zip(&sums) {
+                    *mean = sum / count as f32;
                 }
-            }
-        });
+                for row in rows.chunks_exact(channels) {
+                    for ((square, value), mean) in squares.iter_mut().zip(row).zip(&mean) {
+                        let deviation = value - mean;
+                        *square = deviation.mul_add(deviation, *square);
+                    }
+                }
+            },
+        );
         // The rounded mean is a legitimate centre: the rest of the deviation is put back in f64.
         let n = count as f64;
         let exact: Vec<f64> = sums.iter().map(|sum| f64::from(*sum) / n).collect();
@@ -96,24 +99,30 @@ impl Affine {
 /// `y = act(z · slope + offset)`.
 pub fn activate<A: Nonlinearity>(z: &[f32], y: &mut [f32], slope: &[f32], offset: &[f32]) {
     let channels = slope.len();
-    pulp::Arch::new().dispatch(|| {
-        for (row, out) in z.chunks_exact(channels).zip(y.chunks_exact_mut(channels)) {
-            for (((value, out), slope), offset) in row.iter().zip(out).zip(slope).zip(offset) {
-                *out = A::value(value.mul_add(*slope, *offset));
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for (row, out) in z.chunks_exact(channels).zip(y.chunks_exact_mut(channels)) {
+                for (((value, out), slope), offset) in row.iter().zip(out).zip(slope).zip(offset) {
+                    *out = A::value(value.mul_add(*slope, *offset));
+                }
             }
-        }
-    });
+        },
+    );
 }
 
 /// `y = act(y + bias)` in place.
 pub fn activate_in_place<A: Nonlinearity>(y: &mut [f32], bias: &[f32]) {
-    pulp::Arch::new().dispatch(|| {
-        for row in y.chunks_exact_mut(bias.len()) {
-            for (value, bias) in row.iter_mut().zip(bias) {
-                *value = A::value(*value + bias);
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for row in y.chunks_exact_mut(bias.len()) {
+                for (value, bias) in row.iter_mut().zip(bias) {
+                    *value = A::value(*value + bias);
+                }
             }
-        }
-    });
+        },
+    );
 }
 
 /// Σ g and Σ g·ẑ per channel, where `g = dy · act'(u)` and `ẑ` is the normalised value.
@@ -121,15 +130,18 @@ pub fn backward_sums<A: Nonlinearity>(z: &[f32], dy: &[f32], affine: &Affine) ->
     let channels = affine.slope.len();
     let mut plain = vec![0.0f32; channels];
     let mut weighted = vec![0.0f32; channels];
-    pulp::Arch::new().dispatch(|| {
-        for (z, dy) in z.chunks_exact(channels).zip(dy.chunks_exact(channels)) {
-            for c in 0..channels {
-                let g = dy[c] * A::slope(z[c].mul_add(affine.slope[c], affine.offset[c]));
-                plain[c] += g;
-                weighted[c] = g.mul_add((z[c] - affine.mean[c]) * affine.inverse[c], weighted[c]);
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for (z, dy) in z.chunks_exact(channels).zip(dy.chunks_exact(channels)) {
+                for c in 0..channels {
+                    let g = dy[c] * A::slope(z[c].mul_add(affine.slope[c], affine.offset[c]));
+                    plain[c] += g;
+                    weighted[c] = g.mul_add((z[c] - affine.mean[c]) * affine.inverse[c], weighted[c]);
+                }
             }
-        }
-    });
+        },
+    );
     let wide = |sums: Vec<f32>| sums.into_iter().map(f64::from).collect();
     (wide(plain), wide(weighted))
 }
@@ -144,14 +156,17 @@ pub fn backward_values<A: Nonlinearity>(
     weighted_mean: &[f32],
 ) {
     let channels = affine.slope.len();
-    pulp::Arch::new().dispatch(|| {
-        let rows = z.chunks_exact(channels).zip(dy.chunks_exact(channels)).zip(dz.chunks_exact_mut(channels));
-        for ((z, dy), dz) in rows {
-            for c in 0..channels {
-                let g = dy[c] * A::slope(z[c].mul_add(affine.slope[c], affine.offset[c]));
-                let normalised = (z[c] - affine.mean[c]) * affine.inverse[c];
-                dz[c] = affine.slope[c] * (g - plain_mean[c] - normalised * weighted_mean[c]);
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            let rows = z.chunks_exact(channels).zip(dy.chunks_exact(channels)).zip(dz.chunks_exact_mut(channels));
+            for ((z, dy), dz) in rows {
+                for c in 0..channels {
+                    let g = dy[c] * A::slope(z[c].mul_add(affine.slope[c], affine.offset[c]));
+                    let normalised = (z[c] - affine.mean[c]) * affine.inverse[c];
+                    dz[c] = affine.slope[c] * (g - plain_mean[c] - normalised * weighted_mean[c]);
+                }
             }
-        }
-    });
+        },
+    );
 }

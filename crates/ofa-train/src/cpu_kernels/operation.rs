@@ -70,10 +70,11 @@ pub fn conv_activate(
     geometry: ConvGeometry,
     activation: Option<Activation>,
 ) -> Tensor<4> {
-    if enabled() && !x.is_autodiff() {
-        if let Some(y) = plain_conv(&x, &weight, bias.as_ref(), geometry, activation) {
-            return y;
-        }
+    if enabled()
+        && !x.is_autodiff()
+        && let Some(y) = plain_conv(&x, &weight, bias.as_ref(), geometry, activation)
+    {
+        return y;
     }
     layer_ops::conv_activate(x, weight, bias, geometry, activation)
 }
