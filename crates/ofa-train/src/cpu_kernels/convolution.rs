@@ -78,7 +78,7 @@ impl Convolution {
     pub fn forward(&self, input: &[f32], output: &mut [f32]) {
         match self.kind {
             Kind::Pointwise => self.product(input, output),
-            Kind::Depthwise => pulp::Arch::new().dispatch(
+            Kind::Depthwise => super::vectorised(
                 #[inline(always)]
                 || {
                     let images = input.chunks_exact(self.input_values());
@@ -113,7 +113,7 @@ impl Convolution {
                 let rows = gradient.len() / self.output_channels;
                 multiply(Matrix::new(gradient, rows, self.output_channels), weight(), input);
             }
-            Kind::Depthwise => pulp::Arch::new().dispatch(
+            Kind::Depthwise => super::vectorised(
                 #[inline(always)]
                 || {
                     let images = gradient.chunks_exact(self.output_values());
@@ -142,7 +142,7 @@ impl Convolution {
                 let left = Matrix::new(gradient, rows, self.output_channels).transposed();
                 multiply(left, Matrix::new(input, rows, self.input_channels), &mut weight);
             }
-            Kind::Depthwise => pulp::Arch::new().dispatch(
+            Kind::Depthwise => super::vectorised(
                 #[inline(always)]
                 || {
                     let images = gradient.chunks_exact(self.output_values());

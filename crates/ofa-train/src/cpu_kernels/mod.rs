@@ -141,3 +141,12 @@ pub(crate) struct Config {
     pub eps: f64,
     pub activation: Option<Activation>,
 }
+
+/// Runs a closure compiled for the widest vectors that this processor has; mark the closure `#[inline(always)]`.
+///
+/// The bound is what makes it work: it makes the closure an `FnOnce` whose call is its body. Given to pulp directly, it
+/// is an `Fn`, and its `call_once` is a shim that stays outside the variant with vectors.
+#[inline(always)]
+pub(crate) fn vectorised<R>(work: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(work)
+}

@@ -22,7 +22,7 @@ impl Moments {
         let mut sums = vec![0.0f32; channels];
         let mut squares = vec![0.0f32; channels];
         let mut mean = vec![0.0f32; channels];
-        pulp::Arch::new().dispatch(
+        super::vectorised(
             #[inline(always)]
             || {
                 for row in rows.chunks_exact(channels) {
@@ -99,7 +99,7 @@ impl Affine {
 /// `y = act(z · slope + offset)`.
 pub fn activate<A: Nonlinearity>(z: &[f32], y: &mut [f32], slope: &[f32], offset: &[f32]) {
     let channels = slope.len();
-    pulp::Arch::new().dispatch(
+    super::vectorised(
         #[inline(always)]
         || {
             for (row, out) in z.chunks_exact(channels).zip(y.chunks_exact_mut(channels)) {
@@ -113,7 +113,7 @@ pub fn activate<A: Nonlinearity>(z: &[f32], y: &mut [f32], slope: &[f32], offset
 
 /// `y = act(y + bias)` in place.
 pub fn activate_in_place<A: Nonlinearity>(y: &mut [f32], bias: &[f32]) {
-    pulp::Arch::new().dispatch(
+    super::vectorised(
         #[inline(always)]
         || {
             for row in y.chunks_exact_mut(bias.len()) {
@@ -130,7 +130,7 @@ pub fn backward_sums<A: Nonlinearity>(z: &[f32], dy: &[f32], affine: &Affine) ->
     let channels = affine.slope.len();
     let mut plain = vec![0.0f32; channels];
     let mut weighted = vec![0.0f32; channels];
-    pulp::Arch::new().dispatch(
+    super::vectorised(
         #[inline(always)]
         || {
             for (z, dy) in z.chunks_exact(channels).zip(dy.chunks_exact(channels)) {
@@ -156,7 +156,7 @@ pub fn backward_values<A: Nonlinearity>(
     weighted_mean: &[f32],
 ) {
     let channels = affine.slope.len();
-    pulp::Arch::new().dispatch(
+    super::vectorised(
         #[inline(always)]
         || {
             let rows = z.chunks_exact(channels).zip(dy.chunks_exact(channels)).zip(dz.chunks_exact_mut(channels));
