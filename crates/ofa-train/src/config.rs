@@ -29,6 +29,7 @@ use std::sync::Arc;
 /// | `ema_decay` | none | validate and deliver a moving average of the weights, with this decay a step; it starts afresh in each phase | 0–1 |
 /// | `checkpoint_steps` | 200 | steps between checkpoints | ≥ 1 |
 /// | `keep` | 2 | newest checkpoints kept | 1–100 |
+/// | `tensorboard` | false | write a TensorBoard event file beside `metrics.jsonl` | |
 /// | `prefetch` | 2 | batches prepared while a step computes | 0–64 |
 /// | `sampler` | `uniform` | which subnets a step trains | a table with `kind`, see [`crate::sampler`] |
 /// | `loss` | `soft_cross_entropy` | how subnets are compared with their teacher | a table with `kind`, see [`crate::loss`] |
@@ -85,6 +86,9 @@ pub struct TrainConfig {
     /// Newest checkpoints kept.
     #[serde(default = "two")]
     pub keep: usize,
+    /// Whether to write a TensorBoard event file.
+    #[serde(default)]
+    pub tensorboard: bool,
     /// Batches prepared ahead.
     #[serde(default = "two")]
     pub prefetch: usize,

@@ -24,6 +24,7 @@ pub mod rehearsal;
 pub mod sampler;
 pub mod starting_point;
 pub mod supernet;
+mod tensorboard;
 pub mod training_step;
 mod validation;
 mod weight_average;

@@ -3,11 +3,13 @@
 
 use crate::error::TrainError;
 use crate::history::{History, PhaseRecord, StepRecord, ValidationRecord};
+use crate::tensorboard;
 use ofa_space::atomic_file;
 use serde::Serialize;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A line of the file.
 #[derive(Serialize)]
@@ -21,27 +23,30 @@ enum Line<'a> {
     Phase(&'a PhaseRecord),
 }
 
-/// The file of a run, or nothing if the run has no folder.
+/// The files of a run, or nothing if the run has no folder.
 pub(crate) struct MetricsFile {
-    open: Option<(PathBuf, File)>,
+    lines: Option<(PathBuf, File)>,
+    events: Option<(PathBuf, File)>,
+    steps_done: usize,
 }
 
 impl MetricsFile {
-    /// Writes what is known so far, and stays open for more.
+    /// Writes what is known so far, and stays open for more; with `tensorboard` also as an event file.
     ///
     /// # Errors
     /// [`TrainError::Io`] if the folder cannot be written.
-    pub fn begin(folder: Option<&Path>, history: &History) -> Result<Self, TrainError> {
-        let Some(folder) = folder else { return Ok(Self { open: None }) };
-        let path = folder.join("metrics.jsonl");
-        let io = |source| TrainError::Io { action: "write", path: path.clone(), source };
-        let mut text = String::new();
+    pub fn begin(folder: Option<&Path>, history: &History, tensorboard: bool) -> Result<Self, TrainError> {
+        let Some(folder) = folder else { return Ok(Self { lines: None, events: None, steps_done: 0 }) };
+        let lines = Some(open(folder.join("metrics.jsonl"), b"")?);
+        let events = match tensorboard {
+            true => Some(open(folder.join(tensorboard::FILE), &tensorboard::header(now()))?),
+            false => None,
+        };
+        let mut files = Self { lines, events, steps_done: 0 };
         for line in in_order(history) {
-            text += &to_json(&line)?;
+            files.add(&line)?;
         }
-        atomic_file::write(&path, text.as_bytes()).map_err(io)?;
-        let file = File::options().append(true).open(&path).map_err(io)?;
-        Ok(Self { open: Some((path, file)) })
+        Ok(files)
     }
 
     pub fn step(&mut self, record: &StepRecord) -> Result<(), TrainError> {
@@ -57,10 +62,36 @@ impl MetricsFile {
     }
 
     fn add(&mut self, line: &Line<'_>) -> Result<(), TrainError> {
-        let Some((path, file)) = &mut self.open else { return Ok(()) };
-        let text = to_json(line)?;
-        file.write_all(text.as_bytes()).map_err(|source| TrainError::Io { action: "write", path: path.clone(), source })
+        append(&mut self.lines, to_json(line)?.as_bytes())?;
+        let event = match line {
+            Line::Step(record) => tensorboard::step(now(), record),
+            Line::Validation(record) => tensorboard::validation(now(), record.step, &record.subnets),
+            Line::Phase(record) => {
+                self.steps_done += record.steps;
+                tensorboard::validation(now(), self.steps_done, &record.subnets)
+            }
+        };
+        append(&mut self.events, &event)
     }
+}
+
+/// Starts a file, or one that was there, afresh.
+fn open(path: PathBuf, beginning: &[u8]) -> Result<(PathBuf, File), TrainError> {
+    let opened = atomic_file::write(&path, beginning).and_then(|()| File::options().append(true).open(&path));
+    match opened {
+        Ok(file) => Ok((path, file)),
+        Err(source) => Err(TrainError::Io { action: "write", path, source }),
+    }
+}
+
+fn append(file: &mut Option<(PathBuf, File)>, bytes: &[u8]) -> Result<(), TrainError> {
+    let Some((path, file)) = file else { return Ok(()) };
+    file.write_all(bytes).map_err(|source| TrainError::Io { action: "write", path: path.clone(), source })
+}
+
+/// Seconds since 1970.
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
 fn to_json(line: &Line<'_>) -> Result<String, TrainError> {
@@ -106,7 +137,7 @@ mod tests {
         let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         let validation = |step| ValidationRecord { phase: "p".into(), step, subnets: Vec::new() };
         let phase = |steps| PhaseRecord { name: "p".into(), steps, subnets: Vec::new() };
-        let mut live = MetricsFile::begin(Some(folders[0].path()), &History::default()).unwrap();
+        let mut live = MetricsFile::begin(Some(folders[0].path()), &History::default(), true).unwrap();
         live.step(&step(20)).unwrap();
         live.validation(&validation(20)).unwrap();
         live.step(&step(30)).unwrap();
@@ -119,10 +150,12 @@ mod tests {
             phases: vec![phase(30)],
             best: None,
         };
-        MetricsFile::begin(Some(folders[1].path()), &history).unwrap();
+        MetricsFile::begin(Some(folders[1].path()), &history, false).unwrap();
         let text = |folder: &tempfile::TempDir| std::fs::read_to_string(folder.path().join("metrics.jsonl")).unwrap();
         assert_eq!(text(&folders[0]), text(&folders[1]));
         assert_eq!(text(&folders[0]).lines().count(), 6);
+        assert!(std::fs::metadata(folders[0].path().join(tensorboard::FILE)).unwrap().len() > 100);
+        assert!(!folders[1].path().join(tensorboard::FILE).exists());
         assert!(text(&folders[0]).starts_with("{\"kind\":\"step\",\"phase\":\"p\",\"step\":20,"));
     }
 }

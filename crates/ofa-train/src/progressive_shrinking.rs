@@ -123,7 +123,7 @@ impl<'a> Trainer<'a> {
         let mut config = serde_json::to_value(self.config).unwrap_or_default();
         if let Some(config) = config.as_object_mut() {
             // How the work is done, not what comes out; the model of `init` counts by its content.
-            for field in ["checkpoint_steps", "keep", "prefetch"] {
+            for field in ["checkpoint_steps", "keep", "prefetch", "tensorboard"] {
                 config.remove(field);
             }
             if let Some(init) = config.get_mut("init").and_then(serde_json::Value::as_object_mut) {
@@ -150,7 +150,7 @@ impl<'a> Trainer<'a> {
     ) -> Result<Trained, TrainError> {
         let mut state = self.start_or_resume(folder, observer)?;
         observer.on_start(&self.phases, (state.phase, state.step));
-        let metrics = MetricsFile::begin(folder, &state.history)?;
+        let metrics = MetricsFile::begin(folder, &state.history, self.config.tensorboard)?;
         let validation = Validation::new(self.config, self.dataset);
         let mut outside = Outside { folder, observer, stop, metrics, validation };
         while let Some(plan) = self.phases.get(state.phase) {

@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use std::collections::HashSet;
 
 /// Archs that share a part, and the share of the largest network's work at which the part ends.
-const SHARED: [(usize, f64); 2] = [(4, 0.45), (2, 0.7)];
+const SHARED: [(usize, f64); 2] = [(4, 0.33), (2, 0.6)];
 /// Archs of a cluster.
 pub const CLUSTER: usize = SHARED[0].0;
 
