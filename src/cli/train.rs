@@ -193,12 +193,14 @@ pub struct TrainDisplay {
     phases: Vec<PhasePlan>,
     current: Option<(usize, Progress)>,
     smoothed_loss: f32,
+    /// When the step before ended, and seconds of a step, smoothed.
+    pace: Option<(Instant, f64)>,
 }
 
 impl TrainDisplay {
     /// A display that has seen nothing yet.
     pub fn new(output: Output) -> Self {
-        Self { output, phases: Vec::new(), current: None, smoothed_loss: 0.0 }
+        Self { output, phases: Vec::new(), current: None, smoothed_loss: 0.0, pace: None }
     }
 }
 
@@ -217,10 +219,23 @@ impl Observer for TrainDisplay {
             let label = format!("train {}", plan.name);
             self.current = Some((phase, Progress::new(&label, plan.total_steps() as u64, self.output)));
             self.smoothed_loss = loss;
+            self.pace = None;
         }
+        let now = Instant::now();
+        self.pace = Some(match self.pace {
+            None => (now, 0.0),
+            Some((before, 0.0)) => (now, (now - before).as_secs_f64()),
+            Some((before, seconds)) => (now, seconds + 0.1 * ((now - before).as_secs_f64() - seconds)),
+        });
         self.smoothed_loss += 0.05 * (loss - self.smoothed_loss);
         if let Some((_, progress)) = &mut self.current {
-            progress.update(step as u64, &format!("loss {:.3}", self.smoothed_loss));
+            let pace = match self.pace {
+                Some((_, seconds)) if seconds > 0.0 => {
+                    format!(", {:.0} images/s", self.phases[phase].batch_size as f64 / seconds)
+                }
+                _ => String::new(),
+            };
+            progress.update(step as u64, &format!("loss {:.3}{pace}", self.smoothed_loss));
         }
     }
 

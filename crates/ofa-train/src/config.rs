@@ -228,6 +228,8 @@ pub struct PhasePlan {
     pub steps: usize,
     /// Learning rate at the start of the cosine.
     pub learning_rate: f64,
+    /// Images a step.
+    pub batch_size: usize,
     /// Subnets a step.
     pub subnets_per_step: usize,
     /// Whether it distils.
@@ -392,6 +394,7 @@ impl TrainConfig {
                 warmup_steps: (phase.warmup_epochs * batches).round() as usize,
                 steps: ((phase.epochs * batches).round() as usize).max(1),
                 learning_rate: phase.learning_rate,
+                batch_size: self.batch_size.min(training_images.max(1)),
                 subnets_per_step: phase.subnets_per_step,
                 distil: phase.distil.unwrap_or(index > 0 || self.sampler.teaching() == Teaching::InPlace),
                 sort_channels: phase
