@@ -71,7 +71,34 @@ fn training_killed_after_its_first_checkpoint_goes_on_to_the_same_model() {
 
     let resumed = train(folder.path(), "--resume");
     assert!(resumed.stderr.contains("going on from the checkpoint"), "{resumed:#?}");
-    assert_same(&model(folder.path()), &model(undisturbed()));
+    for file in ["supernet.safetensors", "best.safetensors", "metrics.jsonl", "checkpoint.ofa"] {
+        assert_same(&folder.path().join("run").join(file), &undisturbed().join("run").join(file));
+    }
+}
+
+#[test]
+fn a_damaged_checkpoint_is_told_and_the_one_before_it_used() {
+    for damage in ["cut off", "a bit flipped"] {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("run");
+        let mut child = training_with_a_checkpoint(folder.path());
+        wait_until(&mut child, || out.join("checkpoint.1.ofa").exists() && out.join("checkpoint.ofa").exists());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let newest = out.join("checkpoint.ofa");
+        let mut bytes = std::fs::read(&newest).unwrap();
+        match damage {
+            "cut off" => bytes.truncate(bytes.len() / 3),
+            _ => {
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 1;
+            }
+        }
+        std::fs::write(&newest, bytes).unwrap();
+        let resumed = train(folder.path(), "--resume");
+        assert!(resumed.stderr.contains("is damaged") && resumed.stderr.contains("checkpoint.1.ofa"), "{resumed:#?}");
+        assert_same(&model(folder.path()), &model(undisturbed()));
+    }
 }
 
 #[test]
@@ -182,28 +209,31 @@ fn kill_until_done(line: &[&str], pauses: impl Iterator<Item = u64>, most: usize
 /// The long version of the tests above: `cargo test --release --test resume -- --ignored`.
 #[test]
 #[ignore = "takes minutes"]
-fn ten_kills_of_training_and_five_of_collecting_change_nothing() {
+fn twenty_kills_of_training_and_ten_of_collecting_change_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let longer = TRAINING.replace("epochs = 0.01", "epochs = 0.15").replace("epochs = 0.005", "epochs = 0.05");
+    let longer = TRAINING.replace("epochs = 0.01", "epochs = 0.4").replace("epochs = 0.005", "epochs = 0.15");
+    let longer = format!("validation_epochs = 0.02\nema_decay = 0.9\nkeep = 3\n{longer}");
     std::fs::write(at("training.toml"), longer).unwrap();
     run_line("train {} --out {}", &[Path::new(&at("training.toml")), Path::new(&at("whole"))]).ok();
     let kills =
-        kill_until_done(&["train", &at("training.toml"), "--out", &at("cut")], random_milliseconds(500, 3000), 10);
+        kill_until_done(&["train", &at("training.toml"), "--out", &at("cut")], random_milliseconds(500, 3000), 20);
     eprintln!("training was killed {kills} times");
-    let (whole, cut) = (at("whole/supernet.safetensors"), at("cut/supernet.safetensors"));
-    assert_same(Path::new(&cut), Path::new(&whole));
-    assert!(kills >= 10, "only {kills} kills: make the training longer");
+    for file in ["supernet.safetensors", "best.safetensors", "metrics.jsonl", "checkpoint.ofa", "checkpoint.2.ofa"] {
+        assert_same(Path::new(&at(&format!("cut/{file}"))), Path::new(&at(&format!("whole/{file}"))));
+    }
+    let whole = at("whole/supernet.safetensors");
+    assert!(kills >= 20, "only {kills} kills: make the training longer");
 
     let collect = |output: &str| {
-        let line = format!("collect --data bundled --count 40 --calibration-images 300 --model {whole} -o {output}");
+        let line = format!("collect --data bundled --count 100 --calibration-images 300 --model {whole} -o {output}");
         line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
     };
     program(&collect(&at("whole.jsonl"))).stdout(Stdio::null()).status().unwrap();
     let line = collect(&at("cut.jsonl"));
     let line: Vec<&str> = line.iter().map(String::as_str).collect();
-    let kills = kill_until_done(&line, random_milliseconds(500, 1500), 5);
+    let kills = kill_until_done(&line, random_milliseconds(500, 1500), 10);
     eprintln!("collecting was killed {kills} times");
     assert_same(Path::new(&at("cut.jsonl")), Path::new(&at("whole.jsonl")));
-    assert!(kills >= 5, "only {kills} kills: collect more");
+    assert!(kills >= 10, "only {kills} kills: collect more");
 }

@@ -8,7 +8,7 @@ use crate::pairs_file::PairsFile;
 use clap::Args;
 use ofa_predictors::pairs;
 use ofa_space::{Model, SearchSpace};
-use ofa_train::collection::{collect, distinct_archs};
+use ofa_train::collection::{clustered_archs, collect, distinct_archs, saving};
 use ofa_train::data::{LoadOptions, SplitName, stratified};
 use ofa_train::device;
 use ofa_train::evaluation::EvaluationSet;
@@ -16,7 +16,7 @@ use ofa_train::progressive_shrinking::EVALUATION_BATCH;
 use ofa_train::supernet::Supernet;
 use std::collections::HashSet;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 /// Arguments of `ofa collect`.
@@ -32,8 +32,8 @@ pub struct CollectArgs {
     #[arg(long)]
     count: usize,
     /// Pairs file (JSON Lines).
-    #[arg(short, long)]
-    output: PathBuf,
+    #[arg(short, long, required_unless_present = "dry_run")]
+    output: Option<PathBuf>,
     /// Go on with a run that was cut off.
     #[arg(long)]
     resume: bool,
@@ -43,6 +43,13 @@ pub struct CollectArgs {
     /// Validation images to score on; all, if left out.
     #[arg(long)]
     validation_images: Option<usize>,
+    /// Draw every subnet by itself, instead of in clusters of four that share the beginning of the network (which is
+    /// then computed once for all of them).
+    #[arg(long)]
+    independent: bool,
+    /// Print the subnets that would be measured, and measure nothing.
+    #[arg(long)]
+    dry_run: bool,
     /// What to do with an image that cannot be decoded.
     #[arg(long, value_enum, default_value = "error")]
     on_corrupt: CorruptChoice,
@@ -53,6 +60,25 @@ pub(super) fn run(args: &CollectArgs, context: &Context) -> Result<(), Failure> 
     let space =
         model.space().cloned().ok_or_else(|| Failure::Input(format!("{} is no supernet", args.model.display())))?;
     let seed = context.common.seed;
+    let archs = match args.independent {
+        true => distinct_archs(space.as_ref(), args.count, seed, &HashSet::new()),
+        false => clustered_archs(space.as_ref(), args.count, seed)?,
+    };
+    context.output.note(&format!(
+        "{} subnets, with {:.2} times less work than one by one",
+        archs.len(),
+        saving(space.as_ref(), &archs)?
+    ));
+    if args.dry_run {
+        for arch in &archs {
+            let line = serde_json::json!({ "arch": space.format(arch) });
+            context.output.result(&line, || space.format(arch).to_string())?;
+        }
+        return Ok(());
+    }
+    let Some(output) = &args.output else {
+        return Err(Failure::Input("--output is missing: the pairs file".into()));
+    };
     let (split_seed, validation) = seed_and_validation(&model);
     let options = LoadOptions {
         seed: split_seed,
@@ -61,21 +87,20 @@ pub(super) fn run(args: &CollectArgs, context: &Context) -> Result<(), Failure> 
         on_corrupt: args.on_corrupt.into(),
     };
     let dataset = load_for(&model, &args.data, &options)?;
-    let part = PairsFile::part(&args.output);
-    if !args.resume && (part.exists() || args.output.exists()) {
-        let existing = if part.exists() { &part } else { &args.output };
+    let part = PairsFile::part(output);
+    if !args.resume && (part.exists() || output.exists()) {
+        let existing = if part.exists() { &part } else { output };
         return Err(Failure::Input(format!("{} exists: add --resume, or choose another file", existing.display())));
     }
-    if args.resume && args.output.exists() && !part.exists() {
+    if args.resume && output.exists() && !part.exists() {
         // A finished file: what is asked for may be in it already, or it grows.
-        if pairs::read(&args.output, space.as_ref())?.len() >= args.count {
-            context.output.note(&format!("{}: nothing left to do", args.output.display()));
-            return print(args, space.as_ref(), context);
+        if pairs::read(output, space.as_ref())?.len() >= args.count {
+            context.output.note(&format!("{}: nothing left to do", output.display()));
+            return print(output, args.count, space.as_ref(), context);
         }
-        std::fs::copy(&args.output, &part).map_err(|e| Failure::writing(&part, e))?;
+        std::fs::copy(output, &part).map_err(|e| Failure::writing(&part, e))?;
     }
-    let archs = distinct_archs(space.as_ref(), args.count, seed, &HashSet::new());
-    let mut file = PairsFile::open(&args.output, space.as_ref())?;
+    let mut file = PairsFile::open(output, space.as_ref())?;
     let done = file.done().min(archs.len());
     let device = device::open(&context.common.backend)?;
     let supernet = Supernet::from_model(&model, &device)?;
@@ -105,12 +130,12 @@ pub(super) fn run(args: &CollectArgs, context: &Context) -> Result<(), Failure> 
         return Err(Failure::Interrupted(message));
     }
     file.finish()?;
-    print(args, space.as_ref(), context)
+    print(output, args.count, space.as_ref(), context)
 }
 
 /// Prints as many pairs of the finished file as were asked for.
-fn print(args: &CollectArgs, space: &dyn SearchSpace, context: &Context) -> Result<(), Failure> {
-    for pair in pairs::read(&args.output, space)?.iter().take(args.count) {
+fn print(output: &Path, count: usize, space: &dyn SearchSpace, context: &Context) -> Result<(), Failure> {
+    for pair in pairs::read(output, space)?.iter().take(count) {
         let line = serde_json::json!({ "arch": space.format(&pair.arch), "top1": pair.value });
         context.output.result(&line, || format!("{:.4}  {}", pair.value, space.format(&pair.arch)))?;
     }

@@ -60,3 +60,13 @@ pub(super) fn strategies(context: &Context) -> Result<(), Failure> {
     let entries = ofa_search::strategy::entries();
     list(context, entries.iter().map(|e| Entry { name: e.name.to_owned(), about: e.about.to_owned() }).collect())
 }
+
+pub(super) fn samplers(context: &Context) -> Result<(), Failure> {
+    let entries = ofa_train::sampler::entries();
+    list(context, entries.iter().map(|e| Entry { name: e.name.to_owned(), about: e.about.to_owned() }).collect())
+}
+
+pub(super) fn losses(context: &Context) -> Result<(), Failure> {
+    let entries = ofa_train::loss::entries();
+    list(context, entries.iter().map(|e| Entry { name: e.name.to_owned(), about: e.about.to_owned() }).collect())
+}

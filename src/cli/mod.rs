@@ -86,6 +86,10 @@ enum Command {
     Predictors,
     /// List the registered search strategies.
     Strategies,
+    /// List the registered samplers: which subnets a training step trains.
+    Samplers,
+    /// List the registered distillation losses.
+    Losses,
     /// Count the subnets of a space, or cost one of them.
     #[command(after_help = help::INFO)]
     Info(info::InfoArgs),
@@ -211,6 +215,8 @@ fn run(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Devices => listings::devices(context),
         Command::Predictors => listings::predictors(context),
         Command::Strategies => listings::strategies(context),
+        Command::Samplers => listings::samplers(context),
+        Command::Losses => listings::losses(context),
         Command::Info(args) => info::run(&args, context),
         Command::Train(args) => train::run(&args, context),
         Command::Eval(args) => evaluate::run(&args, context),

@@ -27,7 +27,7 @@ pub fn run(
 ) -> Result<usize, Failure> {
     let Subject { space, dataset, supernet, .. } = subject;
     let seed = config.train.seed.wrapping_add(SEED_OFFSET);
-    folder.claim("pairs.key", key, &["pairs.jsonl.part"])?;
+    folder.claim("pairs.key", key, &[folder.path("pairs.jsonl.part")])?;
     let archs = distinct_archs(space.as_ref(), config.collect.count, seed, &HashSet::new());
     let mut file = PairsFile::open(&folder.path("pairs.jsonl"), space.as_ref())?;
     let done = file.done().min(archs.len());

@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::report::{self, DrawnBlock, Infeasible, RESULTS_FORMAT, RunResults, Timings};
 use config::PipelineConfig;
 use ofa_space::atomic_file;
-use ofa_train::data::{self, LoadOptions, OnCorrupt};
+use ofa_train::data::{self, OnCorrupt};
 use ofa_train::progressive_shrinking::Trainer;
 use record::{RunFolder, Step, key};
 use std::path::{Path, PathBuf};
@@ -85,14 +85,7 @@ pub fn run(
     let plan = folder.path(PLAN);
     atomic_file::write(&plan, config.to_toml()?.as_bytes()).map_err(|e| Failure::writing(&plan, e))?;
     let device = ofa_train::device::open(options.backend)?;
-    let space = config.train.space()?;
-    let load = LoadOptions {
-        seed: config.train.seed,
-        max_resolution: space.info().resolutions.last().copied().unwrap_or(224),
-        validation: config.train.validation_images,
-        on_corrupt: options.on_corrupt,
-    };
-    let dataset = data::load(&config.train.data, &load)?;
+    let dataset = config.train.load_data(options.on_corrupt)?;
     progress.note(&format!("{}: {}", dataset.name, dataset.split_note));
     let trainer = Trainer::new(&config.train, &dataset, &device)?;
     let space = trainer.space().clone();

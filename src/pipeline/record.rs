@@ -148,15 +148,14 @@ impl RunFolder {
     ///
     /// # Errors
     /// [`Failure::Running`] if the folder cannot be written.
-    pub fn claim(&self, key_file: &str, key: &str, leftovers: &[&str]) -> Result<(), Failure> {
+    pub fn claim(&self, key_file: &str, key: &str, leftovers: &[PathBuf]) -> Result<(), Failure> {
         let path = self.path(key_file);
         if std::fs::read_to_string(&path).is_ok_and(|old| old == key) {
             return Ok(());
         }
-        for name in leftovers {
-            let leftover = self.path(name);
+        for leftover in leftovers {
             if leftover.exists() {
-                std::fs::remove_file(&leftover).map_err(|e| Failure::writing(&leftover, e))?;
+                std::fs::remove_file(leftover).map_err(|e| Failure::writing(leftover, e))?;
             }
         }
         atomic_file::write(&path, key.as_bytes()).map_err(|e| Failure::writing(&path, e))

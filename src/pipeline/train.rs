@@ -4,10 +4,10 @@ use super::Progress;
 use super::record::RunFolder;
 use crate::failure::Failure;
 use crate::report::StepSeconds;
-use ofa_space::atomic_file;
 use ofa_train::TrainError;
+use ofa_train::checkpoint::Checkpoint;
 use ofa_train::config::PhasePlan;
-use ofa_train::progressive_shrinking::{History, Observer, PhaseRecord, Trainer};
+use ofa_train::progressive_shrinking::{History, Observer, PhaseRecord, Trainer, ValidationRecord};
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
@@ -21,7 +21,7 @@ pub fn run(
 ) -> Result<History, Failure> {
     let path = folder.path("train");
     std::fs::create_dir_all(&path).map_err(|e| Failure::writing(&path, e))?;
-    folder.claim("train/key", key, &["train/checkpoint.ofa", "train/checkpoint.previous.ofa"])?;
+    folder.claim("train/key", key, &Checkpoint::files(&path))?;
     let mut timed = TimedPhases { inner: progress.training(), started: Instant::now(), phases: Some(Vec::new()) };
     let trained = trainer.train(Some(&path), &mut timed, stop);
     folder.timings.phases = timed.phases.unwrap_or_default();
@@ -32,10 +32,6 @@ pub fn run(
         other => other.into(),
     })?;
     trained.model.save(&path.join("supernet.safetensors"))?;
-    let lines: Result<Vec<String>, _> = trained.history.steps.iter().map(serde_json::to_string).collect();
-    let lines = lines.map_err(|e| Failure::Running(e.to_string()))?;
-    let metrics = path.join("metrics.jsonl");
-    atomic_file::write(&metrics, (lines.join("\n") + "\n").as_bytes()).map_err(|e| Failure::writing(&metrics, e))?;
     Ok(trained.history)
 }
 
@@ -58,6 +54,10 @@ impl Observer for TimedPhases<'_> {
 
     fn on_step(&mut self, phase: usize, step: usize, loss: f32) {
         self.inner.on_step(phase, step, loss);
+    }
+
+    fn on_validation(&mut self, record: &ValidationRecord) {
+        self.inner.on_validation(record);
     }
 
     fn on_phase(&mut self, record: &PhaseRecord) {

@@ -10,9 +10,10 @@
 
 use burn::tensor::Device;
 use ofa_space::{NetSpec, initialisation, registry, supernet};
+use ofa_train::loss::SoftCrossEntropy;
 use ofa_train::optimizer::Optimizer;
 use ofa_train::supernet::{Images, Supernet, to_host};
-use ofa_train::training_step::{StepInput, step};
+use ofa_train::training_step::{StepInput, Teacher, step};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::error::Error;
@@ -81,7 +82,8 @@ fn training(
         images,
         labels,
         subnets: std::slice::from_ref(net),
-        teacher_logits: None,
+        teacher: Teacher::None,
+        loss: &SoftCrossEntropy {},
         distillation: 0.0,
         label_smoothing: 0.1,
         bn_momentum: 0.1,

@@ -2,17 +2,19 @@
 
 use crate::data::Augmentation;
 use crate::error::TrainError;
-use crate::sampler::{Sampler, Uniform};
+use crate::loss::{DistillationLoss, SoftCrossEntropy};
+use crate::sampler::{Sampler, Teaching, Uniform};
 use ofa_space::{Opened, SearchSpace, registry};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A training run.
 ///
 /// | name | default | purpose | range |
 /// |---|---|---|---|
-/// | `space` | | registered name, or a table as in a space file | |
+/// | `space` | the model's of `init` | registered name, or a table as in a space file | |
+/// | `init` | fresh weights | a supernet to start from, see [`InitConfig`] | |
 /// | `data` | `bundled` | data set | see the CLI's DATA |
 /// | `seed` | 0 | of initial weights, sampling and augmentation | |
 /// | `batch_size` | 64 | images a step | 1–65536 |
@@ -23,15 +25,25 @@ use std::sync::Arc;
 /// | `distillation` | 1.0 | weight of the teacher's term | ≥ 0 |
 /// | `validation_images` | 2000 | kept out of training, for predictor pairs and phase reports | ≥ 1 |
 /// | `calibration_images` | 512 | training images for BN recalibration in phase reports | ≥ 1 |
+/// | `validation_epochs` | 0 | epochs between validations within a phase; each phase ends with one anyway | 0 = none, ≥ 0 |
+/// | `ema_decay` | none | validate and deliver a moving average of the weights, with this decay a step; it starts afresh in each phase | 0–1 |
 /// | `checkpoint_steps` | 200 | steps between checkpoints | ≥ 1 |
-/// | `sampler` | `uniform` | which subnets a step trains | see `sampler` |
+/// | `keep` | 2 | newest checkpoints kept | 1–100 |
+/// | `tensorboard` | false | write a TensorBoard event file beside `metrics.jsonl` | |
+/// | `prefetch` | 2 | batches prepared while a step computes | 0–64 |
+/// | `sampler` | `uniform` | which subnets a step trains | a table with `kind`, see [`crate::sampler`] |
+/// | `loss` | `soft_cross_entropy` | how subnets are compared with their teacher | a table with `kind`, see [`crate::loss`] |
 /// | `augmentation` | shift 2, no flip | | |
 /// | `phases` | | see [`PhaseConfig`] | at least one |
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainConfig {
-    /// The search space.
-    pub space: SpaceChoice,
+    /// The search space; the one of `init`, if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub space: Option<SpaceChoice>,
+    /// A supernet to start from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<InitConfig>,
     /// Data set.
     #[serde(default = "default_data")]
     pub data: String,
@@ -62,12 +74,30 @@ pub struct TrainConfig {
     /// Training images for BN recalibration in phase reports.
     #[serde(default = "default_calibration_images")]
     pub calibration_images: usize,
+    /// Epochs between validations within a phase.
+    #[serde(default)]
+    pub validation_epochs: f64,
+    /// Decay of the moving average of weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema_decay: Option<f64>,
     /// Steps between checkpoints.
     #[serde(default = "default_checkpoint_steps")]
     pub checkpoint_steps: usize,
+    /// Newest checkpoints kept.
+    #[serde(default = "two")]
+    pub keep: usize,
+    /// Whether to write a TensorBoard event file.
+    #[serde(default)]
+    pub tensorboard: bool,
+    /// Batches prepared ahead.
+    #[serde(default = "two")]
+    pub prefetch: usize,
     /// Which subnets a step trains.
     #[serde(default = "default_sampler")]
     pub sampler: Box<dyn Sampler>,
+    /// How subnets are compared with their teacher.
+    #[serde(default = "default_loss")]
+    pub loss: Box<dyn DistillationLoss>,
     /// How training images are varied.
     #[serde(default)]
     pub augmentation: Augmentation,
@@ -85,6 +115,23 @@ pub enum SpaceChoice {
     Table(Arc<dyn SearchSpace>),
 }
 
+/// A supernet to start from, instead of fresh weights. Images are normalised as it expects, and channels are not sorted
+/// again unless a phase says so.
+///
+/// | name | default | purpose |
+/// |---|---|---|
+/// | `model` | | model file of a supernet, such as `ofa import supernet` writes |
+/// | `new_head` | false | draw the classifier afresh, for other classes |
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InitConfig {
+    /// Model file.
+    pub model: PathBuf,
+    /// Whether the classifier is drawn afresh.
+    #[serde(default)]
+    pub new_head: bool,
+}
+
 /// One phase of progressive shrinking.
 ///
 /// | name | default | purpose |
@@ -95,8 +142,8 @@ pub enum SpaceChoice {
 /// | `warmup_epochs` | 0 | linear warm-up before them |
 /// | `learning_rate` | | at the start of the cosine |
 /// | `subnets_per_step` | 1 | gradients are summed over them |
-/// | `distil` | true, but for the first phase | learn from the max subnet as it was after the first phase |
-/// | `sort_channels` | true where expansion opens further | sort channels by importance first |
+/// | `distil` | true, but for the first phase (with a sampler whose largest subnet teaches: true) | learn from the max subnet as it was after the first phase, or from whom the sampler says |
+/// | `sort_channels` | true where expansion opens further, but false with `init` | sort channels by importance first |
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PhaseConfig {
@@ -156,8 +203,14 @@ fn default_checkpoint_steps() -> usize {
 fn default_sampler() -> Box<dyn Sampler> {
     Box::new(Uniform {})
 }
+fn default_loss() -> Box<dyn DistillationLoss> {
+    Box::new(SoftCrossEntropy {})
+}
 fn one() -> usize {
     1
+}
+fn two() -> usize {
+    2
 }
 
 /// A phase with everything decided.
@@ -175,6 +228,8 @@ pub struct PhasePlan {
     pub steps: usize,
     /// Learning rate at the start of the cosine.
     pub learning_rate: f64,
+    /// Images a step.
+    pub batch_size: usize,
     /// Subnets a step.
     pub subnets_per_step: usize,
     /// Whether it distils.
@@ -242,6 +297,21 @@ impl TrainConfig {
                 return fail(field, format!("is {value}, expected 0 or more"));
             }
         }
+        if !(0.0..1e6).contains(&self.validation_epochs) {
+            return fail("validation_epochs", format!("is {}, expected 0 or more", self.validation_epochs));
+        }
+        if let Some(decay) = self.ema_decay.filter(|decay| !(0.0..1.0).contains(decay)) {
+            return fail("ema_decay", format!("is {decay}, expected 0 or more and less than 1"));
+        }
+        if !(1..=100).contains(&self.keep) {
+            return fail("keep", format!("is {}, expected 1 to 100", self.keep));
+        }
+        if self.prefetch > 64 {
+            return fail("prefetch", format!("is {}, expected 0 to 64", self.prefetch));
+        }
+        if self.space.is_none() && self.init.is_none() {
+            return fail("space", "is missing: give a space, or a model to start from with [init]".into());
+        }
         for (field, value) in [
             ("validation_images", self.validation_images),
             ("calibration_images", self.calibration_images),
@@ -250,6 +320,15 @@ impl TrainConfig {
             if value == 0 {
                 return fail(field, "is 0, expected at least 1".into());
             }
+        }
+        if let Err((field, problem)) = self.sampler.check() {
+            return fail(&format!("sampler.{field}"), problem);
+        }
+        if let Err((field, problem)) = self.loss.check() {
+            return fail(&format!("loss.{field}"), problem);
+        }
+        if let Err((field, problem)) = self.augmentation.check() {
+            return fail(&format!("augmentation.{field}"), problem);
         }
         if self.phases.is_empty() {
             return fail("phases", "is empty, expected at least one [[phases]] table".into());
@@ -275,17 +354,29 @@ impl TrainConfig {
     /// The search space.
     ///
     /// # Errors
-    /// [`TrainError::Space`] if the name is unknown.
+    /// [`TrainError::Space`] if the name is unknown, [`TrainError::Model`] if the space is that of a model which cannot
+    /// be read.
     pub fn space(&self) -> Result<Arc<dyn SearchSpace>, TrainError> {
-        match &self.space {
-            SpaceChoice::Named(name) => Ok(registry::load(name)?),
-            SpaceChoice::Table(space) => Ok(space.clone()),
+        match (&self.space, &self.init) {
+            (Some(SpaceChoice::Named(name)), _) => Ok(registry::load(name)?),
+            (Some(SpaceChoice::Table(space)), _) => Ok(space.clone()),
+            (None, Some(init)) => Ok(init.load()?.space),
+            (None, None) => Err(TrainError::Config {
+                file: "the training configuration".into(),
+                field: "space".into(),
+                problem: "is missing: give a space, or a model to start from with [init]".into(),
+            }),
         }
+    }
+
+    /// Batches of an epoch over this many training images.
+    pub fn batches(&self, training_images: usize) -> usize {
+        (training_images / self.batch_size).max(1)
     }
 
     /// The phases with steps counted for this many training images.
     pub fn plan(&self, training_images: usize) -> Vec<PhasePlan> {
-        let batches = (training_images / self.batch_size).max(1) as f64;
+        let batches = self.batches(training_images) as f64;
         let mut opened = Opened::NOTHING;
         let mut plans = Vec::with_capacity(self.phases.len());
         for (index, phase) in self.phases.iter().enumerate() {
@@ -303,9 +394,12 @@ impl TrainConfig {
                 warmup_steps: (phase.warmup_epochs * batches).round() as usize,
                 steps: ((phase.epochs * batches).round() as usize).max(1),
                 learning_rate: phase.learning_rate,
+                batch_size: self.batch_size.min(training_images.max(1)),
                 subnets_per_step: phase.subnets_per_step,
-                distil: phase.distil.unwrap_or(index > 0),
-                sort_channels: phase.sort_channels.unwrap_or(opened.expansion > before.expansion),
+                distil: phase.distil.unwrap_or(index > 0 || self.sampler.teaching() == Teaching::InPlace),
+                sort_channels: phase
+                    .sort_channels
+                    .unwrap_or(opened.expansion > before.expansion && self.init.is_none()),
             });
         }
         plans

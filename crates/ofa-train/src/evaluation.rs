@@ -92,18 +92,38 @@ pub fn evaluate(
 ) -> Result<Accuracy, TrainError> {
     let prepared = supernet.prepare(net, running);
     let batches = set.batches(net.input[1] as u32)?;
-    let (mut top1, mut top5, mut images) = (0, 0, 0);
+    let mut tally = Tally::default();
     for (batch, labels) in batches.iter() {
-        let logits = to_host(prepared.forward(supernet.upload(batch)).logits)?;
-        for (row, label) in logits.chunks(net.classes).zip(labels) {
-            let rank = rank_of(row, *label);
-            top1 += usize::from(rank == 0);
-            top5 += usize::from(rank < 5);
-        }
-        images += labels.len();
+        tally.add(&to_host(prepared.forward(supernet.upload(batch)).logits)?, labels);
     }
-    let fraction = |count: usize| count as f64 / images.max(1) as f64;
-    Ok(Accuracy { top1: fraction(top1), top5: fraction(top5), images })
+    Ok(tally.accuracy())
+}
+
+/// Counts of right answers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    top1: usize,
+    top5: usize,
+    images: usize,
+}
+
+impl Tally {
+    /// Counts a batch: `[n, classes]` logits, row by row.
+    pub fn add(&mut self, logits: &[f32], labels: &[usize]) {
+        let classes = logits.len() / labels.len().max(1);
+        for (row, label) in logits.chunks(classes.max(1)).zip(labels) {
+            let rank = rank_of(row, *label);
+            self.top1 += usize::from(rank == 0);
+            self.top5 += usize::from(rank < 5);
+        }
+        self.images += labels.len();
+    }
+
+    /// The fractions.
+    pub fn accuracy(&self) -> Accuracy {
+        let fraction = |count: usize| count as f64 / self.images.max(1) as f64;
+        Accuracy { top1: fraction(self.top1), top5: fraction(self.top5), images: self.images }
+    }
 }
 
 /// How many entries come before the label's in descending order; equal entries count in order of their index, and a

@@ -85,13 +85,19 @@ impl Prepared {
 
     /// Runs a batch `[n, h, w, c]` (NHWC).
     pub fn forward(&self, images: Tensor<4>) -> Output {
+        let (value, statistics) = self.run(images);
+        let [n, h, w, c] = value.dims();
+        Output { logits: value.reshape([n, h * w * c]), statistics }
+    }
+
+    /// Runs a value through the blocks, NHWC to NHWC: what [`forward`](Self::forward) does, also for a part of a network.
+    pub fn run(&self, input: Tensor<4>) -> (Tensor<4>, Vec<BatchStatistics>) {
         let mut statistics = Vec::new();
-        let mut value = images;
+        let mut value = input;
         for steps in &self.blocks {
             value = run_block(steps, value, &mut statistics);
         }
-        let [n, h, w, c] = value.dims();
-        Output { logits: value.reshape([n, h * w * c]), statistics }
+        (value, statistics)
     }
 }
 

@@ -1,7 +1,7 @@
 //! One step of progressive shrinking: several subnets on one batch, gradients summed, one optimizer step.
 
 use crate::error::TrainError;
-use crate::loss;
+use crate::loss::{self, DistillationLoss};
 use crate::optimizer::Optimizer;
 use crate::parameters::ParameterModule;
 use crate::supernet::{Images, Supernet, to_host};
@@ -17,8 +17,10 @@ pub struct StepInput<'a> {
     pub labels: &'a [usize],
     /// The subnets to train, in order.
     pub subnets: &'a [NetSpec],
-    /// `[n, classes]` logits of the teacher, if there is one.
-    pub teacher_logits: Option<Tensor<2>>,
+    /// Who teaches them.
+    pub teacher: Teacher,
+    /// How their logits are compared with the teacher's.
+    pub loss: &'a dyn DistillationLoss,
     /// Weight of the distillation term (1 in the paper).
     pub distillation: f64,
     /// Label smoothing (0.1 in the paper).
@@ -27,10 +29,21 @@ pub struct StepInput<'a> {
     pub bn_momentum: f32,
 }
 
+/// Who teaches the subnets of a step.
+#[derive(Clone, Debug)]
+pub enum Teacher {
+    /// Nobody: labels only.
+    None,
+    /// A network that stands apart, by its `[n, classes]` logits; subnets learn from labels and from it (the paper).
+    Logits(Tensor<2>),
+    /// The step's first subnet, which learns from labels; the others learn from it only (BigNAS).
+    First,
+}
+
 /// What a step reports.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct StepReport {
-    /// Loss of every subnet: distillation + smoothed cross-entropy.
+    /// Loss of every subnet: distillation, smoothed cross-entropy, or their sum, as [`Teacher`] says.
     pub losses: Vec<f32>,
     /// How many images each subnet classified right.
     pub correct: Vec<usize>,
@@ -46,17 +59,22 @@ pub fn gradients(supernet: &mut Supernet, input: &StepInput<'_>) -> Result<(Grad
     let mut report = StepReport::default();
     let labels: Vec<i64> = input.labels.iter().map(|l| *l as i64).collect();
     let labels = TensorData::new(labels, [input.labels.len()]);
+    let mut first_logits: Option<Tensor<2>> = None;
     for net in input.subnets {
         let output = supernet.forward_training(net, input.images);
         let targets = Tensor::<1, Int>::from_data(labels.clone(), supernet.device());
-        let hard = loss::smoothed_cross_entropy(output.logits.clone(), targets, input.label_smoothing);
-        let total = match &input.teacher_logits {
-            Some(teacher) => {
-                let soft = loss::distillation(output.logits.clone(), Tensor::from_inner(teacher.clone()));
-                hard + soft * input.distillation
-            }
-            None => hard,
+        let hard = || loss::smoothed_cross_entropy(output.logits.clone(), targets, input.label_smoothing);
+        let soft = |teacher: &Tensor<2>| {
+            input.loss.loss(output.logits.clone(), Tensor::from_inner(teacher.clone())) * input.distillation
         };
+        let total = match (&input.teacher, &first_logits) {
+            (Teacher::Logits(teacher), _) => hard() + soft(teacher),
+            (Teacher::First, Some(first)) => soft(first),
+            (Teacher::None, _) | (Teacher::First, None) => hard(),
+        };
+        if matches!(input.teacher, Teacher::First) && first_logits.is_none() {
+            first_logits = Some(output.logits.clone().inner());
+        }
         let gradients = GradientsParams::from_grads(total.backward(), &supernet.parameters.module);
         accumulator.accumulate(&supernet.parameters.module, gradients);
         report.losses.extend(to_host(total.inner())?);

@@ -5,9 +5,10 @@ use burn::tensor::Device;
 use ofa_space::mbv3::{Mbv3, Mbv3Config};
 use ofa_space::{ArchJson, SearchSpace, Weights, supernet};
 use ofa_train::learning_rate::CosineSchedule;
+use ofa_train::loss::SoftCrossEntropy;
 use ofa_train::optimizer::Optimizer;
 use ofa_train::supernet::{Images, Supernet, to_host};
-use ofa_train::training_step::{StepInput, step};
+use ofa_train::training_step::{StepInput, Teacher, step};
 use std::path::{Path, PathBuf};
 
 fn golden() -> Option<PathBuf> {
@@ -93,7 +94,8 @@ fn the_first_step_is_the_authors() {
         images: &images,
         labels: &labels,
         subnets: &subnets,
-        teacher_logits: Some(teacher),
+        teacher: Teacher::Logits(teacher),
+        loss: &SoftCrossEntropy {},
         distillation: steps["kd_ratio"].as_f64().unwrap(),
         label_smoothing: steps["label_smoothing"].as_f64().unwrap(),
         bn_momentum: constructor["bn_param"]["momentum"].as_f64().unwrap() as f32,

@@ -1,5 +1,6 @@
 //! How training images are varied.
 
+use crate::data::colour_jitter::Colours;
 use ofa_space::model::Resize;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 /// |---|---|---|---|
 /// | `shift` | 2 | small images: moved by up to this many pixels each way, black comes in | 0 = off |
 /// | `flip` | `photos` | which images are mirrored left to right, half of the time | `never`, `photos`, `always` |
+/// | `brightness`, `contrast`, `saturation` | 0 | colours change by a factor between 1 − value and 1 + value (torchvision's `ColorJitter`; the authors' ImageNet recipe: 0.1255, 0, 0.5) | ≥ 0 |
 /// | `crop_area` | 0.35 | photos: the least share of the area that a random crop takes (official recipe for ImageNet: 0.08) | 0.01–1 |
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -21,11 +23,17 @@ pub struct Augmentation {
     pub flip: Flip,
     /// Least share of the area that a crop takes.
     pub crop_area: f64,
+    /// Largest relative change of brightness.
+    pub brightness: f64,
+    /// Largest relative change of contrast.
+    pub contrast: f64,
+    /// Largest relative change of saturation.
+    pub saturation: f64,
 }
 
 impl Default for Augmentation {
     fn default() -> Self {
-        Self { shift: 2, flip: Flip::Photos, crop_area: 0.35 }
+        Self { shift: 2, flip: Flip::Photos, crop_area: 0.35, brightness: 0.0, contrast: 0.0, saturation: 0.0 }
     }
 }
 
@@ -60,7 +68,14 @@ pub(crate) enum Variation {
 
 impl Augmentation {
     /// What happens to image `index` of this size (width, height) in `epoch`. Depends on nothing else.
-    pub(crate) fn draw(&self, resize: Resize, size: (usize, usize), seed: u64, epoch: u64, index: usize) -> Variation {
+    pub(crate) fn draw(
+        &self,
+        resize: Resize,
+        size: (usize, usize),
+        seed: u64,
+        epoch: u64,
+        index: usize,
+    ) -> (Variation, Colours) {
         const PURPOSE: u64 = u64::from_le_bytes(*b"augment.");
         let mut key = [0u8; 32];
         for (slot, value) in key.as_chunks_mut::<8>().0.iter_mut().zip([seed, epoch, index as u64, PURPOSE]) {
@@ -72,7 +87,7 @@ impl Augmentation {
             (Flip::Photos, Resize::CenterCrop { .. }) | (Flip::Always, _) => true,
         };
         let orientation = if flips && rng.random::<bool>() { Orientation::Mirrored } else { Orientation::AsIs };
-        match resize {
+        let variation = match resize {
             Resize::Stretch => {
                 let most = self.shift.min(size.0.min(size.1) as u32 / 2) as i32;
                 let right = rng.random_range(-most..=most);
@@ -83,6 +98,24 @@ impl Augmentation {
                 let (left, top, width, height) = self.random_crop(size, &mut rng);
                 Variation::Crop { left, top, width, height, orientation }
             }
+        };
+        (variation, Colours::draw([self.brightness, self.contrast, self.saturation], &mut rng))
+    }
+
+    /// Refuses impossible settings: the field, and what is wrong with it.
+    ///
+    /// # Errors
+    /// Field and problem.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        let changes = [("brightness", self.brightness), ("contrast", self.contrast), ("saturation", self.saturation)];
+        for (field, value) in changes {
+            if !(0.0..=100.0).contains(&value) {
+                return Err((field, format!("is {value}, expected 0 or more")));
+            }
+        }
+        match (0.0..=1.0).contains(&self.crop_area) {
+            true => Ok(()),
+            false => Err(("crop_area", format!("is {}, expected 0.01 to 1", self.crop_area))),
         }
     }
 
@@ -123,7 +156,7 @@ mod tests {
         #[test]
         fn crops_stay_inside(width in 1usize..600, height in 1usize..600, seed: u64, crop_area in 0.0f64..1.5) {
             let augmentation = Augmentation { crop_area, ..Augmentation::default() };
-            match augmentation.draw(PHOTOS, (width, height), seed, 1, 2) {
+            match augmentation.draw(PHOTOS, (width, height), seed, 1, 2).0 {
                 Variation::Crop { left, top, width: w, height: h, .. } => {
                     prop_assert!(left >= 0.0 && top >= 0.0 && w >= 1.0 && h >= 1.0);
                     prop_assert!(left + w <= width as f64 && top + h <= height as f64);
@@ -135,7 +168,7 @@ mod tests {
         #[test]
         fn shifts_stay_within_the_limit(shift in 0u32..6, seed: u64, index: usize) {
             let augmentation = Augmentation { shift, ..Augmentation::default() };
-            match augmentation.draw(Resize::Stretch, (28, 28), seed, 0, index) {
+            match augmentation.draw(Resize::Stretch, (28, 28), seed, 0, index).0 {
                 Variation::Shift { right, down, orientation } => {
                     prop_assert!(right.unsigned_abs() <= shift && down.unsigned_abs() <= shift);
                     prop_assert_eq!(orientation, Orientation::AsIs);
@@ -148,7 +181,7 @@ mod tests {
     #[test]
     fn about_half_of_the_photos_are_mirrored() {
         let mirrored = (0..1000).filter(|&index| {
-            let variation = Augmentation::default().draw(PHOTOS, (100, 80), 0, 0, index);
+            let (variation, _) = Augmentation::default().draw(PHOTOS, (100, 80), 0, 0, index);
             matches!(variation, Variation::Crop { orientation: Orientation::Mirrored, .. })
         });
         // Five standard deviations of a fair coin.

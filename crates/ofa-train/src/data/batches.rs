@@ -1,6 +1,7 @@
 //! Batches of images as networks read them, and the order of an epoch.
 
 use crate::data::augmentation::{Augmentation, Orientation};
+use crate::data::colour_jitter::Colours;
 use crate::data::image_file::cannot_resize;
 use crate::data::resize::{self, Scratch};
 use crate::data::{DataError, Dataset, Split, SplitName};
@@ -65,10 +66,16 @@ impl Dataset {
         let labels = part.labels_of(SplitName::Train, indices)?;
         let images = self.batch(indices, resolution, |index, scratch, normaliser, out| {
             let image = part.pixels.image(part.positions[index])?.with_channels(normaliser.channels());
-            let variation = augment.draw(self.input.resize, (image.width, image.height), seed, epoch, index);
+            let (variation, colours) = augment.draw(self.input.resize, (image.width, image.height), seed, epoch, index);
             let (pixels, orientation) = resize::for_training(&image, variation, resolution as usize, scratch)
                 .map_err(|problem| cannot_resize(part.file(index).unwrap_or(Path::new(&self.name)), problem))?;
-            normaliser.write(pixels, out);
+            if colours == Colours::NEUTRAL {
+                normaliser.write(pixels, out);
+            } else {
+                let mut pixels = pixels.to_vec();
+                colours.apply(&mut pixels, normaliser.channels());
+                normaliser.write(&pixels, out);
+            }
             if orientation == Orientation::Mirrored {
                 mirror(out, resolution as usize, normaliser.channels());
             }

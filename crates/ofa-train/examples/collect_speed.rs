@@ -1,0 +1,68 @@
+//! Collecting accuracies in clusters against one by one, on the paper's space at three resolutions.
+//!
+//! ```text
+//! cargo run --release -p ofa-train --example collect_speed               # 200 subnets, 8 + 8 images
+//! cargo run --release -p ofa-train --example collect_speed -- 40 32      # 40 subnets, 32 + 32 images
+//! ```
+//!
+//! Weights and images are random: neither changes how long it takes. Printed: seconds, their ratio, the largest
+//! difference of any accuracy, and how much work the clusters save in multiply-accumulates.
+
+use burn::tensor::Device;
+use ofa_space::mbv3::{Mbv3, Mbv3Config};
+use ofa_space::{SearchSpace, initialisation, supernet};
+use ofa_train::collection::{clustered_archs, collect, saving, score_alone};
+use ofa_train::data::{self, LoadOptions, SplitName};
+use ofa_train::evaluation::EvaluationSet;
+use ofa_train::supernet::Supernet;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use std::error::Error;
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<usize>());
+    let count = arguments.next().unwrap_or(Ok(200))?;
+    let images = arguments.next().unwrap_or(Ok(8))?;
+    let config =
+        Mbv3Config { resolutions: vec![128, 160, 192], input_channels: 1, classes: 10, ..Mbv3Config::default() };
+    let space = Mbv3::try_from(config)?;
+    let defs = supernet::tensors(&space)?;
+    let weights = initialisation::initialise(&defs, &mut ChaCha8Rng::seed_from_u64(0));
+    let supernet = Supernet::new(defs, &weights, &Device::flex())?;
+    let archs = clustered_archs(&space, count, 0)?;
+
+    // Bundled digits, enlarged: what is on them does not matter here.
+    let dataset = data::load("bundled", &LoadOptions { max_resolution: 192, ..LoadOptions::default() })?;
+    let set = |split| EvaluationSet::new(&dataset, split, (0..images).collect(), images);
+    let (mut calibration, mut validation) = (set(SplitName::Train), set(SplitName::Validation));
+    for resolution in &space.info().resolutions {
+        calibration.batches(*resolution)?;
+        validation.batches(*resolution)?;
+    }
+
+    let started = Instant::now();
+    let mut together = Vec::new();
+    collect(&supernet, &space, &archs, &mut calibration, &mut validation, |_, top1| {
+        together.push(top1);
+        ControlFlow::Continue(())
+    })?;
+    let clusters = started.elapsed().as_secs_f64();
+
+    let started = Instant::now();
+    let mut alone = Vec::new();
+    for arch in &archs {
+        alone.push(score_alone(&supernet, &space, arch, &mut calibration, &mut validation)?.top1);
+    }
+    let one_by_one = started.elapsed().as_secs_f64();
+
+    let difference = together.iter().zip(&alone).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    println!("{} subnets at 128, 160 and 192 px, {images} + {images} images", archs.len());
+    println!("in clusters {clusters:.1} s, one by one {one_by_one:.1} s: {:.2} times faster", one_by_one / clusters);
+    println!(
+        "largest difference of an accuracy: {difference:e}; work saved by the clusters: {:.2} times",
+        saving(&space, &archs)?
+    );
+    Ok(())
+}

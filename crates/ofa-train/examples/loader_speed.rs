@@ -1,0 +1,152 @@
+//! How fast images come from a folder, and what they cost a training run.
+//!
+//! ```text
+//! cargo run --release -p ofa-train --example loader_speed -- FOLDER [SIDE] [IMAGES] [STEPS]
+//! python crates/ofa-train/examples/loader_speed.py FOLDER SIDE IMAGES      # torchvision on the same files
+//! ```
+//!
+//! 1. The loader alone: JPEG files decoded anew, varied and normalised, in batches of 64; then the same from memory.
+//!    Small images of one size are shifted and mirrored, photos cropped at random and mirrored.
+//! 2. Training steps of the largest subnet of a CIFAR-sized space, fed by the loader against fed from tensors that were
+//!    prepared before: the two take turns, the medians are compared.
+
+use burn::tensor::Device;
+use ofa_space::model::Resize;
+use ofa_space::{initialisation, registry, supernet};
+use ofa_train::data::batches::epoch_order;
+use ofa_train::data::prefetch::prefetch;
+use ofa_train::data::{self, Augmentation, Dataset, Flip, LoadOptions};
+use ofa_train::loss::SoftCrossEntropy;
+use ofa_train::optimizer::Optimizer;
+use ofa_train::supernet::{Images, Supernet};
+use ofa_train::training_step::{StepInput, Teacher, step};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use std::error::Error;
+use std::time::Instant;
+
+const BATCH: usize = 64;
+const AHEAD: usize = 2;
+const VARIED: Augmentation =
+    Augmentation { shift: 3, flip: Flip::Always, crop_area: 0.08, brightness: 0.0, contrast: 0.0, saturation: 0.0 };
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let folder = arguments.next().ok_or("usage: loader_speed FOLDER [SIDE] [IMAGES] [STEPS]")?;
+    let mut number = |default: usize| arguments.next().map_or(Ok(default), |text| text.parse::<usize>());
+    let (side, images, steps) = (number(32)? as u32, number(10_000)?, number(20)?);
+    let options = LoadOptions { max_resolution: side, validation: 0, ..LoadOptions::default() };
+
+    let files = data::load_within(&folder, &options, 0)?;
+    let kind = match files.input.resize {
+        Resize::Stretch => "small images of one size",
+        Resize::CenterCrop { .. } => "photos",
+    };
+    println!("{folder}: {kind}, {side} px, batches of {BATCH}");
+    alone(&files, side, images, "decoded at each use")?;
+    drop(files);
+    let memory = data::load(&folder, &options)?;
+    alone(&memory, side, images, "kept in memory")?;
+    if steps > 0 && memory.channels == 3 {
+        training(&memory, steps)?;
+    }
+    Ok(())
+}
+
+type Batch = Result<(Images, Vec<usize>), data::DataError>;
+
+fn batch(dataset: &Dataset, order: &[usize], side: u32, number: usize) -> Batch {
+    let batches = (order.len() / BATCH).max(1);
+    let start = (number % batches) * BATCH;
+    let end = (start + BATCH).min(order.len());
+    dataset.train_batch(&order[start..end], side, &VARIED, 0, (number / batches) as u64)
+}
+
+fn alone(dataset: &Dataset, side: u32, images: usize, how: &str) -> Result<(), Box<dyn Error>> {
+    let order = epoch_order(dataset.train.len(), 0, 0);
+    let batches = (images / BATCH).max(1);
+    let run = |to: usize| -> Result<usize, data::DataError> {
+        prefetch(
+            0,
+            to,
+            AHEAD,
+            |number| batch(dataset, &order, side, number),
+            |next| {
+                let mut read = 0;
+                while let Some(batch) = next() {
+                    read += batch?.1.len();
+                }
+                Ok(read)
+            },
+        )
+    };
+    run(4)?;
+    let started = Instant::now();
+    let read = run(batches)?;
+    let seconds = started.elapsed().as_secs_f64();
+    println!("loader alone, {how}: {read} images in {seconds:.2} s, {:.0} images/s", read as f64 / seconds);
+    Ok(())
+}
+
+fn training(dataset: &Dataset, steps: usize) -> Result<(), Box<dyn Error>> {
+    const SIDE: u32 = 32;
+    let space = registry::with_classes(registry::named("cifar-32")?.as_ref(), dataset.class_names.len())?;
+    let net = space.resolve(&space.max_arch().with_resolution(SIDE))?;
+    let defs = supernet::tensors(space.as_ref())?;
+    let weights = initialisation::initialise(&defs, &mut ChaCha8Rng::seed_from_u64(0));
+    let mut model = Supernet::new(defs, &weights, &Device::flex().autodiff())?;
+    let mut optimizer = Optimizer::new(0.9, 3e-5);
+    let order = epoch_order(dataset.train.len(), 0, 0);
+    let mut train = |images: &Images, labels: &[usize]| {
+        let input = StepInput {
+            images,
+            labels,
+            subnets: std::slice::from_ref(&net),
+            teacher: Teacher::None,
+            loss: &SoftCrossEntropy {},
+            distillation: 0.0,
+            label_smoothing: 0.1,
+            bn_momentum: 0.1,
+        };
+        step(&mut model, &mut optimizer, 0.01, &input)
+    };
+    let prepared = (0..steps).map(|number| batch(dataset, &order, SIDE, number)).collect::<Result<Vec<_>, _>>()?;
+    let (mut from_tensors, mut from_loader) = (Vec::new(), Vec::new());
+    for round in 0..4 {
+        let started = Instant::now();
+        for (images, labels) in &prepared {
+            train(images, labels)?;
+        }
+        let tensors = started.elapsed().as_secs_f64();
+        let started = Instant::now();
+        prefetch(
+            0,
+            steps,
+            AHEAD,
+            |number| batch(dataset, &order, SIDE, number),
+            |next| {
+                while let Some(batch) = next() {
+                    let (images, labels) = batch?;
+                    train(&images, &labels)?;
+                }
+                Ok::<(), Box<dyn Error>>(())
+            },
+        )?;
+        // The first round warms up.
+        if round > 0 {
+            from_tensors.push(tensors);
+            from_loader.push(started.elapsed().as_secs_f64());
+        }
+    }
+    let (tensors, loader) = (median(from_tensors), median(from_loader));
+    println!(
+        "{steps} training steps: {tensors:.2} s from prepared tensors, {loader:.2} s from the loader: {:.3} times",
+        loader / tensors
+    );
+    Ok(())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}

@@ -1,0 +1,61 @@
+//! Validation while training: the smallest, the middle and the largest opened subnet.
+
+use crate::config::{PhasePlan, TrainConfig};
+use crate::data::{Dataset, SplitName};
+use crate::error::TrainError;
+use crate::evaluation::{EvaluationSet, evaluate, recalibrate};
+use crate::history::SubnetRecord;
+use crate::progressive_shrinking::EVALUATION_BATCH;
+use crate::sampler::smallest;
+use crate::supernet::Supernet;
+use ofa_space::{Arch, Opened, SearchSpace};
+
+/// The images to recalibrate and to score on, read once for a whole run.
+pub(crate) struct Validation<'a> {
+    calibration: EvaluationSet<'a>,
+    images: EvaluationSet<'a>,
+}
+
+impl<'a> Validation<'a> {
+    pub fn new(config: &TrainConfig, dataset: &'a Dataset) -> Self {
+        let calibration: Vec<usize> = (0..config.calibration_images.min(dataset.train.len())).collect();
+        let images: Vec<usize> = (0..dataset.validation.len()).collect();
+        Self {
+            calibration: EvaluationSet::new(dataset, SplitName::Train, calibration, EVALUATION_BATCH),
+            images: EvaluationSet::new(dataset, SplitName::Validation, images, EVALUATION_BATCH),
+        }
+    }
+
+    /// Scores the subnets of a phase.
+    ///
+    /// # Errors
+    /// [`TrainError`] if an image or the backend fails.
+    pub fn run(
+        &mut self,
+        plan: &PhasePlan,
+        space: &dyn SearchSpace,
+        supernet: &Supernet,
+    ) -> Result<Vec<SubnetRecord>, TrainError> {
+        let named =
+            [("min", smallest(space, &plan.opened)), ("mid", middle(space, &plan.opened)?), ("max", space.max_arch())];
+        let mut subnets = Vec::with_capacity(named.len());
+        for (label, arch) in named {
+            let net = space.resolve(&arch)?;
+            let running = recalibrate(supernet, &net, &mut self.calibration)?;
+            let top1 = evaluate(supernet, &net, &running, &mut self.images)?.top1;
+            subnets.push(SubnetRecord { label: label.to_owned(), arch: space.format(&arch), top1 });
+        }
+        Ok(subnets)
+    }
+}
+
+/// The middle of the open choices of every gene, at the middle resolution.
+pub(crate) fn middle(space: &dyn SearchSpace, opened: &Opened) -> Result<Arch, TrainError> {
+    let info = space.info();
+    let middle = |gene: &ofa_space::Gene| {
+        let open: Vec<u8> = gene.open_choices(opened).collect();
+        open.get(open.len() / 2).copied().unwrap_or((gene.choices.len() - 1) as u8)
+    };
+    let choices = info.genes.iter().map(middle).collect();
+    Ok(space.arch(choices, info.resolutions.get(info.resolutions.len() / 2).copied())?)
+}

@@ -1,0 +1,210 @@
+//! `ofa train`: the plan without the work, a user's own folders, and starting from a supernet that exists.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod program;
+
+#[path = "program/photos.rs"]
+#[allow(dead_code)]
+mod photos;
+
+use program::{TRAINING, run_line, train};
+use std::path::Path;
+
+/// A few steps on photos of any size.
+const PHOTOS: &str = r#"
+batch_size = 16
+validation_images = 20
+calibration_images = 32
+
+[space]
+kind = "mbv3"
+name = "small"
+width = 0.35
+resolutions = [32, 40]
+expand_ratios = [2, 3]
+depths = [1, 2]
+
+[[phases]]
+name = "all"
+opens = { kernel_size = 1, depth = 1, expansion = 1 }
+epochs = 0.3
+learning_rate = 0.01
+subnets_per_step = 2
+"#;
+
+#[test]
+fn a_dry_run_tells_the_plan_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("training.toml");
+    std::fs::write(&config, TRAINING).unwrap();
+    let plan = run_line("train {} --dry-run --images 3200", &[&config]).ok().json();
+    assert_eq!(plan["steps_per_epoch"], 200);
+    // 0.01 and 0.005 epochs of 200 steps.
+    assert_eq!(plan["steps"], 3);
+    assert_eq!(plan["samples"], 48);
+    assert_eq!(plan["phases"][1]["passes"], 2);
+    assert_eq!(plan["phases"][1]["teacher"], true);
+    for number in [&plan["seconds"], &plan["probe"]["largest_ms"], &plan["memory"]["activations"]] {
+        assert!(number.as_f64().unwrap() > 0.0, "{plan}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    let refused = run_line("train {}", &[&config]);
+    assert_eq!(refused.code, Some(2), "{refused:#?}");
+    assert!(refused.stderr.contains("--out"), "{refused:#?}");
+}
+
+/// 200 photos in two classes; the fifth file is cut off.
+fn two_classes(folder: &Path) -> String {
+    let files = photos::write(folder, 100);
+    for file in files.iter().filter(|file| file.starts_with(folder.join(photos::CLASSES[2]))) {
+        std::fs::remove_file(file).unwrap();
+    }
+    std::fs::remove_dir(folder.join(photos::CLASSES[2])).unwrap();
+    let whole = std::fs::read(&files[4]).unwrap();
+    std::fs::write(&files[4], &whole[..whole.len() / 2]).unwrap();
+    files[4].file_name().unwrap().to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_folder_of_one_s_own_trains_with_and_without_parts() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("photos.toml");
+    std::fs::write(&config, PHOTOS).unwrap();
+    let (plain, parts) = (folder.path().join("plain photos"), folder.path().join("in parts é"));
+    let broken = two_classes(&plain);
+    two_classes(&parts.join("train"));
+    for (number, class) in photos::CLASSES[..2].iter().enumerate() {
+        let (from, to) = (parts.join("train").join(class), parts.join("val").join(class));
+        std::fs::create_dir_all(&to).unwrap();
+        for file in std::fs::read_dir(&from).unwrap().skip(10 * number + 20).take(20) {
+            let path = file.unwrap().path();
+            std::fs::rename(&path, to.join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    for (data, name) in [(&plain, "a"), (&parts, "b")] {
+        let out = folder.path().join(name);
+        let refused = run_line("train {} --data {} --out {}", &[&config, data, &out]);
+        assert_eq!(refused.code, Some(2), "{refused:#?}");
+        assert!(refused.stderr.contains(&broken), "the corrupt file is not named: {refused:#?}");
+        let line = "train {} --data {} --out {} --on-corrupt skip";
+        let trained = run_line(line, &[&config, data, &out]).ok();
+        assert!(trained.stderr.contains("1 files left out"), "{trained:#?}");
+        assert!(Path::new(trained.json()["model"].as_str().unwrap()).is_file());
+    }
+}
+
+#[test]
+fn training_goes_on_from_a_supernet_with_the_same_or_other_classes() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), "");
+    let first = folder.path().join("run/supernet.safetensors");
+    let init = |new_head: bool| {
+        format!(
+            "data = \"bundled\"\nvalidation_images = 100\ncalibration_images = 64\nbatch_size = 16\n[init]\nmodel = {}\n\
+             new_head = {new_head}\n[[phases]]\nname = \"more\"\nopens = {{ kernel_size = 1, depth = 2, expansion = 2 \
+             }}\nepochs = 0.003\nlearning_rate = 0.001\n",
+            toml::Value::from(first.to_str().unwrap())
+        )
+    };
+    let config = folder.path().join("more.toml");
+    std::fs::write(&config, init(false)).unwrap();
+    let again = run_line("train {} --out {}", &[&config, &folder.path().join("more")]).ok().json();
+    // The space is the model's; a few small steps leave the weights near where they were.
+    let load = |path: &Path| ofa_space::Model::load(path).unwrap();
+    let (before, after) = (load(&first), load(Path::new(again["model"].as_str().unwrap())));
+    assert_eq!(after.space().unwrap().name(), "tiny-28");
+    let mut moved = 0.0f32;
+    for (name, old) in before.weights.iter().filter(|(name, _)| name.ends_with("conv.weight")) {
+        let new = after.weights.get(name).unwrap();
+        let difference = old.data.iter().zip(&new.data).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(difference < 0.1, "{name} moved by {difference}: it did not start from the model");
+        moved = moved.max(difference);
+    }
+    assert!(moved > 0.0, "nothing was trained");
+
+    // Two classes of photos: the classifier does not fit, unless it starts afresh.
+    let data = folder.path().join("photos");
+    two_classes(&data);
+    let out = folder.path().join("photos-out");
+    let line = "train {} --data {} --out {} --on-corrupt skip";
+    let refused = run_line(line, &[&config, &data, &out]);
+    assert_eq!(refused.code, Some(2), "{refused:#?}");
+    assert!(refused.stderr.contains("--new-head"), "{refused:#?}");
+    let out = folder.path().join("photos-new-head");
+    let trained = run_line(&format!("{line} --new-head"), &[&config, &data, &out]).ok().json();
+    let model = trained["model"].as_str().unwrap();
+    let pairs = folder.path().join("pairs.jsonl");
+    let line = "collect --model {} --data {} --count 8 -o {} --calibration-images 32 --on-corrupt skip";
+    assert_eq!(run_line(line, &[Path::new(model), &data, &pairs]).ok().lines().len(), 8);
+
+    let without = folder.path().join("without.toml");
+    std::fs::write(&without, TRAINING).unwrap();
+    let refused = run_line("train {} --out {} --new-head", &[&without, &folder.path().join("x")]);
+    assert_eq!(refused.code, Some(2), "{refused:#?}");
+    assert!(refused.stderr.contains("[init]"), "{refused:#?}");
+}
+
+#[test]
+fn every_sampler_and_loss_trains() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = |command: &str| {
+        let listed = run_line(command, &[]).ok().json();
+        listed.as_array().unwrap().iter().map(|e| e["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let (samplers, losses) = (names("samplers"), names("losses"));
+    assert!(samplers.len() >= 4 && losses.len() >= 3);
+    let few = TRAINING.replace("epochs = 0.01", "epochs = 0.001").replace("epochs = 0.005", "epochs = 0.001");
+    let few = few.replace("subnets_per_step = 2", "subnets_per_step = 3");
+    let with_default = |table: &str| format!("{table}\n{few}");
+    let tables = samplers.iter().map(|name| format!("sampler = {{ kind = \"{name}\" }}"));
+    let tables = tables.chain(losses.iter().map(|name| format!("loss = {{ kind = \"{name}\" }}")));
+    for (number, table) in tables.enumerate() {
+        let config = folder.path().join(format!("{number}.toml"));
+        std::fs::write(&config, with_default(&table)).unwrap();
+        let out = folder.path().join(format!("out-{number}"));
+        let report = run_line("train {} --out {}", &[&config, &out]).ok().json();
+        assert_eq!(report["phases"].as_array().unwrap().len(), 2, "{table}");
+    }
+    let config = folder.path().join("bad.toml");
+    for (table, expected) in [
+        ("sampler = { kind = \"pareto_aware\", candidates = 0 }", "sampler.candidates"),
+        ("loss = { kind = \"kl\", temperature = -1 }", "loss.temperature"),
+        ("loss = { kind = \"kul\" }", "kul"),
+        ("keep = 0", "keep"),
+        ("ema_decay = 1.0", "ema_decay"),
+        ("prefetch = 100", "prefetch"),
+    ] {
+        std::fs::write(&config, with_default(table)).unwrap();
+        let refused = run_line("train {} --out {}", &[&config, &folder.path().join("bad")]);
+        assert_eq!(refused.code, Some(2), "{table}: {refused:#?}");
+        assert!(refused.stderr.contains(expected), "{table}: {refused:#?}");
+    }
+}
+
+#[test]
+fn the_shipped_configurations_are_valid() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let official = ofa_train::config::TrainConfig::load(&examples.join("imagenet.toml")).unwrap();
+    // ImageNet's training images less those for validation.
+    let phases = official.plan(1_281_167 - official.validation_images);
+    let batches = official.batches(1_281_167 - official.validation_images);
+    let epochs: Vec<(usize, usize)> =
+        phases.iter().map(|phase| (phase.steps / batches, phase.warmup_steps / batches)).collect();
+    assert_eq!(epochs, [(180, 0), (120, 5), (25, 0), (120, 5), (25, 0), (120, 5)]);
+    let subnets: Vec<usize> = phases.iter().map(|phase| phase.subnets_per_step).collect();
+    assert_eq!(subnets, [1, 1, 2, 2, 4, 4]);
+    let sorted: Vec<bool> = phases.iter().map(|phase| phase.sort_channels).collect();
+    assert_eq!(sorted, [false, false, false, false, true, true]);
+    let distilled: Vec<bool> = phases.iter().map(|phase| phase.distil).collect();
+    assert_eq!(distilled, [false, true, true, true, true, true]);
+    // The authors' base rates for 64 images, times 32.
+    let rates: Vec<f64> = phases[1..].iter().map(|phase| phase.learning_rate / 32.0).collect();
+    for (rate, base) in rates.iter().zip([3e-2, 2.5e-3, 7.5e-3, 2.5e-3, 7.5e-3]) {
+        assert!((rate - base).abs() < 1e-12, "{rates:?}");
+    }
+    let small = ofa_train::config::TrainConfig::load(&examples.join("cifar10.toml")).unwrap();
+    let space = small.space().unwrap();
+    let macs = |arch| ofa_space::cost::macs(&space.resolve(&arch).unwrap());
+    assert!(macs(space.min_arch()) <= 1_000_000, "{}", macs(space.min_arch()));
+    assert!(macs(space.max_arch()) >= 25_000_000, "{}", macs(space.max_arch()));
+}
