@@ -5,6 +5,7 @@
 mod program;
 
 use program::{run_line, train};
+use rand::SeedableRng;
 use serde_json::Value;
 use std::path::Path;
 
@@ -146,4 +147,41 @@ fn a_net_trains_on() {
     assert_eq!(std::fs::read(&tuned).unwrap(), std::fs::read(&again).unwrap());
     let refused = run_line("finetune --model {} --data bundled --epochs 0 -o {}", &[&tuned, &again]);
     assert!(refused.code == Some(2) && refused.stderr.contains("epochs"), "{refused:?}");
+}
+
+#[test]
+fn memory_and_energy_limit_a_search() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    // Accuracy that grows with everything, so that limits bind.
+    let space = ofa::space::registry::named("tiny-28").unwrap();
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(0);
+    let mut pairs = String::new();
+    for _ in 0..60 {
+        let arch = ofa::space::sampling::sample(space.as_ref(), &ofa::space::Opened::EVERYTHING, &mut rng);
+        let macs = ofa::space::cost::macs(&space.resolve(&arch).unwrap()) as f64;
+        pairs += &format!("{{\"arch\":{},\"top1\":{}}}\n", space.format(&arch), 0.9 + macs * 1e-8);
+    }
+    std::fs::write(file("pairs.jsonl"), pairs).unwrap();
+    let (pairs, predictor) = (file("pairs.jsonl"), file("predictor.json"));
+    run_line("fit --space tiny-28 --predictor elastic-net --pairs {} -o {}", &[&pairs, &predictor]).ok();
+    let search = |limits: &str| {
+        let line = format!("search --space tiny-28 --evaluations 1500 --accuracy {{}} {limits}");
+        run_line(&line, &[&predictor])
+    };
+    let found = search("--max-sram-kb 8,12 --max-flash-kb 60").ok().json();
+    let results = found["results"].as_array().unwrap();
+    assert_eq!(results.len(), 2, "{found}");
+    for case in results {
+        let json: ofa::space::ArchJson = serde_json::from_value(case["arch"].clone()).unwrap();
+        let net = space.resolve(&space.parse(&json).unwrap()).unwrap();
+        let schedule = ofa::hw::memory::Schedule::MICROCONTROLLER;
+        let sram = ofa::hw::memory::peak_activation_bytes(&net, schedule) as f64 / 1024.0;
+        assert!(sram <= number(&case["constraint"], "sram_kb"), "{case}");
+        assert!(ofa::hw::memory::weight_bytes(&net, 1) <= 60 * 1024, "{case}");
+    }
+    let found = search("--device stm32f746 --max-energy-mj 0.05").ok().json();
+    assert!(found["results"][0]["arch"].is_object(), "{found}");
+    let refused = search("--device v100 --max-energy-mj 0.05");
+    assert!(refused.code == Some(2) && refused.stderr.contains("pj_per_mac"), "{refused:?}");
 }

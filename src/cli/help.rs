@@ -99,6 +99,7 @@ pub const SEARCH: &str = "\
 Examples:
   ofa search --space tiny-28 --accuracy predictor.json --device pixel4-cpu --max-latency-ms 0.2,0.3,0.5
   ofa search --space ofa-mbv3-w1.0 --accuracy acc.pth --max-macs 300e6,600e6 --strategy evolution
+  ofa search --space tiny-28 --accuracy predictor.json --device stm32f746 --max-sram-kb 32 --max-flash-kb 128
   ofa search --space tiny-28 --accuracy predictor.json --device pixel4-cpu --pareto";
 
 /// After `ofa extract --help`.

@@ -18,6 +18,7 @@ mod info;
 mod latency;
 mod listings;
 mod measure;
+mod memory_limits;
 mod output;
 mod profile;
 mod progress;
