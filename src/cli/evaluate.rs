@@ -1,5 +1,7 @@
 //! `ofa eval`: accuracy on a data set, after BN recalibration for a supernet's subnet.
 
+use super::evaluate_onnx::{self, OnnxEvaluation};
+use super::measure::RuntimeArgs;
 use super::train::CorruptChoice;
 use super::{Context, Failure, arch_choice};
 use clap::{Args, ValueEnum};
@@ -10,15 +12,20 @@ use ofa_train::evaluation::{EvaluationSet, evaluate, recalibrate};
 use ofa_train::progressive_shrinking::EVALUATION_BATCH;
 use ofa_train::supernet::Supernet;
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Arguments of `ofa eval`.
 #[derive(Args, Debug)]
 pub struct EvalArgs {
     /// Model file.
-    #[arg(long)]
-    model: PathBuf,
+    #[arg(long, required_unless_present = "onnx")]
+    model: Option<PathBuf>,
+    /// An exported ONNX file instead, run in a real runtime.
+    #[arg(long, conflicts_with_all = ["model", "arch"])]
+    onnx: Option<PathBuf>,
+    #[command(flatten)]
+    runtime: RuntimeArgs,
     /// Subnet of a supernet: max, min, random, JSON, or a file.
     #[arg(long)]
     arch: Option<String>,
@@ -64,19 +71,54 @@ impl From<SplitChoice> for SplitName {
 }
 
 #[derive(Serialize)]
-struct EvalReport {
-    top1: f64,
-    top5: f64,
-    images: usize,
-    calibration_images: usize,
-    seconds: f64,
+pub(super) struct EvalReport {
+    pub(super) top1: f64,
+    pub(super) top5: f64,
+    pub(super) images: usize,
+    pub(super) calibration_images: usize,
+    pub(super) seconds: f64,
+    /// The inference runtime, if the network was run in one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) runtime: Option<String>,
 }
 
 pub(super) fn run(args: &EvalArgs, context: &Context) -> Result<(), Failure> {
+    let report = match (&args.onnx, &args.model) {
+        (Some(file), _) => {
+            let evaluation = OnnxEvaluation {
+                file,
+                data: &args.data,
+                split: args.split,
+                limit: args.limit,
+                on_corrupt: args.on_corrupt.into(),
+                runtime: &args.runtime,
+            };
+            evaluate_onnx::evaluate(&evaluation, context)?
+        }
+        (None, Some(path)) => evaluate_model(args, path, context)?,
+        (None, None) => return Err(Failure::Input("give --model M or --onnx F".into())),
+    };
+    context.output.result(&report, || {
+        let how = match &report.runtime {
+            Some(runtime) => runtime.clone(),
+            None => format!("{} for BN recalibration", report.calibration_images),
+        };
+        format!(
+            "top-1 {:.2} %, top-5 {:.2} % on {} images ({how}), {:.1} s",
+            100.0 * report.top1,
+            100.0 * report.top5,
+            report.images,
+            report.seconds
+        )
+    })
+}
+
+/// Accuracy of a model file, by our own executor.
+fn evaluate_model(args: &EvalArgs, path: &Path, context: &Context) -> Result<EvalReport, Failure> {
     let started = Instant::now();
-    let model = Model::load(&args.model)?;
+    let model = Model::load(path)?;
     let seed = context.common.seed;
-    let arch = arch_choice::for_model(&model, args.arch.as_deref(), &args.model, seed)?;
+    let arch = arch_choice::for_model(&model, args.arch.as_deref(), path, seed)?;
     let net = model.net(arch.as_ref())?;
     let (split_seed, validation) = seed_and_validation(&model);
     let options = LoadOptions {
@@ -105,22 +147,13 @@ pub(super) fn run(args: &EvalArgs, context: &Context) -> Result<(), Failure> {
     };
     let mut set = EvaluationSet::new(&dataset, split, indices, EVALUATION_BATCH);
     let accuracy = evaluate(&supernet, &net, &running, &mut set)?;
-    let report = EvalReport {
+    Ok(EvalReport {
         top1: accuracy.top1,
         top5: accuracy.top5,
         images: accuracy.images,
         calibration_images,
         seconds: started.elapsed().as_secs_f64(),
-    };
-    context.output.result(&report, || {
-        format!(
-            "top-1 {:.2} %, top-5 {:.2} % on {} images ({} for BN recalibration), {:.1} s",
-            100.0 * report.top1,
-            100.0 * report.top5,
-            report.images,
-            report.calibration_images,
-            report.seconds
-        )
+        runtime: None,
     })
 }
 

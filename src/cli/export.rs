@@ -1,17 +1,26 @@
-//! `ofa export`: a network as ONNX, compared with our own logits on request.
+//! `ofa export`: a network as ONNX, in f32, f16 or int8, compared with our own logits on request.
 
+use super::evaluate::{load_for, seed_and_validation};
 use super::extract::recalibrate_model;
+use super::forward::{check_channels, read_npy};
+use super::measure::RuntimeArgs;
 use super::{Context, Failure, arch_choice};
 use clap::Args;
-use ofa_export::OPSET;
-use ofa_export::verify::verify;
-use ofa_space::{Model, atomic_file};
+use ofa_export::calibration::Calibration;
+use ofa_export::{
+    Agreement, ExportOptions, OPSET, Preprocessing, SessionOptions, Values, agreement, half_precision, quantise,
+};
+use ofa_space::model::InputFormat;
+use ofa_space::{Model, NetSpec, atomic_file};
+use ofa_train::data::{LoadOptions, OnCorrupt, SplitName, stratified};
 use ofa_train::device;
+use ofa_train::progressive_shrinking::EVALUATION_BATCH;
 use ofa_train::supernet::{Images, Supernet, to_host};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 /// Arguments of `ofa export`.
 #[derive(Args, Debug)]
@@ -28,9 +37,39 @@ pub struct ExportArgs {
     /// Run the file in an independent runtime and compare logits.
     #[arg(long)]
     verify: bool,
-    /// Recalibrate BN of a supernet's subnet on this data set's training images, or on an .npy batch.
+    #[command(flatten)]
+    runtime: RuntimeArgs,
+    /// Images of this data set (or an .npy batch): BN statistics of a supernet's subnet, and ranges for --int8.
     #[arg(long)]
     calibrate: Option<String>,
+    /// Operator set, 13 to 21.
+    #[arg(long, default_value_t = OPSET)]
+    opset: i64,
+    /// Version of the file format, 7 to 10; if left out, the one that came with the operator set.
+    #[arg(long)]
+    ir_version: Option<i64>,
+    /// A fixed batch size instead of a dynamic one.
+    #[arg(long)]
+    static_batch: Option<usize>,
+    /// Take bytes (N,H,W,C) and normalise them inside the graph.
+    #[arg(long)]
+    preprocess: bool,
+    /// Weights and arithmetic in f16; input and output stay f32.
+    #[arg(long, conflicts_with = "int8")]
+    fp16: bool,
+    /// Static int8 quantisation (QDQ, per-channel weights); needs --calibrate.
+    #[arg(long, requires = "calibrate")]
+    int8: bool,
+    /// Further metadata of the file, such as --metadata licence=CC-BY-4.0.
+    #[arg(long, value_name = "KEY=VALUE")]
+    metadata: Vec<String>,
+    /// Also write the class names, one a line.
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+    /// Also write the network as JSON (every operation, shape and tensor name), with its tensors in a safetensors file
+    /// beside it.
+    #[arg(long, value_name = "FILE.json")]
+    netspec: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -38,6 +77,7 @@ struct ExportReport {
     output: PathBuf,
     opset: i64,
     bytes: usize,
+    precision: &'static str,
     runtime: Option<String>,
     max_abs_diff: Option<f64>,
     max_abs_logit: Option<f64>,
@@ -45,9 +85,30 @@ struct ExportReport {
 
 const VERIFY_IMAGES: usize = 16;
 const CALIBRATION_IMAGES: usize = 2000;
-const TOLERANCE: f64 = 1e-4;
+const INT8_IMAGES: usize = 512;
+const INT8_BATCH: usize = 32;
+
+impl ExportArgs {
+    /// The arithmetic, and how far logits may be apart, as a share of the largest; int8 is judged by accuracy.
+    fn precision(&self) -> (&'static str, f64) {
+        match (self.fp16, self.int8) {
+            (true, _) => ("f16", 2e-2),
+            (_, true) => ("int8", f64::INFINITY),
+            _ => ("f32", 1e-4),
+        }
+    }
+
+    fn metadata(&self) -> Result<BTreeMap<String, String>, Failure> {
+        let split = |entry: &String| match entry.split_once('=') {
+            Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+            _ => Err(Failure::Input(format!("--metadata `{entry}`: expected KEY=VALUE"))),
+        };
+        self.metadata.iter().map(split).collect()
+    }
+}
 
 pub(super) fn run(args: &ExportArgs, context: &Context) -> Result<(), Failure> {
+    let own_metadata = args.metadata()?;
     let mut model = Model::load(&args.model)?;
     let seed = context.common.seed;
     if let Some(arch) = arch_choice::for_model(&model, args.arch.as_deref(), &args.model, seed)? {
@@ -58,30 +119,48 @@ pub(super) fn run(args: &ExportArgs, context: &Context) -> Result<(), Failure> {
         model = model.extract(&arch)?;
     }
     let net = model.net(None)?;
-    let onnx = ofa_export::export(&model, &net)?;
+    let mut entries = ofa_export::model_metadata(&model, &net);
+    let (precision, tolerance) = args.precision();
+    entries.insert("precision".to_owned(), precision.to_owned());
+    entries.extend(own_metadata);
+    let options = ExportOptions {
+        opset: args.opset,
+        ir_version: args.ir_version,
+        batch: args.static_batch,
+        preprocessing: match args.preprocess {
+            true => Preprocessing::InGraph(model.input.clone()),
+            false => Preprocessing::Outside,
+        },
+    };
+    let mut onnx = ofa_export::export_with(&net, &model.weights, &entries, &options)?;
+    if args.fp16 {
+        onnx = half_precision::convert(&onnx)?;
+    }
+    if let (true, Some(source)) = (args.int8, &args.calibrate) {
+        let plain = ofa_export::export_net(&net, &model.weights, &BTreeMap::new())?;
+        let mut calibration = Calibration::new(&plain)?;
+        for (images, shape) in calibration_batches(&model, &net, source, seed)? {
+            calibration.add(&images, shape)?;
+        }
+        onnx = quantise::quantise(&onnx, &calibration.ranges())?;
+    }
     atomic_file::write(&args.output, &onnx).map_err(|e| Failure::writing(&args.output, e))?;
+    write_companions(args, &model, &net)?;
     let mut report = ExportReport {
         output: args.output.clone(),
-        opset: OPSET,
+        opset: args.opset,
         bytes: onnx.len(),
+        precision,
         runtime: None,
         max_abs_diff: None,
         max_abs_logit: None,
     };
     if args.verify {
-        let [c, h, w] = net.input;
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let shape = [VERIFY_IMAGES, c, h, w];
-        let input: Vec<f32> = (0..shape.iter().product()).map(|_| rng.random_range(-2.0..2.0)).collect();
-        let device = device::open(&context.common.backend)?;
-        let supernet = Supernet::from_model(&model, &device)?;
-        let images = supernet.upload(&Images::from_nchw(&input, shape));
-        let logits = to_host(supernet.prepare(&net, &supernet.running).forward(images).logits)?;
-        let (agreement, runtime) = verify(&onnx, &input, shape, &logits)?;
+        let (agreement, runtime) = verify(&onnx, args, &model, &net, context)?;
         report.runtime = Some(runtime);
         report.max_abs_diff = Some(agreement.max_abs_diff);
         report.max_abs_logit = Some(agreement.max_abs_logit);
-        if !agreement.within(TOLERANCE) {
+        if !agreement.within(tolerance) {
             return Err(Failure::Running(format!("{}: logits differ: {agreement:?}", args.output.display())));
         }
     }
@@ -92,6 +171,90 @@ pub(super) fn run(args: &ExportArgs, context: &Context) -> Result<(), Failure> {
             }
             _ => String::new(),
         };
-        format!("{}: {} bytes, opset {}{verified}", report.output.display(), report.bytes, report.opset)
+        format!("{}: {} bytes, {precision}, opset {}{verified}", report.output.display(), report.bytes, report.opset)
     })
+}
+
+/// Normalised batches (N,C,H,W) of training images, or of an .npy file.
+fn calibration_batches(
+    model: &Model,
+    net: &NetSpec,
+    source: &str,
+    seed: u64,
+) -> Result<Vec<(Vec<f32>, [usize; 4])>, Failure> {
+    let nchw = |images: &Images| {
+        let [n, h, w, c] = images.shape;
+        (images.to_nchw(), [n, c, h, w])
+    };
+    if source.ends_with(".npy") {
+        let images = read_npy(Path::new(source))?;
+        check_channels(&images, net.input[0], Path::new(source))?;
+        return Ok(images.split(&[EVALUATION_BATCH]).iter().map(nchw).collect());
+    }
+    let (split_seed, validation) = seed_and_validation(model);
+    let resolution = net.input[1] as u32;
+    let options =
+        LoadOptions { seed: split_seed, max_resolution: resolution, validation, on_corrupt: OnCorrupt::Error };
+    let dataset = load_for(model, source, &options)?;
+    let indices = stratified::sample(&dataset.train, INT8_IMAGES, seed);
+    let batches = indices.chunks(INT8_BATCH).map(|chunk| {
+        let (images, _) = dataset.eval_batch(SplitName::Train, chunk, resolution)?;
+        Ok(nchw(&images))
+    });
+    batches.collect()
+}
+
+/// Class names and the network's description, where they were asked for.
+fn write_companions(args: &ExportArgs, model: &Model, net: &NetSpec) -> Result<(), Failure> {
+    if let Some(path) = &args.labels {
+        let text: String = model.class_names.iter().map(|name| format!("{name}\n")).collect();
+        atomic_file::write(path, text.as_bytes()).map_err(|e| Failure::writing(path, e))?;
+    }
+    if let Some(path) = &args.netspec {
+        let json = serde_json::to_vec_pretty(net).map_err(|e| Failure::Running(e.to_string()))?;
+        atomic_file::write(path, &json).map_err(|e| Failure::writing(path, e))?;
+        model.save(&path.with_extension("safetensors"))?;
+    }
+    Ok(())
+}
+
+/// Our logits against a runtime's on random images; also the runtime's name.
+fn verify(
+    onnx: &[u8],
+    args: &ExportArgs,
+    model: &Model,
+    net: &NetSpec,
+    context: &Context,
+) -> Result<(Agreement, String), Failure> {
+    let [c, h, w] = net.input;
+    let n = args.static_batch.unwrap_or(VERIFY_IMAGES);
+    let mut rng = ChaCha8Rng::seed_from_u64(context.common.seed);
+    let mut session = args.runtime.runtime()?.load(onnx, &SessionOptions { threads: context.common.threads })?;
+    let (images, theirs) = if args.preprocess {
+        let bytes: Vec<u8> = (0..n * h * w * c).map(|_| rng.random()).collect();
+        let theirs = session.run_timed(Values::U8(&bytes), [n, h, w, c])?.output;
+        (Images { data: normalise(&bytes, &model.input), shape: [n, h, w, c] }, theirs)
+    } else {
+        let input: Vec<f32> = (0..n * c * h * w).map(|_| rng.random_range(-2.0..2.0)).collect();
+        let theirs = session.run(&input, [n, c, h, w])?;
+        (Images::from_nchw(&input, [n, c, h, w]), theirs)
+    };
+    let device = device::open(&context.common.backend)?;
+    let supernet = Supernet::from_model(model, &device)?;
+    let images = supernet.upload(&images);
+    let ours = to_host(supernet.prepare(net, &supernet.running).forward(images).logits)?;
+    if ours.len() != theirs.len() {
+        let (found, expected) = (theirs.len(), ours.len());
+        return Err(Failure::Running(format!("{}: {found} logits, expected {expected}", args.output.display())));
+    }
+    Ok((agreement(&ours, &theirs), session.runtime_name().to_owned()))
+}
+
+/// Bytes (…,C) as the network sees them.
+fn normalise(bytes: &[u8], format: &InputFormat) -> Vec<f32> {
+    let channels = format.mean.len().max(1);
+    let value = |(index, byte): (usize, &u8)| {
+        (f32::from(*byte) / 255.0 - format.mean[index % channels]) / format.std[index % channels]
+    };
+    bytes.iter().enumerate().map(value).collect()
 }

@@ -33,6 +33,13 @@ pub const REPORT: &str = "\
 Example:
   ofa report ofa-run";
 
+/// After `ofa devices --help`.
+pub const DEVICES: &str = "\
+Examples:
+  ofa devices
+  ofa devices calibrate --device pixel4-cpu --space tiny-28 --measured phone.jsonl -o my-phone.toml
+  ofa devices fit --space tiny-28 --measured phone.jsonl -o my-phone.toml";
+
 /// After `ofa info --help`.
 pub const INFO: &str = "\
 Examples:
@@ -92,6 +99,7 @@ pub const SEARCH: &str = "\
 Examples:
   ofa search --space tiny-28 --accuracy predictor.json --device pixel4-cpu --max-latency-ms 0.2,0.3,0.5
   ofa search --space ofa-mbv3-w1.0 --accuracy acc.pth --max-macs 300e6,600e6 --strategy evolution
+  ofa search --space tiny-28 --accuracy predictor.json --device stm32f746 --max-sram-kb 32 --max-flash-kb 128
   ofa search --space tiny-28 --accuracy predictor.json --device pixel4-cpu --pareto";
 
 /// After `ofa extract --help`.
@@ -99,16 +107,31 @@ pub const EXTRACT: &str = "\
 Example:
   ofa extract --model supernet.safetensors --arch arch.json --calibrate my-photos/ -o net.safetensors";
 
+/// After `ofa finetune --help`.
+pub const FINETUNE: &str = "\
+Example:
+  ofa finetune --model net.safetensors --data my-photos/ --epochs 10 -o tuned.safetensors";
+
 /// After `ofa export --help`.
 pub const EXPORT: &str = "\
 Examples:
   ofa export --model net.safetensors -o net.onnx --verify
-  ofa export --model supernet.safetensors --arch min --calibrate bundled -o min.onnx --verify";
+  ofa export --model supernet.safetensors --arch min --calibrate bundled -o min.onnx --verify
+  ofa export --model net.safetensors -o net-int8.onnx --int8 --calibrate my-photos/ --preprocess
+  ofa eval --onnx net-int8.onnx --data my-photos/";
 
 /// After `ofa measure --help`.
 pub const MEASURE: &str = "\
-Example:
-  ofa measure --device host --model net.safetensors";
+Examples:
+  ofa measure --device host --model net.safetensors
+  ofa measure --model net.safetensors --runtime onnxruntime --threads 2";
+
+/// After `ofa profile --help`.
+pub const PROFILE: &str = "\
+Examples:
+  ofa profile --space tiny-28 -o my-machine.toml --check 60
+  ofa profile --space ofa-mbv3-w1.0 --resolutions 160,192,224 -o my-machine.yaml --format yaml
+  ofa search --space tiny-28 --accuracy predictor.json --device my-machine.toml --max-latency-ms 0.5,1";
 
 /// After `ofa import --help`.
 pub const IMPORT: &str = "\

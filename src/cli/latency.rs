@@ -31,6 +31,8 @@ struct Line {
     arch: ofa_space::ArchJson,
     latency_ms: f64,
     source: LatencySource,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    energy_mj: Option<f64>,
 }
 
 pub(super) fn run(args: &LatencyArgs, context: &Context) -> Result<(), Failure> {
@@ -39,9 +41,13 @@ pub(super) fn run(args: &LatencyArgs, context: &Context) -> Result<(), Failure> 
         arch_choice::one_or_many(args.arch.as_deref(), args.archs.as_deref(), space.as_ref(), context.common.seed)?;
     let device = ofa_hw::load(&args.device)?;
     for arch in &archs {
-        let latency_ms = device.latency_ms(&space.resolve(arch)?)?;
-        let line = Line { arch: space.format(arch), latency_ms, source: device.source() };
-        context.output.result(&line, || format!("{latency_ms:.4} ms ({})  {}", line.source, line.arch))?;
+        let net = space.resolve(arch)?;
+        let (latency_ms, energy_mj) = (device.latency_ms(&net)?, device.energy_mj(&net));
+        let line = Line { arch: space.format(arch), latency_ms, source: device.source(), energy_mj };
+        context.output.result(&line, || {
+            let energy = energy_mj.map_or_else(String::new, |mj| format!(", {mj:.4} mJ"));
+            format!("{latency_ms:.4} ms ({}){energy}  {}", line.source, line.arch)
+        })?;
     }
     Ok(())
 }

@@ -2,14 +2,76 @@
 
 use super::{Context, Failure, arch_choice};
 use clap::Args;
+use ofa_export::Runtime;
+use ofa_hw::command::CommandDevice;
 use ofa_hw::host::Host;
 use ofa_space::Model;
+use serde::Deserialize;
 use std::path::PathBuf;
+
+/// Which inference runtime.
+#[derive(Args, Debug)]
+pub struct RuntimeArgs {
+    /// Inference runtime: rten (if left out), onnxruntime, onnxruntime-cuda (the latter two if built in).
+    #[arg(long)]
+    runtime: Option<String>,
+}
+
+impl RuntimeArgs {
+    /// The runtime, if it is known and built in.
+    pub fn runtime(&self) -> Result<Runtime, Failure> {
+        Ok(self.chosen()?.unwrap_or_default())
+    }
+
+    /// The runtime that was asked for, if one was.
+    pub fn chosen(&self) -> Result<Option<Runtime>, Failure> {
+        let Some(name) = &self.runtime else { return Ok(None) };
+        let runtime: Runtime = name.parse().map_err(input)?;
+        match runtime.is_available() {
+            true => Ok(Some(runtime)),
+            false => Err(input(ofa_export::RuntimeError::NotCompiledIn { runtime: runtime.name() })),
+        }
+    }
+}
+
+fn input(error: ofa_export::RuntimeError) -> Failure {
+    Failure::Input(format!("--runtime: {error}"))
+}
+
+/// A device that takes times itself.
+#[derive(Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Measurable {
+    /// This machine.
+    Host(Host),
+    /// A command of the user's.
+    Command(CommandDevice),
+}
+
+/// The device of `--device`: `host`, or a profile of kind `host` or `command`.
+pub fn measurable(device: &str) -> Result<Measurable, Failure> {
+    #[derive(Deserialize)]
+    struct File {
+        device: Measurable,
+    }
+    if device == "host" {
+        return Ok(Measurable::Host(Host::default()));
+    }
+    let unfit = |problem: String| Failure::Input(format!("--device {device}: {problem}"));
+    let path = ofa_hw::registry::profile_path(device).ok_or_else(|| {
+        unfit(
+            "only `host` and profiles of kind `host` or `command` can be measured; `ofa latency` predicts others"
+                .into(),
+        )
+    })?;
+    let text = std::fs::read_to_string(&path).map_err(|e| unfit(e.to_string()))?;
+    Ok(toml::from_str::<File>(&text).map_err(|e| unfit(e.to_string()))?.device)
+}
 
 /// Arguments of `ofa measure`.
 #[derive(Args, Debug)]
 pub struct MeasureArgs {
-    /// Device to measure on; only this machine, so far.
+    /// Device to measure on: this machine (`host`), or a profile of kind `host` or `command`.
     #[arg(long, default_value = "host")]
     device: String,
     /// Model file.
@@ -18,24 +80,36 @@ pub struct MeasureArgs {
     /// Subnet of a supernet: max, min, random, JSON, or a file.
     #[arg(long)]
     arch: Option<String>,
-    /// Timed runs.
-    #[arg(long, default_value_t = 50)]
-    runs: usize,
+    #[command(flatten)]
+    runtime: RuntimeArgs,
+    /// Timed runs; 50 if left out.
+    #[arg(long)]
+    runs: Option<usize>,
+    /// Refuse to report if the 10th and 90th percentile are further apart than this share of the median; 1 if left
+    /// out.
+    #[arg(long)]
+    max_spread: Option<f64>,
 }
 
 pub(super) fn run(args: &MeasureArgs, context: &Context) -> Result<(), Failure> {
-    if args.device != "host" {
-        return Err(Failure::Input(format!(
-            "--device {}: only `host` can be measured; `ofa latency` predicts other devices",
-            args.device
-        )));
-    }
     let model = Model::load(&args.model)?;
     let arch = arch_choice::for_model(&model, args.arch.as_deref(), &args.model, context.common.seed)?;
     let net = model.net(arch.as_ref())?;
     let onnx = ofa_export::export(&model, &net)?;
-    let host = Host { threads: context.common.threads.unwrap_or(1), runs: args.runs.max(1), ..Host::default() };
-    let measurement = host.measure(&onnx, net.input)?;
+    let measurement = match measurable(&args.device)? {
+        Measurable::Command(device) => device.measure(&onnx, net.input)?,
+        Measurable::Host(found) => {
+            let default_runs = if args.device == "host" { 50 } else { found.runs };
+            let host = Host {
+                runtime: args.runtime.chosen()?.unwrap_or(found.runtime),
+                threads: context.common.threads.unwrap_or(found.threads),
+                runs: args.runs.unwrap_or(default_runs).max(1),
+                max_spread: args.max_spread.unwrap_or(found.max_spread),
+                ..found
+            };
+            host.measure(&onnx, net.input)?
+        }
+    };
     context.output.result(&measurement, || {
         format!(
             "{:.3} ms median ({:.3} to {:.3}) over {} runs, {}, {} threads",

@@ -4,9 +4,12 @@ mod arch_choice;
 mod classify;
 mod collect;
 mod completions;
+mod devices;
 mod evaluate;
+mod evaluate_onnx;
 mod export;
 mod extract;
+mod finetune;
 mod fit;
 mod forward;
 mod help;
@@ -15,7 +18,9 @@ mod info;
 mod latency;
 mod listings;
 mod measure;
+mod memory_limits;
 mod output;
+mod profile;
 mod progress;
 mod run;
 mod search;
@@ -80,8 +85,9 @@ enum Command {
     Report(run::ReportArgs),
     /// List the registered search spaces.
     Spaces,
-    /// List the registered devices, and profiles found in OFA_DEVICE_PATH.
-    Devices,
+    /// List the registered devices, and profiles found in OFA_DEVICE_PATH; fit a device to measured networks.
+    #[command(after_help = help::DEVICES)]
+    Devices(devices::DevicesArgs),
     /// List the registered predictors.
     Predictors,
     /// List the registered search strategies.
@@ -123,12 +129,18 @@ enum Command {
     /// Cut a standalone subnet out of a supernet.
     #[command(after_help = help::EXTRACT)]
     Extract(extract::ExtractArgs),
+    /// Train a standalone subnet on from its inherited weights.
+    #[command(after_help = help::FINETUNE)]
+    Finetune(finetune::FinetuneArgs),
     /// Write a network as ONNX.
     #[command(after_help = help::EXPORT)]
     Export(export::ExportArgs),
     /// Time a network in a real inference runtime.
     #[command(after_help = help::MEASURE)]
     Measure(measure::MeasureArgs),
+    /// Time every block of a space on this machine, as a device for --device.
+    #[command(after_help = help::PROFILE)]
+    Profile(profile::ProfileArgs),
     /// Read official PyTorch checkpoints.
     #[command(subcommand, after_help = help::IMPORT)]
     Import(import::ImportCommand),
@@ -140,7 +152,15 @@ enum Command {
 impl Command {
     /// Whether the command looks at [`Context::stop`] between two pieces of work and saves what it has.
     fn stops_by_itself(&self) -> bool {
-        matches!(self, Command::Run(_) | Command::Train(_) | Command::Collect(_) | Command::Search(_))
+        matches!(
+            self,
+            Command::Run(_)
+                | Command::Train(_)
+                | Command::Collect(_)
+                | Command::Search(_)
+                | Command::Profile(_)
+                | Command::Finetune(_)
+        )
     }
 }
 
@@ -212,7 +232,7 @@ fn run(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Run(args) => run::run(&args, context),
         Command::Report(args) => run::report(&args, context),
         Command::Spaces => listings::spaces(context),
-        Command::Devices => listings::devices(context),
+        Command::Devices(args) => devices::run(&args, context),
         Command::Predictors => listings::predictors(context),
         Command::Strategies => listings::strategies(context),
         Command::Samplers => listings::samplers(context),
@@ -228,8 +248,10 @@ fn run(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Latency(args) => latency::run(&args, context),
         Command::Search(args) => search::run(&args, context),
         Command::Extract(args) => extract::run(&args, context),
+        Command::Finetune(args) => finetune::run(&args, context),
         Command::Export(args) => export::run(&args, context),
         Command::Measure(args) => measure::run(&args, context),
+        Command::Profile(args) => profile::run(&args, context),
         Command::Import(command) => import::run(&command, context),
         Command::Completions(args) => completions::run(&args),
     }

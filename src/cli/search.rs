@@ -1,5 +1,6 @@
 //! `ofa search`: the best subnet for every combination of limits, or the Pareto front.
 
+use super::memory_limits::MemoryLimits;
 use super::output::{short_count, table};
 use super::progress::Progress;
 use super::{Context, Failure, info};
@@ -37,6 +38,8 @@ pub struct SearchArgs {
     /// Limits on parameters.
     #[arg(long, value_delimiter = ',')]
     max_params: Vec<f64>,
+    #[command(flatten)]
+    memory: MemoryLimits,
     /// Return the front of everything evaluated instead of one net per limit.
     #[arg(long)]
     pareto: bool,
@@ -95,6 +98,9 @@ pub(super) fn run(args: &SearchArgs, context: &Context) -> Result<(), Failure> {
     }
     if !args.max_params.is_empty() {
         add(exact_cost("params", &space, cost::params), &args.max_params);
+    }
+    for (objective, limits) in args.memory.objectives(&space, device.as_ref())? {
+        add(objective, limits);
     }
     if lists.is_empty() {
         return Err(Failure::Input(

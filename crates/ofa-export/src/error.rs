@@ -16,6 +16,20 @@ pub enum ExportError {
     /// The space is at fault.
     #[error(transparent)]
     Space(#[from] SpaceError),
+    /// A file cannot be written as asked.
+    #[error("{option}: {problem}")]
+    Option {
+        /// Which option.
+        option: &'static str,
+        /// What was asked and what was expected.
+        problem: String,
+    },
+    /// An ONNX file is not what was expected.
+    #[error("the ONNX file {0}")]
+    NotOurs(String),
+    /// The network ran badly while its activations were watched.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
     /// The protobuf writer failed.
     #[error("cannot serialise the ONNX graph: {0}")]
     Protobuf(String),
@@ -32,6 +46,20 @@ pub enum ExportError {
 /// A runtime that refused a file or failed in running it.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
+    /// No runtime of this name is known.
+    #[error("there is no runtime called `{name}`; known: {known}")]
+    Unknown {
+        /// The name asked for.
+        name: String,
+        /// The known names.
+        known: String,
+    },
+    /// The runtime is known, but this program was built without it.
+    #[error("this program was built without the runtime `{runtime}`: build it with `--features {runtime}`")]
+    NotCompiledIn {
+        /// Its name.
+        runtime: &'static str,
+    },
     /// The file cannot be loaded.
     #[error("{runtime} cannot load the ONNX file: {problem}")]
     Load {

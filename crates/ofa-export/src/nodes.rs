@@ -42,19 +42,59 @@ pub fn ints(name: &str, values: &[usize]) -> AttributeProto {
 
 /// An f32 initializer.
 pub fn tensor(name: &str, shape: &[usize], data: &[f32]) -> TensorProto {
+    raw_tensor(name, Element::F32, shape, data.iter().flat_map(|v| v.to_le_bytes()).collect())
+}
+
+/// Element types of tensors.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Element {
+    /// 32-bit float.
+    F32,
+    /// 16-bit float.
+    F16,
+    /// Unsigned byte.
+    U8,
+    /// Signed byte.
+    I8,
+    /// 32-bit integer.
+    I32,
+}
+
+impl Element {
+    fn data_type(self) -> DataType {
+        match self {
+            Element::F32 => DataType::FLOAT,
+            Element::F16 => DataType::FLOAT16,
+            Element::U8 => DataType::UINT8,
+            Element::I8 => DataType::INT8,
+            Element::I32 => DataType::INT32,
+        }
+    }
+
+    /// Its number in the file format.
+    pub fn code(self) -> i64 {
+        i64::from(self.data_type().value())
+    }
+}
+
+/// An initializer of any type from its little-endian bytes.
+pub fn raw_tensor(name: &str, element: Element, shape: &[usize], bytes: Vec<u8>) -> TensorProto {
     TensorProto {
         name: name.to_owned(),
         dims: shape.iter().map(|d| *d as i64).collect(),
-        data_type: DataType::FLOAT.value(),
-        raw_data: data.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        data_type: element.data_type().value(),
+        raw_data: bytes,
         ..TensorProto::default()
     }
 }
 
-/// An f32 graph input or output; the first dimension is the dynamic batch `N`.
-pub fn batch_value(name: &str, rest: &[usize]) -> ValueInfoProto {
+/// A graph input or output; the first dimension is the batch, called `N` if it is dynamic.
+pub fn batch_value(name: &str, element: Element, fixed_batch: Option<usize>, rest: &[usize]) -> ValueInfoProto {
     let mut batch = Dimension::new();
-    batch.set_dim_param("N".to_owned());
+    match fixed_batch {
+        Some(size) => batch.set_dim_value(size as i64),
+        None => batch.set_dim_param("N".to_owned()),
+    }
     let mut shape = TensorShapeProto::new();
     shape.dim.push(batch);
     for size in rest {
@@ -63,7 +103,7 @@ pub fn batch_value(name: &str, rest: &[usize]) -> ValueInfoProto {
         shape.dim.push(dimension);
     }
     let mut tensor_type = onnx_protobuf::type_proto::Tensor::new();
-    tensor_type.elem_type = DataType::FLOAT.value();
+    tensor_type.elem_type = element.data_type().value();
     tensor_type.shape = protobuf::MessageField::some(shape);
     let mut value_type = TypeProto::new();
     value_type.set_tensor_type(tensor_type);
@@ -72,6 +112,11 @@ pub fn batch_value(name: &str, rest: &[usize]) -> ValueInfoProto {
         type_: protobuf::MessageField::some(value_type),
         ..ValueInfoProto::default()
     }
+}
+
+/// A graph output of whatever shape.
+pub fn untyped_value(name: &str) -> ValueInfoProto {
+    ValueInfoProto { name: name.to_owned(), ..ValueInfoProto::default() }
 }
 
 /// A metadata entry.

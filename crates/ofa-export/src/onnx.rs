@@ -2,7 +2,8 @@
 
 use crate::error::ExportError;
 use crate::fold::{fold, foldable};
-use crate::nodes::{batch_value, float, int, ints, metadata, node, tensor};
+use crate::nodes::{Element, batch_value, float, int, ints, metadata, node, tensor};
+use ofa_space::model::InputFormat;
 use ofa_space::net_spec::{Block, Op, OpKind, TensorRef};
 use ofa_space::{Activation, Model, ModelBody, NetSpec, PoolRounding, Tensor, Weights, slicing};
 use onnx_protobuf::{GraphProto, Message, ModelProto, OperatorSetIdProto};
@@ -11,14 +12,100 @@ use std::collections::BTreeMap;
 /// Version of the default operator set: the oldest with everything we use (`HardSwish` came with 14) that current
 /// runtimes all read.
 pub const OPSET: i64 = 17;
-/// Version of the file format that goes with it.
-const IR_VERSION: i64 = 8;
+/// Operator sets that can be asked for. Below 14, `HardSwish` is written as its parts.
+pub const OPSETS: std::ops::RangeInclusive<i64> = 13..=21;
+/// The oldest operator set with `HardSwish`.
+const HARD_SWISH_OPSET: i64 = 14;
+
+/// Name of the graph's input.
+pub const INPUT: &str = "input";
+/// Name of the graph's output.
+pub const OUTPUT: &str = "logits";
+/// What the names of preprocessing values and constants begin with.
+pub(crate) const PREPROCESSING: &str = "preprocessing.";
+
+/// How the file is written.
+///
+/// | name | default | purpose | range |
+/// |---|---|---|---|
+/// | `opset` | 17 | operator set | 13–21 |
+/// | `ir_version` | that of the operator set | version of the file format, for old readers | 7–10 |
+/// | `batch` | none | fixed batch size; dynamic if none | ≥ 1 |
+/// | `preprocessing` | outside | whether the graph takes bytes | |
+#[derive(Clone, PartialEq, Debug)]
+pub struct ExportOptions {
+    /// Operator set.
+    pub opset: i64,
+    /// Version of the file format; the one that came with the operator set if `None`.
+    pub ir_version: Option<i64>,
+    /// Fixed batch size; dynamic if `None`.
+    pub batch: Option<usize>,
+    /// What the input is.
+    pub preprocessing: Preprocessing,
+}
+
+/// What the graph takes for input.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub enum Preprocessing {
+    /// f32 (N,C,H,W), normalised by the caller.
+    #[default]
+    Outside,
+    /// Bytes (N,H,W,C), as image decoders give them; the graph normalises. Resizing stays with the caller.
+    InGraph(InputFormat),
+}
+
+impl Default for ExportOptions {
+    fn default() -> Self {
+        Self { opset: OPSET, ir_version: None, batch: None, preprocessing: Preprocessing::Outside }
+    }
+}
+
+impl ExportOptions {
+    /// Refuses what no file can be.
+    fn check(&self, net: &NetSpec) -> Result<(), ExportError> {
+        let option = |option: &'static str, problem: String| Err(ExportError::Option { option, problem });
+        if !OPSETS.contains(&self.opset) {
+            return option("opset", format!("{}, expected {} to {}", self.opset, OPSETS.start(), OPSETS.end()));
+        }
+        if let Some(version) = self.ir_version.filter(|version| !(7..=10).contains(version)) {
+            return option("IR version", format!("{version}, expected 7 to 10"));
+        }
+        if self.batch == Some(0) {
+            return option("batch", "0, expected at least 1".into());
+        }
+        if let Preprocessing::InGraph(format) = &self.preprocessing
+            && (format.mean.len() != net.input[0] || format.std.len() != net.input[0])
+        {
+            let (mean, std, channels) = (format.mean.len(), format.std.len(), net.input[0]);
+            return option(
+                "preprocessing",
+                format!("the model has {mean} means and {std} deviations for {channels} channels"),
+            );
+        }
+        Ok(())
+    }
+
+    /// The version of the file format; the official table pairs them.
+    fn ir_version(&self) -> i64 {
+        self.ir_version.unwrap_or(match self.opset {
+            ..=14 => 7,
+            15..=18 => 8,
+            19..=20 => 9,
+            _ => 10,
+        })
+    }
+}
 
 /// The network of a model as ONNX, with class names, normalisation, input size, arch and provenance as metadata.
 ///
 /// # Errors
 /// [`ExportError`] if a tensor is missing or of another shape.
 pub fn export(model: &Model, net: &NetSpec) -> Result<Vec<u8>, ExportError> {
+    export_net(net, &model.weights, &model_metadata(model, net))
+}
+
+/// What the file says about the model: class names, normalisation, input size, space, arch and provenance.
+pub fn model_metadata(model: &Model, net: &NetSpec) -> BTreeMap<String, String> {
     let json = |value: serde_json::Value| value.to_string();
     let mut entries = BTreeMap::from([
         ("classes".to_owned(), json(serde_json::json!(model.class_names))),
@@ -28,10 +115,11 @@ pub fn export(model: &Model, net: &NetSpec) -> Result<Vec<u8>, ExportError> {
         ("image_size".to_owned(), net.input[1].to_string()),
         ("provenance".to_owned(), json(serde_json::json!(model.provenance))),
     ]);
-    if let ModelBody::Net { arch: Some(arch), .. } = &model.body {
-        entries.insert("arch".to_owned(), arch.to_string());
+    if let ModelBody::Net { arch, space, .. } = &model.body {
+        entries.extend(arch.as_ref().map(|arch| ("arch".to_owned(), arch.to_string())));
+        entries.extend(space.as_ref().map(|space| ("space".to_owned(), space.clone())));
     }
-    export_net(net, &model.weights, &entries)
+    entries
 }
 
 /// A network as ONNX; `entries` become metadata. The same input gives the same bytes.
@@ -43,20 +131,48 @@ pub fn export_net(
     weights: &Weights,
     entries: &BTreeMap<String, String>,
 ) -> Result<Vec<u8>, ExportError> {
-    let mut graph = Graph { weights, proto: GraphProto::new() };
+    export_with(net, weights, entries, &ExportOptions::default())
+}
+
+/// The same, written as the options say.
+///
+/// # Errors
+/// [`ExportError::Option`] for an impossible option; [`ExportError`] if a tensor is missing or of another shape.
+pub fn export_with(
+    net: &NetSpec,
+    weights: &Weights,
+    entries: &BTreeMap<String, String>,
+    options: &ExportOptions,
+) -> Result<Vec<u8>, ExportError> {
+    options.check(net)?;
+    let mut graph = Graph { weights, proto: GraphProto::new(), opset: options.opset };
     graph.proto.name = "ofa".to_owned();
-    graph.proto.input.push(batch_value("input", &net.input));
-    graph.proto.output.push(batch_value("logits", &[net.classes]));
-    let mut value = "input".to_owned();
+    let [channels, height, width] = net.input;
+    let mut value = match &options.preprocessing {
+        Preprocessing::Outside => {
+            graph.proto.input.push(batch_value(INPUT, Element::F32, options.batch, &net.input));
+            INPUT.to_owned()
+        }
+        Preprocessing::InGraph(format) => {
+            let shape = [height, width, channels];
+            graph.proto.input.push(batch_value(INPUT, Element::U8, options.batch, &shape));
+            graph.preprocessing(format)
+        }
+    };
+    // A block on its own, as it is timed for a table, ends in a map of features.
+    let output = net.blocks.last().map_or(net.input, |block| block.output);
+    let ends_flat = net.ops().last().is_some_and(|op| matches!(op.kind, OpKind::Linear { .. }));
+    let output_shape = if ends_flat { &output[..1] } else { &output };
+    graph.proto.output.push(batch_value(OUTPUT, Element::F32, options.batch, output_shape));
     for (index, block) in net.blocks.iter().enumerate() {
         let last = index + 1 == net.blocks.len();
-        value = graph.block(block, value, last.then_some("logits"))?;
+        value = graph.block(block, value, last.then_some(OUTPUT))?;
     }
     let mut model = ModelProto::new();
-    model.ir_version = IR_VERSION;
+    model.ir_version = options.ir_version();
     model.producer_name = "ofa".to_owned();
     model.producer_version = env!("CARGO_PKG_VERSION").to_owned();
-    model.opset_import.push(OperatorSetIdProto { version: OPSET, ..OperatorSetIdProto::default() });
+    model.opset_import.push(OperatorSetIdProto { version: options.opset, ..OperatorSetIdProto::default() });
     model.metadata_props = entries.iter().map(|(key, value)| metadata(key, value)).collect();
     model.graph = protobuf::MessageField::some(graph.proto);
     model.write_to_bytes().map_err(|e| ExportError::Protobuf(e.to_string()))
@@ -65,16 +181,36 @@ pub fn export_net(
 struct Graph<'a> {
     weights: &'a Weights,
     proto: GraphProto,
+    opset: i64,
 }
 
 impl Graph<'_> {
+    /// Bytes (N,H,W,C) to normalised f32 (N,C,H,W): `x · 1/(255·std) − mean/std`. Returns the name of the value.
+    fn preprocessing(&mut self, format: &InputFormat) -> String {
+        let name = |part: &str| format!("{PREPROCESSING}{part}");
+        let channels = format.std.len();
+        let per_channel = |data: Vec<f32>| Tensor { shape: vec![1, channels, 1, 1], data };
+        let scale = format.std.iter().map(|std| (1.0 / (255.0 * f64::from(*std))) as f32).collect();
+        let shift = format.mean.iter().zip(&format.std).map(|(m, s)| (-f64::from(*m) / f64::from(*s)) as f32);
+        let shift = per_channel(shift.collect());
+        let scale = self.initializer(&name("normalise"), "scale", &per_channel(scale));
+        let shift = self.initializer(&name("normalise"), "shift", &shift);
+        let [planes, floats, scaled, done] = ["planes", "floats", "scaled", "normalised"].map(name);
+        self.push("Transpose", &name("to_planes"), &[INPUT], &planes, vec![ints("perm", &[0, 3, 1, 2])]);
+        self.push("Cast", &name("to_floats"), &[&planes], &floats, vec![int("to", Element::F32.code())]);
+        self.push("Mul", &name("scale"), &[&floats, &scale], &scaled, Vec::new());
+        self.push("Add", &name("shift"), &[&scaled, &shift], &done, Vec::new());
+        done
+    }
+
     /// Adds a block; returns the name of its output, which is `output_name` if given.
     fn block(&mut self, block: &Block, input: String, output_name: Option<&str>) -> Result<String, ExportError> {
         let folds = foldable(block);
         let mut names = vec![input];
         for (index, op) in block.ops.iter().enumerate() {
             let folded_away = folds.contains(&Some(index));
-            let last = index + 1 == block.ops.len();
+            // A batch norm that ends the block hands its name to the convolution that it is folded into.
+            let last = folds[index].unwrap_or(index) + 1 == block.ops.len();
             let output = match output_name {
                 Some(name) if last => name.to_owned(),
                 _ => format!("{}.out", op.name),
@@ -188,6 +324,11 @@ impl Graph<'_> {
     fn activation(&mut self, function: Activation, name: &str, x: &str, output: &str) {
         match function {
             Activation::Relu => self.push("Relu", name, &[x], output, Vec::new()),
+            Activation::HSwish if self.opset < HARD_SWISH_OPSET => {
+                let gate = format!("{name}.gate");
+                self.push("HardSigmoid", &format!("{name}.h_sigmoid"), &[x], &gate, hard_sigmoid());
+                self.push("Mul", name, &[x, &gate], output, Vec::new());
+            }
             Activation::HSwish => self.push("HardSwish", name, &[x], output, Vec::new()),
             Activation::Relu6 => {
                 let scalar = |value| Tensor { shape: Vec::new(), data: vec![value] };

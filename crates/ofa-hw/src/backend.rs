@@ -39,4 +39,9 @@ pub trait HardwareBackend: Debug + Send + Sync {
 
     /// Where the latency comes from.
     fn source(&self) -> LatencySource;
+
+    /// Energy of one image in millijoules, where the device knows it.
+    fn energy_mj(&self, _net: &NetSpec) -> Option<f64> {
+        None
+    }
 }

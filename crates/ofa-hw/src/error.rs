@@ -56,6 +56,48 @@ pub enum HwError {
         /// Resolutions that it has.
         available: Vec<u32>,
     },
+    /// The machine was too busy to measure on.
+    #[error("the machine is too noisy to measure on: 10th and 90th percentile lie {:.0} % of the median apart after \
+             {attempts} attempts, at most {:.0} % are allowed. Stop other programs, or raise --max-spread",
+            100.0 * spread, 100.0 * allowed)]
+    Noisy {
+        /// Spread of the quietest attempt, as a share of the median.
+        spread: f64,
+        /// Spread allowed.
+        allowed: f64,
+        /// Attempts made.
+        attempts: usize,
+    },
+    /// A user's command gave no measurement.
+    #[error("`{command}` gave no measurement in {tries} tries: {problem}")]
+    Command {
+        /// The command, as configured.
+        command: String,
+        /// Tries made.
+        tries: usize,
+        /// What was wrong with the last try.
+        problem: String,
+    },
+    /// A device cannot be fitted to measurements.
+    #[error("cannot fit {what}: {problem}")]
+    Fit {
+        /// What was to be fitted.
+        what: &'static str,
+        /// What is missing or failed.
+        problem: String,
+    },
+    /// Measuring was stopped by the user.
+    #[error("interrupted")]
+    Interrupted,
+    /// A partial profile belongs to another space, runtime, or number of threads, rounds or networks.
+    #[error(
+        "the unfinished profile was measured for another space, runtime, or number of threads, rounds or nets; \
+             results are never mixed: remove it, or write to another file"
+    )]
+    OtherProfile,
+    /// A table cannot be written in the official layout.
+    #[error("the official YAML layout cannot hold this profile: {0}")]
+    Layout(String),
     /// The network cannot be exported for measuring.
     #[error(transparent)]
     Export(#[from] ExportError),

@@ -2,13 +2,27 @@
 #![forbid(unsafe_code)]
 
 pub mod backend;
+pub mod block_key;
+pub mod block_table;
+pub mod calibrate;
+pub mod command;
 pub mod error;
 pub mod host;
 pub mod lut;
 pub mod lut_keys;
+pub mod measurement_cache;
+pub mod memory;
 pub mod objective;
+pub mod official_layout;
+pub mod profiler;
+pub mod reachable;
 pub mod registry;
+#[cfg(feature = "regression")]
+pub mod regression;
 pub mod roofline;
+pub mod stopwatch;
+pub mod timing;
+pub mod whole_net;
 
 pub use backend::{HardwareBackend, LatencySource};
 pub use error::HwError;

@@ -84,6 +84,15 @@ pub fn load(name_or_path: &str) -> Result<Arc<dyn HardwareBackend>, HwError> {
     }
 }
 
+/// The profile (.toml) that a name or path stands for, if it stands for one.
+pub fn profile_path(name_or_path: &str) -> Option<PathBuf> {
+    let path = Path::new(name_or_path);
+    match path.extension().is_some_and(|e| e.eq_ignore_ascii_case("toml")) {
+        true => Some(path.to_owned()),
+        false => dropped_in().into_iter().find(|(name, _)| name == name_or_path).map(|(_, path)| path),
+    }
+}
+
 /// Reads the `[device]` table of a TOML profile; `origin` is for messages.
 ///
 /// # Errors

@@ -7,9 +7,10 @@
 use crate::backend::{HardwareBackend, LatencySource};
 use crate::error::HwError;
 use crate::registry::{DeviceEntry, from_profile};
-use ofa_space::net_spec::{Block, Op, OpKind};
+use ofa_space::net_spec::{Block, BlockKind, Op, OpKind};
 use ofa_space::{NetSpec, cost};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A roofline profile.
 ///
@@ -22,7 +23,10 @@ use serde::{Deserialize, Serialize};
 /// | `bytes_per_element` | 4 | of weights and activations | 1–8 |
 /// | `overhead_us` | 0 | fixed cost of an operation in microseconds | ≥ 0 |
 /// | `efficiency` | 1 each | share of the peak that `dense`, `depthwise`, `linear` operations reach | 0–1 |
+/// | `block_efficiency` | 1 each | further share of the peak by kind of block, such as `{ stem = 0.5 }` | 0–1 |
 /// | `sram_kb`, `flash_kb` | none | memory for activations and weights | > 0 |
+/// | `pj_per_mac`, `pj_per_byte` | none | energy of arithmetic and of memory traffic, in picojoules | > 0 |
+/// | `energy_source` | | where these numbers are published; needed with them | not empty |
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(try_from = "Profile", into = "Profile")]
 pub struct Roofline(Profile);
@@ -45,10 +49,18 @@ struct Profile {
     overhead_us: f64,
     #[serde(default)]
     efficiency: Efficiency,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    block_efficiency: BTreeMap<String, f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sram_kb: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     flash_kb: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pj_per_mac: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pj_per_byte: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    energy_source: Option<String>,
 }
 
 /// Share of the peak reached, by kind of operation.
@@ -85,14 +97,20 @@ impl TryFrom<Profile> for Roofline {
             ("bandwidth_gb_s", Some(profile.bandwidth_gb_s)),
             ("sram_kb", profile.sram_kb),
             ("flash_kb", profile.flash_kb),
+            ("pj_per_mac", profile.pj_per_mac),
+            ("pj_per_byte", profile.pj_per_byte),
         ];
         for (field, value) in positive {
             if value.is_some_and(|v| !(v > 0.0 && v.is_finite())) {
                 return Err(format!("`{field}` is {}, expected more than 0", value.unwrap_or_default()));
             }
         }
-        for (field, source) in [("peak_source", &profile.peak_source), ("bandwidth_source", &profile.bandwidth_source)]
-        {
+        let nothing = String::new();
+        let mut sources = vec![("peak_source", &profile.peak_source), ("bandwidth_source", &profile.bandwidth_source)];
+        if profile.pj_per_mac.is_some() || profile.pj_per_byte.is_some() {
+            sources.push(("energy_source", profile.energy_source.as_ref().unwrap_or(&nothing)));
+        }
+        for (field, source) in sources {
             if source.trim().is_empty() {
                 return Err(format!("`{field}` is empty, expected where the number is published"));
             }
@@ -109,6 +127,14 @@ impl TryFrom<Profile> for Roofline {
                 return Err(format!("`efficiency.{field}` is {share}, expected more than 0, up to 1"));
             }
         }
+        for (kind, share) in &profile.block_efficiency {
+            if !BlockKind::NAMES.contains(&kind.as_str()) {
+                return Err(format!("`block_efficiency.{kind}`: expected one of {}", BlockKind::NAMES.join(", ")));
+            }
+            if !(*share > 0.0 && *share <= 1.0) {
+                return Err(format!("`block_efficiency.{kind}` is {share}, expected more than 0, up to 1"));
+            }
+        }
         Ok(Self(profile))
     }
 }
@@ -119,26 +145,54 @@ impl Roofline {
         (self.0.sram_kb.map(|kb| kb * 1024.0), self.0.flash_kb.map(|kb| kb * 1024.0))
     }
 
-    /// Seconds of one operation.
-    fn op_seconds(&self, block: &Block, op: &Op) -> f64 {
+    /// Bytes that an operation moves to and from memory; none for what is fused into the operation before.
+    fn bytes(&self, block: &Block, op: &Op) -> f64 {
+        if matches!(op.kind, OpKind::BatchNorm { .. } | OpKind::Activation { .. }) {
+            return 0.0;
+        }
         let elements = |value: usize| -> f64 {
             let shape = if value == 0 { block.input } else { block.ops[value - 1].output };
             shape.iter().product::<usize>() as f64
         };
+        let weights: usize = op.kind.tensors().iter().map(|(_, tensor)| tensor.elements()).sum();
+        let moved = op.inputs.iter().map(|input| elements(*input)).sum::<f64>()
+            + op.output.iter().product::<usize>() as f64
+            + weights as f64;
+        moved * self.0.bytes_per_element
+    }
+
+    /// Seconds of one operation.
+    fn op_seconds(&self, block: &Block, op: &Op) -> f64 {
         let share = match &op.kind {
             OpKind::BatchNorm { .. } | OpKind::Activation { .. } => return 0.0,
             OpKind::Conv { groups, .. } if *groups > 1 => self.0.efficiency.depthwise,
             OpKind::Conv { .. } => self.0.efficiency.dense,
             _ => self.0.efficiency.linear,
         };
-        let weights: usize = op.kind.tensors().iter().map(|(_, tensor)| tensor.elements()).sum();
-        let moved = op.inputs.iter().map(|input| elements(*input)).sum::<f64>()
-            + op.output.iter().product::<usize>() as f64
-            + weights as f64;
+        let share = share * self.0.block_efficiency.get(block.kind.name()).copied().unwrap_or(1.0);
         let macs = (cost::op_macs(op) + cost::squeeze_excite_macs(op)) as f64;
         let arithmetic = macs / (self.0.peak_gmacs * 1e9 * share);
-        let memory = moved * self.0.bytes_per_element / (self.0.bandwidth_gb_s * 1e9);
+        let memory = self.bytes(block, op) / (self.0.bandwidth_gb_s * 1e9);
         arithmetic.max(memory) + self.0.overhead_us * 1e-6
+    }
+
+    /// What calibration may change: shares of the peak (dense, depthwise, linear), bandwidth and fixed cost.
+    pub(crate) fn knobs(&self) -> [f64; 5] {
+        let Efficiency { dense, depthwise, linear } = self.0.efficiency;
+        [dense, depthwise, linear, self.0.bandwidth_gb_s, self.0.overhead_us]
+    }
+
+    /// The same device with other values there, and a note of where they come from.
+    pub(crate) fn with_knobs(&self, [dense, depthwise, linear, bandwidth, overhead]: [f64; 5], note: &str) -> Self {
+        let mut profile = self.0.clone();
+        profile.efficiency = Efficiency { dense, depthwise, linear };
+        profile.bandwidth_gb_s = bandwidth;
+        profile.overhead_us = overhead;
+        if !note.is_empty() {
+            profile.about = format!("{}; {note}", profile.about);
+            profile.bandwidth_source = format!("{}; {note}", profile.bandwidth_source);
+        }
+        Self(profile)
     }
 }
 
@@ -151,6 +205,18 @@ impl HardwareBackend for Roofline {
 
     fn source(&self) -> LatencySource {
         LatencySource::Analytic
+    }
+
+    fn energy_mj(&self, net: &NetSpec) -> Option<f64> {
+        let (per_mac, per_byte) = (self.0.pj_per_mac?, self.0.pj_per_byte?);
+        let ops = net.blocks.iter().flat_map(|block| block.ops.iter().map(move |op| (block, op)));
+        let picojoules: f64 = ops
+            .map(|(block, op)| {
+                let macs = (cost::op_macs(op) + cost::squeeze_excite_macs(op)) as f64;
+                macs * per_mac + self.bytes(block, op) * per_byte
+            })
+            .sum();
+        Some(picojoules * 1e-9)
     }
 }
 
@@ -173,6 +239,8 @@ macro_rules! shipped {
 shipped! {
     "pixel4-cpu": "phone CPU: Pixel 4 (Snapdragon 855), one prime core, f32 (roofline)",
     "raspberry-pi-4": "single-board computer: Raspberry Pi 4, four Cortex-A72 cores, f32 (roofline)",
+    "apple-a14-ane": "phone NPU: Apple A14 Neural Engine, f16 (roofline)",
+    "ryzen-5950x": "desktop CPU: AMD Ryzen 9 5950X, sixteen cores, f32 (roofline)",
     "jetson-nano": "embedded GPU: NVIDIA Jetson Nano, f16 (roofline)",
     "xeon-6248-core": "server CPU: one core of an Intel Xeon Gold 6248, f32 (roofline)",
     "v100": "server GPU: NVIDIA V100 SXM2, f32 (roofline)",

@@ -95,6 +95,10 @@ pub enum BlockKind {
 }
 
 impl BlockKind {
+    /// Every short name.
+    pub const NAMES: [&'static str; 7] =
+        ["stem", "inverted_residual", "bottleneck", "final_expand", "pool", "feature_mix", "classifier"];
+
     /// A short name for listings, such as `inverted_residual`.
     pub fn name(&self) -> &'static str {
         match self {

@@ -128,7 +128,7 @@ impl Tally {
 
 /// How many entries come before the label's in descending order; equal entries count in order of their index, and a
 /// NaN never wins.
-fn rank_of(row: &[f32], label: usize) -> usize {
+pub fn rank_of(row: &[f32], label: usize) -> usize {
     let value = row[label];
     if value.is_nan() {
         return row.len();

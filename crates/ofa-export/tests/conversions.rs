@@ -1,0 +1,162 @@
+//! Every way of writing a file computes the same network: opsets, fixed batch, bytes in, int8; and f16 has the right
+//! types (its numbers are checked in `tests/check_onnx.py`, since rten does not run f16).
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use ofa_export::calibration::Calibration;
+use ofa_export::{
+    ExportError, ExportOptions, OnnxFile, Preprocessing, SessionOptions, Values, export_net, export_with,
+    half_precision, quantise, runtime,
+};
+use ofa_space::model::{InputFormat, Resize};
+use ofa_space::{NetSpec, Weights, initialisation, registry, supernet};
+use onnx_protobuf::{Message, ModelProto};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use std::collections::BTreeMap;
+
+const IMAGES: usize = 3;
+
+fn network(space: &str) -> (NetSpec, Weights) {
+    let space = registry::named(space).unwrap();
+    let mut rng = ChaCha8Rng::seed_from_u64(11);
+    let mut weights = initialisation::initialise(&supernet::tensors(space.as_ref()).unwrap(), &mut rng);
+    // Statistics as after training, so that folding has something to fold.
+    let names: Vec<String> = weights.iter().map(|(name, _)| name.clone()).collect();
+    for name in names.iter().filter(|name| name.ends_with("running_mean")) {
+        weights.get_mut(name).unwrap().data.iter_mut().for_each(|v| *v = rng.random_range(-0.2..0.2));
+    }
+    (space.resolve(&space.max_arch()).unwrap(), weights)
+}
+
+fn images(net: &NetSpec, count: usize) -> Vec<f32> {
+    let mut rng = ChaCha8Rng::seed_from_u64(count as u64);
+    (0..count * net.input.iter().product::<usize>()).map(|_| rng.random_range(-2.0..2.0)).collect()
+}
+
+fn run(onnx: &[u8], net: &NetSpec, input: &[f32], count: usize) -> Vec<f32> {
+    let [c, h, w] = net.input;
+    let mut session = runtime::load(onnx, &SessionOptions { threads: Some(1) }).unwrap();
+    session.run(input, [count, c, h, w]).unwrap()
+}
+
+fn difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    let largest = a.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / largest
+}
+
+fn format(channels: usize) -> InputFormat {
+    let values = |first: f32| (0..channels).map(|c| first + 0.03 * c as f32).collect();
+    InputFormat { mean: values(0.4), std: values(0.2), resize: Resize::Stretch }
+}
+
+#[test]
+fn opsets_and_batches_change_nothing() {
+    for name in ["tiny-28", "cifar-32"] {
+        let (net, weights) = network(name);
+        let input = images(&net, IMAGES);
+        let plain = run(&export_net(&net, &weights, &Default::default()).unwrap(), &net, &input, IMAGES);
+        for opset in 13..=21 {
+            let options = ExportOptions { opset, ..ExportOptions::default() };
+            let onnx = export_with(&net, &weights, &Default::default(), &options).unwrap();
+            assert!(difference(&plain, &run(&onnx, &net, &input, IMAGES)) < 1e-5, "{name} opset {opset}");
+        }
+        let options = ExportOptions { batch: Some(IMAGES), ..ExportOptions::default() };
+        let onnx = export_with(&net, &weights, &Default::default(), &options).unwrap();
+        assert!(difference(&plain, &run(&onnx, &net, &input, IMAGES)) < 1e-6);
+        assert_eq!(OnnxFile::read(&onnx).unwrap().batch, Some(IMAGES));
+    }
+}
+
+#[test]
+fn bytes_are_normalised_in_the_graph() {
+    for name in ["tiny-28", "cifar-32"] {
+        let (net, weights) = network(name);
+        let [c, h, w] = net.input;
+        let format = format(c);
+        let options =
+            ExportOptions { preprocessing: Preprocessing::InGraph(format.clone()), ..ExportOptions::default() };
+        let onnx = export_with(&net, &weights, &Default::default(), &options).unwrap();
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        let bytes: Vec<u8> = (0..IMAGES * h * w * c).map(|_| rng.random()).collect();
+        let mut planes = vec![0.0; bytes.len()];
+        for (index, byte) in bytes.iter().enumerate() {
+            let (image, pixel, channel) = (index / (h * w * c), index / c % (h * w), index % c);
+            planes[(image * c + channel) * h * w + pixel] =
+                (f32::from(*byte) / 255.0 - format.mean[channel]) / format.std[channel];
+        }
+        let expected = run(&export_net(&net, &weights, &Default::default()).unwrap(), &net, &planes, IMAGES);
+        let mut session = runtime::load(&onnx, &SessionOptions::default()).unwrap();
+        let found = session.run_timed(Values::U8(&bytes), [IMAGES, h, w, c]).unwrap().output;
+        assert!(difference(&expected, &found) < 1e-4, "{name}");
+        let about = OnnxFile::read(&onnx).unwrap();
+        assert!(about.takes_bytes && about.image == net.input);
+    }
+}
+
+#[test]
+fn int8_is_near_and_small() {
+    for (name, bound) in [("tiny-28", 0.25), ("cifar-32", 0.25)] {
+        let (net, weights) = network(name);
+        let onnx = export_net(&net, &weights, &Default::default()).unwrap();
+        let mut calibration = Calibration::new(&onnx).unwrap();
+        let [c, h, w] = net.input;
+        for _ in 0..2 {
+            calibration.add(&images(&net, 16), [16, c, h, w]).unwrap();
+        }
+        let int8 = quantise::quantise(&onnx, &calibration.ranges()).unwrap();
+        assert_eq!(int8, quantise::quantise(&onnx, &calibration.ranges()).unwrap());
+        let input = images(&net, IMAGES);
+        let (plain, quantised) = (run(&onnx, &net, &input, IMAGES), run(&int8, &net, &input, IMAGES));
+        let apart = difference(&plain, &quantised);
+        assert!(apart > 0.0 && apart < bound, "{name}: {apart}");
+        let proto = ModelProto::parse_from_bytes(&int8).unwrap();
+        let weight_bytes = |wanted: i32| -> usize {
+            proto.graph.initializer.iter().filter(|t| t.data_type == wanted).map(|t| t.raw_data.len()).sum()
+        };
+        let (floats, bytes) = (weight_bytes(1), weight_bytes(3));
+        assert!(bytes > 2 * floats, "{name}: {floats} bytes of scales, {bytes} of int8");
+        // A range that was not watched is named.
+        let error = quantise::quantise(&onnx, &BTreeMap::new()).unwrap_err().to_string();
+        assert!(error.contains("input"), "{error}");
+    }
+}
+
+#[test]
+fn half_precision_is_half_the_size_with_f32_at_both_ends() {
+    let (net, weights) = network("cifar-32");
+    let onnx = export_net(&net, &weights, &Default::default()).unwrap();
+    let half = half_precision::convert(&onnx).unwrap();
+    assert!(half.len() * 10 < onnx.len() * 6, "{} {}", half.len(), onnx.len());
+    let proto = ModelProto::parse_from_bytes(&half).unwrap();
+    assert!(proto.graph.initializer.iter().all(|t| t.data_type == 10));
+    let first = proto.graph.node.first().unwrap();
+    let last = proto.graph.node.last().unwrap();
+    assert_eq!((first.op_type.as_str(), last.op_type.as_str()), ("Cast", "Cast"));
+    assert_eq!(proto.graph.input[0].type_.tensor_type().elem_type, 1);
+    assert_eq!(proto.graph.output[0].type_.tensor_type().elem_type, 1);
+    // What is f16 already cannot be converted again.
+    assert!(half_precision::convert(&half).is_err());
+}
+
+#[test]
+fn impossible_options_are_named() {
+    let (net, weights) = network("tiny-28");
+    let default = ExportOptions::default;
+    let cases = [
+        (ExportOptions { opset: 12, ..default() }, "opset"),
+        (ExportOptions { opset: 22, ..default() }, "opset"),
+        (ExportOptions { ir_version: Some(3), ..default() }, "IR version"),
+        (ExportOptions { batch: Some(0), ..default() }, "batch"),
+        (ExportOptions { preprocessing: Preprocessing::InGraph(format(3)), ..default() }, "preprocessing"),
+    ];
+    for (options, option) in cases {
+        match export_with(&net, &weights, &Default::default(), &options) {
+            Err(ExportError::Option { option: found, .. }) => assert_eq!(found, option),
+            other => panic!("{option}: {other:?}"),
+        }
+    }
+    assert!(OnnxFile::read(b"not onnx").is_err());
+    let about = OnnxFile::read(&export_net(&net, &weights, &Default::default()).unwrap()).unwrap();
+    assert!(about.class_names().unwrap_err().to_string().contains("classes"));
+}

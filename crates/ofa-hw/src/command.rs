@@ -1,0 +1,237 @@
+//! A device that a command of the user's measures: a phone over adb, a board over ssh, a simulator.
+//!
+//! The command is given the network as an ONNX file and prints JSON. Results are kept on disk, so that a network is
+//! measured once.
+
+use crate::backend::{HardwareBackend, LatencySource};
+use crate::error::HwError;
+use crate::host::any_weights_onnx;
+use crate::measurement_cache::MeasurementCache;
+use crate::timing::Measurement;
+use ofa_space::NetSpec;
+use serde::{Deserialize, Serialize};
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The user's command.
+///
+/// | name | default | purpose | range |
+/// |---|---|---|---|
+/// | `name`, `about` | empty | for listings | |
+/// | `command` | | program and arguments; `{onnx}` stands for the file, `{shape}` for `1,C,H,W` | one argument with `{onnx}` |
+/// | `field` | `latency_ms` | field of the JSON that holds milliseconds | |
+/// | `timeout_s` | 120 | the command is ended after this time | > 0 |
+/// | `retries` | 2 | further tries after a failure | 0–20 |
+/// | `cache` | the user's cache folder | where results are kept | a folder, or `""` for none |
+///
+/// The command prints one JSON object on its last line of output, `{"latency_ms": 12.3}`. It may add `p10_ms`, `p90_ms`
+/// and `runs`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "CommandProfile", into = "CommandProfile")]
+pub struct CommandDevice(CommandProfile);
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CommandProfile {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    about: String,
+    command: Vec<String>,
+    #[serde(default = "latency_ms")]
+    field: String,
+    #[serde(default = "two_minutes")]
+    timeout_s: f64,
+    #[serde(default = "two")]
+    retries: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cache: Option<PathBuf>,
+}
+
+fn latency_ms() -> String {
+    "latency_ms".to_owned()
+}
+
+fn two_minutes() -> f64 {
+    120.0
+}
+
+fn two() -> usize {
+    2
+}
+
+const FILE: &str = "{onnx}";
+const SHAPE: &str = "{shape}";
+
+impl From<CommandDevice> for CommandProfile {
+    fn from(device: CommandDevice) -> Self {
+        device.0
+    }
+}
+
+impl TryFrom<CommandProfile> for CommandDevice {
+    type Error = String;
+
+    fn try_from(profile: CommandProfile) -> Result<Self, String> {
+        if profile.command.first().is_none_or(|program| program.trim().is_empty()) {
+            return Err("`command` is empty, expected a program and its arguments".into());
+        }
+        if !profile.command.iter().any(|argument| argument.contains(FILE)) {
+            return Err(format!("`command` has no argument with {FILE}, which stands for the network's file"));
+        }
+        if !(profile.timeout_s > 0.0 && profile.timeout_s.is_finite()) {
+            return Err(format!("`timeout_s` is {}, expected more than 0", profile.timeout_s));
+        }
+        if profile.retries > 20 {
+            return Err(format!("`retries` is {}, expected at most 20", profile.retries));
+        }
+        match profile.field.is_empty() {
+            true => Err("`field` is empty, expected the name of a JSON field".into()),
+            false => Ok(Self(profile)),
+        }
+    }
+}
+
+impl CommandDevice {
+    /// Name for messages and files.
+    pub fn name(&self) -> &str {
+        match self.0.name.is_empty() {
+            true => &self.0.command[0],
+            false => &self.0.name,
+        }
+    }
+
+    /// Measures an ONNX file that takes images of `[c, h, w]`, or finds the result of an earlier time.
+    ///
+    /// # Errors
+    /// [`HwError::Command`] with what the command said, once every try has failed.
+    pub fn measure(&self, onnx: &[u8], shape: [usize; 3]) -> Result<Measurement, HwError> {
+        let cache = match &self.0.cache {
+            Some(folder) if folder.as_os_str().is_empty() => None,
+            Some(folder) => Some(MeasurementCache::new(folder)),
+            None => MeasurementCache::of_user(),
+        };
+        let device = format!("command {:?} {} {shape:?}", self.0.command, self.0.field);
+        let key = MeasurementCache::key(onnx, &device);
+        if let Some(known) = cache.as_ref().and_then(|cache| cache.get(&key)) {
+            return Ok(known);
+        }
+        let mut last = self.attempt(onnx, shape);
+        for _ in 0..self.0.retries {
+            if last.is_ok() {
+                break;
+            }
+            last = self.attempt(onnx, shape);
+        }
+        let tries = self.0.retries + 1;
+        let measurement =
+            last.map_err(|problem| HwError::Command { command: self.0.command.join(" "), tries, problem })?;
+        if let Some(cache) = cache {
+            cache.put(&key, &measurement)?;
+        }
+        Ok(measurement)
+    }
+
+    fn attempt(&self, onnx: &[u8], [c, h, w]: [usize; 3]) -> Result<Measurement, String> {
+        let mut file = tempfile::Builder::new()
+            .prefix("ofa-")
+            .suffix(".onnx")
+            .tempfile()
+            .map_err(|e| format!("a temporary file cannot be written: {e}"))?;
+        file.write_all(onnx).and_then(|()| file.flush()).map_err(|e| format!("the network cannot be written: {e}"))?;
+        let (path, shape) = (file.path().display().to_string(), format!("1,{c},{h},{w}"));
+        let words: Vec<String> =
+            self.0.command.iter().map(|word| word.replace(FILE, &path).replace(SHAPE, &shape)).collect();
+        let mut child = Command::new(&words[0])
+            .args(&words[1..])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|e| format!("`{}` cannot be started: {e}", words[0]))?;
+        let (output, complaint) = (drain(child.stdout.take()), drain(child.stderr.take()));
+        let status = wait(&mut child, Duration::from_secs_f64(self.0.timeout_s))?;
+        let (output, complaint) = (output.join().unwrap_or_default(), complaint.join().unwrap_or_default());
+        if !status.success() {
+            return Err(format!("it failed ({status}): {}", shortened(&complaint)));
+        }
+        self.parse(&output)
+    }
+
+    fn parse(&self, output: &str) -> Result<Measurement, String> {
+        let field = &self.0.field;
+        let expected = |what: &str| {
+            format!("{what}, expected a line such as {{\"{field}\": 12.3}}; it printed: {}", shortened(output))
+        };
+        let line = output.lines().rev().find(|line| !line.trim().is_empty());
+        let line = line.ok_or_else(|| expected("it printed nothing"))?;
+        let json: serde_json::Value = serde_json::from_str(line).map_err(|_| expected("its last line is no JSON"))?;
+        let number = |name: &str| json.get(name).and_then(serde_json::Value::as_f64);
+        let median_ms = number(field).ok_or_else(|| expected(&format!("its JSON has no number `{field}`")))?;
+        if !(median_ms > 0.0 && median_ms.is_finite()) {
+            return Err(expected(&format!("`{field}` is {median_ms}")));
+        }
+        Ok(Measurement {
+            median_ms,
+            p10_ms: number("p10_ms").unwrap_or(median_ms),
+            p90_ms: number("p90_ms").unwrap_or(median_ms),
+            runs: number("runs").unwrap_or(1.0) as usize,
+            runtime: format!("command {}", self.name()),
+            threads: number("threads").unwrap_or(1.0) as usize,
+        })
+    }
+}
+
+/// Reads a pipe to its end beside the waiting, so that a talkative command does not block on a full pipe.
+fn drain(pipe: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut pipe) = pipe {
+            // Whatever came before an error is still worth showing.
+            let _ = pipe.read_to_end(&mut bytes);
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+fn wait(child: &mut Child, limit: Duration) -> Result<std::process::ExitStatus, String> {
+    let started = Instant::now();
+    let mut pause = Duration::from_millis(1);
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Ok(status),
+            Ok(None) if started.elapsed() >= limit => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(format!("it took longer than {:.1} s (`timeout_s`) and was ended", limit.as_secs_f64()));
+            }
+            Ok(None) => std::thread::sleep(pause),
+            Err(error) => return Err(format!("it cannot be waited for: {error}")),
+        }
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
+}
+
+/// The end of a text, where errors stand.
+fn shortened(text: &str) -> String {
+    const LENGTH: usize = 400;
+    let text = text.trim();
+    match text.char_indices().rev().nth(LENGTH) {
+        Some((start, _)) => format!("… {}", &text[start..]),
+        None if text.is_empty() => "(nothing)".to_owned(),
+        None => text.to_owned(),
+    }
+}
+
+#[typetag::serde(name = "command")]
+impl HardwareBackend for CommandDevice {
+    fn latency_ms(&self, net: &NetSpec) -> Result<f64, HwError> {
+        Ok(self.measure(&any_weights_onnx(net)?, net.input)?.median_ms)
+    }
+
+    fn source(&self) -> LatencySource {
+        LatencySource::Measured
+    }
+}

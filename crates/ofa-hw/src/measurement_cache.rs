@@ -1,0 +1,56 @@
+//! Measurements kept on disk, each under the hash of everything that it depends on.
+
+use crate::error::HwError;
+use crate::timing::Measurement;
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+
+/// A folder of measurements.
+#[derive(Clone, Debug)]
+pub struct MeasurementCache {
+    folder: PathBuf,
+}
+
+impl MeasurementCache {
+    /// A cache in this folder, which is made when first written to.
+    pub fn new(folder: &Path) -> Self {
+        Self { folder: folder.to_owned() }
+    }
+
+    /// The user's own: `$XDG_CACHE_HOME/ofa/measurements`, else `~/.cache/ofa/measurements`; none without a home.
+    pub fn of_user() -> Option<Self> {
+        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let base = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?;
+        Some(Self::new(&base.join("ofa").join("measurements")))
+    }
+
+    /// The name of a measurement of this file by this device; `device` says everything that could change the result:
+    /// the command, or runtime, version, threads and number of runs.
+    pub fn key(onnx: &[u8], device: &str) -> String {
+        let mut hash = Sha256::new();
+        hash.update(device.as_bytes());
+        hash.update([0]);
+        hash.update(onnx);
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// What is known; an unreadable entry counts as unknown.
+    pub fn get(&self, key: &str) -> Option<Measurement> {
+        serde_json::from_slice(&std::fs::read(self.file(key)).ok()?).ok()
+    }
+
+    /// Keeps a measurement.
+    ///
+    /// # Errors
+    /// [`HwError::Io`] if the folder cannot be written.
+    pub fn put(&self, key: &str, measurement: &Measurement) -> Result<(), HwError> {
+        let io = |source| HwError::Io { path: self.folder.clone(), source };
+        std::fs::create_dir_all(&self.folder).map_err(io)?;
+        let bytes = serde_json::to_vec(measurement).unwrap_or_default();
+        ofa_space::atomic_file::write(&self.file(key), &bytes).map_err(io)
+    }
+
+    fn file(&self, key: &str) -> PathBuf {
+        self.folder.join(format!("{key}.json"))
+    }
+}

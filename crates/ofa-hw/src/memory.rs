@@ -1,0 +1,119 @@
+//! Memory that a network takes on a device: activations under a stated schedule, and weights.
+
+use ofa_space::net_spec::{Block, OpKind};
+use ofa_space::{NetSpec, cost};
+use std::collections::HashSet;
+
+/// How operations share memory. They run one after another; batch norm, activation, squeeze-excite and the residual
+/// sum work in place; a residual's input is kept until it is added; weights and scratch space of kernels do not count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Schedule {
+    /// Bytes of an activation: 1 in int8, 4 in f32.
+    pub bytes_per_element: usize,
+    /// How depthwise convolutions store their output.
+    pub depthwise: Depthwise,
+}
+
+/// How a depthwise convolution stores its output.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Depthwise {
+    /// In a buffer of its own.
+    Separate,
+    /// Over its input, channel by channel, with one output channel of scratch (TinyEngine of MCUNet).
+    InPlace,
+}
+
+impl Schedule {
+    /// int8 with depthwise convolutions in place, as MCUNet's TinyEngine runs.
+    pub const MICROCONTROLLER: Self = Self { bytes_per_element: 1, depthwise: Depthwise::InPlace };
+}
+
+/// Largest number of bytes of activations alive at once, for one image.
+pub fn peak_activation_bytes(net: &NetSpec, schedule: Schedule) -> u64 {
+    net.blocks.iter().map(|block| block_peak(block, schedule)).max().unwrap_or(0)
+}
+
+/// Bytes of weights: int8 keeps a scale (4 bytes) and a bias (4 bytes) per output channel beside one byte a weight;
+/// wider formats keep every parameter at their width. Batch norm is folded.
+pub fn weight_bytes(net: &NetSpec, bytes_per_weight: usize) -> u64 {
+    let mut total = 0u64;
+    for op in net.ops() {
+        let tensors = op.kind.tensors();
+        match (&op.kind, bytes_per_weight) {
+            (OpKind::BatchNorm { .. }, _) => {}
+            (OpKind::Conv { weight, .. } | OpKind::Linear { weight, .. }, 1) => {
+                total += (weight.elements() + 8 * weight.take[0]) as u64;
+            }
+            (OpKind::Conv { weight, .. } | OpKind::Linear { weight, .. }, width) => {
+                total += ((weight.elements() + weight.take[0]) * width) as u64;
+            }
+            (OpKind::SqueezeExcite { .. }, width) => {
+                total += tensors.iter().map(|(_, tensor)| (tensor.elements() * width) as u64).sum::<u64>();
+            }
+            _ => {}
+        }
+    }
+    debug_assert!(total <= 16 * cost::params(net).max(1));
+    total
+}
+
+fn block_peak(block: &Block, schedule: Schedule) -> u64 {
+    let elements = |value: usize| -> u64 {
+        let shape = if value == 0 { block.input } else { block.ops[value - 1].output };
+        shape.iter().product::<usize>() as u64
+    };
+    // `buffer[v]` is the value in whose buffer value `v` lies.
+    let mut buffer: Vec<usize> = vec![0];
+    let mut scratch = vec![0u64; block.ops.len()];
+    for (index, op) in block.ops.iter().enumerate() {
+        let own = index + 1;
+        let read_later = block.ops[index + 1..]
+            .iter()
+            .flat_map(|later| &later.inputs)
+            .any(|value| *value <= index && buffer[*value] == buffer[op.inputs[0]]);
+        let in_place = match &op.kind {
+            OpKind::BatchNorm { .. } | OpKind::Activation { .. } | OpKind::SqueezeExcite { .. } | OpKind::Add => true,
+            OpKind::Conv { groups, .. } if *groups > 1 && schedule.depthwise == Depthwise::InPlace => {
+                let fits = elements(own) <= elements(buffer[op.inputs[0]]) && !read_later;
+                if fits {
+                    scratch[index] = (op.output[1] * op.output[2]) as u64;
+                }
+                fits
+            }
+            _ => false,
+        };
+        buffer.push(if in_place { buffer[op.inputs[0]] } else { own });
+    }
+    let count = block.ops.len();
+    let last_read = |wanted: usize| -> usize {
+        if buffer[count] == wanted {
+            return count;
+        }
+        let readers = block.ops.iter().enumerate();
+        readers.filter(|(_, op)| op.inputs.iter().any(|i| buffer[*i] == wanted)).map(|(i, _)| i).max().unwrap_or(0)
+    };
+    let at = |index: usize| -> u64 {
+        let live: HashSet<usize> = buffer[..=index + 1].iter().copied().filter(|b| last_read(*b) >= index).collect();
+        live.into_iter().map(elements).sum::<u64>() + scratch[index]
+    };
+    (0..count).map(at).max().unwrap_or(0) * schedule.bytes_per_element as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn separate_buffers_in_f32_are_the_exact_cost() {
+        for name in ["tiny-28", "ofa-mbv3-w1.0", "ofa-proxyless-w1.3", "ofa-resnet50"] {
+            let space = ofa_space::registry::named(name).expect("registered");
+            for arch in [space.min_arch(), space.max_arch()] {
+                let net = space.resolve(&arch).expect("valid");
+                let separate = Schedule { bytes_per_element: 4, depthwise: Depthwise::Separate };
+                assert_eq!(peak_activation_bytes(&net, separate), cost::peak_activation_bytes(&net), "{name}");
+                let in_place = Schedule { depthwise: Depthwise::InPlace, ..separate };
+                assert!(peak_activation_bytes(&net, in_place) <= peak_activation_bytes(&net, separate), "{name}");
+            }
+        }
+    }
+}

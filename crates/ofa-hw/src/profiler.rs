@@ -1,0 +1,172 @@
+//! Timing every block of a space on a device, and a few whole networks.
+
+use crate::block_key;
+use crate::block_table::BlockProfile;
+use crate::error::HwError;
+use crate::reachable;
+use crate::stopwatch::{Group, Item, Stopwatch};
+use crate::timing::percentiles;
+use crate::whole_net::{WholeNet, WholeSample};
+use ofa_space::{Arch, Block, NetSpec, Opened, SearchSpace, sampling};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::AtomicBool;
+
+/// What to measure.
+///
+/// | name | default | purpose | range |
+/// |---|---|---|---|
+/// | `rounds` | 15 | timed runs of each block at least | ≥ 1 |
+/// | `whole_nets` | 32 | random networks measured whole, for the fit | 0 = the sum alone |
+/// | `seed` | 0 | of the random networks | |
+#[derive(Clone, Copy, Debug)]
+pub struct ProfileOptions {
+    /// Timed runs of each block at least.
+    pub rounds: usize,
+    /// Networks measured whole.
+    pub whole_nets: usize,
+    /// Seed of the random networks.
+    pub seed: u64,
+}
+
+/// What is measured so far; saved after every group, so that a run that was cut off goes on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Partial {
+    /// What the times depend on; a partial result of anything else is refused.
+    pub fingerprint: String,
+    /// Groups of times, each with the pacer's time.
+    pub groups: Vec<Group>,
+}
+
+/// Told how far the work is: done, total, and whatever is measured so far after each group.
+pub trait ProfileObserver {
+    /// `done` of `total` blocks and networks are timed.
+    fn on_progress(&mut self, done: usize, total: usize);
+    /// A group is done: the moment to save.
+    ///
+    /// # Errors
+    /// Whatever saving reports; the work stops.
+    fn on_group(&mut self, partial: &Partial) -> Result<(), HwError>;
+}
+
+/// Networks at random resolutions of the space.
+pub fn random_archs(space: &dyn SearchSpace, count: usize, seed: u64) -> Vec<Arch> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut archs: Vec<Arch> = Vec::with_capacity(count);
+    let mut tries = 0;
+    while archs.len() < count && tries < 100 * count {
+        let arch = sampling::sample(space, &Opened::EVERYTHING, &mut rng);
+        if !archs.contains(&arch) {
+            archs.push(arch);
+        }
+        tries += 1;
+    }
+    archs
+}
+
+/// A block as a network of its own.
+fn block_net(block: &Block, classes: usize) -> NetSpec {
+    NetSpec { input: block.input, classes, blocks: vec![block.clone()] }
+}
+
+/// Measures a space and returns the profile.
+///
+/// # Errors
+/// [`HwError`] if a network cannot be run or the observer fails, [`HwError::Interrupted`] once `stop` is set,
+/// [`HwError::OtherProfile`] if `partial` belongs to another run.
+pub fn profile(
+    space: &dyn SearchSpace,
+    stopwatch: &mut dyn Stopwatch,
+    options: &ProfileOptions,
+    mut partial: Partial,
+    observer: &mut dyn ProfileObserver,
+    stop: &AtomicBool,
+) -> Result<BlockProfile, HwError> {
+    let info = space.info();
+    let (runtime, threads) = (stopwatch.runtime(), stopwatch.threads());
+    let config = serde_json::to_string(space).unwrap_or_default();
+    let fingerprint = format!(
+        "{runtime}, {threads} threads, {} rounds, {} nets, seed {}, names {}: {config}",
+        options.rounds,
+        options.whole_nets,
+        options.seed,
+        block_key::KEY_VERSION
+    );
+    if partial.groups.is_empty() {
+        partial.fingerprint = fingerprint;
+    } else if partial.fingerprint != fingerprint {
+        return Err(HwError::OtherProfile);
+    }
+
+    let blocks = reachable::blocks(space, &info.resolutions)?;
+    let archs = random_archs(space, options.whole_nets, options.seed);
+    let mut items: Vec<Item> =
+        blocks.iter().map(|b| Item { name: block_key::key(b), net: block_net(b, info.classes) }).collect();
+    for arch in &archs {
+        items.push(Item { name: format!("net {}", space.format(arch)), net: space.resolve(arch)? });
+    }
+    let total = items.len();
+    let done: HashSet<&String> = partial.groups.iter().flat_map(|group| group.ms.keys()).collect();
+    let pending: Vec<Item> = items.into_iter().filter(|item| !done.contains(&item.name)).collect();
+    let mut count = total - pending.len();
+    observer.on_progress(count, total);
+    for chunk in pending.chunks(stopwatch.group_size()) {
+        let group = stopwatch.time(chunk, options.rounds, stop)?;
+        partial.groups.push(group);
+        count += chunk.len();
+        observer.on_group(&partial)?;
+        observer.on_progress(count, total);
+    }
+
+    let ms = levelled(&partial);
+    let by_hash: HashMap<u64, f64> = ms.iter().filter_map(|(name, ms)| Some((block_key::parse(name)?, *ms))).collect();
+    let mut samples = Vec::with_capacity(archs.len());
+    for arch in &archs {
+        let net = space.resolve(arch)?;
+        let times: Vec<f64> =
+            net.blocks.iter().map(|b| by_hash.get(&block_key::hash(b)).copied().unwrap_or(0.0)).collect();
+        let whole = ms.get(&format!("net {}", space.format(arch))).copied().unwrap_or(0.0);
+        samples.push(WholeSample::new(&net.blocks, &times, whole));
+    }
+    Ok(BlockProfile {
+        format: block_key::KEY_VERSION,
+        name: String::new(),
+        about: format!("measured blocks of {}, {runtime}, {threads} threads", info.name),
+        space: info.name.clone(),
+        runtime,
+        threads,
+        rounds: options.rounds,
+        whole_net: WholeNet::fit(&samples),
+        blocks: ms.into_iter().filter(|(name, _)| block_key::parse(name).is_some()).collect(),
+    })
+}
+
+/// Every time, with each group's pace taken out.
+fn levelled(partial: &Partial) -> BTreeMap<String, f64> {
+    let mut paces: Vec<f64> = partial.groups.iter().map(|group| group.pacer_ms).collect();
+    let usual = if paces.is_empty() { 1.0 } else { percentiles(&mut paces)[1] };
+    let level = |group: &Group, ms: f64| if group.pacer_ms > 0.0 { ms * usual / group.pacer_ms } else { ms };
+    let groups = partial.groups.iter();
+    groups.flat_map(|group| group.ms.iter().map(move |(name, ms)| (name.clone(), level(group, *ms)))).collect()
+}
+
+/// Times of whole networks, measured as the profile's were.
+///
+/// # Errors
+/// [`HwError`] if one cannot be run, [`HwError::Interrupted`] once `stop` is set.
+pub fn measure_nets(
+    nets: &[NetSpec],
+    stopwatch: &mut dyn Stopwatch,
+    rounds: usize,
+    stop: &AtomicBool,
+) -> Result<Vec<f64>, HwError> {
+    let items: Vec<Item> =
+        nets.iter().enumerate().map(|(i, net)| Item { name: format!("{i:06}"), net: net.clone() }).collect();
+    let mut medians = Vec::with_capacity(nets.len());
+    for chunk in items.chunks(stopwatch.group_size()) {
+        medians.extend(stopwatch.time(chunk, rounds, stop)?.ms.into_values());
+    }
+    Ok(medians)
+}

@@ -1,0 +1,154 @@
+//! What takes the times of a profile: this machine, or a command of the user's.
+
+use crate::command::CommandDevice;
+use crate::error::HwError;
+use crate::host::{Host, Subject, any_weights_onnx};
+use crate::timing::lower_quartile;
+use ofa_space::NetSpec;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// One network to time.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// Name, unique in a group.
+    pub name: String,
+    /// The network, or one block as a network.
+    pub net: NetSpec,
+}
+
+/// Times that were taken together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Group {
+    /// Milliseconds of the pacer; 0 if there is none.
+    pub pacer_ms: f64,
+    /// Milliseconds by name.
+    pub ms: BTreeMap<String, f64>,
+}
+
+/// Takes times of groups of networks.
+pub trait Stopwatch {
+    /// Name and version of what runs the networks.
+    fn runtime(&self) -> String;
+
+    /// Its threads.
+    fn threads(&self) -> usize;
+
+    /// How many networks to time between two savings.
+    fn group_size(&self) -> usize;
+
+    /// A typical time of each network, from `rounds` runs or more.
+    ///
+    /// # Errors
+    /// [`HwError`] if one cannot be run, [`HwError::Interrupted`] once `stop` is set.
+    fn time(&mut self, items: &[Item], rounds: usize, stop: &AtomicBool) -> Result<Group, HwError>;
+}
+
+/// This machine.
+///
+/// Networks run in turn, round after round, instead of each many times in a row: so a block finds the caches as full
+/// as in a network, and a moment of noise hits one round of many instead of all rounds of one. Short groups get more
+/// rounds. The lower quartile of the rounds counts: noise only ever adds time, and it still holds if most rounds were
+/// disturbed. With every group runs one small network, the pacer; how much slower it was than usual says how slow the
+/// machine was just then.
+pub struct HostStopwatch {
+    host: Host,
+    pacer: Subject,
+}
+
+impl HostStopwatch {
+    /// Times networks as `host` says, with `pacer` beside them.
+    ///
+    /// # Errors
+    /// [`HwError`] if the runtime cannot load it.
+    pub fn new(host: Host, pacer: &NetSpec) -> Result<Self, HwError> {
+        let pacer = host.subject(&any_weights_onnx(pacer)?, pacer.input)?;
+        Ok(Self { host, pacer })
+    }
+}
+
+const WARMUP: usize = 2;
+/// A group is given at least this long, …
+const GROUP_SECONDS: f64 = 2.0;
+/// … but not more rounds than these, unless more are asked for.
+const MOST_ROUNDS: usize = 300;
+
+impl Stopwatch for HostStopwatch {
+    fn runtime(&self) -> String {
+        self.pacer.session.runtime_name().to_owned()
+    }
+
+    fn threads(&self) -> usize {
+        self.host.threads.max(1)
+    }
+
+    fn group_size(&self) -> usize {
+        96
+    }
+
+    fn time(&mut self, items: &[Item], rounds: usize, stop: &AtomicBool) -> Result<Group, HwError> {
+        let mut subjects = Vec::with_capacity(items.len());
+        for item in items {
+            subjects.push(self.host.subject(&any_weights_onnx(&item.net)?, item.net.input)?);
+        }
+        let mut times: Vec<Vec<f64>> = vec![Vec::new(); items.len()];
+        let mut paces = Vec::new();
+        // The pacer runs four times a round, for it decides about all.
+        let quarter = subjects.len().div_ceil(4).max(1);
+        let mut round = |keep: bool| -> Result<(), HwError> {
+            if stop.load(Ordering::Relaxed) {
+                return Err(HwError::Interrupted);
+            }
+            for (index, (subject, times)) in subjects.iter_mut().zip(&mut times).enumerate() {
+                if index % quarter == 0 {
+                    let ms = self.pacer.time_ms()?;
+                    paces.extend(keep.then_some(ms));
+                }
+                let ms = subject.time_ms()?;
+                times.extend(keep.then_some(ms));
+            }
+            Ok(())
+        };
+        let started = Instant::now();
+        for _ in 0..WARMUP {
+            round(false)?;
+        }
+        let round_seconds = started.elapsed().as_secs_f64() / WARMUP as f64;
+        let affordable = (GROUP_SECONDS / round_seconds.max(1e-6)) as usize;
+        for _ in 0..affordable.min(MOST_ROUNDS).max(rounds).max(1) {
+            round(true)?;
+        }
+        let typical = |times: &mut Vec<f64>| if times.is_empty() { 0.0 } else { lower_quartile(times) };
+        let ms = items.iter().zip(&mut times).map(|(item, times)| (item.name.clone(), typical(times))).collect();
+        Ok(Group { pacer_ms: typical(&mut paces), ms })
+    }
+}
+
+/// A user's command, which does its own repeating.
+impl Stopwatch for CommandDevice {
+    fn runtime(&self) -> String {
+        format!("command {}", self.name())
+    }
+
+    fn threads(&self) -> usize {
+        1
+    }
+
+    fn group_size(&self) -> usize {
+        8
+    }
+
+    fn time(&mut self, items: &[Item], _rounds: usize, stop: &AtomicBool) -> Result<Group, HwError> {
+        let mut ms = BTreeMap::new();
+        for item in items {
+            if stop.load(Ordering::Relaxed) {
+                return Err(HwError::Interrupted);
+            }
+            let measurement = self.measure(&any_weights_onnx(&item.net)?, item.net.input)?;
+            ms.insert(item.name.clone(), measurement.median_ms);
+        }
+        Ok(Group { pacer_ms: 0.0, ms })
+    }
+}

@@ -1,0 +1,190 @@
+//! From the times of blocks, each measured on its own, to the time of a network.
+//!
+//! A block on its own pays for the call of the runtime and, in some runtimes, for bringing its input and output into
+//! the runtime's own layout, which a network pays once. In a network, on the other hand, a block finds its weights
+//! pushed out of the cache. So the sum is corrected by a line with few coefficients:
+//!
+//! `latency = fixed_ms + scale · Σ block times + per_block_ms · blocks + per_mib_ms · MiB across block borders`
+//!
+//! fitted by least squares of relative errors on whole networks that were measured in the same session.
+
+use ofa_space::Block;
+use serde::{Deserialize, Serialize};
+
+/// Coefficients of the line, and what they were fitted on.
+///
+/// | name | default | purpose |
+/// |---|---|---|
+/// | `fixed_ms` | 0 | cost of a network |
+/// | `scale` | 1 | of the sum of block times |
+/// | `per_block_ms` | 0 | correction for every block |
+/// | `per_mib_ms` | 0 | correction for every MiB (f32) of blocks' inputs and outputs |
+/// | `nets` | 0 | whole networks measured for the fit; 0 = the sum alone |
+/// | `mape` | 0 | mean absolute relative error on them |
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WholeNet {
+    /// Cost of a network.
+    pub fixed_ms: f64,
+    /// Factor of the sum.
+    pub scale: f64,
+    /// Correction for every block.
+    pub per_block_ms: f64,
+    /// Correction for every MiB across borders.
+    pub per_mib_ms: f64,
+    /// Networks measured.
+    pub nets: usize,
+    /// Mean absolute relative error on them.
+    pub mape: f64,
+}
+
+impl Default for WholeNet {
+    fn default() -> Self {
+        Self { fixed_ms: 0.0, scale: 1.0, per_block_ms: 0.0, per_mib_ms: 0.0, nets: 0, mape: 0.0 }
+    }
+}
+
+/// A network that was measured whole and in parts.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct WholeSample {
+    /// Sum of its blocks' times.
+    pub sum_ms: f64,
+    /// Number of its blocks.
+    pub blocks: f64,
+    /// MiB across block borders.
+    pub mib: f64,
+    /// Its own time.
+    pub measured_ms: f64,
+}
+
+impl WholeSample {
+    /// Of blocks with these times; `measured_ms` is the time of the whole.
+    pub fn new(blocks: &[Block], times: &[f64], measured_ms: f64) -> Self {
+        Self { sum_ms: times.iter().sum(), blocks: blocks.len() as f64, mib: blocks.iter().map(mib).sum(), measured_ms }
+    }
+}
+
+/// MiB of a block's input and output in f32.
+pub(crate) fn mib(block: &Block) -> f64 {
+    let elements: usize = [block.input, block.output].iter().map(|shape| shape.iter().product::<usize>()).sum();
+    elements as f64 * 4.0 / (1u64 << 20) as f64
+}
+
+impl WholeNet {
+    /// Milliseconds of the network of these blocks, whose times on their own are given.
+    pub fn predict(&self, blocks: &[Block], times: &[f64]) -> f64 {
+        self.of(&WholeSample::new(blocks, times, 0.0))
+    }
+
+    fn of(&self, net: &WholeSample) -> f64 {
+        let value =
+            self.fixed_ms + self.scale * net.sum_ms + self.per_block_ms * net.blocks + self.per_mib_ms * net.mib;
+        // A correction never makes a network free.
+        value.max(0.05 * net.sum_ms)
+    }
+
+    /// Fits the line. With fewer than 8 networks only the scale is fitted; with none, nothing.
+    pub fn fit(samples: &[WholeSample]) -> Self {
+        let usable: Vec<&WholeSample> = samples.iter().filter(|s| s.measured_ms > 0.0 && s.sum_ms > 0.0).collect();
+        if usable.is_empty() {
+            return Self::default();
+        }
+        let columns: usize = if usable.len() < 8 { 1 } else { 4 };
+        let features = |s: &WholeSample| [s.sum_ms, s.mib, s.blocks, 1.0];
+        // Rows are divided by the measured time, so that relative errors count. The ridge is far below what the
+        // columns carry; it settles columns that do not vary, such as the number of blocks of a space without depth.
+        let mut normal = vec![vec![0.0; columns + 1]; columns];
+        for sample in &usable {
+            let row = features(sample).map(|v| v / sample.measured_ms);
+            for i in 0..columns {
+                for j in 0..columns {
+                    normal[i][j] += row[i] * row[j];
+                }
+                normal[i][columns] += row[i];
+            }
+        }
+        for (i, row) in normal.iter_mut().enumerate() {
+            row[i] *= 1.0 + 1e-6;
+        }
+        let solution = solve(normal);
+        let at = |i: usize| solution.get(i).copied().unwrap_or(0.0);
+        let mut fitted = Self {
+            fixed_ms: at(3),
+            scale: at(0),
+            per_block_ms: at(2),
+            per_mib_ms: at(1),
+            nets: usable.len(),
+            mape: 0.0,
+        };
+        if !(fitted.scale > 0.1) {
+            // Nonsense data; the plain sum is the better guess.
+            fitted = Self { nets: usable.len(), ..Self::default() };
+        }
+        let errors = usable.iter().map(|s| (fitted.of(s) / s.measured_ms - 1.0).abs());
+        fitted.mape = errors.sum::<f64>() / usable.len() as f64;
+        fitted
+    }
+
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let numbers = [
+            ("fixed_ms", self.fixed_ms),
+            ("scale", self.scale),
+            ("per_block_ms", self.per_block_ms),
+            ("per_mib_ms", self.per_mib_ms),
+        ];
+        match numbers.iter().find(|(_, value)| !value.is_finite()) {
+            Some((field, value)) => Err(format!("`whole_net.{field}` is {value}, expected a number")),
+            None if self.scale <= 0.0 => Err(format!("`whole_net.scale` is {}, expected more than 0", self.scale)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Gaussian elimination with pivoting of a square system with its right side as the last column.
+fn solve(mut system: Vec<Vec<f64>>) -> Vec<f64> {
+    let n = system.len();
+    for column in 0..n {
+        let pivot = (column..n).max_by(|a, b| system[*a][column].abs().total_cmp(&system[*b][column].abs()));
+        system.swap(column, pivot.unwrap_or(column));
+        let divisor = system[column][column];
+        if divisor == 0.0 {
+            continue;
+        }
+        for row in 0..n {
+            if row != column {
+                let factor = system[row][column] / divisor;
+                for k in column..=n {
+                    let above = system[column][k];
+                    system[row][k] -= factor * above;
+                }
+            }
+        }
+    }
+    (0..n).map(|i| if system[i][i] == 0.0 { 0.0 } else { system[i][n] / system[i][i] }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_found_again() {
+        let truth =
+            WholeNet { fixed_ms: 0.3, scale: 1.1, per_block_ms: -0.02, per_mib_ms: 0.05, ..WholeNet::default() };
+        let samples: Vec<WholeSample> = (0..20)
+            .map(|i| {
+                let i = f64::from(i);
+                let mut net =
+                    WholeSample { sum_ms: 5.0 + i, blocks: 10.0 + i % 4.0, mib: 3.0 + i % 7.0, measured_ms: 0.0 };
+                net.measured_ms = truth.of(&net);
+                net
+            })
+            .collect();
+        let fitted = WholeNet::fit(&samples);
+        assert!(fitted.mape < 1e-4, "{fitted:?}");
+        assert!((fitted.scale - 1.1).abs() < 1e-3 && (fitted.per_block_ms + 0.02).abs() < 1e-3, "{fitted:?}");
+        // Too few networks for a line: the scale alone, and none: the sum.
+        assert_eq!(WholeNet::fit(&samples[..3]).fixed_ms, 0.0);
+        assert_eq!(WholeNet::fit(&[]), WholeNet::default());
+    }
+}

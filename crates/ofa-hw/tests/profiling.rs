@@ -1,0 +1,274 @@
+//! Profiles: which blocks are measured, going on after an interruption, both layouts, and devices fitted to
+//! measurements. The stopwatch is a formula here, so that every expected value is known.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use ofa_hw::block_table::{BlockProfile, BlockTable};
+use ofa_hw::calibrate::{self, MeasuredNet};
+use ofa_hw::profiler::{self, Partial, ProfileObserver, ProfileOptions};
+use ofa_hw::regression::Regression;
+use ofa_hw::roofline::Roofline;
+use ofa_hw::stopwatch::{Group, Item, Stopwatch};
+use ofa_hw::{HardwareBackend, HwError, block_key, load, official_layout, reachable, registry};
+use ofa_space::{NetSpec, Opened, SearchSpace, cost, sampling};
+use proptest::prelude::*;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Takes a time that is a formula: a cost for every call, and for every multiply-accumulate.
+struct Formula {
+    groups_before_stop: usize,
+    pace: f64,
+}
+
+fn formula_ms(net: &NetSpec) -> f64 {
+    0.01 + cost::macs(net) as f64 * 1e-6
+}
+
+impl Stopwatch for Formula {
+    fn runtime(&self) -> String {
+        "formula".into()
+    }
+
+    fn threads(&self) -> usize {
+        1
+    }
+
+    fn group_size(&self) -> usize {
+        20
+    }
+
+    fn time(&mut self, items: &[Item], _rounds: usize, _stop: &AtomicBool) -> Result<Group, HwError> {
+        if self.groups_before_stop == 0 {
+            return Err(HwError::Interrupted);
+        }
+        self.groups_before_stop -= 1;
+        // The machine becomes slower from group to group, the pacer with it.
+        self.pace *= 1.1;
+        let ms = items.iter().map(|item| (item.name.clone(), self.pace * formula_ms(&item.net))).collect();
+        Ok(Group { pacer_ms: self.pace, ms })
+    }
+}
+
+#[derive(Default)]
+struct Saved(Partial);
+
+impl ProfileObserver for Saved {
+    fn on_progress(&mut self, done: usize, total: usize) {
+        assert!(done <= total);
+    }
+
+    fn on_group(&mut self, partial: &Partial) -> Result<(), HwError> {
+        self.0 = partial.clone();
+        Ok(())
+    }
+}
+
+const OPTIONS: ProfileOptions = ProfileOptions { rounds: 3, whole_nets: 24, seed: 7 };
+
+fn tiny() -> Arc<dyn SearchSpace> {
+    ofa_space::registry::named("tiny-28").unwrap()
+}
+
+fn profile_of(
+    space: &dyn SearchSpace,
+    groups: usize,
+    partial: Partial,
+    saved: &mut Saved,
+) -> Result<BlockProfile, HwError> {
+    let mut stopwatch = Formula { groups_before_stop: groups, pace: 1.0 };
+    profiler::profile(space, &mut stopwatch, &OPTIONS, partial, saved, &AtomicBool::new(false))
+}
+
+#[test]
+fn a_profile_that_was_cut_off_goes_on() {
+    let space = tiny();
+    let whole = profile_of(space.as_ref(), usize::MAX, Partial::default(), &mut Saved::default()).unwrap();
+    let mut saved = Saved::default();
+    assert!(matches!(profile_of(space.as_ref(), 3, Partial::default(), &mut saved), Err(HwError::Interrupted)));
+    assert_eq!(saved.0.groups.len(), 3);
+    let partial = saved.0.clone();
+    let resumed = profile_of(space.as_ref(), usize::MAX, partial.clone(), &mut Saved::default()).unwrap();
+    assert_eq!(resumed.blocks.keys().collect::<Vec<_>>(), whole.blocks.keys().collect::<Vec<_>>());
+    // Another space, or another number of rounds, would mix results.
+    let other = ofa_space::registry::named("cifar-32").unwrap();
+    assert!(matches!(profile_of(other.as_ref(), 1, partial, &mut Saved::default()), Err(HwError::OtherProfile)));
+}
+
+#[test]
+fn drift_is_taken_out_and_whole_networks_are_predicted() {
+    let space = tiny();
+    let profile = profile_of(space.as_ref(), usize::MAX, Partial::default(), &mut Saved::default()).unwrap();
+    let table = BlockTable::try_from(profile).unwrap();
+    let first = table.profile().blocks.values().next().copied().unwrap();
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    for _ in 0..40 {
+        let net = space.resolve(&sampling::sample(space.as_ref(), &Opened::EVERYTHING, &mut rng)).unwrap();
+        let scale = table.block_ms(&net.blocks[1]).unwrap()
+            / formula_ms(&NetSpec { blocks: vec![net.blocks[1].clone()], ..net.clone() });
+        // Levelling keeps every ratio: one factor for all.
+        for block in &net.blocks {
+            let alone = NetSpec { blocks: vec![block.clone()], ..net.clone() };
+            let ratio = table.block_ms(block).unwrap() / formula_ms(&alone);
+            assert!((ratio / scale - 1.0).abs() < 1e-9, "{}: {ratio} {scale}", block.name);
+        }
+        let predicted = table.latency_ms(&net).unwrap();
+        assert!((predicted / (scale * formula_ms(&net)) - 1.0).abs() < 1e-3, "{predicted}");
+    }
+    assert!(first > 0.0);
+    assert!(table.profile().whole_net.mape < 1e-3);
+}
+
+#[test]
+fn the_official_layout_gives_the_same_latencies() {
+    let folder = tempfile::tempdir().unwrap();
+    let space = tiny();
+    let profile = profile_of(space.as_ref(), usize::MAX, Partial::default(), &mut Saved::default()).unwrap();
+    let table = BlockTable::try_from(profile).unwrap();
+    let path = folder.path().join("table.yaml");
+    std::fs::write(&path, official_layout::yaml(&table, space.as_ref()).unwrap()).unwrap();
+    let official = load(path.to_str().unwrap()).unwrap();
+    let mut rng = ChaCha8Rng::seed_from_u64(4);
+    for _ in 0..40 {
+        let net = space.resolve(&sampling::sample(space.as_ref(), &Opened::EVERYTHING, &mut rng)).unwrap();
+        let (ours, theirs) = (table.latency_ms(&net).unwrap(), official.latency_ms(&net).unwrap());
+        assert!((ours / theirs - 1.0).abs() < 1e-6, "{ours} {theirs}");
+    }
+    // The layout has no attributes of bottlenecks.
+    let resnet = ofa_space::registry::named("ofa-resnet50").unwrap();
+    let narrow = ofa_space::registry::with_field(resnet.as_ref(), "resolutions", serde_json::json!([128])).unwrap();
+    let profile = profile_of(narrow.as_ref(), usize::MAX, Partial::default(), &mut Saved::default()).unwrap();
+    let table = BlockTable::try_from(profile).unwrap();
+    assert!(matches!(official_layout::yaml(&table, narrow.as_ref()), Err(HwError::Layout(_))));
+}
+
+#[test]
+fn a_profile_survives_its_file_and_a_damaged_one_names_the_field() {
+    #[derive(serde::Serialize)]
+    struct File<'a> {
+        device: &'a dyn HardwareBackend,
+    }
+    let space = tiny();
+    let profile = profile_of(space.as_ref(), usize::MAX, Partial::default(), &mut Saved::default()).unwrap();
+    let table = BlockTable::try_from(profile).unwrap();
+    let text = toml::to_string(&File { device: &table }).unwrap();
+    let read = registry::from_profile(&text, "p.toml").unwrap();
+    let net = space.resolve(&space.max_arch()).unwrap();
+    assert_eq!(read.latency_ms(&net).unwrap(), table.latency_ms(&net).unwrap());
+    let missing = space.resolve(&space.max_arch().with_resolution(36)).unwrap();
+    assert!(matches!(read.latency_ms(&missing), Err(HwError::MissingKey { .. })));
+    let key = table.profile().blocks.keys().next().unwrap();
+    let cases = [
+        (text.replace("format = 1", "format = 9"), "format"),
+        (text.replace("scale = ", "scale = -"), "whole_net.scale"),
+        (text.replace(&format!("\"{key}\" = "), &format!("\"{key}\" = -")), key.as_str()),
+        (text.replace(key, "nonsense"), "nonsense"),
+    ];
+    for (text, place) in cases {
+        let error = registry::from_profile(&text, "p.toml").unwrap_err().to_string();
+        assert!(error.contains("p.toml") && error.contains(place), "{error}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn every_block_of_every_subnet_is_found(seed in any::<u64>()) {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        for name in ["tiny-28", "cifar-32", "ofa-mbv3-w1.0", "ofa-proxyless-w1.3", "ofa-resnet50"] {
+            let space = ofa_space::registry::named(name).unwrap();
+            let found = cached_blocks(name, space.as_ref());
+            for _ in 0..20 {
+                let resolution = *space.info().resolutions.last().unwrap();
+                let arch = sampling::sample(space.as_ref(), &Opened::EVERYTHING, &mut rng).with_resolution(resolution);
+                for block in space.resolve(&arch).unwrap().blocks {
+                    prop_assert!(found.contains(&block_key::hash(&block)), "{name} {}", block_key::key(&block));
+                }
+            }
+        }
+    }
+}
+
+/// Names of all blocks at the largest resolution.
+fn cached_blocks(name: &'static str, space: &dyn SearchSpace) -> Arc<HashSet<u64>> {
+    use std::collections::HashMap;
+    use std::sync::{Mutex, OnceLock};
+    type Cache = Mutex<HashMap<&'static str, Arc<HashSet<u64>>>>;
+    static CACHE: OnceLock<Cache> = OnceLock::new();
+    let mut cache = CACHE.get_or_init(Cache::default).lock().unwrap();
+    let largest = *space.info().resolutions.last().unwrap();
+    let find = || {
+        let blocks = reachable::blocks(space, &[largest]).unwrap();
+        let names: BTreeSet<String> = blocks.iter().map(block_key::key).collect();
+        assert_eq!(names.len(), blocks.len(), "{name}: names are unique");
+        assert!(names.iter().zip(&names).all(|(name, _)| block_key::parse(name).is_some()));
+        Arc::new(blocks.iter().map(block_key::hash).collect::<HashSet<u64>>())
+    };
+    cache.entry(name).or_insert_with(find).clone()
+}
+
+#[test]
+fn a_roofline_is_calibrated_by_a_handful_of_networks() {
+    let space = tiny();
+    let text = |dense: f64, overhead: f64| {
+        format!(
+            "[device]\nkind = \"roofline\"\npeak_gmacs = 10.0\npeak_source = \"s\"\nbandwidth_gb_s = 50.0\n\
+             bandwidth_source = \"s\"\noverhead_us = {overhead}\nefficiency = {{ dense = {dense}, depthwise = 0.3, \
+             linear = 0.5 }}\n"
+        )
+    };
+    #[derive(serde::Deserialize)]
+    struct File {
+        device: toml::Table,
+    }
+    let roofline = |text: &str| -> Roofline {
+        let mut table = toml::from_str::<File>(text).unwrap().device;
+        table.remove("kind");
+        table.try_into().unwrap()
+    };
+    let (truth, guess) = (roofline(&text(0.2, 5.0)), roofline(&text(0.8, 1.0)));
+    let archs = profiler::random_archs(space.as_ref(), 10, 1);
+    let nets: Vec<MeasuredNet> = archs
+        .iter()
+        .map(|arch| {
+            let net = space.resolve(arch).unwrap();
+            MeasuredNet { latency_ms: truth.latency_ms(&net).unwrap(), net }
+        })
+        .collect();
+    let (fitted, improvement) = calibrate::roofline(&guess, &nets).unwrap();
+    assert!(improvement.mape_before > 0.3 && improvement.mape_after < 0.02, "{improvement:?}");
+    let other = space.resolve(&space.max_arch()).unwrap();
+    let (ours, expected) = (fitted.latency_ms(&other).unwrap(), truth.latency_ms(&other).unwrap());
+    assert!((ours / expected - 1.0).abs() < 0.1, "{ours} {expected}");
+}
+
+#[test]
+fn a_regression_learns_from_whole_networks() {
+    let space = tiny();
+    let truth = load("raspberry-pi-4").unwrap();
+    let timed = |count, seed| -> Vec<(NetSpec, f64)> {
+        let archs = profiler::random_archs(space.as_ref(), count, seed);
+        let nets = archs.iter().map(|arch| space.resolve(arch).unwrap());
+        nets.map(|net| (net.clone(), truth.latency_ms(&net).unwrap())).collect()
+    };
+    let fitted = Regression::fit("pi", &timed(40, 0)).unwrap();
+    for (net, expected) in timed(30, 99) {
+        let ours = fitted.latency_ms(&net).unwrap();
+        assert!((ours / expected - 1.0).abs() < 0.1, "{ours} {expected}");
+    }
+    assert!(Regression::fit("pi", &timed(5, 0)).unwrap_err().to_string().contains("at least 8"));
+}
+
+#[test]
+fn a_stop_is_obeyed() {
+    let space = tiny();
+    let stop = AtomicBool::new(false);
+    stop.store(true, Ordering::Relaxed);
+    let pacer = space.resolve(&space.min_arch()).unwrap();
+    let mut host = ofa_hw::stopwatch::HostStopwatch::new(Default::default(), &pacer).unwrap();
+    let outcome =
+        profiler::profile(space.as_ref(), &mut host, &OPTIONS, Partial::default(), &mut Saved::default(), &stop);
+    assert!(matches!(outcome, Err(HwError::Interrupted)));
+}

@@ -1,0 +1,297 @@
+//! `ofa profile`: every block of a space timed on this machine, as a device for `--device`.
+
+use super::measure::{Measurable, RuntimeArgs, measurable};
+use super::progress::Progress;
+use super::{Context, Failure, info};
+use clap::{Args, ValueEnum};
+use ofa_hw::block_table::BlockTable;
+use ofa_hw::profiler::{self, Partial, ProfileObserver, ProfileOptions};
+use ofa_hw::stopwatch::{HostStopwatch, Stopwatch};
+use ofa_hw::whole_net::WholeNet;
+use ofa_hw::{HardwareBackend, HwError, official_layout};
+use ofa_predictors::metrics;
+use ofa_space::{ArchJson, SearchSpace, atomic_file, registry};
+use serde::Serialize;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Arguments of `ofa profile`.
+#[derive(Args, Debug)]
+pub struct ProfileArgs {
+    /// Device to measure: this machine (`host`), or a profile of kind `host` or `command`.
+    #[arg(long, default_value = "host")]
+    device: String,
+    /// Registered name or TOML file.
+    #[arg(long)]
+    space: String,
+    /// Number of classes, instead of the space's own.
+    #[arg(long)]
+    classes: Option<usize>,
+    /// Image sizes to measure, instead of all of the space's.
+    #[arg(long, value_delimiter = ',')]
+    resolutions: Vec<u32>,
+    /// Output profile.
+    #[arg(short, long)]
+    output: PathBuf,
+    /// Layout of the output: ours, or the published tables'.
+    #[arg(long, value_enum, default_value = "toml")]
+    format: Format,
+    #[command(flatten)]
+    runtime: RuntimeArgs,
+    /// Timed runs of each block, at least; short blocks get more.
+    #[arg(long, default_value_t = 15)]
+    rounds: usize,
+    /// Random networks that are measured whole, to fit what turns block times into a network's time; 0 = plain sum.
+    #[arg(long, default_value_t = 32)]
+    nets: usize,
+    /// Afterwards compare predicted and measured latency of this many other random networks.
+    #[arg(long, default_value_t = 0)]
+    check: usize,
+    /// Write these comparisons to a file, one JSON a line.
+    #[arg(long, requires = "check")]
+    check_output: Option<PathBuf>,
+}
+
+/// Layout of a profile.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Format {
+    /// A device profile of ours.
+    Toml,
+    /// The layout of the authors' Note10 tables.
+    Yaml,
+}
+
+#[derive(Serialize)]
+struct ProfileReport {
+    entries: usize,
+    output: PathBuf,
+    runtime: String,
+    threads: usize,
+    seconds: f64,
+    whole_net: WholeNet,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    check: Option<Check>,
+}
+
+/// Predicted against measured latency of networks that took no part in the fit.
+#[derive(Serialize)]
+struct Check {
+    nets: usize,
+    kendall_tau: f64,
+    mape: f64,
+    /// The same for an uncalibrated roofline.
+    roofline: &'static str,
+    roofline_kendall_tau: f64,
+    roofline_mape: f64,
+}
+
+#[derive(Serialize)]
+struct Compared {
+    arch: ArchJson,
+    predicted_ms: f64,
+    measured_ms: f64,
+    roofline_ms: f64,
+}
+
+/// The shipped roofline nearest to a server or desktop core.
+const ROOFLINE: &str = "xeon-6248-core";
+
+pub(super) fn run(args: &ProfileArgs, context: &Context) -> Result<(), Failure> {
+    let started = Instant::now();
+    let mut space = info::space(&args.space, args.classes)?;
+    if !args.resolutions.is_empty() {
+        space = registry::with_field(space.as_ref(), "resolutions", serde_json::json!(args.resolutions))?;
+    }
+    let mut stopwatch = stopwatch(args, space.as_ref(), context)?;
+    let options = ProfileOptions { rounds: args.rounds.max(1), whole_nets: args.nets, seed: context.common.seed };
+    let unfinished = beside(&args.output);
+    let partial = read_partial(&unfinished)?;
+    if !partial.groups.is_empty() {
+        context.output.note(&format!("going on from {}", unfinished.display()));
+    }
+    let mut observer = Bar { context, progress: None, unfinished: &unfinished };
+    let mut profile =
+        profiler::profile(space.as_ref(), &mut *stopwatch, &options, partial, &mut observer, &context.stop).map_err(
+            |error| match error {
+                HwError::Interrupted => Failure::Interrupted(format!(
+                    "interrupted; what is measured is in {}: run the same command again to go on",
+                    unfinished.display()
+                )),
+                HwError::OtherProfile => Failure::Input(format!("{}: {error}", unfinished.display())),
+                other => other.into(),
+            },
+        )?;
+    observer.finish();
+    profile.name = args.output.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let entries = profile.blocks.len();
+    let (runtime, threads, whole_net) = (profile.runtime.clone(), profile.threads, profile.whole_net);
+    let bad = |problem: String| Failure::Running(format!("the profile is not usable: {problem}"));
+    let table = BlockTable::try_from(profile).map_err(bad)?;
+    let text = match args.format {
+        Format::Toml => toml_text(&table)?,
+        Format::Yaml => official_layout::yaml(&table, space.as_ref())?,
+    };
+    atomic_file::write(&args.output, text.as_bytes()).map_err(|e| Failure::writing(&args.output, e))?;
+    let check = match args.check {
+        0 => None,
+        _ => Some(check(&table, space.as_ref(), &mut *stopwatch, &options, args, context)?),
+    };
+    // Only now, so that a check that is cut off does not cost the profile.
+    if unfinished.exists() {
+        std::fs::remove_file(&unfinished).map_err(|e| Failure::writing(&unfinished, e))?;
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    let report = ProfileReport { entries, output: args.output.clone(), runtime, threads, seconds, whole_net, check };
+    context.output.result(&report, || {
+        let checked = report.check.as_ref().map_or_else(String::new, |c| {
+            format!(
+                "\n{} other networks: predicted against measured Kendall tau {:.3}, mean error {:.1} %; \
+                 {ROOFLINE} (not calibrated) {:.3}, {:.1} %",
+                c.nets,
+                c.kendall_tau,
+                100.0 * c.mape,
+                c.roofline_kendall_tau,
+                100.0 * c.roofline_mape
+            )
+        });
+        format!(
+            "{}: {} blocks in {}, {} threads, {:.0} s; mean error on the {} networks of the fit {:.1} %{checked}",
+            report.output.display(),
+            report.entries,
+            report.runtime,
+            report.threads,
+            report.seconds,
+            report.whole_net.nets,
+            100.0 * report.whole_net.mape
+        )
+    })
+}
+
+/// What takes the times.
+fn stopwatch(args: &ProfileArgs, space: &dyn SearchSpace, context: &Context) -> Result<Box<dyn Stopwatch>, Failure> {
+    let mut host = match measurable(&args.device)? {
+        Measurable::Command(device) => return Ok(Box::new(device)),
+        Measurable::Host(host) => host,
+    };
+    if let Some(runtime) = args.runtime.chosen()? {
+        host.runtime = runtime;
+    }
+    host.threads = context.common.threads.unwrap_or(host.threads);
+    let pacer = space.resolve(&space.min_arch())?;
+    Ok(Box::new(HostStopwatch::new(host, &pacer)?))
+}
+
+/// The profile with a head that says what it is.
+fn toml_text(table: &BlockTable) -> Result<String, Failure> {
+    #[derive(Serialize)]
+    struct File<'a> {
+        device: &'a dyn HardwareBackend,
+    }
+    let body = toml::to_string(&File { device: table }).map_err(|e| Failure::Running(e.to_string()))?;
+    let whole = table.profile().whole_net;
+    let mut text = String::new();
+    let _ = writeln!(text, "# Written by `ofa profile`. Milliseconds of every block of the space, each on its own.");
+    let _ = match whole.nets {
+        0 => writeln!(text, "# A network's latency is the plain sum over its blocks."),
+        nets => writeln!(
+            text,
+            "# A network's latency is fixed_ms + scale x sum + per_block_ms x blocks + per_mib_ms x MiB across block \
+             borders;\n# the coefficients were fitted on {nets} random networks measured whole, mean error {:.1} %.",
+            100.0 * whole.mape
+        ),
+    };
+    Ok(text + &body)
+}
+
+fn check(
+    table: &BlockTable,
+    space: &dyn SearchSpace,
+    stopwatch: &mut dyn Stopwatch,
+    options: &ProfileOptions,
+    args: &ProfileArgs,
+    context: &Context,
+) -> Result<Check, Failure> {
+    let count = args.check;
+    let fitted = profiler::random_archs(space, options.whole_nets, options.seed);
+    let mut archs = profiler::random_archs(space, count + options.whole_nets, options.seed.wrapping_add(1));
+    archs.retain(|arch| !fitted.contains(arch));
+    archs.truncate(count);
+    let nets = archs.iter().map(|arch| space.resolve(arch)).collect::<Result<Vec<_>, _>>()?;
+    context.output.note(&format!("measuring {} other networks", nets.len()));
+    let measured = profiler::measure_nets(&nets, stopwatch, options.rounds, &context.stop)?;
+    let roofline = ofa_hw::named(ROOFLINE)?;
+    let predict =
+        |device: &dyn HardwareBackend| nets.iter().map(|net| device.latency_ms(net)).collect::<Result<Vec<_>, _>>();
+    let predicted = predict(table)?;
+    let by_roofline = predict(roofline.as_ref())?;
+    if let Some(path) = &args.check_output {
+        let mut text = String::new();
+        for (index, arch) in archs.iter().enumerate() {
+            let line = Compared {
+                arch: space.format(arch),
+                predicted_ms: predicted[index],
+                measured_ms: measured[index],
+                roofline_ms: by_roofline[index],
+            };
+            text += &serde_json::to_string(&line).map_err(|e| Failure::Running(e.to_string()))?;
+            text.push('\n');
+        }
+        atomic_file::write(path, text.as_bytes()).map_err(|e| Failure::writing(path, e))?;
+    }
+    let mape = |values: &[f64]| {
+        values.iter().zip(&measured).map(|(p, m)| (p / m - 1.0).abs()).sum::<f64>() / measured.len().max(1) as f64
+    };
+    Ok(Check {
+        nets: nets.len(),
+        kendall_tau: metrics::kendall_tau(&predicted, &measured),
+        mape: mape(&predicted),
+        roofline: ROOFLINE,
+        roofline_kendall_tau: metrics::kendall_tau(&by_roofline, &measured),
+        roofline_mape: mape(&by_roofline),
+    })
+}
+
+/// Where an unfinished profile waits.
+fn beside(output: &Path) -> PathBuf {
+    let mut name = output.file_name().unwrap_or_default().to_owned();
+    name.push(".partial");
+    output.with_file_name(name)
+}
+
+fn read_partial(path: &Path) -> Result<Partial, Failure> {
+    match std::fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| {
+            Failure::Input(format!("{}: is no unfinished profile ({e}); remove it to start afresh", path.display()))
+        }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Partial::default()),
+        Err(error) => Err(Failure::Input(format!("cannot read {}: {error}", path.display()))),
+    }
+}
+
+struct Bar<'a> {
+    context: &'a Context,
+    progress: Option<Progress>,
+    unfinished: &'a Path,
+}
+
+impl Bar<'_> {
+    fn finish(self) {
+        if let Some(progress) = self.progress {
+            progress.finish();
+        }
+    }
+}
+
+impl ProfileObserver for Bar<'_> {
+    fn on_progress(&mut self, done: usize, total: usize) {
+        let output = self.context.output;
+        self.progress.get_or_insert_with(|| Progress::new("profile", total as u64, output)).update(done as u64, "");
+    }
+
+    fn on_group(&mut self, partial: &Partial) -> Result<(), HwError> {
+        let bytes = serde_json::to_vec(partial).unwrap_or_default();
+        atomic_file::write(self.unfinished, &bytes)
+            .map_err(|source| HwError::Io { path: self.unfinished.to_owned(), source })
+    }
+}

@@ -1,0 +1,187 @@
+//! From a device to a file, through the program: profiles, calibration, the user's command, export in every precision.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+#[allow(dead_code)] // other tests use the rest of it
+mod program;
+
+use program::{run_line, train};
+use rand::SeedableRng;
+use serde_json::Value;
+use std::path::Path;
+
+fn number(value: &Value, field: &str) -> f64 {
+    value[field].as_f64().unwrap_or_else(|| panic!("no number `{field}` in {value}"))
+}
+
+#[test]
+fn a_profile_is_a_device() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let (profile, scatter) = (file("machine.toml"), file("scatter.jsonl"));
+    let line = "profile --space tiny-28 --resolutions 20 --rounds 3 --nets 12 --check 12 --check-output {} -o {}";
+    let report = run_line(line, &[&scatter, &profile]).ok().json();
+    assert!(number(&report, "entries") > 20.0 && number(&report["check"], "nets") == 12.0, "{report}");
+    assert!(!file("machine.toml.partial").exists());
+    let latency = |device: &Path, arch: &str| {
+        run_line(&format!("latency --device {{}} --space tiny-28 --arch {arch}"), &[device])
+    };
+    let line = latency(&profile, "min").ok().json();
+    assert_eq!(line["source"], "table");
+    assert!(number(&line, "latency_ms") > 0.0);
+    // Other image sizes were not measured, and nothing is guessed.
+    let refused = latency(&profile, "max");
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.stderr.contains("no entry"), "{}", refused.stderr);
+    // The comparison serves as measurements for other kinds of device.
+    let fitted = file("fitted.toml");
+    run_line("devices fit --space tiny-28 --measured {} -o {}", &[&scatter, &fitted]).ok();
+    assert!(number(&latency(&fitted, "max").ok().json(), "latency_ms") > 0.0);
+    let calibrated = file("calibrated.toml");
+    let line = "devices calibrate --device pixel4-cpu --space tiny-28 --measured {} -o {}";
+    let report = run_line(line, &[&scatter, &calibrated]).ok().json();
+    assert!(number(&report, "mape_after") <= number(&report, "mape_before"), "{report}");
+    assert!(number(&latency(&calibrated, "max").ok().json(), "latency_ms") > 0.0);
+    let line = "devices calibrate --device {} --space tiny-28 --measured {} -o {}";
+    run_line(line, &[&profile, &scatter, &calibrated]).ok();
+    let refused = run_line("devices calibrate --device host --space tiny-28 --measured {} -o {}", &[&scatter, &fitted]);
+    assert_eq!(refused.code, Some(2));
+    // The published layout, read back.
+    let table = file("machine.yaml");
+    run_line("profile --space tiny-28 --resolutions 20 --rounds 1 --nets 0 --format yaml -o {}", &[&table]).ok();
+    assert!(number(&latency(&table, "min").ok().json(), "latency_ms") > 0.0);
+}
+
+#[test]
+fn an_unfinished_profile_of_something_else_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let profile = folder.path().join("machine.toml");
+    let partial = folder.path().join("machine.toml.partial");
+    std::fs::write(&partial, r#"{"fingerprint":"another","groups":[{"pacer_ms":1.0,"ms":{"x":1.0}}]}"#).unwrap();
+    let refused = run_line("profile --space tiny-28 --resolutions 20 --rounds 1 --nets 0 -o {}", &[&profile]);
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(refused.stderr.contains("machine.toml.partial") && refused.stderr.contains("never mixed"));
+    std::fs::write(&partial, "nonsense").unwrap();
+    let refused = run_line("profile --space tiny-28 --resolutions 20 --rounds 1 --nets 0 -o {}", &[&profile]);
+    assert!(refused.code == Some(2) && refused.stderr.contains("machine.toml.partial"), "{refused:?}");
+}
+
+#[test]
+fn runtimes_are_chosen_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let profile = folder.path().join("machine.toml");
+    let refused = run_line("profile --space tiny-28 --runtime tensorflow -o {}", &[&profile]);
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.stderr.contains("rten, onnxruntime"), "{}", refused.stderr);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_board_is_profiled_by_the_user_s_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    // A "board" whose time is the size of the file.
+    let script = "printf '{\"latency_ms\": %d}\\n' \"$(wc -c < \"$1\")\"\n";
+    std::fs::write(file("bench.sh"), script).unwrap();
+    let device = format!(
+        "[device]\nkind = \"command\"\nname = \"board\"\ncommand = [\"sh\", \"{}\", \"{{onnx}}\"]\ncache = \"{}\"\n",
+        file("bench.sh").display(),
+        file("cache").display()
+    );
+    std::fs::write(file("board.toml"), device).unwrap();
+    let (board, profile) = (file("board.toml"), file("profile.toml"));
+    let line = "profile --device {} --space tiny-28 --resolutions 20 --nets 10 -o {}";
+    let report = run_line(line, &[&board, &profile]).ok().json();
+    assert_eq!(report["runtime"], "command board");
+    let latency = |device: &Path| {
+        let line = run_line("latency --device {} --space tiny-28 --arch min", &[device]).ok().json();
+        number(&line, "latency_ms")
+    };
+    let (predicted, measured) = (latency(&profile), latency(&board));
+    assert!((predicted / measured - 1.0).abs() < 0.1, "{predicted} {measured}");
+}
+
+#[test]
+fn a_trained_net_is_exported_in_every_precision_and_scored() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    train(folder.path(), "");
+    let (supernet, net) = (file("run/supernet.safetensors"), file("net.safetensors"));
+    run_line("extract --model {} --arch max --calibrate bundled -o {}", &[&supernet, &net]).ok();
+    let (plain, int8, half) = (file("net.onnx"), file("int8.onnx"), file("half.onnx"));
+    let (labels, spec) = (file("labels.txt"), file("net.json"));
+    let line = "export --model {} -o {} --verify --labels {} --netspec {} --metadata licence=MIT";
+    let report = run_line(line, &[&net, &plain, &labels, &spec]).ok().json();
+    assert!(number(&report, "max_abs_diff") <= 1e-4 * number(&report, "max_abs_logit"), "{report}");
+    assert_eq!(std::fs::read_to_string(labels).unwrap().lines().count(), 10);
+    let spec: Value = serde_json::from_str(&std::fs::read_to_string(spec).unwrap()).unwrap();
+    assert!(spec["blocks"].as_array().unwrap().len() > 5 && file("net.safetensors").exists());
+    run_line("export --model {} -o {} --int8 --calibrate bundled --preprocess --verify", &[&net, &int8]).ok();
+    run_line("export --model {} -o {} --fp16 --static-batch 2", &[&net, &half]).ok();
+    let bytes = |path: &Path| std::fs::metadata(path).unwrap().len();
+    assert!(bytes(&int8) < bytes(&half) && bytes(&half) < bytes(&plain));
+    let top1 = |line: &str, path: &Path| number(&run_line(line, &[path]).ok().json(), "top1");
+    let by_us = top1("eval --model {} --data bundled --limit 500", &net);
+    let by_runtime = top1("eval --onnx {} --data bundled --limit 500", &plain);
+    assert!((by_us - by_runtime).abs() <= 0.002, "{by_us} {by_runtime}");
+    let quantised = top1("eval --onnx {} --data bundled --limit 500", &int8);
+    assert!((by_us - quantised).abs() <= 0.1, "{by_us} {quantised}");
+    let refused = run_line("export --model {} -o {} --int8", &[&net, &int8]);
+    assert_eq!(refused.code, Some(2));
+    let refused = run_line("export --model {} -o {} --opset 9", &[&net, &int8]);
+    assert!(refused.code == Some(2) && refused.stderr.contains("opset"), "{refused:?}");
+    let refused = run_line("export --model {} -o {} --metadata licence", &[&net, &int8]);
+    assert!(refused.code == Some(2) && refused.stderr.contains("KEY=VALUE"), "{refused:?}");
+}
+
+#[test]
+fn a_net_trains_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    train(folder.path(), "");
+    let (supernet, tuned, again) =
+        (file("run/supernet.safetensors"), file("tuned.safetensors"), file("again.safetensors"));
+    let line = "finetune --model {} --arch min --data bundled --epochs 0.02 --learning-rate 0.05 -o {}";
+    let report = run_line(line, &[&supernet, &tuned]).ok().json();
+    assert!(number(&report, "steps") >= 1.0 && number(&report, "top1_after") >= 0.0);
+    run_line(line, &[&supernet, &again]).ok();
+    assert_eq!(std::fs::read(&tuned).unwrap(), std::fs::read(&again).unwrap());
+    let refused = run_line("finetune --model {} --data bundled --epochs 0 -o {}", &[&tuned, &again]);
+    assert!(refused.code == Some(2) && refused.stderr.contains("epochs"), "{refused:?}");
+}
+
+#[test]
+fn memory_and_energy_limit_a_search() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    // Accuracy that grows with everything, so that limits bind.
+    let space = ofa::space::registry::named("tiny-28").unwrap();
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(0);
+    let mut pairs = String::new();
+    for _ in 0..60 {
+        let arch = ofa::space::sampling::sample(space.as_ref(), &ofa::space::Opened::EVERYTHING, &mut rng);
+        let macs = ofa::space::cost::macs(&space.resolve(&arch).unwrap()) as f64;
+        pairs += &format!("{{\"arch\":{},\"top1\":{}}}\n", space.format(&arch), 0.9 + macs * 1e-8);
+    }
+    std::fs::write(file("pairs.jsonl"), pairs).unwrap();
+    let (pairs, predictor) = (file("pairs.jsonl"), file("predictor.json"));
+    run_line("fit --space tiny-28 --predictor elastic-net --pairs {} -o {}", &[&pairs, &predictor]).ok();
+    let search = |limits: &str| {
+        let line = format!("search --space tiny-28 --evaluations 1500 --accuracy {{}} {limits}");
+        run_line(&line, &[&predictor])
+    };
+    let found = search("--max-sram-kb 8,12 --max-flash-kb 60").ok().json();
+    let results = found["results"].as_array().unwrap();
+    assert_eq!(results.len(), 2, "{found}");
+    for case in results {
+        let json: ofa::space::ArchJson = serde_json::from_value(case["arch"].clone()).unwrap();
+        let net = space.resolve(&space.parse(&json).unwrap()).unwrap();
+        let schedule = ofa::hw::memory::Schedule::MICROCONTROLLER;
+        let sram = ofa::hw::memory::peak_activation_bytes(&net, schedule) as f64 / 1024.0;
+        assert!(sram <= number(&case["constraint"], "sram_kb"), "{case}");
+        assert!(ofa::hw::memory::weight_bytes(&net, 1) <= 60 * 1024, "{case}");
+    }
+    let found = search("--device stm32f746 --max-energy-mj 0.05").ok().json();
+    assert!(found["results"][0]["arch"].is_object(), "{found}");
+    let refused = search("--device v100 --max-energy-mj 0.05");
+    assert!(refused.code == Some(2) && refused.stderr.contains("pj_per_mac"), "{refused:?}");
+}
