@@ -10,10 +10,11 @@ use ofa_train::data::{Augmentation, Dataset, LoadOptions, SplitName, batches};
 use ofa_train::device;
 use ofa_train::evaluation::{EvaluationSet, evaluate};
 use ofa_train::learning_rate::CosineSchedule;
+use ofa_train::loss::SoftCrossEntropy;
 use ofa_train::optimizer::Optimizer;
 use ofa_train::progressive_shrinking::EVALUATION_BATCH;
 use ofa_train::supernet::Supernet;
-use ofa_train::training_step::{StepInput, step};
+use ofa_train::training_step::{StepInput, Teacher, step};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -199,7 +200,8 @@ fn train(
             images: &images,
             labels: &labels,
             subnets: std::slice::from_ref(net),
-            teacher_logits: None,
+            teacher: Teacher::None,
+            loss: &SoftCrossEntropy {},
             distillation: 0.0,
             label_smoothing: args.label_smoothing,
             bn_momentum: BN_MOMENTUM,
