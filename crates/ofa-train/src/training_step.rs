@@ -31,6 +31,7 @@ pub struct StepInput<'a> {
 
 /// Who teaches the subnets of a step.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "one a step; a box would buy nothing")]
 pub enum Teacher {
     /// Nobody: labels only.
     None,
