@@ -14,7 +14,6 @@ use ofa_space::model::InputFormat;
 use ofa_space::{Model, NetSpec, atomic_file};
 use ofa_train::data::{LoadOptions, OnCorrupt, SplitName, stratified};
 use ofa_train::device;
-use ofa_train::progressive_shrinking::EVALUATION_BATCH;
 use ofa_train::supernet::{Images, Supernet, to_host};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -189,7 +188,7 @@ fn calibration_batches(
     if source.ends_with(".npy") {
         let images = read_npy(Path::new(source))?;
         check_channels(&images, net.input[0], Path::new(source))?;
-        return Ok(images.split(&[EVALUATION_BATCH]).iter().map(nchw).collect());
+        return Ok(images.split(&[INT8_BATCH]).iter().map(nchw).collect());
     }
     let (split_seed, validation) = seed_and_validation(model);
     let resolution = net.input[1] as u32;

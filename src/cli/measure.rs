@@ -89,6 +89,9 @@ pub struct MeasureArgs {
     /// out.
     #[arg(long)]
     max_spread: Option<f64>,
+    /// Folder where results are kept, so that a network is measured once in the same way.
+    #[arg(long)]
+    cache: Option<PathBuf>,
 }
 
 pub(super) fn run(args: &MeasureArgs, context: &Context) -> Result<(), Failure> {
@@ -105,6 +108,7 @@ pub(super) fn run(args: &MeasureArgs, context: &Context) -> Result<(), Failure> 
                 threads: context.common.threads.unwrap_or(found.threads),
                 runs: args.runs.unwrap_or(default_runs).max(1),
                 max_spread: args.max_spread.unwrap_or(found.max_spread),
+                cache: args.cache.clone().or(found.cache),
                 ..found
             };
             host.measure(&onnx, net.input)?

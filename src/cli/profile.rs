@@ -3,6 +3,7 @@
 use super::measure::{Measurable, RuntimeArgs, measurable};
 use super::progress::Progress;
 use super::{Context, Failure, info};
+use crate::report::plot_latencies;
 use clap::{Args, ValueEnum};
 use ofa_hw::block_table::BlockTable;
 use ofa_hw::profiler::{self, Partial, ProfileObserver, ProfileOptions};
@@ -51,6 +52,9 @@ pub struct ProfileArgs {
     /// Write these comparisons to a file, one JSON a line.
     #[arg(long, requires = "check")]
     check_output: Option<PathBuf>,
+    /// Draw these comparisons (SVG).
+    #[arg(long, requires = "check")]
+    check_plot: Option<PathBuf>,
 }
 
 /// Layout of a profile.
@@ -238,6 +242,13 @@ fn check(
             text.push('\n');
         }
         atomic_file::write(path, text.as_bytes()).map_err(|e| Failure::writing(path, e))?;
+    }
+    if let Some(path) = &args.check_plot {
+        let profile = table.profile();
+        let title = format!("{}, {}, {} threads", profile.space, profile.runtime, profile.threads);
+        let pairs: Vec<(f64, f64)> = predicted.iter().copied().zip(measured.iter().copied()).collect();
+        let svg = plot_latencies(title, &pairs).svg_file().unwrap_or_default();
+        atomic_file::write(path, svg.as_bytes()).map_err(|e| Failure::writing(path, e))?;
     }
     let mape = |values: &[f64]| {
         values.iter().zip(&measured).map(|(p, m)| (p / m - 1.0).abs()).sum::<f64>() / measured.len().max(1) as f64

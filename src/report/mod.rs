@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use markdown::markdown;
 pub use page::render;
 pub use plots::files as plot_files;
+pub(crate) use plots::latencies as plot_latencies;
 pub use timings::{HostTimings, StepSeconds, Timings};
 
 /// Everything that the report shows, but for measured times; the run writes it as `results.json`. The same

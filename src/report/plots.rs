@@ -169,22 +169,48 @@ pub fn host(results: &RunResults, timings: &Timings) -> Option<Titled<'static>> 
     })
 }
 
-/// Every plot as a file of its own: name and SVG text.
-pub fn files(results: &RunResults, timings: &Timings) -> Vec<(String, String)> {
-    const COLOURS: &str = include_str!("plot.css");
-    let mut all = fronts(results);
-    all.extend(training(results));
-    all.extend(predictor(results));
-    all.extend(host(results, timings));
-    let file = |titled: Titled<'_>| {
-        let svg = titled.plot.svg(&titled.title);
+/// Predicted against measured latency in milliseconds, with the line where they agree.
+pub fn latencies(title: String, pairs: &[(f64, f64)]) -> Titled<'static> {
+    let smallest = pairs.iter().map(|p| p.1).fold(f64::INFINITY, f64::min);
+    let largest = pairs.iter().map(|p| p.1).fold(0.0, f64::max);
+    let agreed = vec![(smallest, smallest), (largest, largest)];
+    let points = pairs.iter().map(|(predicted, measured)| (*measured, *predicted)).collect();
+    Titled {
+        file: "latencies".to_owned(),
+        title,
+        plot: Plot {
+            x: "measured, ms",
+            y: "predicted, ms",
+            series: vec![
+                Series { name: "equal", points: agreed, mark: Mark::Guide, colour: 3 },
+                Series { name: "networks", points, mark: Mark::Dots, colour: 0 },
+            ],
+            bands: Vec::new(),
+            limits: Vec::new(),
+        },
+    }
+}
+
+impl Titled<'_> {
+    /// The plot as the text of an SVG file; nothing if it has no points.
+    pub fn svg_file(&self) -> Option<String> {
+        const COLOURS: &str = include_str!("plot.css");
+        let svg = self.plot.svg(&self.title);
         let inside = svg.strip_prefix("<svg ")?;
         let mut text = String::from("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"880\" height=\"580\" ");
         let (head, body) = inside.split_once('>')?;
         let _ = write!(text, "{head}><style>{COLOURS}text{{font-family:sans-serif}}</style>{body}");
-        Some((format!("{}.svg", titled.file), text))
-    };
-    all.into_iter().filter_map(file).collect()
+        Some(text)
+    }
+}
+
+/// Every plot as a file of its own: name and SVG text.
+pub fn files(results: &RunResults, timings: &Timings) -> Vec<(String, String)> {
+    let mut all = fronts(results);
+    all.extend(training(results));
+    all.extend(predictor(results));
+    all.extend(host(results, timings));
+    all.into_iter().filter_map(|titled| Some((format!("{}.svg", titled.file), titled.svg_file()?))).collect()
 }
 
 /// A device's name as part of a file name.

@@ -12,6 +12,37 @@ use crate::onnx_file::{floats, read, write};
 use onnx_protobuf::{GraphProto, NodeProto, TensorProto};
 use std::collections::BTreeMap;
 
+/// What a value's readers make of it decides how it is quantised.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Readers {
+    /// Anything else: the watched range.
+    Any,
+    /// A rectifier alone. What it cuts off needs no integers: quantised after it, in one piece with the convolution.
+    Rectifier,
+    /// `HardSwish` alone, which is 0 below −3.
+    HardSwish,
+    /// `HardSigmoid` alone, which is constant outside −3 to 3.
+    HardSigmoid,
+}
+
+/// Readers of every value that an operation makes.
+fn readers(nodes: &[NodeProto]) -> BTreeMap<String, Readers> {
+    let mut found: BTreeMap<String, Readers> = BTreeMap::new();
+    for node in nodes {
+        let own = match node.op_type.as_str() {
+            "Relu" | "Clip" => Readers::Rectifier,
+            "HardSwish" => Readers::HardSwish,
+            "HardSigmoid" => Readers::HardSigmoid,
+            _ => Readers::Any,
+        };
+        for name in &node.input {
+            // A value of two readers is read by anything.
+            found.entry(name.clone()).and_modify(|readers| *readers = Readers::Any).or_insert(own);
+        }
+    }
+    found
+}
+
 /// A bias may take this share of an int32, so that sums have room.
 const LARGEST_BIAS: f64 = (1u64 << 30) as f64;
 
@@ -25,6 +56,7 @@ pub fn quantise(onnx: &[u8], ranges: &Ranges) -> Result<Vec<u8>, ExportError> {
     let mut quantiser = Quantiser {
         ranges,
         constants: graph.initializer.iter().map(|t| (t.name.clone(), t.clone())).collect(),
+        readers: readers(&graph.node),
         scales: BTreeMap::new(),
         initializers: Vec::new(),
         nodes: Vec::new(),
@@ -44,7 +76,10 @@ pub fn quantise(onnx: &[u8], ranges: &Ranges) -> Result<Vec<u8>, ExportError> {
         }
         let is_inner = is_preprocessing && Some(index) != last_of_preprocessing;
         for output in outputs.iter().filter(|output| *output != OUTPUT && !is_inner) {
-            quantiser.activation(output)?;
+            let is_cut_off = quantiser.readers.get(output) == Some(&Readers::Rectifier);
+            if !is_cut_off {
+                quantiser.activation(output)?;
+            }
         }
     }
     quantiser.store(graph);
@@ -55,6 +90,7 @@ struct Quantiser<'a> {
     ranges: &'a Ranges,
     /// Initializers of the f32 graph.
     constants: BTreeMap<String, TensorProto>,
+    readers: BTreeMap<String, Readers>,
     /// Scales of activations that are quantised.
     scales: BTreeMap<String, f32>,
     initializers: Vec<TensorProto>,
@@ -74,6 +110,11 @@ impl Quantiser<'_> {
             .ranges
             .get(watched)
             .ok_or_else(|| ExportError::NotOurs(format!("has a value `{value}` whose range was not watched")))?;
+        let (low, high) = match self.readers.get(value) {
+            Some(Readers::HardSwish) => (low.max(-3.0), high),
+            Some(Readers::HardSigmoid) => (low.max(-3.0), high.min(3.0)),
+            _ => (low, high),
+        };
         let (low, high) = (low.min(0.0), high.max(0.0));
         let scale = if high > low { (high - low) / 255.0 } else { 1.0 };
         let zero = (-128.0 - low / scale).round().clamp(-128.0, 127.0) as i8;

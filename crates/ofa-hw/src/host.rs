@@ -2,11 +2,13 @@
 
 use crate::backend::{HardwareBackend, LatencySource};
 use crate::error::HwError;
+use crate::measurement_cache::MeasurementCache;
 use crate::registry::DeviceEntry;
 use crate::timing::percentiles;
 use ofa_export::{Runtime, Session, SessionOptions, Values, export_net};
 use ofa_space::{NetSpec, Tensor, Weights};
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use crate::timing::Measurement;
@@ -21,7 +23,8 @@ pub use crate::timing::Measurement;
 /// | `runs` | 30 | timed runs | ≥ 1 |
 /// | `max_spread` | 1 | refuse a result of 10 runs or more whose 10th and 90th percentile are further apart than this share of the median | > 0; `inf` = never |
 /// | `attempts` | 4 | how often to try until the machine is quiet enough | ≥ 1 |
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+/// | `cache` | none | folder where results are kept, by the content of the network and everything above | |
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Host {
     /// Inference runtime.
@@ -36,6 +39,9 @@ pub struct Host {
     pub max_spread: f64,
     /// Tries to find the machine quiet.
     pub attempts: usize,
+    /// Folder where results are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<PathBuf>,
 }
 
 /// With fewer runs, the outer percentiles are single runs and say nothing about the machine.
@@ -43,7 +49,7 @@ const ENOUGH_TO_JUDGE: usize = 10;
 
 impl Default for Host {
     fn default() -> Self {
-        Self { runtime: Runtime::default(), threads: 1, warmup: 5, runs: 30, max_spread: 1.0, attempts: 4 }
+        Self { runtime: Runtime::default(), threads: 1, warmup: 5, runs: 30, max_spread: 1.0, attempts: 4, cache: None }
     }
 }
 
@@ -54,6 +60,20 @@ impl Host {
     /// [`HwError::Runtime`] if the runtime cannot load or run the file; [`HwError::Noisy`] if no attempt was quiet.
     pub fn measure(&self, onnx: &[u8], shape: [usize; 3]) -> Result<Measurement, HwError> {
         let mut subject = self.subject(onnx, shape)?;
+        let Some(folder) = &self.cache else { return self.measure_subject(&mut subject) };
+        let runtime = subject.session.runtime_name();
+        let how =
+            format!("host {runtime} {} {} {} {} {shape:?}", self.threads, self.warmup, self.runs, self.max_spread);
+        let (cache, key) = (MeasurementCache::new(folder), MeasurementCache::key(onnx, &how));
+        if let Some(known) = cache.get(&key) {
+            return Ok(known);
+        }
+        let found = self.measure_subject(&mut subject)?;
+        cache.put(&key, &found)?;
+        Ok(found)
+    }
+
+    fn measure_subject(&self, subject: &mut Subject) -> Result<Measurement, HwError> {
         for _ in 0..self.warmup {
             subject.time_ms()?;
         }

@@ -4,7 +4,7 @@ use crate::block_key;
 use crate::block_table::BlockProfile;
 use crate::error::HwError;
 use crate::reachable;
-use crate::stopwatch::{Group, Item, Stopwatch};
+use crate::stopwatch::{Group, Item, Part, Stopwatch};
 use crate::timing::percentiles;
 use crate::whole_net::{WholeNet, WholeSample};
 use ofa_space::{Arch, Block, NetSpec, Opened, SearchSpace, sampling};
@@ -102,10 +102,13 @@ pub fn profile(
 
     let blocks = reachable::blocks(space, &info.resolutions)?;
     let archs = random_archs(space, options.whole_nets, options.seed);
-    let mut items: Vec<Item> =
-        blocks.iter().map(|b| Item { name: block_key::key(b), net: block_net(b, info.classes) }).collect();
+    let mut items: Vec<Item> = blocks
+        .iter()
+        .map(|b| Item { name: block_key::key(b), net: block_net(b, info.classes), part: Part::Block })
+        .collect();
     for arch in &archs {
-        items.push(Item { name: format!("net {}", space.format(arch)), net: space.resolve(arch)? });
+        let name = format!("net {}", space.format(arch));
+        items.push(Item { name, net: space.resolve(arch)?, part: Part::Network });
     }
     let total = items.len();
     let done: HashSet<&String> = partial.groups.iter().flat_map(|group| group.ms.keys()).collect();
@@ -162,8 +165,8 @@ pub fn measure_nets(
     rounds: usize,
     stop: &AtomicBool,
 ) -> Result<Vec<f64>, HwError> {
-    let items: Vec<Item> =
-        nets.iter().enumerate().map(|(i, net)| Item { name: format!("{i:06}"), net: net.clone() }).collect();
+    let item = |(i, net): (usize, &NetSpec)| Item { name: format!("{i:06}"), net: net.clone(), part: Part::Network };
+    let items: Vec<Item> = nets.iter().enumerate().map(item).collect();
     let mut medians = Vec::with_capacity(nets.len());
     for chunk in items.chunks(stopwatch.group_size()) {
         medians.extend(stopwatch.time(chunk, rounds, stop)?.ms.into_values());

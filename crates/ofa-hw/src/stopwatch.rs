@@ -17,6 +17,17 @@ pub struct Item {
     pub name: String,
     /// The network, or one block as a network.
     pub net: NetSpec,
+    /// Which of the two.
+    pub part: Part,
+}
+
+/// What an item is a measurement of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    /// One block, which in a network runs after others have used the caches.
+    Block,
+    /// A whole network, which runs again and again, as `ofa measure` times it.
+    Network,
 }
 
 /// Times that were taken together.
@@ -48,9 +59,9 @@ pub trait Stopwatch {
 
 /// This machine.
 ///
-/// Networks run in turn, round after round, instead of each many times in a row: so a block finds the caches as full
-/// as in a network, and a moment of noise hits one round of many instead of all rounds of one. Short groups get more
-/// rounds. The lower quartile of the rounds counts: noise only ever adds time, and it still holds if most rounds were
+/// Blocks and networks run in turn, round after round, instead of each many times in a row: so a block finds the caches
+/// as full as in a network, and a moment of noise hits one round of many instead of all rounds of one. (A whole network
+/// runs twice and is timed the second time, when the caches hold its own weights.) Short groups get more rounds. The lower quartile of the rounds counts: noise only ever adds time, and it still holds if most rounds were
 /// disturbed. With every group runs one small network, the pacer; how much slower it was than usual says how slow the
 /// machine was just then.
 pub struct HostStopwatch {
@@ -105,6 +116,9 @@ impl Stopwatch for HostStopwatch {
                 if index % quarter == 0 {
                     let ms = self.pacer.time_ms()?;
                     paces.extend(keep.then_some(ms));
+                }
+                if items[index].part == Part::Network {
+                    subject.time_ms()?;
                 }
                 let ms = subject.time_ms()?;
                 times.extend(keep.then_some(ms));

@@ -272,3 +272,31 @@ fn a_stop_is_obeyed() {
         profiler::profile(space.as_ref(), &mut host, &OPTIONS, Partial::default(), &mut Saved::default(), &stop);
     assert!(matches!(outcome, Err(HwError::Interrupted)));
 }
+
+#[test]
+fn a_measurement_is_kept_by_what_it_depends_on() {
+    use ofa_hw::host::Host;
+    let folder = tempfile::tempdir().unwrap();
+    let space = tiny();
+    let net = space.resolve(&space.min_arch()).unwrap();
+    let host = |runs| Host { runs, cache: Some(folder.path().join("kept")), ..Host::default() };
+    let first = host(5).latency_ms(&net).unwrap();
+    assert_eq!(host(5).latency_ms(&net).unwrap(), first);
+    let files = || std::fs::read_dir(folder.path().join("kept")).unwrap().count();
+    assert_eq!(files(), 1);
+    host(6).latency_ms(&net).unwrap();
+    let other = space.resolve(&space.max_arch()).unwrap();
+    host(5).latency_ms(&other).unwrap();
+    assert_eq!(files(), 3);
+}
+
+#[test]
+fn a_noisy_machine_is_refused() {
+    use ofa_hw::host::Host;
+    let space = tiny();
+    let net = space.resolve(&space.min_arch()).unwrap();
+    let host = Host { runs: 40, max_spread: 0.0, attempts: 1, ..Host::default() };
+    // Not even the quietest machine repeats a time to the last bit forty times.
+    let error = host.latency_ms(&net).unwrap_err();
+    assert!(matches!(error, HwError::Noisy { .. }) && error.to_string().contains("--max-spread"), "{error}");
+}
