@@ -174,13 +174,11 @@ pub(super) fn run(args: &ExportArgs, context: &Context) -> Result<(), Failure> {
     })
 }
 
+/// Values of a batch, and its N, C, H, W.
+type Batch = (Vec<f32>, [usize; 4]);
+
 /// Normalised batches (N,C,H,W) of training images, or of an .npy file.
-fn calibration_batches(
-    model: &Model,
-    net: &NetSpec,
-    source: &str,
-    seed: u64,
-) -> Result<Vec<(Vec<f32>, [usize; 4])>, Failure> {
+fn calibration_batches(model: &Model, net: &NetSpec, source: &str, seed: u64) -> Result<Vec<Batch>, Failure> {
     let nchw = |images: &Images| {
         let [n, h, w, c] = images.shape;
         (images.to_nchw(), [n, c, h, w])

@@ -48,15 +48,18 @@ impl Precision {
 
 const KB: f64 = 1024.0;
 
+/// What is limited, and its limits.
+type Limited<'a> = (Arc<dyn Objective>, &'a [f64]);
+
 impl MemoryLimits {
     /// Every objective that is limited, with its limits.
     pub fn objectives(
         &self,
         space: &Arc<dyn SearchSpace>,
         device: Option<&Arc<dyn HardwareBackend>>,
-    ) -> Result<Vec<(Arc<dyn Objective>, &[f64])>, Failure> {
+    ) -> Result<Vec<Limited<'_>>, Failure> {
         let bytes = self.precision.bytes();
-        let mut found: Vec<(Arc<dyn Objective>, &[f64])> = Vec::new();
+        let mut found: Vec<Limited<'_>> = Vec::new();
         if !self.max_sram_kb.is_empty() {
             let schedule = Schedule { bytes_per_element: bytes, depthwise: Depthwise::InPlace };
             let space = space.clone();

@@ -257,7 +257,7 @@ impl Scale {
 /// A number with as many digits as it needs.
 pub fn number(value: f64) -> String {
     let magnitude = value.abs();
-    let digits = if magnitude >= 1000.0 || magnitude < 1e-12 {
+    let digits = if !(1e-12..1000.0).contains(&magnitude) {
         0
     } else {
         (3 - magnitude.log10().floor() as i32).clamp(0, 8) as usize

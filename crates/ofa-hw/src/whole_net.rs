@@ -116,7 +116,7 @@ impl WholeNet {
             nets: usable.len(),
             mape: 0.0,
         };
-        if !(fitted.scale > 0.1) {
+        if fitted.scale.is_nan() || fitted.scale <= 0.1 {
             // Nonsense data; the plain sum is the better guess.
             fitted = Self { nets: usable.len(), ..Self::default() };
         }
@@ -153,9 +153,9 @@ fn solve(mut system: Vec<Vec<f64>>) -> Vec<f64> {
         for row in 0..n {
             if row != column {
                 let factor = system[row][column] / divisor;
-                for k in column..=n {
-                    let above = system[column][k];
-                    system[row][k] -= factor * above;
+                let above = system[column].clone();
+                for (value, above) in system[row].iter_mut().zip(above).skip(column) {
+                    *value -= factor * above;
                 }
             }
         }

@@ -66,7 +66,7 @@ fn descend(
         return resolutions
             .into_iter()
             .filter_map(|resolution| space.arch(choices.clone(), resolution).ok())
-            .all(|arch| visit(arch));
+            .all(visit);
     };
     let active = info.genes[*gene].is_active(&info.genes, choices);
     let count = if active { info.genes[*gene].choices.len() as u8 } else { 1 };

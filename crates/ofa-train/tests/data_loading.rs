@@ -15,13 +15,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 fn options() -> LoadOptions {
-    LoadOptions {
-        seed: 0,
-        max_resolution: 64,
-        validation: 2000,
-        on_corrupt: OnCorrupt::Error,
-        ..LoadOptions::default()
-    }
+    LoadOptions { seed: 0, max_resolution: 64, validation: 2000, on_corrupt: OnCorrupt::Error }
 }
 
 fn bundled() -> Dataset {

@@ -42,7 +42,7 @@ mod tests {
     #[test]
     fn every_item_comes_once_and_in_order() {
         for ahead in [0, 1, 3, 100] {
-            let got = prefetch(5, 25, ahead, |i| i * i, |next| std::iter::from_fn(|| next()).collect::<Vec<_>>());
+            let got = prefetch(5, 25, ahead, |i| i * i, |next| std::iter::from_fn(next).collect::<Vec<_>>());
             assert_eq!(got, (5..25).map(|i| i * i).collect::<Vec<_>>());
         }
     }
