@@ -205,8 +205,9 @@ fn limits(
     latencies.sort_by(f64::total_cmp);
     let quantile = |share: f64| {
         let value = latencies[((SAMPLES - 1) as f64 * share).round() as usize];
-        let unit = 10f64.powf(value.log10().floor() - 2.0);
-        (value / unit).round() * unit
+        // Through decimal digits, so that 0.236 is 0.236 in file names and tables too.
+        let digits = (2.0 - value.log10().floor()).max(0.0) as usize;
+        format!("{value:.digits$}").parse().unwrap_or(value)
     };
     // From nearly the fastest to about the middle: beyond it, accuracy hardly grows.
     let n = wanted.limits;
