@@ -33,7 +33,7 @@ fn scalars(seconds: f64, step: usize, values: impl Iterator<Item = (String, f32)
     for (tag, number) in values {
         let mut value = Vec::new();
         bytes(&mut value, 1, tag.as_bytes());
-        value.push(2 << 3 | 5);
+        value.push((2 << 3) | 5);
         value.extend_from_slice(&number.to_le_bytes());
         bytes(&mut summary, 1, &value);
     }
@@ -47,13 +47,13 @@ fn scalars(seconds: f64, step: usize, values: impl Iterator<Item = (String, f32)
 
 /// A protocol-buffer field of type `double`.
 fn double(into: &mut Vec<u8>, field: u8, value: f64) {
-    into.push(field << 3 | 1);
+    into.push((field << 3) | 1);
     into.extend_from_slice(&value.to_le_bytes());
 }
 
 /// A protocol-buffer field of a length and bytes: text, or a message.
 fn bytes(into: &mut Vec<u8>, field: u8, value: &[u8]) {
-    into.push(field << 3 | 2);
+    into.push((field << 3) | 2);
     varint(into, value.len() as u64);
     into.extend_from_slice(value);
 }
@@ -87,7 +87,7 @@ fn crc32c(data: &[u8]) -> u32 {
     for byte in data {
         crc ^= u32::from(*byte);
         for _ in 0..8 {
-            crc = if crc & 1 == 1 { crc >> 1 ^ POLYNOMIAL } else { crc >> 1 };
+            crc = if crc & 1 == 1 { (crc >> 1) ^ POLYNOMIAL } else { crc >> 1 };
         }
     }
     !crc
