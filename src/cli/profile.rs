@@ -6,12 +6,12 @@ use super::{Context, Failure, info};
 use crate::report::plot_latencies;
 use clap::{Args, ValueEnum};
 use ofa_hw::block_table::BlockTable;
-use ofa_hw::profiler::{self, Partial, ProfileObserver, ProfileOptions};
+use ofa_hw::profiler::{self, Measured, Partial, ProfileObserver, ProfileOptions};
 use ofa_hw::stopwatch::{HostStopwatch, Stopwatch};
 use ofa_hw::whole_net::WholeNet;
 use ofa_hw::{HardwareBackend, HwError, official_layout};
 use ofa_predictors::metrics;
-use ofa_space::{ArchJson, SearchSpace, atomic_file, registry};
+use ofa_space::{Arch, ArchJson, SearchSpace, atomic_file, registry};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -46,7 +46,7 @@ pub struct ProfileArgs {
     /// Random networks that are measured whole, to fit what turns block times into a network's time; 0 = plain sum.
     #[arg(long, default_value_t = 32)]
     nets: usize,
-    /// Afterwards compare predicted and measured latency of this many other random networks.
+    /// Compare predicted and measured latency of this many other random networks, timed in turn with these.
     #[arg(long, default_value_t = 0)]
     check: usize,
     /// Write these comparisons to a file, one JSON a line.
@@ -108,14 +108,19 @@ pub(super) fn run(args: &ProfileArgs, context: &Context) -> Result<(), Failure> 
         space = registry::with_field(space.as_ref(), "resolutions", serde_json::json!(args.resolutions))?;
     }
     let mut stopwatch = stopwatch(args, space.as_ref(), context)?;
-    let options = ProfileOptions { rounds: args.rounds.max(1), whole_nets: args.nets, seed: context.common.seed };
+    let options = ProfileOptions {
+        rounds: args.rounds.max(1),
+        whole_nets: args.nets,
+        check_nets: args.check,
+        seed: context.common.seed,
+    };
     let unfinished = beside(&args.output);
     let partial = read_partial(&unfinished)?;
     if !partial.groups.is_empty() {
         context.output.note(&format!("going on from {}", unfinished.display()));
     }
     let mut observer = Bar { context, progress: None, unfinished: &unfinished };
-    let mut profile =
+    let Measured { mut profile, checks } =
         profiler::profile(space.as_ref(), &mut *stopwatch, &options, partial, &mut observer, &context.stop).map_err(
             |error| match error {
                 HwError::Interrupted => Failure::Interrupted(format!(
@@ -137,11 +142,10 @@ pub(super) fn run(args: &ProfileArgs, context: &Context) -> Result<(), Failure> 
         Format::Yaml => official_layout::yaml(&table, space.as_ref())?,
     };
     atomic_file::write(&args.output, text.as_bytes()).map_err(|e| Failure::writing(&args.output, e))?;
-    let check = match args.check {
-        0 => None,
-        _ => Some(check(&table, space.as_ref(), &mut *stopwatch, &options, args, context)?),
+    let check = match checks.is_empty() {
+        true => None,
+        false => Some(check(&table, space.as_ref(), &checks, args)?),
     };
-    // Only now, so that a check that is cut off does not cost the profile.
     if unfinished.exists() {
         std::fs::remove_file(&unfinished).map_err(|e| Failure::writing(&unfinished, e))?;
     }
@@ -211,19 +215,11 @@ fn toml_text(table: &BlockTable) -> Result<String, Failure> {
 fn check(
     table: &BlockTable,
     space: &dyn SearchSpace,
-    stopwatch: &mut dyn Stopwatch,
-    options: &ProfileOptions,
+    checks: &[(Arch, f64)],
     args: &ProfileArgs,
-    context: &Context,
 ) -> Result<Check, Failure> {
-    let count = args.check;
-    let fitted = profiler::random_archs(space, options.whole_nets, options.seed);
-    let mut archs = profiler::random_archs(space, count + options.whole_nets, options.seed.wrapping_add(1));
-    archs.retain(|arch| !fitted.contains(arch));
-    archs.truncate(count);
-    let nets = archs.iter().map(|arch| space.resolve(arch)).collect::<Result<Vec<_>, _>>()?;
-    context.output.note(&format!("measuring {} other networks", nets.len()));
-    let measured = profiler::measure_nets(&nets, stopwatch, options.rounds, &context.stop)?;
+    let measured: Vec<f64> = checks.iter().map(|(_, ms)| *ms).collect();
+    let nets = checks.iter().map(|(arch, _)| space.resolve(arch)).collect::<Result<Vec<_>, _>>()?;
     let roofline = ofa_hw::named(ROOFLINE)?;
     let predict =
         |device: &dyn HardwareBackend| nets.iter().map(|net| device.latency_ms(net)).collect::<Result<Vec<_>, _>>();
@@ -231,7 +227,7 @@ fn check(
     let by_roofline = predict(roofline.as_ref())?;
     if let Some(path) = &args.check_output {
         let mut text = String::new();
-        for (index, arch) in archs.iter().enumerate() {
+        for (index, (arch, _)) in checks.iter().enumerate() {
             let line = Compared {
                 arch: space.format(arch),
                 predicted_ms: predicted[index],

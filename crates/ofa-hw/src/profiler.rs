@@ -20,6 +20,7 @@ use std::sync::atomic::AtomicBool;
 /// |---|---|---|---|
 /// | `rounds` | 15 | timed runs of each block at least | ≥ 1 |
 /// | `whole_nets` | 32 | random networks measured whole, for the fit | 0 = the sum alone |
+/// | `check_nets` | 0 | other random networks measured in turn with these, to check predictions on | |
 /// | `seed` | 0 | of the random networks | |
 #[derive(Clone, Copy, Debug)]
 pub struct ProfileOptions {
@@ -27,8 +28,19 @@ pub struct ProfileOptions {
     pub rounds: usize,
     /// Networks measured whole.
     pub whole_nets: usize,
+    /// Other networks measured whole, which take no part in the fit.
+    pub check_nets: usize,
     /// Seed of the random networks.
     pub seed: u64,
+}
+
+/// A finished profile.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// What goes into the file.
+    pub profile: BlockProfile,
+    /// Networks that took no part in the fit, and their milliseconds.
+    pub checks: Vec<(Arch, f64)>,
 }
 
 /// What is measured so far; saved after every group, so that a run that was cut off goes on.
@@ -83,14 +95,15 @@ pub fn profile(
     mut partial: Partial,
     observer: &mut dyn ProfileObserver,
     stop: &AtomicBool,
-) -> Result<BlockProfile, HwError> {
+) -> Result<Measured, HwError> {
     let info = space.info();
     let (runtime, threads) = (stopwatch.runtime(), stopwatch.threads());
     let config = serde_json::to_string(space).unwrap_or_default();
     let fingerprint = format!(
-        "{runtime}, {threads} threads, {} rounds, {} nets, seed {}, names {}: {config}",
+        "{runtime}, {threads} threads, {} rounds, {} and {} nets, seed {}, names {}: {config}",
         options.rounds,
         options.whole_nets,
+        options.check_nets,
         options.seed,
         block_key::KEY_VERSION
     );
@@ -101,21 +114,25 @@ pub fn profile(
     }
 
     let blocks = reachable::blocks(space, &info.resolutions)?;
-    let archs = random_archs(space, options.whole_nets, options.seed);
+    let mut archs = random_archs(space, options.whole_nets + options.check_nets, options.seed);
+    let checks = archs.split_off(options.whole_nets.min(archs.len()));
+    let name_of = |arch: &Arch| format!("net {}", space.format(arch));
     let mut items: Vec<Item> = blocks
         .iter()
         .map(|b| Item { name: block_key::key(b), net: block_net(b, info.classes), part: Part::Block })
         .collect();
-    for arch in &archs {
-        let name = format!("net {}", space.format(arch));
-        items.push(Item { name, net: space.resolve(arch)?, part: Part::Network });
+    for arch in archs.iter().chain(&checks) {
+        items.push(Item { name: name_of(arch), net: space.resolve(arch)?, part: Part::Network });
     }
     let total = items.len();
     let done: HashSet<&String> = partial.groups.iter().flat_map(|group| group.ms.keys()).collect();
     let pending: Vec<Item> = items.into_iter().filter(|item| !done.contains(&item.name)).collect();
     let mut count = total - pending.len();
     observer.on_progress(count, total);
-    for chunk in pending.chunks(stopwatch.group_size()) {
+    // Networks are timed apart from blocks, and those of the check in turn with those of the fit.
+    let (blocks, networks) = pending.split_at(pending.partition_point(|item| item.part == Part::Block));
+    let size = stopwatch.group_size();
+    for chunk in blocks.chunks(size).chain(networks.chunks(size)) {
         let group = stopwatch.time(chunk, options.rounds, stop)?;
         partial.groups.push(group);
         count += chunk.len();
@@ -130,10 +147,10 @@ pub fn profile(
         let net = space.resolve(arch)?;
         let times: Vec<f64> =
             net.blocks.iter().map(|b| by_hash.get(&block_key::hash(b)).copied().unwrap_or(0.0)).collect();
-        let whole = ms.get(&format!("net {}", space.format(arch))).copied().unwrap_or(0.0);
-        samples.push(WholeSample::new(&net.blocks, &times, whole));
+        samples.push(WholeSample::new(&net.blocks, &times, ms.get(&name_of(arch)).copied().unwrap_or(0.0)));
     }
-    Ok(BlockProfile {
+    let checks = checks.into_iter().filter_map(|arch| ms.get(&name_of(&arch)).map(|ms| (arch, *ms))).collect();
+    let profile = BlockProfile {
         format: block_key::KEY_VERSION,
         name: String::new(),
         about: format!("measured blocks of {}, {runtime}, {threads} threads", info.name),
@@ -143,7 +160,8 @@ pub fn profile(
         rounds: options.rounds,
         whole_net: WholeNet::fit(&samples),
         blocks: ms.into_iter().filter(|(name, _)| block_key::parse(name).is_some()).collect(),
-    })
+    };
+    Ok(Measured { profile, checks })
 }
 
 /// Every time, with each group's pace taken out.
@@ -153,23 +171,4 @@ fn levelled(partial: &Partial) -> BTreeMap<String, f64> {
     let level = |group: &Group, ms: f64| if group.pacer_ms > 0.0 { ms * usual / group.pacer_ms } else { ms };
     let groups = partial.groups.iter();
     groups.flat_map(|group| group.ms.iter().map(move |(name, ms)| (name.clone(), level(group, *ms)))).collect()
-}
-
-/// Times of whole networks, measured as the profile's were.
-///
-/// # Errors
-/// [`HwError`] if one cannot be run, [`HwError::Interrupted`] once `stop` is set.
-pub fn measure_nets(
-    nets: &[NetSpec],
-    stopwatch: &mut dyn Stopwatch,
-    rounds: usize,
-    stop: &AtomicBool,
-) -> Result<Vec<f64>, HwError> {
-    let item = |(i, net): (usize, &NetSpec)| Item { name: format!("{i:06}"), net: net.clone(), part: Part::Network };
-    let items: Vec<Item> = nets.iter().enumerate().map(item).collect();
-    let mut medians = Vec::with_capacity(nets.len());
-    for chunk in items.chunks(stopwatch.group_size()) {
-        medians.extend(stopwatch.time(chunk, rounds, stop)?.ms.into_values());
-    }
-    Ok(medians)
 }

@@ -150,11 +150,11 @@ fn solve(mut system: Vec<Vec<f64>>) -> Vec<f64> {
         if divisor == 0.0 {
             continue;
         }
-        for row in 0..n {
-            if row != column {
-                let factor = system[row][column] / divisor;
-                let above = system[column].clone();
-                for (value, above) in system[row].iter_mut().zip(above).skip(column) {
+        let above = system[column].clone();
+        for (index, row) in system.iter_mut().enumerate() {
+            if index != column {
+                let factor = row[column] / divisor;
+                for (value, above) in row.iter_mut().zip(&above) {
                     *value -= factor * above;
                 }
             }

@@ -66,7 +66,7 @@ impl ProfileObserver for Saved {
     }
 }
 
-const OPTIONS: ProfileOptions = ProfileOptions { rounds: 3, whole_nets: 24, seed: 7 };
+const OPTIONS: ProfileOptions = ProfileOptions { rounds: 3, whole_nets: 24, check_nets: 10, seed: 7 };
 
 fn tiny() -> Arc<dyn SearchSpace> {
     ofa_space::registry::named("tiny-28").unwrap()
@@ -79,7 +79,9 @@ fn profile_of(
     saved: &mut Saved,
 ) -> Result<BlockProfile, HwError> {
     let mut stopwatch = Formula { groups_before_stop: groups, pace: 1.0 };
-    profiler::profile(space, &mut stopwatch, &OPTIONS, partial, saved, &AtomicBool::new(false))
+    let measured = profiler::profile(space, &mut stopwatch, &OPTIONS, partial, saved, &AtomicBool::new(false))?;
+    assert_eq!(measured.checks.len(), OPTIONS.check_nets);
+    Ok(measured.profile)
 }
 
 #[test]
