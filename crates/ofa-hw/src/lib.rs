@@ -10,7 +10,7 @@ pub mod objective;
 pub mod registry;
 pub mod roofline;
 
-pub use backend::{HardwareBackend, LatencySource};
+pub use backend::{Blockwise, HardwareBackend, LatencySource};
 pub use error::HwError;
 pub use objective::LatencyObjective;
 pub use registry::{DeviceEntry, entries, load, named};

@@ -1,5 +1,6 @@
 //! A predictor with everything needed to use it: encoder, space, report; one JSON file.
 
+use crate::code::Code;
 use crate::cross_validation;
 use crate::encoder::Encoder;
 use crate::error::PredictorError;
@@ -8,7 +9,8 @@ use crate::metrics;
 use crate::official;
 use crate::pairs::Pair;
 use crate::predictor::Predictor;
-use ofa_space::{Arch, SearchSpace, atomic_file};
+use crate::sparse::SparseRows;
+use ofa_space::{Arch, Population, SearchSpace, atomic_file};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::Instant;
@@ -101,10 +103,29 @@ impl FittedPredictor {
     /// # Errors
     /// [`PredictorError::OtherSpace`], or an arch that the encoder does not know.
     pub fn predict(&self, space: &dyn SearchSpace, archs: &[Arch]) -> Result<Vec<f64>, PredictorError> {
+        let code = self.code(space)?;
+        Ok(self.predict_rows(&code.rows(space, &Population::of(archs))?))
+    }
+
+    /// The encoding for archs of the space it was fitted for.
+    ///
+    /// # Errors
+    /// [`PredictorError::OtherSpace`], or an encoding of another family.
+    pub fn code(&self, space: &dyn SearchSpace) -> Result<Code, PredictorError> {
         if let Some(fitted) = self.space.as_ref().filter(|fitted| *fitted != space.name()) {
             return Err(PredictorError::OtherSpace { fitted: fitted.clone(), asked: space.name().to_owned() });
         }
-        Ok(self.predictor.predict(&self.encoder.encode(space, archs)?))
+        Code::new(self.encoder, space)
+    }
+
+    /// Predictions for rows of [`code`](Self::code).
+    pub fn predict_rows(&self, rows: &SparseRows) -> Vec<f64> {
+        self.predictor.predict_sparse(rows)
+    }
+
+    /// Derivatives of the predictions for rows of [`code`](Self::code) by feature; false if the model has none.
+    pub fn gradients(&self, rows: &SparseRows, gradients: &mut Vec<f32>) -> bool {
+        self.predictor.gradients(rows, gradients)
     }
 
     /// Writes the file, whole or not at all; the same fit gives the same bytes.

@@ -1,7 +1,9 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+pub mod code;
 pub mod cross_validation;
+pub mod dense;
 #[cfg(feature = "linfa")]
 pub mod elastic_net;
 pub mod encoder;
@@ -16,10 +18,12 @@ pub mod objective;
 pub mod official;
 pub mod pairs;
 pub mod predictor;
+pub mod sparse;
 pub mod standardise;
 #[cfg(feature = "linfa")]
 pub mod svr;
 
+pub use code::Code;
 pub use encoder::Encoder;
 pub use error::PredictorError;
 pub use estimator::{Estimator, EstimatorEntry};
@@ -27,3 +31,4 @@ pub use fitted::{FitReport, FittedPredictor, fit};
 pub use objective::AccuracyObjective;
 pub use pairs::Pair;
 pub use predictor::Predictor;
+pub use sparse::SparseRows;
