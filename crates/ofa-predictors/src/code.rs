@@ -5,7 +5,7 @@ use crate::encoder::Encoder;
 use crate::error::PredictorError;
 use crate::sparse::SparseRows;
 use ofa_space::block_objective::BlockTables;
-use ofa_space::{ObjectiveError, Population, SearchSpace, SpaceError, cost, net_spec::NetSpec};
+use ofa_space::{BlockSum, NetSpec, ObjectiveError, PlainTerm, Population, SearchSpace, SpaceError, cost};
 
 /// The features of a space's genes and resolutions under an encoding.
 #[derive(Debug)]
@@ -166,22 +166,61 @@ impl Code {
         Ok(rows)
     }
 
-    /// Turns derivatives by feature into slopes by choice of every gene (see [`ofa_space::Objective::slopes`]); false
-    /// if features other than the one-hot ones move with the genes, so that the derivatives are not the whole story.
-    pub fn slopes(&self, gradients: &[f32], slopes: &mut Vec<f32>) -> bool {
-        if !self.quantities.is_empty() {
-            return false;
-        }
+    /// Turns derivatives by feature into slopes by choice of every gene (see [`ofa_space::Objective::slopes`]). A
+    /// logarithm among the features takes part by how much each choice alone would change it. False if a quantity is no
+    /// sum over blocks, so that this cannot be told.
+    pub fn slopes(
+        &self,
+        space: &dyn SearchSpace,
+        archs: &Population,
+        gradients: &[f32],
+        slopes: &mut Vec<f32>,
+    ) -> bool {
         slopes.clear();
-        for gradient in gradients.chunks_exact(self.width()) {
+        for (row, gradient) in gradients.chunks_exact(self.width()).enumerate() {
+            let first = slopes.len();
             for (feature, choices) in self.genes.iter().zip(&self.choices) {
                 match feature {
                     Some(feature) => slopes.extend(&gradient[*feature as usize..*feature as usize + choices]),
                     None => slopes.extend(std::iter::repeat_n(0.0, *choices)),
                 }
             }
+            for (offset, (quantity, tables)) in self.quantities.iter().enumerate() {
+                let derivative = gradient[self.one_hot_width + offset];
+                let Some(sum) = tables.sum_at(space, archs.resolution(row), &quantity.value()) else { return false };
+                let mut choices = archs.choices(row).to_vec();
+                let value = sum.value(&choices);
+                let mut at = first;
+                for (gene, count) in self.choices.iter().enumerate() {
+                    let now = choices[gene];
+                    for choice in 0..*count as u8 {
+                        choices[gene] = choice;
+                        slopes[at] += derivative * ((sum.value(&choices) - value) / value) as f32;
+                        at += 1;
+                    }
+                    choices[gene] = now;
+                }
+            }
         }
         true
+    }
+
+    /// A linear function of the features as a sum over genes, at one resolution; `None` where a feature is no one-hot
+    /// column, or the resolution has no code.
+    pub fn linear_sum(&self, weights: &[f64], intercept: f64, resolution: Option<u32>) -> Option<BlockSum> {
+        let (_, coded) = self.resolutions.iter().find(|(pixels, _)| Some(*pixels) == resolution)?;
+        if !self.quantities.is_empty() || weights.len() != self.width() {
+            return None;
+        }
+        let constant = intercept + weights[*coded as usize];
+        let constant = PlainTerm { genes: Vec::new(), needs: Vec::new(), values: vec![constant] };
+        let of_gene = |(gene, feature): (usize, &Option<u32>)| {
+            let first = (*feature)? as usize;
+            let count = self.choices[gene];
+            let (genes, needs) = (vec![(gene, count)], self.active[gene].into_iter().collect());
+            Some(PlainTerm { genes, needs, values: weights[first..first + count].to_vec() })
+        };
+        Some(BlockSum::of_terms(std::iter::once(constant).chain(self.genes.iter().enumerate().filter_map(of_gene))))
     }
 
     /// The encoding.

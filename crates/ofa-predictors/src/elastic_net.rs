@@ -56,8 +56,14 @@ impl Predictor for Linear {
 
     fn predict_sparse(&self, rows: &SparseRows) -> Vec<f64> {
         assert!(rows.is_empty() || rows.width() == self.weights.len(), "features of another encoding");
-        let value = |entries: &[(u32, f32)]| entries.iter().map(|(f, x)| f64::from(*x) * self.weights[*f as usize]);
-        (0..rows.len()).map(|row| self.intercept + value(rows.row(row)).sum::<f64>()).collect()
+        let value = |entries: &[(u32, f32)]| -> f64 {
+            entries.iter().map(|(feature, x)| f64::from(*x) * self.weights[*feature as usize]).sum()
+        };
+        (0..rows.len()).map(|row| self.intercept + value(rows.row(row))).collect()
+    }
+
+    fn linear(&self) -> Option<(&[f64], f64)> {
+        Some((&self.weights, self.intercept))
     }
 
     fn gradients(&self, rows: &SparseRows, gradients: &mut Vec<f32>) -> bool {

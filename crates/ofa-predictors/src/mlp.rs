@@ -266,7 +266,9 @@ mod tests {
 
     #[test]
     fn batches_give_what_the_layers_say_one_by_one() {
-        for (sizes, standardise) in [(vec![9, 7, 1], true), (vec![12, 33, 100, 1], false), (vec![5, 90, 81, 17, 1], true)] {
+        for (sizes, standardise) in
+            [(vec![9, 7, 1], true), (vec![12, 33, 100, 1], false), (vec![5, 90, 81, 17, 1], true)]
+        {
             let mlp = network(&sizes, standardise);
             let features = rows(203, sizes[0]);
             let ours = mlp.predict(&features);

@@ -25,6 +25,11 @@ pub trait Predictor: Debug + Send + Sync {
         false
     }
 
+    /// The model as a linear function, if it is one: a weight per feature, and the value where all features are 0.
+    fn linear(&self) -> Option<(&[f64], f64)> {
+        None
+    }
+
     /// The standard deviation of every prediction as the model itself sees it; `None` if it has no notion of it.
     fn deviations(&self, _features: &[Vec<f32>]) -> Option<Vec<f64>> {
         None

@@ -56,7 +56,38 @@ impl Term {
     }
 }
 
+/// One term of a sum that is written down rather than tabulated from networks.
+#[derive(Clone, PartialEq, Debug)]
+pub struct PlainTerm {
+    /// Genes that the term depends on, with their numbers of choices; the first varies fastest in `values`.
+    pub genes: Vec<(usize, usize)>,
+    /// Depth genes that must have at least this choice, or the term is 0.
+    pub needs: Vec<(usize, u8)>,
+    /// One value per joint choice.
+    pub values: Vec<f64>,
+}
+
 impl BlockSum {
+    /// A sum of these terms.
+    ///
+    /// # Panics
+    /// If a term has not one value per joint choice.
+    pub fn of_terms(terms: impl IntoIterator<Item = PlainTerm>) -> Self {
+        let mut sum = Self { terms: Vec::new(), values: Vec::new() };
+        for term in terms {
+            let mut stride = 1;
+            let mut strides = Vec::with_capacity(term.genes.len());
+            for (gene, choices) in term.genes {
+                strides.push((gene, stride));
+                stride *= choices;
+            }
+            assert_eq!(term.values.len(), stride, "one value per joint choice");
+            sum.terms.push(Term { strides, needs: term.needs, offset: sum.values.len() });
+            sum.values.extend(term.values);
+        }
+        sum
+    }
+
     /// The value for these choices (in canonical form); NaN where the source has no value for a block.
     pub fn value(&self, choices: &[u8]) -> f64 {
         self.terms.iter().map(|term| self.term_value(term, choices)).sum()
@@ -239,7 +270,8 @@ fn checked(
     let mut rng = SmallRng::seed_from_u64(0);
     let with_resolution = |arch: Arch| Arch { choices: arch.choices, resolution };
     let random = (0..CHECKS).map(|_| sampling::sample(space, &Opened::EVERYTHING, &mut rng));
-    let archs: Vec<Arch> = [space.min_arch(), space.max_arch()].into_iter().chain(random).map(with_resolution).collect();
+    let archs: Vec<Arch> =
+        [space.min_arch(), space.max_arch()].into_iter().chain(random).map(with_resolution).collect();
     for arch in archs {
         let net = space.resolve(&arch)?;
         let whole: Result<f64, _> =

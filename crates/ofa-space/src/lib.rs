@@ -34,7 +34,7 @@ pub mod weights;
 
 pub use arch::{Arch, ArchJson};
 pub use block_objective::BlockObjective;
-pub use block_plan::{BlockPlan, BlockSum};
+pub use block_plan::{BlockPlan, BlockSum, PlainTerm};
 pub use error::{SpaceError, WeightsError};
 pub use gene::{Dimension, Gene, Opened};
 pub use model::{InputFormat, Model, ModelBody};

@@ -11,8 +11,7 @@ fn tables_agree_with_whole_networks_in_every_family() {
         let macs = BlockObjective::cost("macs", space.clone(), cost::block_macs);
         let params = BlockObjective::cost("params", space.clone(), cost::block_params);
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(7);
-        let archs: Vec<_> =
-            (0..40).map(|_| sampling::sample(space.as_ref(), &Opened::EVERYTHING, &mut rng)).collect();
+        let archs: Vec<_> = (0..40).map(|_| sampling::sample(space.as_ref(), &Opened::EVERYTHING, &mut rng)).collect();
         let resolution = archs[0].resolution();
         assert!(macs.block_sum(resolution).is_some(), "{} is no sum over blocks", entry.name);
         let values = macs.evaluate(&archs).unwrap().into_iter().zip(params.evaluate(&archs).unwrap());
