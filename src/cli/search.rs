@@ -10,8 +10,7 @@ use ofa_predictors::{AccuracyObjective, FittedPredictor};
 use ofa_search::driver::LimitList;
 use ofa_search::problem::{Candidate, Observer};
 use ofa_search::{Budget, Outcome, Search, pareto, strategy};
-use ofa_space::objective::FnObjective;
-use ofa_space::{ArchJson, NetSpec, Objective, SearchSpace, cost};
+use ofa_space::{ArchJson, BlockObjective, Objective, SearchSpace, cost};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -44,11 +43,19 @@ pub struct SearchArgs {
     #[arg(long)]
     pareto: bool,
     /// How to search.
-    #[arg(long, default_value = "evolution")]
+    #[arg(long, default_value = strategy::DEFAULT)]
     strategy: String,
-    /// Budget of evaluations per case.
-    #[arg(long, default_value_t = 50_100)]
-    evaluations: usize,
+    /// Budget of evaluations per case [default: the strategy's own].
+    #[arg(long)]
+    evaluations: Option<usize>,
+    /// Wall time for all cases together in seconds, whatever the number of evaluations. The result then depends on the
+    /// machine's speed.
+    #[arg(long, conflicts_with = "evaluations")]
+    seconds: Option<f64>,
+    /// Maximise the prediction less this many of its standard deviations, so that the search does not favour what the
+    /// predictor knows least about.
+    #[arg(long, default_value_t = 0.0)]
+    caution: f64,
 }
 
 #[derive(Serialize)]
@@ -67,14 +74,11 @@ struct CaseReport {
     latency_ms: Option<f64>,
     macs: Option<u64>,
     params: Option<u64>,
+    /// Present where the strategy has proven that nothing feasible is better.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    optimal: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     closest: Option<serde_json::Map<String, serde_json::Value>>,
-}
-
-/// An exact cost of a space's subnets as an objective.
-fn exact_cost(name: &'static str, space: &Arc<dyn SearchSpace>, of: fn(&NetSpec) -> u64) -> Arc<dyn Objective> {
-    let space = space.clone();
-    Arc::new(FnObjective::new(name, move |arch: &ofa_space::Arch| Ok(of(&space.resolve(arch)?) as f64)))
 }
 
 pub(super) fn run(args: &SearchArgs, context: &Context) -> Result<(), Failure> {
@@ -94,10 +98,10 @@ pub(super) fn run(args: &SearchArgs, context: &Context) -> Result<(), Failure> {
         add(latency.clone(), &args.max_latency_ms);
     }
     if latency.is_none() || !args.max_macs.is_empty() {
-        add(exact_cost("macs", &space, cost::macs), &args.max_macs);
+        add(Arc::new(BlockObjective::cost("macs", space.clone(), cost::block_macs)), &args.max_macs);
     }
     if !args.max_params.is_empty() {
-        add(exact_cost("params", &space, cost::params), &args.max_params);
+        add(Arc::new(BlockObjective::cost("params", space.clone(), cost::block_params)), &args.max_params);
     }
     for (objective, limits) in args.memory.objectives(&space, device.as_ref())? {
         add(objective, limits);
@@ -109,13 +113,19 @@ pub(super) fn run(args: &SearchArgs, context: &Context) -> Result<(), Failure> {
         ));
     }
     let predictor = Arc::new(FittedPredictor::load(&args.accuracy)?);
-    let accuracy = AccuracyObjective::new(space.clone(), predictor);
-    let search = Search {
-        strategy: strategy::named(&args.strategy)?,
-        budget: Budget::evaluations(args.evaluations),
-        seed: context.common.seed,
+    let accuracy = AccuracyObjective::new(space.clone(), predictor).cautious(args.caution)?;
+    let strategy = strategy::named(&args.strategy)?;
+    let evaluations = args.evaluations.unwrap_or_else(|| strategy.default_evaluations());
+    let budget = match args.seconds {
+        None => Budget::evaluations(evaluations),
+        Some(seconds) if seconds > 0.0 && seconds.is_finite() => {
+            let cases: usize = lists.iter().map(|list| list.limits.len()).product();
+            Budget::seconds(seconds / cases.max(1) as f64)
+        }
+        Some(seconds) => return Err(Failure::Input(format!("--seconds is {seconds}, expected more than 0"))),
     };
-    let mut observer = Bar(Progress::new("search", args.evaluations as u64, context.output));
+    let search = Search { strategy, budget, seed: context.common.seed };
+    let mut observer = Bar(Progress::new("search", evaluations as u64, context.output));
     let outcomes = search.run_grid(space.as_ref(), &accuracy, &lists, &mut observer, &context.stop)?;
     observer.0.finish();
     let names: Vec<String> = lists.iter().map(|list| list.objective.name().to_owned()).collect();
@@ -129,6 +139,7 @@ pub(super) fn run(args: &SearchArgs, context: &Context) -> Result<(), Failure> {
             latency_ms,
             macs: Some(cost::macs(&net)),
             params: Some(cost::params(&net)),
+            optimal: false,
             closest: None,
         })
     };
@@ -142,7 +153,7 @@ pub(super) fn run(args: &SearchArgs, context: &Context) -> Result<(), Failure> {
         for outcome in &outcomes {
             let constraint = limits(&names, &outcome.limits);
             results.push(match &outcome.best {
-                Some(best) => describe(best, constraint)?,
+                Some(best) => CaseReport { optimal: outcome.proven, ..describe(best, constraint)? },
                 None => infeasible(constraint, &names, outcome),
             });
         }
@@ -209,7 +220,16 @@ fn infeasible(
     outcome: &Outcome,
 ) -> CaseReport {
     let closest = outcome.closest.as_ref().map(|closest| limits(names, &closest.values));
-    CaseReport { constraint, arch: None, accuracy: None, latency_ms: None, macs: None, params: None, closest }
+    CaseReport {
+        constraint,
+        arch: None,
+        accuracy: None,
+        latency_ms: None,
+        macs: None,
+        params: None,
+        optimal: false,
+        closest,
+    }
 }
 
 fn text(report: &SearchReport) -> String {

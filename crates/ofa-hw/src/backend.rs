@@ -44,4 +44,18 @@ pub trait HardwareBackend: Debug + Send + Sync {
     fn energy_mj(&self, _net: &NetSpec) -> Option<f64> {
         None
     }
+
+    /// The device as a sum over blocks, where its latency is one: a search then needs no network resolved.
+    fn blockwise(&self) -> Option<&dyn Blockwise> {
+        None
+    }
+}
+
+/// A device whose latency is the sum over a network's blocks.
+pub trait Blockwise {
+    /// Latency of one block of a network, in milliseconds.
+    ///
+    /// # Errors
+    /// As [`HardwareBackend::latency_ms`].
+    fn block_ms(&self, net: &NetSpec, block: usize) -> Result<f64, HwError>;
 }

@@ -24,7 +24,7 @@ pub mod stopwatch;
 pub mod timing;
 pub mod whole_net;
 
-pub use backend::{HardwareBackend, LatencySource};
+pub use backend::{Blockwise, HardwareBackend, LatencySource};
 pub use error::HwError;
 pub use objective::LatencyObjective;
 pub use registry::{DeviceEntry, entries, load, named};

@@ -1,6 +1,6 @@
 //! Lookup tables in the published YAML formats: the latency of a network is the sum over its blocks.
 
-use crate::backend::{HardwareBackend, LatencySource};
+use crate::backend::{Blockwise, HardwareBackend, LatencySource};
 use crate::error::HwError;
 use crate::lut_keys::Dialect;
 use crate::registry::DeviceEntry;
@@ -126,16 +126,20 @@ impl Lut {
         Ok(Self { name: path.display().to_string(), path: path.to_owned(), tables })
     }
 
+    fn table(&self, net: &NetSpec) -> Result<&Table, HwError> {
+        let resolution = net.input[1] as u32;
+        self.tables.get(&resolution).or_else(|| self.tables.get(&0)).ok_or_else(|| {
+            let available = self.tables.keys().copied().collect();
+            HwError::MissingResolution { device: self.name.clone(), resolution, available }
+        })
+    }
+
     /// Every key looked up for a network, with its latency in milliseconds, in order.
     ///
     /// # Errors
     /// [`HwError::MissingKey`] or [`HwError::MissingResolution`].
     pub fn lookups(&self, net: &NetSpec) -> Result<Vec<(String, f64)>, HwError> {
-        let resolution = net.input[1] as u32;
-        let table = self.tables.get(&resolution).or_else(|| self.tables.get(&0)).ok_or_else(|| {
-            let available = self.tables.keys().copied().collect();
-            HwError::MissingResolution { device: self.name.clone(), resolution, available }
-        })?;
+        let table = self.table(net)?;
         let mut unpooled = net.input;
         let mut found = Vec::with_capacity(net.blocks.len());
         for block in &net.blocks {
@@ -156,6 +160,18 @@ impl HardwareBackend for Lut {
 
     fn source(&self) -> LatencySource {
         LatencySource::Table
+    }
+
+    fn blockwise(&self) -> Option<&dyn Blockwise> {
+        Some(self)
+    }
+}
+
+impl Blockwise for Lut {
+    fn block_ms(&self, net: &NetSpec, block: usize) -> Result<f64, HwError> {
+        let before = net.blocks[..block].iter().rev().find(|b| b.kind != BlockKind::Pool);
+        let unpooled = before.map_or(net.input, |b| b.output);
+        Ok(self.table(net)?.block(&net.blocks[block], unpooled)?.map_or(0.0, |(_, mean)| mean))
     }
 }
 

@@ -1,28 +1,58 @@
 //! Latency as a search objective.
 
 use crate::backend::HardwareBackend;
-use ofa_space::{Arch, Objective, ObjectiveError, SearchSpace};
+use ofa_space::{Arch, BlockObjective, BlockSum, Objective, ObjectiveError, Population, SearchSpace};
 use std::sync::Arc;
 
 /// Latency of a space's subnets on a device, in milliseconds, under the name `latency_ms`.
+///
+/// Where the device is a sum over blocks (a lookup table, a roofline), it is tabulated once per resolution and then
+/// costs one gather per block; any other device is asked about every network.
 pub struct LatencyObjective {
     space: Arc<dyn SearchSpace>,
     device: Arc<dyn HardwareBackend>,
+    blocks: Option<BlockObjective>,
 }
+
+const NAME: &str = "latency_ms";
 
 impl LatencyObjective {
     /// The latency of subnets of `space` on `device`.
     pub fn new(space: Arc<dyn SearchSpace>, device: Arc<dyn HardwareBackend>) -> Self {
-        Self { space, device }
+        let blocks = device.blockwise().is_some().then(|| {
+            let device = device.clone();
+            BlockObjective::new(NAME, space.clone(), move |net, block| match device.blockwise() {
+                Some(blockwise) => Ok(blockwise.block_ms(net, block)?),
+                None => Err("the device is no longer a sum over blocks".into()),
+            })
+        });
+        Self { space, device, blocks }
     }
 }
 
 impl Objective for LatencyObjective {
     fn name(&self) -> &str {
-        "latency_ms"
+        NAME
     }
 
     fn evaluate(&self, archs: &[Arch]) -> Result<Vec<f64>, ObjectiveError> {
-        archs.iter().map(|arch| Ok(self.device.latency_ms(&self.space.resolve(arch)?)?)).collect()
+        match &self.blocks {
+            Some(blocks) => blocks.evaluate(archs),
+            None => archs.iter().map(|arch| Ok(self.device.latency_ms(&self.space.resolve(arch)?)?)).collect(),
+        }
+    }
+
+    fn evaluate_rows(&self, rows: &Population, values: &mut Vec<f64>) -> Result<(), ObjectiveError> {
+        match &self.blocks {
+            Some(blocks) => blocks.evaluate_rows(rows, values),
+            None => {
+                *values = self.evaluate(&rows.archs())?;
+                Ok(())
+            }
+        }
+    }
+
+    fn block_sum(&self, resolution: Option<u32>) -> Option<Arc<BlockSum>> {
+        self.blocks.as_ref().and_then(|blocks| blocks.block_sum(resolution))
     }
 }

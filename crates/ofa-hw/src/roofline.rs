@@ -4,7 +4,7 @@
 //! the fixed cost (Williams, Waterman, Patterson 2009). Batch norm and activation are fused into the convolution
 //! before them, as inference runtimes do, and cost nothing of their own.
 
-use crate::backend::{HardwareBackend, LatencySource};
+use crate::backend::{Blockwise, HardwareBackend, LatencySource};
 use crate::error::HwError;
 use crate::registry::{DeviceEntry, from_profile};
 use ofa_space::net_spec::{Block, BlockKind, Op, OpKind};
@@ -217,6 +217,17 @@ impl HardwareBackend for Roofline {
             })
             .sum();
         Some(picojoules * 1e-9)
+    }
+
+    fn blockwise(&self) -> Option<&dyn Blockwise> {
+        Some(self)
+    }
+}
+
+impl Blockwise for Roofline {
+    fn block_ms(&self, net: &NetSpec, block: usize) -> Result<f64, HwError> {
+        let block = &net.blocks[block];
+        Ok(block.ops.iter().map(|op| self.op_seconds(block, op)).sum::<f64>() * 1e3)
     }
 }
 

@@ -5,6 +5,7 @@ use crate::error::PredictorError;
 use crate::estimator::{Effort, Estimator, EstimatorEntry};
 use crate::metrics;
 use crate::predictor::Predictor;
+use crate::sparse::SparseRows;
 use crate::standardise::{Moments, columns, standardised};
 use linfa::prelude::*;
 use linfa_elasticnet::ElasticNet as LinfaElasticNet;
@@ -51,6 +52,26 @@ impl Predictor for Linear {
                 self.intercept + row.iter().zip(&self.weights).map(|(x, w)| f64::from(*x) * w).sum::<f64>()
             })
             .collect()
+    }
+
+    fn predict_sparse(&self, rows: &SparseRows) -> Vec<f64> {
+        assert!(rows.is_empty() || rows.width() == self.weights.len(), "features of another encoding");
+        let value = |entries: &[(u32, f32)]| -> f64 {
+            entries.iter().map(|(feature, x)| f64::from(*x) * self.weights[*feature as usize]).sum()
+        };
+        (0..rows.len()).map(|row| self.intercept + value(rows.row(row))).collect()
+    }
+
+    fn linear(&self) -> Option<(&[f64], f64)> {
+        Some((&self.weights, self.intercept))
+    }
+
+    fn gradients(&self, rows: &SparseRows, gradients: &mut Vec<f32>) -> bool {
+        gradients.clear();
+        for _ in 0..rows.len() {
+            gradients.extend(self.weights.iter().map(|weight| *weight as f32));
+        }
+        true
     }
 }
 

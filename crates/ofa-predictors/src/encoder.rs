@@ -1,17 +1,17 @@
 //! How an arch becomes features. A predictor file names its encoder, so predicting always uses the one it was fitted
 //! with.
 
+use crate::code::{Code, Quantity};
 use crate::error::PredictorError;
-use crate::official;
-use ofa_space::encoding::OneHot;
-use ofa_space::{Arch, SearchSpace, SpaceError, cost};
+use ofa_space::gene::Gene;
+use ofa_space::{Arch, Population, SearchSpace};
 use serde::{Deserialize, Serialize};
 
 /// An encoding of archs as features.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Encoder {
-    /// One column per choice of every gene and per resolution ([`OneHot`]).
+    /// One column per choice of every gene and per resolution. Inactive genes are all zero.
     OneHot,
     /// The same, and the logarithms of MACs and parameters.
     OneHotCost,
@@ -20,64 +20,89 @@ pub enum Encoder {
     OfficialMbv3,
     /// The authors' 82 values for ResNet-50: 8 resolutions from 128 to 256, the stem's block, 6 × 3 widths, 18 × 3
     /// expansions; skipped blocks are zero, depth has no columns.
+    ///
+    /// Source: `ResNetArchEncoder.arch2feature` in `arch_encoder.py`.
     OfficialResnet50,
 }
 
-/// Resolutions of the authors' encoding: 112, 128, …, 224.
-const OFFICIAL_RESOLUTIONS: std::ops::RangeInclusive<usize> = 112..=224;
-const OFFICIAL_RESOLUTION_STEP: usize = 16;
+/// Resolutions of the authors' MobileNetV3 encoding.
+const OFFICIAL_MBV3_RESOLUTIONS: [u32; 8] = [112, 128, 144, 160, 176, 192, 208, 224];
+/// Resolutions of the authors' ResNet-50 encoding.
+const OFFICIAL_RESNET50_RESOLUTIONS: [u32; 8] = [128, 144, 160, 176, 192, 224, 240, 256];
+
+/// The order of an encoding's columns.
+pub(crate) struct Layout {
+    /// Genes, part after part, in the order of the space within a part.
+    pub genes: &'static [Part],
+    /// Fixed resolutions, or those of the space.
+    pub resolutions: Option<&'static [u32]>,
+    /// Whether resolutions follow the genes.
+    pub resolutions_last: bool,
+    /// Columns that the genes and resolutions must come to.
+    pub width: Option<usize>,
+    /// What the encoding is for, in words.
+    pub needs: &'static str,
+    /// What follows.
+    pub quantities: &'static [Quantity],
+}
+
+/// Genes that stand together.
+pub(crate) enum Part {
+    Everything,
+    Group(&'static str),
+    One(&'static str, usize),
+}
+
+impl Part {
+    pub(crate) fn takes(&self, gene: &Gene) -> bool {
+        match self {
+            Part::Everything => true,
+            Part::Group(group) => gene.group == *group,
+            Part::One(group, index) => gene.group == *group && gene.index == *index,
+        }
+    }
+}
+
+const ONE_HOT: Layout = Layout {
+    genes: &[Part::Everything],
+    resolutions: None,
+    resolutions_last: true,
+    width: None,
+    needs: "",
+    quantities: &[],
+};
 
 impl Encoder {
+    /// The order of the columns.
+    pub(crate) fn layout(&self) -> Layout {
+        match self {
+            Encoder::OneHot => ONE_HOT,
+            Encoder::OneHotCost => Layout { quantities: &[Quantity::Macs, Quantity::Params], ..ONE_HOT },
+            Encoder::OfficialMbv3 => Layout {
+                genes: &[Part::Group("ks"), Part::Group("e")],
+                resolutions: Some(&OFFICIAL_MBV3_RESOLUTIONS),
+                width: Some(128),
+                needs: "the official encoding needs 20 kernel sizes and 20 expansions of three choices each, and has \
+                        128 columns",
+                ..ONE_HOT
+            },
+            Encoder::OfficialResnet50 => Layout {
+                genes: &[Part::One("d", 0), Part::Group("w"), Part::Group("e")],
+                resolutions: Some(&OFFICIAL_RESNET50_RESOLUTIONS),
+                resolutions_last: false,
+                width: Some(82),
+                needs: "the official ResNet-50 encoding needs a stem block that is there or not, six widths and 18 \
+                        expansions of three choices each, and has 82 columns",
+                ..ONE_HOT
+            },
+        }
+    }
+
     /// Features of every arch.
     ///
     /// # Errors
-    /// [`PredictorError::Space`] if a resolution has no code.
+    /// [`PredictorError::Space`] if the encoding is for another family, or a resolution has no code.
     pub fn encode(&self, space: &dyn SearchSpace, archs: &[Arch]) -> Result<Vec<Vec<f32>>, PredictorError> {
-        match self {
-            Encoder::OneHot => {
-                let code = OneHot::new(space);
-                archs.iter().map(|arch| Ok(code.encode(space, arch)?)).collect()
-            }
-            Encoder::OneHotCost => {
-                let code = OneHot::new(space);
-                archs.iter().map(|arch| with_costs(&code, space, arch)).collect()
-            }
-            Encoder::OfficialMbv3 => archs.iter().map(|arch| official_mbv3(space, arch)).collect(),
-            Encoder::OfficialResnet50 => archs.iter().map(|arch| official::encode_resnet50(space, arch)).collect(),
-        }
+        Ok(Code::new(*self, space)?.rows(space, &Population::of(archs))?.dense())
     }
-}
-
-fn with_costs(code: &OneHot, space: &dyn SearchSpace, arch: &Arch) -> Result<Vec<f32>, PredictorError> {
-    let mut features = code.encode(space, arch)?;
-    let net = space.resolve(arch)?;
-    features.push((cost::macs(&net) as f64).ln() as f32);
-    features.push((cost::params(&net) as f64).ln() as f32);
-    Ok(features)
-}
-
-fn official_mbv3(space: &dyn SearchSpace, arch: &Arch) -> Result<Vec<f32>, PredictorError> {
-    let mut features = Vec::with_capacity(128);
-    let genes = &space.info().genes;
-    for group in ["ks", "e"] {
-        for (index, gene) in genes.iter().enumerate().filter(|(_, gene)| gene.group == group) {
-            let active = gene.is_active(genes, arch.choices());
-            let chosen = usize::from(arch.choices()[index]);
-            features.extend((0..gene.choices.len()).map(|c| f32::from(u8::from(active && c == chosen))));
-        }
-    }
-    let resolution = space.resolution_of(arch)?;
-    let known = OFFICIAL_RESOLUTIONS.contains(&resolution)
-        && (resolution - OFFICIAL_RESOLUTIONS.start()).is_multiple_of(OFFICIAL_RESOLUTION_STEP);
-    if !known || features.len() != 120 {
-        let problem = format!(
-            "the official encoding needs 20 kernel sizes and 20 expansions of three choices each, and a resolution of \
-             112, 128, …, 224; found {} gene columns and {resolution} pixels",
-            features.len()
-        );
-        return Err(SpaceError::Arch { space: space.name().to_owned(), problem }.into());
-    }
-    let code = (resolution - OFFICIAL_RESOLUTIONS.start()) / OFFICIAL_RESOLUTION_STEP;
-    features.extend((0..8).map(|r| f32::from(u8::from(r == code))));
-    Ok(features)
 }

@@ -68,6 +68,15 @@ pub enum PredictorError {
         /// Space asked for.
         asked: String,
     },
+    /// A bound was asked of a predictor that has no notion of its own uncertainty.
+    #[error(
+        "the predictor `{predictor}` does not know its own uncertainty; fit `gaussian-process` or \
+             `mlp-ensemble` for cautious search"
+    )]
+    NoUncertainty {
+        /// Kind of the predictor.
+        predictor: String,
+    },
     /// The library behind an estimator failed.
     #[error("fitting `{estimator}` failed: {problem}")]
     Fit {

@@ -1,5 +1,6 @@
 //! A predictor with everything needed to use it: encoder, space, report; one JSON file.
 
+use crate::code::Code;
 use crate::cross_validation;
 use crate::encoder::Encoder;
 use crate::error::PredictorError;
@@ -8,7 +9,11 @@ use crate::metrics;
 use crate::official;
 use crate::pairs::Pair;
 use crate::predictor::Predictor;
-use ofa_space::{Arch, SearchSpace, atomic_file};
+use crate::sparse::SparseRows;
+use ofa_space::{Arch, Population, SearchSpace, atomic_file};
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::Instant;
@@ -69,8 +74,22 @@ pub fn fit(
     kind: &str,
     seed: u64,
 ) -> Result<FittedPredictor, PredictorError> {
+    fit_encoded(space, train, test, kind, Encoder::OneHotCost, seed)
+}
+
+/// The same with another encoding of the archs.
+///
+/// # Errors
+/// As [`fit`]; an encoding of another family.
+pub fn fit_encoded(
+    space: &dyn SearchSpace,
+    train: &[Pair],
+    test: &[Pair],
+    kind: &str,
+    encoder: Encoder,
+    seed: u64,
+) -> Result<FittedPredictor, PredictorError> {
     let started = Instant::now();
-    let encoder = Encoder::OneHotCost;
     let archs = |pairs: &[Pair]| pairs.iter().map(|p| p.arch.clone()).collect::<Vec<_>>();
     let targets: Vec<f64> = train.iter().map(|p| p.value).collect();
     let features = encoder.encode(space, &archs(train))?;
@@ -95,16 +114,97 @@ pub fn fit(
     Ok(FittedPredictor { format: FORMAT, space: Some(space.name().to_owned()), encoder, report, predictor })
 }
 
+/// One point of a learning curve.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct CurvePoint {
+    /// Pairs fitted on.
+    pub pairs: usize,
+    /// Root mean squared error on the test pairs, mean over the draws.
+    pub rmse: f64,
+    /// Kendall's tau-b on the test pairs, mean over the draws.
+    pub kendall_tau: f64,
+    /// Draws of that many training pairs.
+    pub draws: usize,
+}
+
+/// How the error falls with the number of training pairs: fits on the first part of seeded shuffles of `train`, and
+/// scores on `test`. Sizes beyond the number of training pairs are left out.
+///
+/// # Errors
+/// As [`fit`].
+pub fn learning_curve(
+    space: &dyn SearchSpace,
+    train: &[Pair],
+    test: &[Pair],
+    kind: &str,
+    encoder: Encoder,
+    sizes: &[usize],
+    seed: u64,
+) -> Result<Vec<CurvePoint>, PredictorError> {
+    const DRAWS: u64 = 3;
+    let mut points = Vec::new();
+    for size in sizes.iter().copied().filter(|size| *size <= train.len()) {
+        // All pairs can be drawn in one way only.
+        let draws = if size == train.len() { 1 } else { DRAWS };
+        let (mut rmse, mut tau) = (0.0, 0.0);
+        for draw in 0..draws {
+            let mut order: Vec<usize> = (0..train.len()).collect();
+            order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed.wrapping_add(draw)));
+            let part: Vec<Pair> = order[..size].iter().map(|index| train[*index].clone()).collect();
+            let report = fit_encoded(space, &part, test, kind, encoder, seed)?.report;
+            rmse += report.rmse / draws as f64;
+            tau += report.kendall_tau / draws as f64;
+        }
+        points.push(CurvePoint { pairs: size, rmse, kendall_tau: tau, draws: draws as usize });
+    }
+    Ok(points)
+}
+
 impl FittedPredictor {
     /// Predictions for archs of the space it was fitted for.
     ///
     /// # Errors
     /// [`PredictorError::OtherSpace`], or an arch that the encoder does not know.
     pub fn predict(&self, space: &dyn SearchSpace, archs: &[Arch]) -> Result<Vec<f64>, PredictorError> {
+        let code = self.code(space)?;
+        Ok(self.predict_rows(&code.rows(space, &Population::of(archs))?))
+    }
+
+    /// The encoding for archs of the space it was fitted for.
+    ///
+    /// # Errors
+    /// [`PredictorError::OtherSpace`], or an encoding of another family.
+    pub fn code(&self, space: &dyn SearchSpace) -> Result<Code, PredictorError> {
         if let Some(fitted) = self.space.as_ref().filter(|fitted| *fitted != space.name()) {
             return Err(PredictorError::OtherSpace { fitted: fitted.clone(), asked: space.name().to_owned() });
         }
-        Ok(self.predictor.predict(&self.encoder.encode(space, archs)?))
+        Code::new(self.encoder, space)
+    }
+
+    /// Predictions for rows of [`code`](Self::code).
+    pub fn predict_rows(&self, rows: &SparseRows) -> Vec<f64> {
+        self.predictor.predict_sparse(rows)
+    }
+
+    /// Derivatives of the predictions for rows of [`code`](Self::code) by feature; false if the model has none.
+    pub fn gradients(&self, rows: &SparseRows, gradients: &mut Vec<f32>) -> bool {
+        self.predictor.gradients(rows, gradients)
+    }
+
+    /// Standard deviations of the predictions for rows of [`code`](Self::code), as the model itself sees them; `None` if
+    /// it has no notion of them.
+    pub fn deviations(&self, rows: &SparseRows) -> Option<Vec<f64>> {
+        self.predictor.deviations(&rows.dense())
+    }
+
+    /// The model as a linear function of its features, if it is one.
+    pub fn linear(&self) -> Option<(&[f64], f64)> {
+        self.predictor.linear()
+    }
+
+    /// Whether the model knows its own uncertainty.
+    pub fn knows_uncertainty(&self) -> bool {
+        self.predictor.deviations(&[]).is_some()
     }
 
     /// Writes the file, whole or not at all; the same fit gives the same bytes.

@@ -1,13 +1,19 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+pub mod cholesky;
+pub mod code;
 pub mod cross_validation;
+pub mod dense;
 #[cfg(feature = "linfa")]
 pub mod elastic_net;
 pub mod encoder;
+#[cfg(feature = "mlp")]
+pub mod ensemble;
 pub mod error;
 pub mod estimator;
 pub mod fitted;
+pub mod gaussian_process;
 pub mod metrics;
 pub mod mlp;
 #[cfg(feature = "mlp")]
@@ -16,14 +22,17 @@ pub mod objective;
 pub mod official;
 pub mod pairs;
 pub mod predictor;
+pub mod sparse;
 pub mod standardise;
 #[cfg(feature = "linfa")]
 pub mod svr;
 
+pub use code::Code;
 pub use encoder::Encoder;
 pub use error::PredictorError;
 pub use estimator::{Estimator, EstimatorEntry};
-pub use fitted::{FitReport, FittedPredictor, fit};
+pub use fitted::{CurvePoint, FitReport, FittedPredictor, fit, fit_encoded, learning_curve};
 pub use objective::AccuracyObjective;
 pub use pairs::Pair;
 pub use predictor::Predictor;
+pub use sparse::SparseRows;

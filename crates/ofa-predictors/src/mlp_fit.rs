@@ -144,15 +144,15 @@ impl Estimator for MlpEstimator {
             Some((_, layers)) => layers,
             None => network.layers()?,
         };
-        Ok(Box::new(Mlp { layers, features: moments, target }))
+        Ok(Box::new(Mlp::new(layers, moments, target)))
     }
 }
 
 impl MlpEstimator {
     fn check(&self, rows: usize) -> Result<(), PredictorError> {
         let fail = |field, problem| Err(PredictorError::Config { estimator: "mlp", field, problem });
-        if self.hidden.iter().any(|units| !(1..=4096).contains(units)) {
-            return fail("hidden", format!("is {:?}, expected 1 to 4096 units each", self.hidden));
+        if self.hidden.is_empty() || self.hidden.iter().any(|units| !(1..=4096).contains(units)) {
+            return fail("hidden", format!("is {:?}, expected a layer or more of 1 to 4096 units each", self.hidden));
         }
         if self.epochs == 0 || self.patience == 0 || self.batch_size == 0 {
             return fail("epochs", "`patience` and `batch_size` must all be at least 1".into());

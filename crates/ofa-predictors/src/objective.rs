@@ -1,19 +1,57 @@
 //! Predicted accuracy as a search objective.
 
+use crate::code::Code;
+use crate::error::PredictorError;
 use crate::fitted::FittedPredictor;
-use ofa_space::{Arch, Objective, ObjectiveError, SearchSpace};
-use std::sync::Arc;
+use crate::sparse::SparseRows;
+use ofa_space::{Arch, BlockSum, Objective, ObjectiveError, Population, SearchSpace};
+use rayon::prelude::*;
+use std::sync::{Arc, OnceLock};
 
 /// Predicted accuracy of a space's subnets, under the name `accuracy`.
 pub struct AccuracyObjective {
     space: Arc<dyn SearchSpace>,
     predictor: Arc<FittedPredictor>,
+    code: OnceLock<Code>,
+    caution: f64,
 }
+
+/// Archs that one thread predicts together.
+const CHUNK: usize = 640;
 
 impl AccuracyObjective {
     /// The accuracy that `predictor` promises for subnets of `space`.
     pub fn new(space: Arc<dyn SearchSpace>, predictor: Arc<FittedPredictor>) -> Self {
-        Self { space, predictor }
+        Self { space, predictor, code: OnceLock::new(), caution: 0.0 }
+    }
+
+    /// A lower bound instead of the mean: the prediction less `caution` times its standard deviation, so that a search
+    /// does not favour what the predictor knows least about.
+    ///
+    /// # Errors
+    /// [`PredictorError::NoUncertainty`] if the predictor has none.
+    pub fn cautious(self, caution: f64) -> Result<Self, PredictorError> {
+        if caution != 0.0 && !self.predictor.knows_uncertainty() {
+            return Err(PredictorError::NoUncertainty { predictor: self.predictor.report.predictor.clone() });
+        }
+        Ok(Self { caution, ..self })
+    }
+
+    fn values(&self, rows: &SparseRows) -> Vec<f64> {
+        let mut values = self.predictor.predict_rows(rows);
+        if self.caution != 0.0 {
+            let deviations = self.predictor.deviations(rows).unwrap_or_default();
+            values.iter_mut().zip(deviations).for_each(|(value, deviation)| *value -= self.caution * deviation);
+        }
+        values
+    }
+
+    fn code(&self) -> Result<&Code, ObjectiveError> {
+        if let Some(code) = self.code.get() {
+            return Ok(code);
+        }
+        let code = self.predictor.code(self.space.as_ref())?;
+        Ok(self.code.get_or_init(|| code))
     }
 }
 
@@ -23,6 +61,34 @@ impl Objective for AccuracyObjective {
     }
 
     fn evaluate(&self, archs: &[Arch]) -> Result<Vec<f64>, ObjectiveError> {
-        Ok(self.predictor.predict(self.space.as_ref(), archs)?)
+        let code = self.code()?;
+        let predict = |archs: &[Arch]| -> Result<Vec<f64>, ObjectiveError> {
+            Ok(self.values(&code.rows(self.space.as_ref(), &Population::of(archs))?))
+        };
+        if archs.len() <= CHUNK {
+            return predict(archs);
+        }
+        let parts: Result<Vec<Vec<f64>>, ObjectiveError> = archs.par_chunks(CHUNK).map(predict).collect();
+        Ok(parts?.concat())
+    }
+
+    fn evaluate_rows(&self, rows: &Population, values: &mut Vec<f64>) -> Result<(), ObjectiveError> {
+        *values = self.values(&self.code()?.rows(self.space.as_ref(), rows)?);
+        Ok(())
+    }
+
+    fn slopes(&self, rows: &Population, slopes: &mut Vec<f32>) -> Result<bool, ObjectiveError> {
+        let (code, space) = (self.code()?, self.space.as_ref());
+        let mut gradients = Vec::new();
+        Ok(self.predictor.gradients(&code.rows(space, rows)?, &mut gradients)
+            && code.slopes(space, rows, &gradients, slopes))
+    }
+
+    fn block_sum(&self, resolution: Option<u32>) -> Option<Arc<BlockSum>> {
+        if self.caution != 0.0 {
+            return None;
+        }
+        let (weights, intercept) = self.predictor.linear()?;
+        self.code().ok()?.linear_sum(weights, intercept, resolution).map(Arc::new)
     }
 }

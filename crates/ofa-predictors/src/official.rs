@@ -4,7 +4,6 @@ use crate::encoder::Encoder;
 use crate::error::PredictorError;
 use crate::mlp::{Layer, Mlp};
 use crate::standardise::Moments;
-use ofa_space::{Arch, SearchSpace, SpaceError};
 use pytorch_reader::{DType, PickleValue, PytorchReader};
 use std::path::Path;
 
@@ -40,7 +39,7 @@ const RESNET50: Layout = Layout {
         ("layers.3.weight", None),
     ],
     base: Some("base_acc"),
-    features: RESNET50_FEATURES,
+    features: 82,
     encoder: Encoder::OfficialResnet50,
 };
 
@@ -96,7 +95,7 @@ pub fn read(path: &Path) -> Result<(Mlp, Encoder), PredictorError> {
     match (layers[0].inputs, layers[3].bias.len()) {
         (inputs, 1) if inputs == layout.features => {
             let target = Moments { mean: base, deviation: 1.0 };
-            Ok((Mlp { layers, features: Vec::new(), target }, layout.encoder))
+            Ok((Mlp::new(layers, Vec::new(), target), layout.encoder))
         }
         (inputs, outputs) => Err(bad(format!(
             "maps {inputs} features to {outputs} values; the official predictors map {} (MobileNetV3) or {} (ResNet-50) \
@@ -127,41 +126,4 @@ fn refuse_objects(path: &Path) -> Result<(), PredictorError> {
         }
     }
     Ok(())
-}
-
-const RESNET50_FEATURES: usize = 82;
-/// Resolutions of the authors' ResNet-50 predictor.
-const RESNET50_RESOLUTIONS: [usize; 8] = [128, 144, 160, 176, 192, 224, 240, 256];
-
-/// The authors' 82 values for ResNet-50: 8 resolutions; 2 for the stem's block (there or not); 6 × 3 width
-/// multipliers; 18 × 3 expansions, of which skipped blocks are zero. Depth has no columns.
-///
-/// Source: `ResNetArchEncoder.arch2feature` in `arch_encoder.py`.
-pub(crate) fn encode_resnet50(space: &dyn SearchSpace, arch: &Arch) -> Result<Vec<f32>, PredictorError> {
-    let resolution = space.resolution_of(arch)?;
-    let genes = &space.info().genes;
-    let mut features: Vec<f32> = RESNET50_RESOLUTIONS.iter().map(|r| f32::from(u8::from(*r == resolution))).collect();
-    let one_hot = |wanted: &str, only: Option<usize>, features: &mut Vec<f32>| {
-        for (index, gene) in genes.iter().enumerate().filter(|(_, gene)| gene.group == wanted) {
-            if only.is_none_or(|only| gene.index == only) {
-                let active = gene.is_active(genes, arch.choices());
-                let chosen = usize::from(arch.choices()[index]);
-                features.extend((0..gene.choices.len()).map(|c| f32::from(u8::from(active && c == chosen))));
-            }
-        }
-    };
-    one_hot("d", Some(0), &mut features);
-    one_hot("w", None, &mut features);
-    one_hot("e", None, &mut features);
-    if features.len() != RESNET50_FEATURES || !RESNET50_RESOLUTIONS.contains(&resolution) {
-        let known: Vec<String> = RESNET50_RESOLUTIONS.iter().map(usize::to_string).collect();
-        let problem = format!(
-            "the official ResNet-50 encoding needs six widths and 18 expansions of three choices each, a stem block \
-             that is there or not, and a resolution of {}; found {} columns and {resolution} pixels",
-            known.join(", "),
-            features.len()
-        );
-        return Err(SpaceError::Arch { space: space.name().to_owned(), problem }.into());
-    }
-    Ok(features)
 }

@@ -1,26 +1,40 @@
 //! The one driver of every strategy: seed, budget, grids of limits.
 
 use crate::error::SearchError;
-use crate::pareto;
-use crate::problem::{Candidate, Constraint, Memory, Observer, Problem, Silent};
+use crate::problem::{Allowance, Candidate, Constraint, Legacy, Observer, Problem, Silent};
 use crate::strategy::Strategy;
 use ofa_space::{Objective, SearchSpace};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 /// When a search stops at the latest.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Budget {
     /// Evaluations of distinct archs, per case.
     pub evaluations: usize,
+    /// Wall time per case, in seconds. With it, results depend on the machine's speed.
+    pub seconds: Option<f64>,
 }
 
 impl Budget {
     /// A number of evaluations.
     pub fn evaluations(evaluations: usize) -> Self {
-        Self { evaluations }
+        Self { evaluations, seconds: None }
+    }
+
+    /// A wall time, whatever the number of evaluations.
+    pub fn seconds(seconds: f64) -> Self {
+        Self { evaluations: usize::MAX, seconds: Some(seconds) }
+    }
+
+    fn allowance(&self) -> Allowance {
+        // A time beyond all clocks is none.
+        let span = self.seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).ok());
+        let deadline = span.and_then(|span| Instant::now().checked_add(span));
+        Allowance { evaluations: self.evaluations, deadline }
     }
 }
 
@@ -44,6 +58,8 @@ pub struct Outcome {
     pub best: Option<Candidate>,
     /// Infeasible candidate nearest to the limits.
     pub closest: Option<Candidate>,
+    /// Whether the best is proven to be the optimum.
+    pub proven: bool,
     /// Pareto front of everything evaluated in this case.
     pub front: Vec<Candidate>,
     /// Evaluations done in this case.
@@ -71,7 +87,7 @@ impl Search {
         constraints: &[Constraint],
     ) -> Result<Outcome, SearchError> {
         let never = AtomicBool::new(false);
-        let (outcome, _) = self.run_case(space, accuracy, constraints, Memory::new(), &mut Silent, &never)?;
+        let (outcome, _) = self.run_case(space, accuracy, constraints, Legacy::default(), &mut Silent, &never)?;
         Ok(outcome)
     }
 
@@ -88,7 +104,7 @@ impl Search {
         observer: &mut dyn Observer,
         stop: &AtomicBool,
     ) -> Result<Vec<Outcome>, SearchError> {
-        let mut memory = Memory::new();
+        let mut legacy = Legacy::default();
         let mut outcomes: Vec<Outcome> = Vec::new();
         for limits in combinations(lists) {
             let constraints: Vec<Constraint> = lists
@@ -96,8 +112,8 @@ impl Search {
                 .zip(&limits)
                 .map(|(list, limit)| Constraint { objective: list.objective.clone(), limit: *limit })
                 .collect();
-            let (mut outcome, known) = self.run_case(space, accuracy, &constraints, memory, observer, stop)?;
-            memory = known;
+            let (mut outcome, left) = self.run_case(space, accuracy, &constraints, legacy, observer, stop)?;
+            legacy = left;
             adopt_better(&mut outcome, &outcomes, &constraints);
             outcomes.push(outcome);
         }
@@ -120,12 +136,12 @@ impl Search {
         space: &dyn SearchSpace,
         accuracy: &dyn Objective,
         constraints: &[Constraint],
-        memory: Memory,
+        legacy: Legacy,
         observer: &mut dyn Observer,
         stop: &AtomicBool,
-    ) -> Result<(Outcome, Memory), SearchError> {
-        let budget = self.budget.evaluations;
-        let mut problem = Problem::new(space, accuracy, constraints, budget, memory, observer, stop)?;
+    ) -> Result<(Outcome, Legacy), SearchError> {
+        let allowance = self.budget.allowance();
+        let mut problem = Problem::new(space, accuracy, constraints, allowance, legacy, observer, stop)?;
         // A second case that finds everything in memory must not run for ever; strategies end by their own counts.
         self.strategy.search(&mut problem, &mut ChaCha8Rng::seed_from_u64(self.seed))?;
         let finished = problem.finish();
@@ -133,10 +149,11 @@ impl Search {
             limits: constraints.iter().map(|c| c.limit).collect(),
             best: finished.best,
             closest: finished.closest,
-            front: pareto::front(&finished.visited),
+            proven: finished.proven,
+            front: finished.front,
             evaluations: finished.evaluations,
         };
-        Ok((outcome, finished.memory))
+        Ok((outcome, finished.legacy))
     }
 }
 

@@ -60,6 +60,16 @@ pub enum SearchError {
         /// The budget.
         budget: usize,
     },
+    /// Exact search needs sums over blocks.
+    #[error(
+        "objective `{objective}` is no sum over blocks, so exact search cannot prove an optimum: use a linear \
+             predictor on one-hot features (`ofa fit --predictor elastic-net --encoder one-hot`) and table, roofline, \
+             MACs or parameter limits, or another strategy"
+    )]
+    NotAdditive {
+        /// Name of the objective.
+        objective: String,
+    },
     /// argmin stopped with an error of its own.
     #[error("argmin: {0}")]
     Argmin(String),

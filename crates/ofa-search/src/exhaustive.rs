@@ -24,20 +24,29 @@ impl Strategy for Exhaustive {
         if usize::try_from(&subnets).map_or(true, |n| n > problem.remaining()) {
             return Err(SearchError::TooLarge { subnets: subnets.to_string(), budget: problem.remaining() });
         }
-        let mut batch = Vec::with_capacity(BATCH);
-        let mut result = Ok(());
-        for_each_arch(space, &mut |arch| {
-            batch.push(arch);
-            if batch.len() == BATCH {
-                result = problem.evaluate(&batch).map(|_| ());
-                batch.clear();
-            }
-            result.is_ok() && problem.remaining() > 0
-        });
-        result?;
-        problem.evaluate(&batch)?;
-        Ok(())
+        evaluate_all(problem)
     }
+}
+
+/// Evaluates every arch of the space, as far as the budget goes.
+pub(crate) fn evaluate_all(problem: &mut Problem<'_>) -> Result<(), SearchError> {
+    let space = problem.space();
+    let mut batch = Vec::with_capacity(BATCH);
+    let mut result = Ok(());
+    for_each_arch(space, &mut |arch| {
+        batch.push(arch);
+        if batch.len() == BATCH {
+            result = problem.evaluate(&batch).map(|_| ());
+            batch.clear();
+        }
+        result.is_ok() && problem.remaining() > 0
+    });
+    result?;
+    let last = batch.len();
+    if problem.evaluate(&batch)?.len() == last && problem.best().is_some() {
+        problem.prove();
+    }
+    Ok(())
 }
 
 /// Hands every distinct arch to `visit` until it returns false.

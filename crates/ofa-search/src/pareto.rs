@@ -2,30 +2,71 @@
 
 use crate::problem::Candidate;
 
-/// The candidates that no other beats: higher accuracy, or a lower value of some constraint quantity, at no worse of
-/// the rest. Sorted by the first quantity (by accuracy if there is none); of equal ones, the first stays.
-pub fn front(candidates: &[Candidate]) -> Vec<Candidate> {
-    let mut order: Vec<&Candidate> = candidates.iter().collect();
-    // By falling accuracy and rising values: whoever dominates a candidate comes before it.
-    order.sort_by(|a, b| {
-        b.accuracy.total_cmp(&a.accuracy).then_with(|| {
-            let by_value = a.values.iter().zip(&b.values).map(|(x, y)| x.total_cmp(y));
-            by_value.fold(std::cmp::Ordering::Equal, std::cmp::Ordering::then)
-        })
-    });
-    let mut front: Vec<Candidate> = Vec::new();
-    for candidate in order {
-        let beaten = front.iter().any(|other| {
-            other.accuracy >= candidate.accuracy
-                && other.values.iter().zip(&candidate.values).all(|(theirs, ours)| theirs <= ours)
-        });
-        if !beaten {
-            front.push(candidate.clone());
+/// The candidates so far that no other beats: higher accuracy, or a lower value of some constraint quantity, at no worse
+/// of the rest. Of equal ones, the first stays.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Front {
+    /// By rising first value; with a single quantity, accuracy rises too.
+    members: Vec<Candidate>,
+}
+
+impl Front {
+    /// Whether a candidate of these figures would enter.
+    pub fn admits(&self, accuracy: f64, values: &[f64]) -> bool {
+        match values {
+            [] => self.members.first().is_none_or(|best| accuracy > best.accuracy),
+            [value] => {
+                // Everybody up to here costs no more; the last of them is the most accurate.
+                let up_to = self.members.partition_point(|member| member.values[0] <= *value);
+                up_to == 0 || self.members[up_to - 1].accuracy < accuracy
+            }
+            values => !self.members.iter().any(|member| {
+                member.accuracy >= accuracy && member.values.iter().zip(values).all(|(theirs, ours)| theirs <= ours)
+            }),
         }
     }
-    front.sort_by(|a, b| match (a.values.first(), b.values.first()) {
-        (Some(x), Some(y)) => x.total_cmp(y),
-        _ => a.accuracy.total_cmp(&b.accuracy),
-    });
-    front
+
+    /// Takes a candidate in, and removes whom it beats; false if it is beaten itself.
+    pub fn insert(&mut self, candidate: &Candidate) -> bool {
+        if !self.admits(candidate.accuracy, &candidate.values) {
+            return false;
+        }
+        let beaten = |member: &Candidate| {
+            candidate.accuracy >= member.accuracy
+                && candidate.values.iter().zip(&member.values).all(|(ours, theirs)| ours <= theirs)
+        };
+        match candidate.values.first() {
+            Some(value) if candidate.values.len() == 1 => {
+                let from = self.members.partition_point(|member| member.values[0] < *value);
+                let beaten = self.members[from..].iter().take_while(|member| beaten(member)).count();
+                self.members.splice(from..from + beaten, [candidate.clone()]);
+            }
+            _ => {
+                self.members.retain(|member| !beaten(member));
+                let first = |c: &Candidate| c.values.first().copied().unwrap_or(c.accuracy);
+                let at = self.members.partition_point(|member| first(member) <= first(candidate));
+                self.members.insert(at, candidate.clone());
+            }
+        }
+        true
+    }
+
+    /// The members, sorted by the first quantity (by accuracy if there is none).
+    pub fn members(&self) -> &[Candidate] {
+        &self.members
+    }
+
+    /// The members, sorted by the first quantity.
+    pub fn into_members(self) -> Vec<Candidate> {
+        self.members
+    }
+}
+
+/// The front of some candidates.
+pub fn front(candidates: &[Candidate]) -> Vec<Candidate> {
+    let mut front = Front::default();
+    for candidate in candidates {
+        front.insert(candidate);
+    }
+    front.into_members()
 }

@@ -1,10 +1,14 @@
 //! A search problem: counts evaluations, remembers them, keeps the best.
 
 use crate::error::SearchError;
+use crate::evaluator::Evaluator;
+use crate::memory::Memory;
+use crate::pareto::Front;
 use ofa_space::{Arch, Objective, SearchSpace};
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 /// A quantity that must not exceed a limit.
 #[derive(Clone)]
@@ -58,27 +62,42 @@ pub struct Silent;
 
 impl Observer for Silent {}
 
-/// Values of every arch evaluated so far, shared between the cases of a grid.
-pub type Memory = HashMap<Arch, (f64, Vec<f64>)>;
+/// When a case ends at the latest.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Allowance {
+    /// Evaluations of distinct archs.
+    pub evaluations: usize,
+    /// The moment after which nothing more is evaluated. What a search then returns depends on the machine's speed.
+    pub deadline: Option<Instant>,
+}
+
+/// What one case leaves to the next.
+#[derive(Clone, Debug, Default)]
+pub struct Legacy {
+    /// Values of every arch known.
+    pub memory: Memory,
+    /// Good archs of several kinds, to start from.
+    pub elites: Vec<Arch>,
+}
 
 /// What a strategy works on.
 pub struct Problem<'a> {
     space: &'a dyn SearchSpace,
     accuracy: &'a dyn Objective,
     constraints: &'a [Constraint],
-    budget: usize,
+    allowance: Allowance,
     evaluations: usize,
-    memory: Memory,
-    /// In the order of evaluation, for fronts.
-    visited: Vec<Arch>,
+    legacy: Legacy,
+    front: Front,
     best: Option<Candidate>,
     closest: Option<Candidate>,
+    proven: bool,
     observer: &'a mut dyn Observer,
     stop: &'a AtomicBool,
 }
 
 impl<'a> Problem<'a> {
-    /// A problem with a budget of evaluations; `memory` may hold evaluations of earlier cases.
+    /// A problem with an allowance; `legacy` may hold what earlier cases learnt.
     ///
     /// # Errors
     /// [`SearchError::Limit`] if a limit is NaN.
@@ -86,24 +105,27 @@ impl<'a> Problem<'a> {
         space: &'a dyn SearchSpace,
         accuracy: &'a dyn Objective,
         constraints: &'a [Constraint],
-        budget: usize,
-        memory: Memory,
+        allowance: Allowance,
+        legacy: Legacy,
         observer: &'a mut dyn Observer,
         stop: &'a AtomicBool,
     ) -> Result<Self, SearchError> {
         if let Some(bad) = constraints.iter().find(|c| c.limit.is_nan()) {
             return Err(SearchError::Limit { objective: bad.objective.name().to_owned(), limit: bad.limit });
         }
+        let front = Front::default();
+        let (evaluations, best, closest) = (0, None, None);
         Ok(Self {
             space,
             accuracy,
             constraints,
-            budget,
-            evaluations: 0,
-            memory,
-            visited: Vec::new(),
-            best: None,
-            closest: None,
+            allowance,
+            evaluations,
+            legacy,
+            front,
+            best,
+            closest,
+            proven: false,
             observer,
             stop,
         })
@@ -119,9 +141,12 @@ impl<'a> Problem<'a> {
         self.constraints
     }
 
-    /// Evaluations still allowed; 0 once the user asked to stop.
+    /// Evaluations still allowed; 0 once time is up or the user asked to stop.
     pub fn remaining(&self) -> usize {
-        if self.stop.load(Ordering::Relaxed) { 0 } else { self.budget.saturating_sub(self.evaluations) }
+        match self.evaluator().is_over() {
+            true => 0,
+            false => self.allowance.evaluations.saturating_sub(self.evaluations),
+        }
     }
 
     /// Evaluations done, repeats of a known arch not counted.
@@ -134,6 +159,42 @@ impl<'a> Problem<'a> {
         self.best.as_ref()
     }
 
+    /// Good archs that earlier cases of a grid left; they need not be feasible here.
+    pub fn elites(&self) -> &[Arch] {
+        &self.legacy.elites
+    }
+
+    /// Leaves good archs to later cases of a grid.
+    pub fn leave(&mut self, archs: impl IntoIterator<Item = Arch>) {
+        self.legacy.elites.extend(archs);
+    }
+
+    /// States that nothing feasible is better than the present best.
+    pub fn prove(&mut self) {
+        self.proven = true;
+    }
+
+    /// Evaluates without counting or remembering, from any thread; report with [`record`](Self::record).
+    pub fn evaluator(&self) -> Evaluator<'a> {
+        Evaluator {
+            space: self.space,
+            accuracy: self.accuracy,
+            constraints: self.constraints,
+            deadline: self.allowance.deadline,
+            stop: self.stop,
+        }
+    }
+
+    /// Counts evaluations that were done through an [`evaluator`](Self::evaluator), and considers what they found: at
+    /// least every candidate that was better than all before it.
+    pub fn record(&mut self, evaluations: usize, candidates: impl IntoIterator<Item = Candidate>) {
+        self.evaluations += evaluations;
+        for candidate in candidates {
+            self.consider(&candidate);
+        }
+        self.observer.on_progress(self.evaluations, self.best.as_ref());
+    }
+
     /// Evaluates archs in order, a known arch free of charge; stops where the budget ends, so the result may be
     /// shorter than `archs`.
     ///
@@ -141,28 +202,29 @@ impl<'a> Problem<'a> {
     /// [`SearchError::Objective`] or [`SearchError::NotFinite`].
     pub fn evaluate(&mut self, archs: &[Arch]) -> Result<Vec<Candidate>, SearchError> {
         let mut fresh: Vec<Arch> = Vec::new();
-        let mut queued: HashMap<&Arch, ()> = HashMap::new();
+        let mut queued: HashSet<&Arch> = HashSet::new();
         let mut affordable = archs.len();
+        let remaining = self.remaining();
         for (index, arch) in archs.iter().enumerate() {
-            if self.memory.contains_key(arch) || queued.contains_key(arch) {
+            if self.legacy.memory.get(arch).is_some() || queued.contains(arch) {
                 continue;
             }
-            if fresh.len() == self.remaining() {
+            if fresh.len() == remaining {
                 affordable = index;
                 break;
             }
-            queued.insert(arch, ());
+            queued.insert(arch);
             fresh.push(arch.clone());
         }
         self.compute(&fresh)?;
         let mut candidates = Vec::with_capacity(affordable);
         for arch in &archs[..affordable] {
-            let (accuracy, values) = &self.memory[arch];
-            let candidate = Candidate { arch: arch.clone(), accuracy: *accuracy, values: values.clone() };
+            // `compute` has made every affordable arch known.
+            let Some([accuracy, values @ ..]) = self.legacy.memory.get(arch) else { continue };
+            let candidate = Candidate { arch: arch.clone(), accuracy: *accuracy, values: values.to_vec() };
             self.consider(&candidate);
             candidates.push(candidate);
         }
-        self.visited.extend(fresh);
         self.observer.on_progress(self.evaluations, self.best.as_ref());
         Ok(candidates)
     }
@@ -171,40 +233,24 @@ impl<'a> Problem<'a> {
         if archs.is_empty() {
             return Ok(());
         }
-        let accuracy = self.values_of(self.accuracy, archs)?;
-        let mut values: Vec<Vec<f64>> = vec![Vec::with_capacity(self.constraints.len()); archs.len()];
+        let evaluator = self.evaluator();
+        let mut columns = vec![evaluator.checked(self.accuracy, archs)?];
         for constraint in self.constraints {
-            for (row, value) in values.iter_mut().zip(self.values_of(constraint.objective.as_ref(), archs)?) {
-                row.push(value);
-            }
+            columns.push(evaluator.checked(constraint.objective.as_ref(), archs)?);
         }
         self.evaluations += archs.len();
-        for ((arch, accuracy), values) in archs.iter().zip(accuracy).zip(values) {
-            self.memory.insert(arch.clone(), (accuracy, values));
+        let mut values = Vec::with_capacity(columns.len());
+        for (row, arch) in archs.iter().enumerate() {
+            values.clear();
+            values.extend(columns.iter().map(|column| column[row]));
+            self.legacy.memory.insert(arch, &values);
         }
         Ok(())
     }
 
-    fn values_of(&self, objective: &dyn Objective, archs: &[Arch]) -> Result<Vec<f64>, SearchError> {
-        let name = || objective.name().to_owned();
-        let values =
-            objective.evaluate(archs).map_err(|source| SearchError::Objective { objective: name(), source })?;
-        if values.len() != archs.len() {
-            let source = format!("returned {} values for {} archs", values.len(), archs.len()).into();
-            return Err(SearchError::Objective { objective: name(), source });
-        }
-        match values.iter().position(|value| !value.is_finite()) {
-            Some(at) => Err(SearchError::NotFinite {
-                objective: name(),
-                value: values[at],
-                arch: self.space.format(&archs[at]).to_string(),
-            }),
-            None => Ok(values),
-        }
-    }
-
     /// Keeps the candidate if it is the best feasible or the closest infeasible one; of equals, the first stays.
     fn consider(&mut self, candidate: &Candidate) {
+        self.front.insert(candidate);
         if candidate.is_feasible(self.constraints) {
             if self.best.as_ref().is_none_or(|best| candidate.accuracy > best.accuracy) {
                 self.best = Some(candidate.clone());
@@ -218,17 +264,16 @@ impl<'a> Problem<'a> {
         }
     }
 
-    /// What the search leaves: best, closest, every candidate visited in this case, evaluations, and the memory.
+    /// What the search leaves.
     pub fn finish(self) -> Finished {
-        let visited = self
-            .visited
-            .iter()
-            .map(|arch| {
-                let (accuracy, values) = &self.memory[arch];
-                Candidate { arch: arch.clone(), accuracy: *accuracy, values: values.clone() }
-            })
-            .collect();
-        Finished { best: self.best, closest: self.closest, visited, evaluations: self.evaluations, memory: self.memory }
+        Finished {
+            best: self.best,
+            closest: self.closest,
+            proven: self.proven,
+            front: self.front.into_members(),
+            evaluations: self.evaluations,
+            legacy: self.legacy,
+        }
     }
 }
 
@@ -238,10 +283,12 @@ pub struct Finished {
     pub best: Option<Candidate>,
     /// Infeasible candidate nearest to the limits.
     pub closest: Option<Candidate>,
-    /// Every candidate evaluated in this case, in order.
-    pub visited: Vec<Candidate>,
+    /// Whether the best is proven to be the optimum.
+    pub proven: bool,
+    /// Pareto front of everything considered in this case.
+    pub front: Vec<Candidate>,
     /// Evaluations done.
     pub evaluations: usize,
-    /// Values of every arch known.
-    pub memory: Memory,
+    /// What the next case may use.
+    pub legacy: Legacy,
 }

@@ -14,6 +14,11 @@ pub trait Strategy: Debug + Send + Sync {
     /// # Errors
     /// [`SearchError`] of an objective, or of an impossible hyper-parameter.
     fn search(&self, problem: &mut Problem<'_>, rng: &mut ChaCha8Rng) -> Result<(), SearchError>;
+
+    /// A sensible budget of evaluations per case, where the user names none. The paper's: 50,100.
+    fn default_evaluations(&self) -> usize {
+        50_100
+    }
 }
 
 /// A registered strategy.
@@ -27,6 +32,9 @@ pub struct StrategyEntry {
 }
 
 inventory::collect!(StrategyEntry);
+
+/// The strategy used where none is named.
+pub const DEFAULT: &str = "memetic";
 
 /// Every registered strategy, by name.
 pub fn entries() -> Vec<&'static StrategyEntry> {

@@ -1,0 +1,65 @@
+//! Values of every arch evaluated so far, in flat arrays: a million fit into about a hundred megabytes.
+
+use ofa_space::{Arch, Population};
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// Values of evaluated archs, shared between the cases of a grid.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    rows: Option<Population>,
+    /// Accuracy and constraint values, row after row.
+    values: Vec<f64>,
+    stride: usize,
+    /// From the hash of an arch to its row; a row whose hash is taken moves on to the next number.
+    index: HashMap<u64, u32>,
+}
+
+fn hash(arch: &Arch) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    arch.hash(&mut hasher);
+    hasher.finish()
+}
+
+impl Memory {
+    /// Nothing known.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Number of archs known.
+    pub fn len(&self) -> usize {
+        self.rows.as_ref().map_or(0, Population::len)
+    }
+
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The values of an arch, if it is known: accuracy, then one value per constraint.
+    pub fn get(&self, arch: &Arch) -> Option<&[f64]> {
+        let rows = self.rows.as_ref()?;
+        let mut key = hash(arch);
+        loop {
+            let row = *self.index.get(&key)? as usize;
+            if rows.choices(row) == arch.choices() && rows.resolution(row) == arch.resolution() {
+                return Some(&self.values[row * self.stride..(row + 1) * self.stride]);
+            }
+            key = key.wrapping_add(1);
+        }
+    }
+
+    /// Remembers an arch that is not known yet.
+    pub fn insert(&mut self, arch: &Arch, values: &[f64]) {
+        self.stride = values.len();
+        let rows = self.rows.get_or_insert_with(|| Population::new(arch.choices().len()));
+        let mut key = hash(arch);
+        while self.index.contains_key(&key) {
+            key = key.wrapping_add(1);
+        }
+        self.index.insert(key, rows.len() as u32);
+        rows.push(arch);
+        self.values.extend_from_slice(values);
+    }
+}
