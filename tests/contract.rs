@@ -89,7 +89,7 @@ fn archs(count: usize) -> Vec<Value> {
         choices[(state >> 33) as usize % 3]
     };
     let mut arch = || {
-        let d = [pick([1, 2, 3]), pick([1, 2, 3])];
+        let d = [pick([2, 3, 3]), pick([2, 2, 3])];
         let mut genes = |choices: [u64; 3]| -> Vec<u64> {
             let active = |block: u64| block % 3 < d[block as usize / 3];
             (0..6).map(|block| if active(block) { pick(choices) } else { choices[0] }).collect()
@@ -198,7 +198,7 @@ fn latency_prints_one_line_for_each_arch_in_order() {
 
 #[test]
 fn blocks_that_the_depth_leaves_out_change_nothing() {
-    let shallow = json!({ "ks": [3, 3, 3, 3, 3, 3], "e": [2, 2, 2, 2, 2, 2], "d": [1, 2], "r": 24 });
+    let shallow = json!({ "ks": [3, 3, 3, 3, 3, 3], "e": [2, 2, 2, 2, 2, 2], "d": [2, 2], "r": 24 });
     let mut other = shallow.clone();
     (other["ks"][2], other["e"][2], other["ks"][5]) = (json!(7), json!(4), json!(5));
     assert_eq!(costs(&other), costs(&shallow));
@@ -240,7 +240,7 @@ fn bad_usage_and_bad_input_exit_with_2_and_say_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("missing");
     let broken = folder.path().join("broken.jsonl");
-    std::fs::write(&broken, "{\"ks\":[3,3,3,3,3,3],\"e\":[2,2,2,2,2,2],\"d\":[1,1],\"r\":28}\n{\"ks\":\n").unwrap();
+    std::fs::write(&broken, "{\"ks\":[3,3,3,3,3,3],\"e\":[2,2,2,2,2,2],\"d\":[2,2],\"r\":28}\n{\"ks\":\n").unwrap();
     let no_model = folder.path().join("no-model.safetensors");
     std::fs::write(&no_model, b"not a model").unwrap();
     let config = folder.path().join("bad.toml");
@@ -255,7 +255,7 @@ fn bad_usage_and_bad_input_exit_with_2_and_say_what_to_do() {
         ("info --space ofa-mbv3-w1.O", &[], "did you mean `ofa-mbv3-w1.0`"),
         ("info --space {}", &[&missing], "missing"),
         ("info --space tiny-28 --arch {\"ks\":[3", &[], "JSON"),
-        ("info --space tiny-28 --arch {\"ks\":[3],\"e\":[2],\"d\":[1,1],\"r\":28}", &[], "list of 6 values"),
+        ("info --space tiny-28 --arch {\"ks\":[3],\"e\":[2],\"d\":[2,2],\"r\":28}", &[], "list of 6 values"),
         ("info --space tiny-28 --arch biggest", &[], "biggest"),
         ("latency --device note11 --space ofa-mbv3-w1.2 --arch max", &[], "did you mean `note10`"),
         ("latency --device note10 --space ofa-mbv3-w1.2", &[], "--arch"),
