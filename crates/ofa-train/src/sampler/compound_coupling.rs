@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn expansions_of_a_stage_follow_its_depth() {
-        for name in ["ofa-mbv3-w1.0", "ofa-proxyless-w1.3", "tiny-28"] {
+        for name in ["ofa-mbv3-w1.0", "ofa-proxyless-w1.3", "cifar-32"] {
             let space = registry::named(name).unwrap();
             let genes = &space.info().genes;
             let mut levels = HashSet::new();
