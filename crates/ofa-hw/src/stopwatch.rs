@@ -3,7 +3,7 @@
 use crate::command::CommandDevice;
 use crate::error::HwError;
 use crate::host::{Host, Subject, any_weights_onnx};
-use crate::timing::lowest_tenth;
+use crate::timing::percentiles;
 use ofa_space::NetSpec;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -60,10 +60,11 @@ pub trait Stopwatch {
 /// This machine.
 ///
 /// Blocks and networks run in turn, round after round, instead of each many times in a row: so a block finds the caches
-/// as full as in a network, and a moment of noise hits one round of many instead of all rounds of one. (A whole network
-/// runs twice and is timed the second time, when the caches hold its own weights.) Short groups get more rounds. The tenth percentile of the rounds counts: noise only ever adds time, and it still holds if most rounds were
-/// disturbed. With every group runs one small network, the pacer; how much slower it was than usual says how slow the
-/// machine was just then.
+/// as full as in a network, and a moment of noise hits one round of many instead of all rounds of one. Short groups get
+/// more rounds. Of a block the tenth percentile counts: noise only ever adds time, and what matters is how blocks
+/// compare. Of a whole network the median counts, as `ofa measure` reports it; it runs twice and is timed the second
+/// time, when the caches hold its own weights. With every group runs one small network, the pacer; how much slower it
+/// was than usual says how slow the machine was just then.
 pub struct HostStopwatch {
     host: Host,
     pacer: Subject,
@@ -134,9 +135,14 @@ impl Stopwatch for HostStopwatch {
         for _ in 0..affordable.min(MOST_ROUNDS).max(rounds).max(1) {
             round(true)?;
         }
-        let typical = |times: &mut Vec<f64>| if times.is_empty() { 0.0 } else { lowest_tenth(times) };
-        let ms = items.iter().zip(&mut times).map(|(item, times)| (item.name.clone(), typical(times))).collect();
-        Ok(Group { pacer_ms: typical(&mut paces), ms })
+        let undisturbed = |times: &mut Vec<f64>| if times.is_empty() { 0.0 } else { percentiles(times)[0] };
+        let usual = |times: &mut Vec<f64>| if times.is_empty() { 0.0 } else { percentiles(times)[1] };
+        let of = |part: Part, times: &mut Vec<f64>| match part {
+            Part::Block => undisturbed(times),
+            Part::Network => usual(times),
+        };
+        let ms = items.iter().zip(&mut times).map(|(item, times)| (item.name.clone(), of(item.part, times))).collect();
+        Ok(Group { pacer_ms: undisturbed(&mut paces), ms })
     }
 }
 

@@ -40,11 +40,6 @@ pub(crate) fn percentiles(readings: &mut [f64]) -> [f64; 3] {
     [0.1, 0.5, 0.9].map(|share| quantile(readings, share))
 }
 
-/// The tenth percentile of readings, which must not be empty; sorts them.
-pub(crate) fn lowest_tenth(readings: &mut [f64]) -> f64 {
-    percentiles(readings)[0]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
