@@ -213,34 +213,6 @@ pub fn files(results: &RunResults, timings: &Timings) -> Vec<(String, String)> {
     all.into_iter().filter_map(|titled| Some((format!("{}.svg", titled.file), titled.svg_file()?))).collect()
 }
 
-/// A plot as the text of an SVG file; `None` if there is nothing to draw.
-fn standalone(plot: &Plot<'_>, title: &str) -> Option<String> {
-    const COLOURS: &str = include_str!("plot.css");
-    let svg = plot.svg(title);
-    let inside = svg.strip_prefix("<svg ")?;
-    let mut text = String::from("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"880\" height=\"580\" ");
-    let (head, body) = inside.split_once('>')?;
-    let _ = write!(text, "{head}><style>{COLOURS}text{{font-family:sans-serif}}</style>{body}");
-    Some(text)
-}
-
-/// What a search found, as the text of an SVG file: the front, the chosen networks, and the limits; x is the quantity
-/// named. `None` if there is nothing to draw.
-pub fn search(quantity: &str, front: &[(f64, f64)], chosen: &[(f64, f64)], limits: &[f64]) -> Option<String> {
-    let percent = |points: &[(f64, f64)]| points.iter().map(|(x, accuracy)| (*x, 100.0 * accuracy)).collect();
-    let plot = Plot {
-        x: quantity,
-        y: "predicted accuracy (%)",
-        series: vec![
-            Series { name: "front", points: percent(front), mark: Mark::DottedLine, colour: 0 },
-            Series { name: "chosen", points: percent(chosen), mark: Mark::Rings, colour: 1 },
-        ],
-        bands: Vec::new(),
-        limits: limits.iter().map(|limit| (*limit, format!("limit {limit}"))).collect(),
-    };
-    standalone(&plot, &format!("predicted accuracy against {quantity}"))
-}
-
 /// What a search found, as the text of an SVG file: the front, the chosen networks, and the limits; x is the quantity
 /// named. `None` if there is nothing to draw.
 pub fn search(quantity: &str, front: &[(f64, f64)], chosen: &[(f64, f64)], limits: &[f64]) -> Option<String> {
