@@ -81,7 +81,8 @@ Examples:
 pub const FIT: &str = "\
 Examples:
   ofa fit --pairs pairs.jsonl --space tiny-28 -o predictor.json
-  ofa fit --pairs pairs.jsonl --space tiny-28 --predictor elastic-net --holdout 0.2 -o predictor.json";
+  ofa fit --pairs pairs.jsonl --space tiny-28 --predictor elastic-net --holdout 0.2 -o predictor.json
+  ofa fit --pairs pairs.jsonl --space tiny-28 --curve 50,100,200 -o predictor.json";
 
 /// After `ofa predict --help`.
 pub const PREDICT: &str = "\
@@ -100,7 +101,8 @@ Examples:
   ofa search --space tiny-28 --accuracy predictor.json --device pixel4-cpu --max-latency-ms 0.2,0.3,0.5
   ofa search --space ofa-mbv3-w1.0 --accuracy acc.pth --max-macs 300e6,600e6 --strategy evolution
   ofa search --space tiny-28 --accuracy predictor.json --device stm32f746 --max-sram-kb 32 --max-flash-kb 128
-  ofa search --space tiny-28 --accuracy predictor.json --device pixel4-cpu --pareto";
+  ofa search --space tiny-28 --accuracy predictor.json --device pixel4-cpu --pareto --plot front.svg
+  ofa search --space ofa-mbv3-w1.2 --accuracy acc.pth --device note10 --max-latency-ms 15,20,25 --seconds 60";
 
 /// After `ofa extract --help`.
 pub const EXTRACT: &str = "\

@@ -4,15 +4,16 @@ use super::memory_limits::MemoryLimits;
 use super::output::{short_count, table};
 use super::progress::Progress;
 use super::{Context, Failure, info};
+use crate::report::search_plot;
 use clap::Args;
-use ofa_hw::LatencyObjective;
+use ofa_hw::{HardwareBackend, LatencyObjective};
 use ofa_predictors::{AccuracyObjective, FittedPredictor};
 use ofa_search::driver::LimitList;
 use ofa_search::problem::{Candidate, Observer};
 use ofa_search::{Budget, Outcome, Search, pareto, strategy};
 use ofa_space::{ArchJson, BlockObjective, Objective, SearchSpace, cost};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -56,6 +57,9 @@ pub struct SearchArgs {
     /// predictor knows least about.
     #[arg(long, default_value_t = 0.0)]
     caution: f64,
+    /// Draw the front, the chosen networks and the limits into this SVG file.
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -63,6 +67,8 @@ struct SearchReport {
     strategy: String,
     evaluations: usize,
     seconds: f64,
+    /// Resolutions searched: those that space, predictor and device all support.
+    resolutions: Vec<u32>,
     results: Vec<CaseReport>,
 }
 
@@ -83,8 +89,9 @@ struct CaseReport {
 
 pub(super) fn run(args: &SearchArgs, context: &Context) -> Result<(), Failure> {
     let started = Instant::now();
-    let space = supported(args)?;
     let device = args.device.as_deref().map(ofa_hw::load).transpose()?;
+    let predictor = Arc::new(FittedPredictor::load(&args.accuracy)?);
+    let space = supported(info::space(&args.space, None)?, &predictor, device.as_deref())?;
     let latency: Option<Arc<dyn Objective>> = device
         .as_ref()
         .map(|device| Arc::new(LatencyObjective::new(space.clone(), device.clone())) as Arc<dyn Objective>);
@@ -112,7 +119,6 @@ pub(super) fn run(args: &SearchArgs, context: &Context) -> Result<(), Failure> {
                 .into(),
         ));
     }
-    let predictor = Arc::new(FittedPredictor::load(&args.accuracy)?);
     let accuracy = AccuracyObjective::new(space.clone(), predictor).cautious(args.caution)?;
     let strategy = strategy::named(&args.strategy)?;
     let evaluations = args.evaluations.unwrap_or_else(|| strategy.default_evaluations());
@@ -158,11 +164,15 @@ pub(super) fn run(args: &SearchArgs, context: &Context) -> Result<(), Failure> {
             });
         }
     }
+    if let Some(path) = &args.plot {
+        plot(path, &names, &outcomes)?;
+    }
     let feasible = results.iter().any(|case| case.arch.is_some());
     let report = SearchReport {
         strategy: args.strategy.clone(),
         evaluations: outcomes.iter().map(|o| o.evaluations).sum(),
         seconds: started.elapsed().as_secs_f64(),
+        resolutions: space.info().resolutions.clone(),
         results,
     };
     context.output.result(&report, || text(&report))?;
@@ -173,15 +183,16 @@ pub(super) fn run(args: &SearchArgs, context: &Context) -> Result<(), Failure> {
 }
 
 /// The space, narrowed to the resolutions that the predictor and the device both support.
-fn supported(args: &SearchArgs) -> Result<Arc<dyn SearchSpace>, Failure> {
-    let space = info::space(&args.space, None)?;
-    let predictor = FittedPredictor::load(&args.accuracy)?;
-    let device = args.device.as_deref().map(ofa_hw::load).transpose()?;
+fn supported(
+    space: Arc<dyn SearchSpace>,
+    predictor: &FittedPredictor,
+    device: Option<&dyn HardwareBackend>,
+) -> Result<Arc<dyn SearchSpace>, Failure> {
     let mut problem = String::new();
     let mut works = |resolution: u32| {
         let arch = space.min_arch().with_resolution(resolution);
         let predicted = predictor.predict(space.as_ref(), std::slice::from_ref(&arch)).map_err(|e| e.to_string());
-        let timed = match (&device, space.resolve(&arch)) {
+        let timed = match (device, space.resolve(&arch)) {
             (Some(device), Ok(net)) if device.source() != ofa_hw::LatencySource::Measured => {
                 device.latency_ms(&net).map_err(|e| e.to_string())
             }
@@ -208,6 +219,25 @@ fn supported(args: &SearchArgs) -> Result<Arc<dyn SearchSpace>, Failure> {
     }
     eprintln!("searching the resolutions that space, predictor and device all support: {kept:?}");
     Ok(ofa_space::registry::with_field(space.as_ref(), "resolutions", serde_json::json!(kept))?)
+}
+
+/// Writes what was found over the first limited quantity as an SVG file.
+fn plot(path: &Path, names: &[String], outcomes: &[Outcome]) -> Result<(), Failure> {
+    let point = |candidate: &Candidate| Some((*candidate.values.first()?, candidate.accuracy));
+    let all: Vec<Candidate> = outcomes.iter().flat_map(|outcome| outcome.front.clone()).collect();
+    let front: Vec<(f64, f64)> = pareto::front(&all).iter().filter_map(point).collect();
+    let chosen: Vec<(f64, f64)> = outcomes.iter().filter_map(|outcome| point(outcome.best.as_ref()?)).collect();
+    let limits: Vec<f64> =
+        outcomes.iter().filter_map(|outcome| outcome.limits.first().copied()).filter(|l| l.is_finite()).collect();
+    let quantity = match names.first().map(String::as_str) {
+        Some("latency_ms") => "latency (ms)",
+        Some(other) => other,
+        None => "",
+    };
+    let text = search_plot(quantity, &front, &chosen, &limits)
+        .ok_or_else(|| Failure::Running(format!("nothing was found to draw into {}", path.display())))?;
+    let written = ofa_space::atomic_file::write(path, text.as_bytes());
+    written.map_err(|e| Failure::Running(format!("cannot write {}: {e}", path.display())))
 }
 
 fn limits(names: &[String], limits: &[f64]) -> serde_json::Map<String, serde_json::Value> {

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 
 pub use markdown::markdown;
 pub use page::render;
-pub use plots::files as plot_files;
 pub(crate) use plots::latencies as plot_latencies;
+pub use plots::{files as plot_files, search as search_plot};
 pub use timings::{HostTimings, StepSeconds, Timings};
 
 /// Everything that the report shows, but for measured times; the run writes it as `results.json`. The same

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use ofa_predictors::cross_validation::out_of_fold;
-use ofa_predictors::{Encoder, FittedPredictor, Pair, estimator, fit, metrics, pairs};
-use ofa_space::{ArchJson, registry};
+use ofa_predictors::{AccuracyObjective, Encoder, FittedPredictor, Pair, estimator, fit, metrics, pairs};
+use ofa_space::{ArchJson, Objective, registry};
 use std::path::PathBuf;
 
 fn shared() -> Option<PathBuf> {
@@ -47,7 +47,7 @@ fn estimators_do_well_on_imagenet_pairs() {
     let archs: Vec<_> = pairs.iter().map(|p| p.arch.clone()).collect();
     let targets: Vec<f64> = pairs.iter().map(|p| p.value).collect();
     let features = Encoder::OneHotCost.encode(space.as_ref(), &archs).unwrap();
-    for name in ["elastic-net", "svr"] {
+    for name in ["elastic-net", "svr", "gaussian-process"] {
         let estimator = (estimator::named(name).unwrap().build)();
         let predictions = out_of_fold(estimator.as_ref(), &features, &targets, 5, 0).unwrap();
         let rmse = metrics::rmse(&targets, &predictions);
@@ -55,6 +55,52 @@ fn estimators_do_well_on_imagenet_pairs() {
         // Predicting the mean gives 0.0255.
         assert!(rmse < 0.0055, "{name}: {rmse}");
     }
+}
+
+/// All 2,000 pairs, five folds: the figures of docs/search.md. Takes a minute, so it runs only when asked for
+/// (`cargo test --release -p ofa-predictors -- --ignored --nocapture`).
+#[test]
+#[ignore = "a minute; for the tables in docs/search.md"]
+fn five_folds_of_all_imagenet_pairs() {
+    let Some(pairs) = imagenet_pairs() else { return };
+    let space = registry::named("ofa-mbv3-w1.0").unwrap();
+    let archs: Vec<_> = pairs.iter().map(|p| p.arch.clone()).collect();
+    let targets: Vec<f64> = pairs.iter().map(|p| p.value).collect();
+    let mut best = f64::INFINITY;
+    for encoder in [Encoder::OneHot, Encoder::OneHotCost] {
+        let features = encoder.encode(space.as_ref(), &archs).unwrap();
+        for entry in estimator::entries() {
+            let started = std::time::Instant::now();
+            let predictions = out_of_fold((entry.build)().as_ref(), &features, &targets, 5, 0).unwrap();
+            let (rmse, tau) = (metrics::rmse(&targets, &predictions), metrics::kendall_tau(&targets, &predictions));
+            let seconds = started.elapsed().as_secs_f64();
+            println!("{encoder:?} {:<18} RMSE {rmse:.5}  Kendall tau {tau:.4}  {seconds:.1} s", entry.name);
+            best = best.min(rmse);
+        }
+    }
+    assert!(best <= 0.0033, "{best}");
+}
+
+#[test]
+fn cautious_search_needs_a_predictor_that_knows_its_uncertainty() {
+    let space = registry::named("tiny-28").unwrap();
+    let mut rng = <rand_chacha::ChaCha8Rng as rand::SeedableRng>::seed_from_u64(1);
+    let draw = |_| {
+        let arch = ofa_space::sampling::sample(space.as_ref(), &ofa_space::Opened::EVERYTHING, &mut rng);
+        let value = 0.6 + 0.01 * arch.choices().iter().map(|c| f64::from(*c)).sum::<f64>();
+        Pair { arch, value }
+    };
+    let train: Vec<Pair> = (0..40).map(draw).collect();
+    let objective = |kind: &str| {
+        let fitted = fit(space.as_ref(), &train, &[], kind, 0).unwrap();
+        AccuracyObjective::new(space.clone(), std::sync::Arc::new(fitted))
+    };
+    let Err(error) = objective("elastic-net").cautious(1.0) else { panic!("a line has no uncertainty") };
+    assert!(error.to_string().contains("gaussian-process"), "{error}");
+    let archs = [space.max_arch(), space.min_arch(), train[0].arch.clone()];
+    let mean = objective("gaussian-process").evaluate(&archs).unwrap();
+    let bound = objective("gaussian-process").cautious(2.0).unwrap().evaluate(&archs).unwrap();
+    assert!(bound.iter().zip(&mean).all(|(bound, mean)| bound < mean), "{bound:?} {mean:?}");
 }
 
 #[test]
@@ -71,7 +117,7 @@ fn files_round_trip_and_repeat() {
     let (train, test) = pairs::hold_out(&pairs, 0.25, 3);
     assert_eq!((train.len(), test.len()), (60, 20));
     let folder = tempfile::tempdir().unwrap();
-    for kind in ["elastic-net", "svr", "mlp", "auto"] {
+    for kind in ["elastic-net", "svr", "gaussian-process", "mlp", "mlp-ensemble", "auto"] {
         let first = fit(space.as_ref(), &train, &test, kind, 1).unwrap();
         assert!(first.report.kendall_tau > 0.7, "{kind}: {:?}", first.report);
         let (a, b) = (folder.path().join("a.json"), folder.path().join("b.json"));

@@ -1,36 +1,42 @@
-//! Somebody's own objective over a registered space, without predictors or devices.
+//! A plain function over a space of one's own: the oven settings of the best bread within an hour.
 #![allow(clippy::print_stdout)]
-
 use ofa_search::{Budget, Constraint, Search, strategy};
 use ofa_space::objective::FnObjective;
-use ofa_space::{Arch, cost, registry};
+use ofa_space::{Arch, Dimension, Gene, NetSpec, SearchSpace, SpaceError, SpaceInfo, typetag};
 use std::sync::Arc;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let space = registry::named("ofa-mbv3-w1.0")?;
-    // Prefer large kernels late in the network and a high resolution …
-    let taste = FnObjective::new("taste", |arch: &Arch| {
-        let kernels = arch.choices()[..20].iter().enumerate().map(|(i, c)| i as f64 * f64::from(*c));
-        Ok(kernels.sum::<f64>() + f64::from(arch.resolution().unwrap_or(0)))
-    });
-    // … within 200 million multiply-accumulates.
-    let costed = space.clone();
-    let macs = FnObjective::new("macs", move |arch: &Arch| Ok(cost::macs(&costed.resolve(arch)?) as f64));
-    let limit = Constraint { objective: Arc::new(macs), limit: 200e6 };
-    for entry in strategy::entries().into_iter().filter(|e| e.name != "exhaustive") {
-        let search = Search { strategy: (entry.build)(), budget: Budget::evaluations(10_000), seed: 0 };
-        let outcome = search.run(space.as_ref(), &taste, std::slice::from_ref(&limit))?;
-        match outcome.best {
-            Some(best) => println!(
-                "{:<10} {:7.1} at {:.0} M MACs after {} evaluations: {}",
-                entry.name,
-                best.accuracy,
-                best.values[0] / 1e6,
-                outcome.evaluations,
-                space.format(&best.arch)
-            ),
-            None => println!("{:<10} found nothing within the limit", entry.name),
-        }
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+struct Oven {
+    #[serde(skip, default = "settings")]
+    info: SpaceInfo,
+}
+
+fn settings() -> SpaceInfo {
+    let gene = |group: &str, choices: &[f64]| {
+        let (group, choices, phases) = (group.to_owned(), choices.to_vec(), vec![0; choices.len()]);
+        Gene { group, index: 0, dimension: Dimension::Width, choices, phases, active_when: None }
+    };
+    let genes = vec![gene("celsius", &[180.0, 200.0, 220.0, 240.0]), gene("minutes", &[30.0, 45.0, 60.0, 75.0])];
+    SpaceInfo { name: "oven".into(), input_channels: 1, classes: 2, resolutions: vec![], genes }
+}
+
+#[typetag::serde(name = "oven")]
+impl SearchSpace for Oven {
+    fn info(&self) -> &SpaceInfo {
+        &self.info
     }
+    fn resolve(&self, _: &Arch) -> Result<NetSpec, SpaceError> {
+        Err(SpaceError::MissingResolution { example: 1 }) // bread is no network
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let crust = FnObjective::new("crust", |a: &Arch| Ok(f64::from(a.choices()[0] * a.choices()[1]).sqrt()));
+    let minutes = FnObjective::new("minutes", |a: &Arch| Ok(settings().genes[1].choices[a.choices()[1] as usize]));
+    let oven = Oven { info: settings() };
+    let search = Search { strategy: strategy::named("memetic")?, budget: Budget::evaluations(1000), seed: 0 };
+    let limit = Constraint { objective: Arc::new(minutes), limit: 60.0 };
+    let best = search.run(&oven, &crust, &[limit])?.best.ok_or("nothing fits into an hour")?;
+    println!("crust {:.2} with {}", best.accuracy, oven.format(&best.arch));
     Ok(())
 }

@@ -223,17 +223,14 @@ impl<'a> Island<'a> {
         work.clear();
         let walking: Vec<usize> =
             (0..self.climbers.len()).filter(|index| self.climbers[*index].accuracy.is_some()).collect();
-        let fresh = self.climbers.len() - walking.len();
         // Slopes take a forward and a backward pass: two evaluations.
         let mut left = left;
-        if fresh > left {
-            self.climbers.truncate(left.max(1));
-            return Ok(left > 0 && self.climbers.iter().any(|climber| climber.accuracy.is_none()));
-        }
-        left -= fresh;
-        for (owner, climber) in self.climbers.iter().enumerate().filter(|(_, climber)| climber.accuracy.is_none()) {
+        let unknown = self.climbers.iter().enumerate().filter(|(_, climber)| climber.accuracy.is_none());
+        for (owner, climber) in unknown.take(left) {
             work.push(owner, &climber.choices, &climber.prices, self.resolution);
         }
+        let fresh = work.rows.len();
+        left -= fresh;
         let affordable = walking.len().min(left / 3);
         if affordable == 0 && fresh == 0 {
             return Ok(false);

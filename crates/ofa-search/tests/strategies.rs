@@ -1,53 +1,15 @@
 //! Every strategy against exhaustive enumeration, under constraints, with odd inputs.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod toy;
+
 use ofa_search::driver::LimitList;
 use ofa_search::problem::Silent;
 use ofa_search::{Budget, Constraint, Search, SearchError, exhaustive, pareto, strategy};
-use ofa_space::gene::{ActiveWhen, Dimension, Gene};
 use ofa_space::objective::FnObjective;
-use ofa_space::{Arch, NetSpec, Objective, SearchSpace, SpaceError, SpaceInfo, cost, registry};
+use ofa_space::{Arch, BlockObjective, Objective, SearchSpace, cost, registry};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-
-/// Two stages of up to two blocks: small enough to enumerate, with inactive genes.
-#[derive(Debug, serde::Serialize, serde::Deserialize)]
-struct Toy {
-    #[serde(skip, default = "toy_info")]
-    info: SpaceInfo,
-}
-
-fn toy_info() -> SpaceInfo {
-    let gene = |group: &str, index, dimension, choices: &[f64], active_when| Gene {
-        group: group.into(),
-        index,
-        dimension,
-        choices: choices.to_vec(),
-        phases: vec![0; choices.len()],
-        active_when,
-    };
-    let mut genes =
-        vec![gene("d", 0, Dimension::Depth, &[1.0, 2.0], None), gene("d", 1, Dimension::Depth, &[1.0, 2.0], None)];
-    for block in 0..4usize {
-        let when = ActiveWhen { depth_gene: block / 2, at_least: (block % 2 + 1) as f64 };
-        genes.push(gene("ks", block, Dimension::KernelSize, &[3.0, 5.0, 7.0], Some(when)));
-    }
-    SpaceInfo { name: "toy".into(), input_channels: 3, classes: 2, resolutions: vec![16, 32], genes }
-}
-
-#[typetag::serde(name = "toy")]
-impl SearchSpace for Toy {
-    fn info(&self) -> &SpaceInfo {
-        &self.info
-    }
-    fn resolve(&self, _arch: &Arch) -> Result<NetSpec, SpaceError> {
-        Err(SpaceError::MissingResolution { example: 16 })
-    }
-}
-
-fn toy() -> Toy {
-    Toy { info: toy_info() }
-}
 
 /// A rugged objective with one best arch.
 fn accuracy() -> impl Objective {
@@ -66,7 +28,7 @@ fn size() -> Arc<dyn Objective> {
 
 #[test]
 fn enumeration_meets_every_subnet_once() {
-    let space = toy();
+    let space = toy::space();
     let mut seen = std::collections::HashSet::new();
     exhaustive::for_each_arch(&space, &mut |arch| {
         assert!(seen.insert(arch));
@@ -79,7 +41,7 @@ fn enumeration_meets_every_subnet_once() {
 
 #[test]
 fn strategies_find_the_optimum_of_a_small_space() {
-    let space = toy();
+    let space = toy::space();
     for limit in [2.0, 4.0, 7.0, 100.0] {
         let constraints = [Constraint { objective: size(), limit }];
         let run = |name: &str| {
@@ -87,7 +49,7 @@ fn strategies_find_the_optimum_of_a_small_space() {
             search.run(&space, &accuracy(), &constraints).unwrap()
         };
         let optimum = run("exhaustive").best.unwrap().accuracy;
-        for name in ["random", "evolution", "annealing"] {
+        for name in ["random", "evolution", "annealing", "memetic", "nsga2", "particle-swarm"] {
             let outcome = run(name);
             assert!(outcome.evaluations <= 288);
             let best = outcome.best.unwrap();
@@ -99,8 +61,8 @@ fn strategies_find_the_optimum_of_a_small_space() {
 
 #[test]
 fn infeasible_limits_end_with_the_closest() {
-    let space = toy();
-    for entry in strategy::entries() {
+    let space = toy::space();
+    for entry in strategy::entries().into_iter().filter(|e| e.name != "exact") {
         let search = Search { strategy: (entry.build)(), budget: Budget::evaluations(400), seed: 0 };
         let outcome = search.run(&space, &accuracy(), &[Constraint { objective: size(), limit: -1.0 }]).unwrap();
         assert!(outcome.best.is_none(), "{}", entry.name);
@@ -111,8 +73,8 @@ fn infeasible_limits_end_with_the_closest() {
 
 #[test]
 fn odd_inputs_are_answered() {
-    let space = toy();
-    for entry in strategy::entries().into_iter().filter(|e| e.name != "exhaustive") {
+    let space = toy::space();
+    for entry in strategy::entries().into_iter().filter(|e| !["exhaustive", "exact"].contains(&e.name)) {
         let search = |budget| Search { strategy: (entry.build)(), budget: Budget::evaluations(budget), seed: 0 };
         let nothing = search(0).run(&space, &accuracy(), &[]).unwrap();
         assert!(nothing.best.is_none() && nothing.evaluations == 0);
@@ -140,7 +102,7 @@ fn grids_share_evaluations_and_are_monotone_in_the_limit() {
         let stop = AtomicBool::new(false);
         search.run_grid(space.as_ref(), &accuracy(), std::slice::from_ref(&list), &mut Silent, &stop).unwrap()
     };
-    for name in ["random", "evolution", "annealing"] {
+    for name in ["random", "evolution", "annealing", "memetic", "nsga2", "particle-swarm"] {
         let outcomes = run(name, 3);
         assert_eq!(outcomes, run(name, 3), "{name} does not repeat with the same seed");
         let best: Vec<f64> = outcomes.iter().map(|o| o.best.as_ref().unwrap().accuracy).collect();
@@ -167,7 +129,7 @@ fn evolution_beats_random_search() {
 
 #[test]
 fn nothing_on_the_front_is_beaten() {
-    let space = toy();
+    let space = toy::space();
     let search = Search { strategy: strategy::named("exhaustive").unwrap(), budget: Budget::evaluations(300), seed: 0 };
     let outcome = search.run(&space, &accuracy(), &[Constraint { objective: size(), limit: f64::INFINITY }]).unwrap();
     assert!(outcome.front.len() > 2);
@@ -176,4 +138,39 @@ fn nothing_on_the_front_is_beaten() {
     }
     assert_eq!(pareto::front(&outcome.front), outcome.front);
     assert_eq!(outcome.front.last().unwrap().accuracy, outcome.best.unwrap().accuracy);
+}
+
+#[test]
+fn memetic_search_does_not_depend_on_the_number_of_threads() {
+    let space = registry::named("ofa-mbv3-w1.0").unwrap();
+    let macs: Arc<dyn Objective> = Arc::new(BlockObjective::cost("macs", space.clone(), cost::block_macs));
+    let list = LimitList { objective: macs, limits: vec![250e6, 400e6] };
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let strategy = strategy::named("memetic").unwrap();
+            let search = Search { strategy, budget: Budget::evaluations(4000), seed: 5 };
+            let stop = AtomicBool::new(false);
+            search.run_grid(space.as_ref(), &accuracy(), std::slice::from_ref(&list), &mut Silent, &stop).unwrap()
+        })
+    };
+    let one = run(1);
+    assert_eq!(one, run(3));
+    assert!(one.iter().all(|outcome| outcome.evaluations <= 4000 && outcome.best.is_some()));
+}
+
+#[test]
+fn a_search_ends_where_it_is_told_to() {
+    let space = registry::named("ofa-mbv3-w1.0").unwrap();
+    let stop = AtomicBool::new(true);
+    for name in ["memetic", "random", "evolution", "annealing"] {
+        let search =
+            Search { strategy: strategy::named(name).unwrap(), budget: Budget::evaluations(1_000_000), seed: 0 };
+        let outcomes = search.run_grid(space.as_ref(), &accuracy(), &[], &mut Silent, &stop).unwrap();
+        assert_eq!(outcomes[0].evaluations, 0, "{name}");
+        let search = Search { budget: Budget::seconds(0.05), ..search };
+        let outcome = search.run(space.as_ref(), &accuracy(), &[]).unwrap();
+        // How far it came is up to the machine.
+        assert!(outcome.evaluations < 100_000_000, "{name}");
+    }
 }
