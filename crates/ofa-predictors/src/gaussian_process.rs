@@ -195,14 +195,14 @@ impl Predictor for Process {
             let total: f64 = pulls.iter().sum();
             let mut values = vec![0.0f64; n];
             row.iter().for_each(|(feature, value)| values[*feature as usize] = f64::from(*value));
-            for feature in 0..n {
+            for (feature, value) in values.into_iter().enumerate() {
                 let deviation = self.stored.features[feature].deviation;
                 let towards: f64 = self.scaled[feature * count..(feature + 1) * count]
                     .iter()
                     .zip(&pulls)
                     .map(|(scaled, pull)| f64::from(*scaled) * pull)
                     .sum();
-                let slope = self.weights[feature] + towards - total * values[feature] / (deviation * deviation);
+                let slope = self.weights[feature] + towards - total * value / (deviation * deviation);
                 gradients.push((slope * self.stored.target.deviation) as f32);
             }
         }

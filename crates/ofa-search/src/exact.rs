@@ -146,10 +146,8 @@ impl<'a> Work<'a> {
         // What the parts from here on cost at least.
         let mut rest = vec![vec![0.0; constraints]; parts.len() + 1];
         for index in (0..parts.len()).rev() {
-            for c in 0..constraints {
-                let least = parts[index].points.iter().map(|point| point.costs[c]).fold(f64::INFINITY, f64::min);
-                rest[index][c] = rest[index + 1][c] + least;
-            }
+            let least = |c: usize| parts[index].points.iter().map(|p| p.costs[c]).fold(f64::INFINITY, f64::min);
+            rest[index] = rest[index + 1].iter().enumerate().map(|(c, after)| after + least(c)).collect();
         }
         let nothing = Point { accuracy: 0.0, costs: vec![0.0; constraints], made_of: (0, 0) };
         let mut levels: Vec<Vec<Point>> = vec![vec![nothing]];
