@@ -117,9 +117,9 @@ mod tests {
         let factor = Cholesky::new((0..n).map(|i| (0..=i).map(|j| entry(i, j)).collect()).collect()).unwrap();
         let b: Vec<f64> = (0..n).map(|i| (i as f64 * 0.37).sin()).collect();
         let x = factor.solve(&b);
-        for i in 0..n {
+        for (i, b) in b.iter().enumerate() {
             let product: f64 = (0..n).map(|j| entry(i, j) * x[j]).sum();
-            assert!((product - b[i]).abs() < 1e-10);
+            assert!((product - b).abs() < 1e-10);
         }
         let inverse = factor.inverse_diagonal();
         for index in [0, 70, 149] {

@@ -59,7 +59,7 @@ fn terms_of(sum: &BlockSum) -> Vec<PlainTerm> {
 fn sum(name: &'static str, numbers: &[f64]) -> Sum {
     let term = |block: usize| PlainTerm {
         genes: vec![(2 + block, 3)],
-        needs: if block % 2 == 0 { vec![] } else { vec![(block / 2, 1)] },
+        needs: if block.is_multiple_of(2) { vec![] } else { vec![(block / 2, 1)] },
         values: numbers[3 * block..3 * block + 3].to_vec(),
     };
     Sum { name, sum: Arc::new(BlockSum::of_terms((0..4).map(term))) }
