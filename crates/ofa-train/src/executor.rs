@@ -3,6 +3,11 @@
 //! A network is first *prepared* (every weight sliced, kernels transformed, batch norm folded where running statistics
 //! are used) and can then be run on many batches. There is no other implementation of a layer anywhere.
 
+#[cfg(feature = "flex")]
+mod fused;
+
+#[cfg(feature = "flex")]
+use self::fused::FusedBlock;
 use crate::batch_norm::{BatchStatistics, RunningStatistics};
 #[cfg(feature = "flex")]
 use crate::cpu_kernels::{conv_activate, conv_normalise_batch};
@@ -34,7 +39,32 @@ pub struct Output {
 
 /// A network with its weights sliced and ready to run.
 pub struct Prepared {
-    blocks: Vec<Vec<PreparedStep>>,
+    blocks: Vec<PreparedBlock>,
+}
+
+struct PreparedBlock {
+    steps: Vec<PreparedStep>,
+    /// The same steps for the CPU kernels, where they support them.
+    #[cfg(feature = "flex")]
+    fused: Option<FusedBlock>,
+}
+
+impl PreparedBlock {
+    fn new(steps: Vec<PreparedStep>) -> Self {
+        Self {
+            #[cfg(feature = "flex")]
+            fused: FusedBlock::new(&steps),
+            steps,
+        }
+    }
+
+    fn run(&self, input: Tensor<4>, statistics: &mut Vec<BatchStatistics>) -> Tensor<4> {
+        #[cfg(feature = "flex")]
+        if let Some(value) = self.fused.as_ref().and_then(|fused| fused.run(&self.steps, &input, statistics)) {
+            return value;
+        }
+        run_block(&self.steps, input, statistics)
+    }
 }
 
 struct PreparedStep {
@@ -78,7 +108,7 @@ impl Prepared {
                 inputs: step.inputs.clone(),
                 kind: reader.prepare(&step.kind, statistics),
             };
-            steps.iter().map(step).collect()
+            PreparedBlock::new(steps.iter().map(step).collect())
         });
         Self { blocks: blocks.collect() }
     }
@@ -94,8 +124,8 @@ impl Prepared {
     pub fn run(&self, input: Tensor<4>) -> (Tensor<4>, Vec<BatchStatistics>) {
         let mut statistics = Vec::new();
         let mut value = input;
-        for steps in &self.blocks {
-            value = run_block(steps, value, &mut statistics);
+        for block in &self.blocks {
+            value = block.run(value, &mut statistics);
         }
         (value, statistics)
     }
@@ -176,15 +206,22 @@ fn run_step(kind: &Prepare, x: Tensor<4>, statistics: &mut Vec<BatchStatistics>)
 
 fn record(normalised: layer_ops::Normalised, norm: &BatchNorm, statistics: &mut Vec<BatchStatistics>) -> Tensor<4> {
     let [n, h, w, _] = normalised.value.dims();
-    statistics.push(BatchStatistics {
-        mean_name: norm.mean_name.clone(),
-        variance_name: norm.variance_name.clone(),
-        mean: normalised.mean,
-        variance: normalised.variance,
-        count: n * h * w,
-        images: n,
-    });
+    statistics.push(norm.statistics(normalised.mean, normalised.variance, [n, h, w]));
     normalised.value
+}
+
+impl BatchNorm {
+    /// What a batch of `[images, height, width]` was normalised with.
+    fn statistics(&self, mean: Tensor<1>, variance: Tensor<1>, [n, h, w]: [usize; 3]) -> BatchStatistics {
+        BatchStatistics {
+            mean_name: self.mean_name.clone(),
+            variance_name: self.variance_name.clone(),
+            mean,
+            variance,
+            count: n * h * w,
+            images: n,
+        }
+    }
 }
 
 /// Reads slices of parameters.

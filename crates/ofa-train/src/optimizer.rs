@@ -1,12 +1,12 @@
 //! Nesterov SGD as the paper trains with: no weight decay on batch norm and biases.
 
+#[cfg(feature = "flex")]
+use crate::cpu_kernels::NesterovStep;
 use crate::error::TrainError;
 use crate::parameters::ParameterModule;
 use burn::module::ParamGroup;
-use burn::optim::decay::WeightDecayConfig;
-use burn::optim::momentum::MomentumConfig;
-use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig};
-use burn::tensor::Bytes;
+use burn::optim::{GradientsParams, LearningRate, ModuleOptimizer, RecordState, StateSink, StateSource};
+use burn::tensor::{Bytes, Device, Tensor};
 
 /// Nesterov SGD over the supernet's parameters.
 ///
@@ -19,13 +19,9 @@ pub struct Optimizer {
 impl Optimizer {
     /// Momentum and weight decay; decay acts on convolution and linear weights and on transform matrices.
     pub fn new(momentum: f64, weight_decay: f64) -> Self {
-        // Burn's default dampening is 0.1; PyTorch's, which the paper used, is 0.
-        let momentum = MomentumConfig::new().with_momentum(momentum).with_dampening(0.0).with_nesterov(true);
-        let decaying = SgdConfig::new()
-            .with_momentum(Some(momentum.clone()))
-            .with_weight_decay(Some(WeightDecayConfig::new(weight_decay as f32)));
-        let plain = SgdConfig::new().with_momentum(Some(momentum)).build();
-        let inner = decaying.init().with_group(ParamGroup::from_predicate("vectors"), plain, None);
+        let decaying = Nesterov { momentum: momentum as f32, decay: weight_decay as f32 };
+        let plain = Nesterov { decay: 0.0, ..decaying };
+        let inner = ModuleOptimizer::from(decaying).with_group(ParamGroup::from_predicate("vectors"), plain, None);
         Self { inner }
     }
 
@@ -53,5 +49,65 @@ impl Optimizer {
             .from_bytes(Bytes::from_bytes_vec(bytes))
             .map_err(|e| TrainError::Compute(format!("optimizer state: {e}")))?;
         Ok(Self { inner })
+    }
+}
+
+/// Burn's SGD with Nesterov momentum and no dampening, as one pass in place where the CPU kernels can.
+#[derive(Clone, Copy, Debug)]
+struct Nesterov {
+    momentum: f32,
+    decay: f32,
+}
+
+/// The momentum buffer of a parameter.
+#[derive(Clone)]
+struct Velocity<const D: usize> {
+    velocity: Tensor<D>,
+}
+
+/// Name of the buffer in a checkpoint, which is the one that Burn's SGD gives it.
+const LEAF: &str = "momentum.velocity";
+
+impl<const D: usize> RecordState for Velocity<D> {
+    fn state_flatten(&self, prefix: &str, out: &mut StateSink) {
+        out.push_tensor(prefix, LEAF, self.velocity.to_data());
+    }
+
+    fn state_unflatten(prefix: &str, source: &mut StateSource, device: &Device) -> Option<Self> {
+        let data = source.take_tensor(prefix, LEAF)?;
+        Some(Self { velocity: Tensor::from_data(data, device) })
+    }
+}
+
+impl burn::optim::Optimizer for Nesterov {
+    type State<const D: usize> = Velocity<D>;
+
+    fn step<const D: usize>(
+        &self,
+        rate: LearningRate,
+        parameter: Tensor<D>,
+        gradient: Tensor<D>,
+        state: Option<Velocity<D>>,
+    ) -> (Tensor<D>, Option<Velocity<D>>) {
+        let velocity = state.map(|state| state.velocity);
+        #[cfg(feature = "flex")]
+        let (parameter, gradient, velocity) = {
+            let step = NesterovStep { rate: rate as f32, momentum: self.momentum, decay: self.decay };
+            match step.run(parameter, gradient, velocity) {
+                Ok((parameter, velocity)) => return (parameter, Some(Velocity { velocity })),
+                Err(refused) => refused,
+            }
+        };
+        let gradient = gradient + parameter.clone() * self.decay;
+        let velocity = match velocity {
+            Some(velocity) => velocity * self.momentum + gradient.clone(),
+            None => gradient.clone(),
+        };
+        let direction = gradient + velocity.clone() * self.momentum;
+        (parameter - direction * rate, Some(Velocity { velocity }))
+    }
+
+    fn to_device<const D: usize>(state: Velocity<D>, device: &Device) -> Velocity<D> {
+        Velocity { velocity: state.velocity.to_device(device) }
     }
 }

@@ -82,6 +82,13 @@ impl Parameters {
         Ok(Self { module, slots, defs: defs.map(|(n, d)| (n.clone(), d.clone())).collect() })
     }
 
+    /// Replaces the module by what `step` makes of it; it gets the only handles to the tensors, so that they can change
+    /// in place.
+    pub fn update(&mut self, step: impl FnOnce(ParameterModule) -> ParameterModule) {
+        let none = ParameterModule { vectors: Vec::new(), matrices: Vec::new(), kernels: Vec::new() };
+        self.module = step(std::mem::replace(&mut self.module, none));
+    }
+
     /// Copies every trainable tensor back into `weights`.
     ///
     /// # Errors

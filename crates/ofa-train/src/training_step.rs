@@ -96,7 +96,7 @@ pub fn step(
     input: &StepInput<'_>,
 ) -> Result<StepReport, TrainError> {
     let (gradients, report) = gradients(supernet, input)?;
-    supernet.parameters.module = optimizer.step(rate, supernet.parameters.module.clone(), gradients);
+    supernet.parameters.update(|module| optimizer.step(rate, module, gradients));
     Ok(report)
 }
 

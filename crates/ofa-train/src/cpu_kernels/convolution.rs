@@ -1,56 +1,72 @@
-//! Convolutions of a chunk of images, in the three shapes that the families use: pointwise, depthwise, dense.
+//! A convolution's weight laid out for the kernels, and dense convolutions as matrix products over patches.
 
 use super::depthwise::{self, Sizes};
-use super::matmul::{Matrix, multiply};
+use super::matmul::{Matrix, multiply, multiply_add};
 use crate::plan::ConvGeometry;
+use std::borrow::Cow;
+use std::ops::Range;
 
-/// A convolution with its weight laid out for the kernels.
-pub struct Convolution {
-    geometry: ConvGeometry,
-    kind: Kind,
-    /// Pointwise and dense: `[out, k·k·in]`; depthwise: `[k·k, channels]`.
-    weight: Vec<f32>,
-    sizes: Sizes,
-    input_channels: usize,
-    output_channels: usize,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+/// The shapes that the families use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// 1×1, stride 1: a matrix product per pixel.
     Pointwise,
+    /// One kernel per channel.
     Depthwise,
+    /// Everything else without groups.
     Dense,
 }
 
-impl Convolution {
-    /// Prepares a weight `[out, in / groups, k, k]` for images of `height × width × channels`; `None` for grouped
-    /// convolutions that are not depthwise.
-    pub fn new(weight: &[f32], output_channels: usize, input: [usize; 3], geometry: ConvGeometry) -> Option<Self> {
-        let [height, width, channels] = input;
-        let kind = if geometry.is_pointwise() {
-            Kind::Pointwise
+impl Kind {
+    /// The kind of a convolution; `None` for grouped ones that are not depthwise.
+    pub fn of(geometry: &ConvGeometry, input_channels: usize, output_channels: usize) -> Option<Self> {
+        if geometry.is_pointwise() {
+            Some(Kind::Pointwise)
         } else if geometry.groups == 1 {
-            Kind::Dense
-        } else if geometry.groups == channels && output_channels == channels {
-            Kind::Depthwise
+            Some(Kind::Dense)
+        } else if geometry.groups == input_channels && output_channels == input_channels {
+            Some(Kind::Depthwise)
         } else {
-            return None;
-        };
+            None
+        }
+    }
+}
+
+/// A convolution with its weight laid out for the kernels.
+pub struct Convolution<'a> {
+    /// Its geometry.
+    pub geometry: ConvGeometry,
+    /// Its kind.
+    pub kind: Kind,
+    /// Pointwise and dense: `[out, k·k·in]`; depthwise: `[k·k, padded channels]`.
+    pub weight: Cow<'a, [f32]>,
+    /// Sizes of an image on both sides.
+    pub sizes: Sizes,
+    /// Channels of the output.
+    pub output_channels: usize,
+}
+
+impl<'a> Convolution<'a> {
+    /// Prepares a weight `[out, in / groups, k, k]` for images of `height × width × channels`; `None` as [`Kind::of`].
+    pub fn new(weight: &'a [f32], output_channels: usize, input: [usize; 3], geometry: ConvGeometry) -> Option<Self> {
+        let [height, width, channels] = input;
+        let kind = Kind::of(&geometry, channels, output_channels)?;
         let weight = match kind {
-            Kind::Pointwise => weight.to_vec(),
-            Kind::Depthwise => depthwise::taps_first(weight, channels),
+            Kind::Pointwise => Cow::Borrowed(weight),
+            Kind::Depthwise => Cow::Owned(depthwise::taps_first(weight, channels)),
             // [out, in, k·k] → [out, k·k, in], the order in which an image's patch is read.
             Kind::Dense => {
-                weight.chunks_exact(weight.len() / output_channels).flat_map(|w| transpose(w, channels)).collect()
+                let kernels = weight.chunks_exact(weight.len() / output_channels);
+                Cow::Owned(kernels.flat_map(|w| transpose(w, channels)).collect())
             }
         };
         let sizes =
             Sizes { height, width, out_height: geometry.output(height), out_width: geometry.output(width), channels };
-        Some(Self { geometry, kind, weight, sizes, input_channels: channels, output_channels })
+        Some(Self { geometry, kind, weight, sizes, output_channels })
     }
 
     /// Pixels of an input image.
-    fn input_pixels(&self) -> usize {
+    pub fn input_pixels(&self) -> usize {
         self.sizes.height * self.sizes.width
     }
 
@@ -59,9 +75,14 @@ impl Convolution {
         self.sizes.out_height * self.sizes.out_width
     }
 
+    /// Channels of the input.
+    pub fn input_channels(&self) -> usize {
+        self.sizes.channels
+    }
+
     /// Values of an input image.
     pub fn input_values(&self) -> usize {
-        self.input_pixels() * self.input_channels
+        self.input_pixels() * self.input_channels()
     }
 
     /// Values of an output image.
@@ -70,107 +91,37 @@ impl Convolution {
     }
 
     /// Columns of the weight as a matrix.
-    fn patch(&self) -> usize {
-        self.geometry.kernel * self.geometry.kernel * self.input_channels
+    pub fn patch(&self) -> usize {
+        self.geometry.kernel * self.geometry.kernel * self.input_channels()
     }
 
-    /// Output of a chunk of images.
-    pub fn forward(&self, input: &[f32], output: &mut [f32]) {
-        match self.kind {
-            Kind::Pointwise => self.product(input, output),
-            Kind::Depthwise => super::vectorised(
-                #[inline(always)]
-                || {
-                    let images = input.chunks_exact(self.input_values());
-                    for (x, y) in images.zip(output.chunks_exact_mut(self.output_values())) {
-                        depthwise::forward(x, &self.weight, y, &self.sizes, &self.geometry);
-                    }
-                },
-            ),
-            Kind::Dense => {
-                let mut patches = vec![0.0; self.output_pixels() * self.patch()];
-                let images = input.chunks_exact(self.input_values());
-                for (x, y) in images.zip(output.chunks_exact_mut(self.output_values())) {
-                    self.gather(x, &mut patches);
-                    self.product(&patches, y);
-                }
-            }
-        }
+    fn matrix(&self) -> Matrix<'_> {
+        Matrix::new(&self.weight, self.output_channels, self.patch())
     }
 
-    /// `rows · Wᵀ`.
-    fn product(&self, rows: &[f32], output: &mut [f32]) {
+    /// `patches · Wᵀ`.
+    pub fn product(&self, patches: &[f32], output: &mut [f32]) {
         let patch = self.patch();
-        let left = Matrix::new(rows, rows.len() / patch, patch);
-        multiply(left, Matrix::new(&self.weight, self.output_channels, patch).transposed(), output);
+        multiply(Matrix::new(patches, patches.len() / patch, patch), self.matrix().transposed(), output);
     }
 
-    /// Gradient of a chunk's input from the gradient of its output.
-    pub fn backward_input(&self, gradient: &[f32], input: &mut [f32]) {
-        let weight = || Matrix::new(&self.weight, self.output_channels, self.patch());
-        match self.kind {
-            Kind::Pointwise => {
-                let rows = gradient.len() / self.output_channels;
-                multiply(Matrix::new(gradient, rows, self.output_channels), weight(), input);
-            }
-            Kind::Depthwise => super::vectorised(
-                #[inline(always)]
-                || {
-                    let images = gradient.chunks_exact(self.output_values());
-                    for (g, x) in images.zip(input.chunks_exact_mut(self.input_values())) {
-                        depthwise::backward_input(g, &self.weight, x, &self.sizes, &self.geometry);
-                    }
-                },
-            ),
-            Kind::Dense => {
-                let mut patches = vec![0.0; self.output_pixels() * self.patch()];
-                let images = gradient.chunks_exact(self.output_values());
-                for (g, x) in images.zip(input.chunks_exact_mut(self.input_values())) {
-                    multiply(Matrix::new(g, self.output_pixels(), self.output_channels), weight(), &mut patches);
-                    self.scatter(&patches, x);
-                }
-            }
-        }
+    /// Gradient of patches: `dz · W`.
+    pub fn backward_patches(&self, dz: &[f32], patches: &mut [f32]) {
+        multiply(Matrix::new(dz, dz.len() / self.output_channels, self.output_channels), self.matrix(), patches);
     }
 
-    /// Gradient of the weight from a chunk, in the kernels' layout.
-    pub fn backward_weight(&self, gradient: &[f32], input: &[f32]) -> Vec<f32> {
-        let mut weight = vec![0.0; self.weight.len()];
-        match self.kind {
-            Kind::Pointwise => {
-                let rows = gradient.len() / self.output_channels;
-                let left = Matrix::new(gradient, rows, self.output_channels).transposed();
-                multiply(left, Matrix::new(input, rows, self.input_channels), &mut weight);
-            }
-            Kind::Depthwise => super::vectorised(
-                #[inline(always)]
-                || {
-                    let images = gradient.chunks_exact(self.output_values());
-                    for (g, x) in images.zip(input.chunks_exact(self.input_values())) {
-                        depthwise::backward_weight(g, x, &mut weight, &self.sizes, &self.geometry);
-                    }
-                },
-            ),
-            Kind::Dense => {
-                let mut patches = vec![0.0; self.output_pixels() * self.patch()];
-                let mut one = vec![0.0; self.weight.len()];
-                let images = gradient.chunks_exact(self.output_values());
-                for (g, x) in images.zip(input.chunks_exact(self.input_values())) {
-                    self.gather(x, &mut patches);
-                    let left = Matrix::new(g, self.output_pixels(), self.output_channels).transposed();
-                    multiply(left, Matrix::new(&patches, self.output_pixels(), self.patch()), &mut one);
-                    weight.iter_mut().zip(&one).for_each(|(sum, value)| *sum += value);
-                }
-            }
-        }
-        weight
+    /// Adds `dzᵀ · patches` to the gradient of the weight.
+    pub fn backward_weight(&self, dz: &[f32], patches: &[f32], weight: &mut [f32]) {
+        let rows = dz.len() / self.output_channels;
+        let left = Matrix::new(dz, rows, self.output_channels).transposed();
+        multiply_add(left, Matrix::new(patches, rows, self.patch()), weight);
     }
 
-    /// A weight in the kernels' layout back as `[out, in / groups, k, k]`.
+    /// A gradient of the weight in the kernels' layout back as `[out, in / groups, k, k]`.
     pub fn restore(&self, weight: Vec<f32>) -> Vec<f32> {
         match self.kind {
             Kind::Pointwise => weight,
-            Kind::Depthwise => depthwise::channels_first(&weight, self.input_channels),
+            Kind::Depthwise => depthwise::channels_first(&weight, self.input_channels()),
             Kind::Dense => {
                 let taps = self.geometry.kernel * self.geometry.kernel;
                 weight.chunks_exact(self.patch()).flat_map(|w| transpose(w, taps)).collect()
@@ -178,42 +129,61 @@ impl Convolution {
         }
     }
 
-    /// The patch of every output pixel, `[pixels, k·k·in]`, zero outside the image.
-    fn gather(&self, image: &[f32], patches: &mut [f32]) {
-        patches.fill(0.0);
-        self.for_each_tap(|from, to, channels| {
-            patches[to..to + channels].copy_from_slice(&image[from..from + channels])
-        });
-    }
-
-    /// Adds every patch back to the pixels it came from.
-    fn scatter(&self, patches: &[f32], image: &mut [f32]) {
-        image.fill(0.0);
-        self.for_each_tap(|to, from, channels| {
-            for (sum, value) in image[to..to + channels].iter_mut().zip(&patches[from..from + channels]) {
-                *sum += value;
-            }
-        });
-    }
-
-    /// Every (offset in the image, offset in the patches, length) that belong together.
-    fn for_each_tap(&self, mut visit: impl FnMut(usize, usize, usize)) {
+    /// The patches of some rows of output pixels, `[pixels, k·k·in]`, zero outside the image.
+    pub fn gather(&self, image: &[f32], rows: Range<usize>, patches: &mut [f32]) {
         let ConvGeometry { kernel, stride, padding, .. } = self.geometry;
-        let (s, c) = (&self.sizes, self.input_channels);
-        for oy in 0..s.out_height {
+        let (s, c) = (&self.sizes, self.input_channels());
+        let mut patches = patches.chunks_exact_mut(kernel * c);
+        for oy in rows {
             for ox in 0..s.out_width {
-                let patch = (oy * s.out_width + ox) * self.patch();
+                // Columns of taps inside the image are neighbours in memory.
+                let start = (ox * stride) as isize - padding as isize;
+                let first = (-start).clamp(0, kernel as isize) as usize;
+                let end = (s.width as isize - start).clamp(first as isize, kernel as isize) as usize;
                 for ky in 0..kernel {
-                    let Some(iy) = (oy * stride + ky).checked_sub(padding).filter(|y| *y < s.height) else { continue };
-                    for kx in 0..kernel {
-                        let Some(ix) = (ox * stride + kx).checked_sub(padding).filter(|x| *x < s.width) else {
-                            continue;
-                        };
-                        visit((iy * s.width + ix) * c, patch + (ky * kernel + kx) * c, c);
-                    }
+                    let Some(line) = patches.next() else { return };
+                    let Some(iy) = (oy * stride + ky).checked_sub(padding).filter(|y| *y < s.height) else {
+                        line.fill(0.0);
+                        continue;
+                    };
+                    let from = ((iy * s.width) as isize + start + first as isize) as usize * c;
+                    line[..first * c].fill(0.0);
+                    line[first * c..end * c].copy_from_slice(&image[from..from + (end - first) * c]);
+                    line[end * c..].fill(0.0);
                 }
             }
         }
+    }
+
+    /// Adds the patches of some rows of output pixels back to the pixels that they came from.
+    pub fn scatter(&self, patches: &[f32], rows: Range<usize>, image: &mut [f32]) {
+        let ConvGeometry { kernel, stride, padding, .. } = self.geometry;
+        let (s, c) = (&self.sizes, self.input_channels());
+        super::vectorised(
+            #[inline(always)]
+            || {
+                let mut patches = patches.chunks_exact(kernel * c);
+                for oy in rows {
+                    for ox in 0..s.out_width {
+                        let start = (ox * stride) as isize - padding as isize;
+                        let first = (-start).clamp(0, kernel as isize) as usize;
+                        let end = (s.width as isize - start).clamp(first as isize, kernel as isize) as usize;
+                        for ky in 0..kernel {
+                            let Some(line) = patches.next() else { return };
+                            let iy = (oy * stride + ky) as isize - padding as isize;
+                            if iy < 0 || iy >= s.height as isize {
+                                continue;
+                            }
+                            let from = (iy * s.width as isize + start + first as isize) as usize * c;
+                            let into = &mut image[from..from + (end - first) * c];
+                            for (sum, value) in into.iter_mut().zip(&line[first * c..end * c]) {
+                                *sum += value;
+                            }
+                        }
+                    }
+                }
+            },
+        );
     }
 }
 

@@ -38,15 +38,37 @@ impl<'a> Matrix<'a> {
 /// # Panics
 /// If the shapes do not fit.
 pub fn multiply(left: Matrix<'_>, right: Matrix<'_>, output: &mut [f32]) {
+    product(left, right, output, Old::Overwrite);
+}
+
+/// `output += left · right`, row-major.
+///
+/// # Panics
+/// If the shapes do not fit.
+pub fn multiply_add(left: Matrix<'_>, right: Matrix<'_>, output: &mut [f32]) {
+    product(left, right, output, Old::Keep);
+}
+
+/// What becomes of the values that the output holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Old {
+    Overwrite,
+    Keep,
+}
+
+fn product(left: Matrix<'_>, right: Matrix<'_>, output: &mut [f32], old: Old) {
     assert_eq!(left.columns, right.rows, "inner dimensions");
     assert_eq!(output.len(), left.rows * right.columns, "output size");
     if output.is_empty() {
         return;
     }
     if left.columns == 0 {
-        output.fill(0.0);
+        if old == Old::Overwrite {
+            output.fill(0.0);
+        }
         return;
     }
+    let keep = old == Old::Keep;
     // SAFETY: `Matrix` holds views whose largest index, (rows − 1)·row_stride + (columns − 1)·column_stride, is inside
     // its slice (checked in `new`, kept by `transposed`); `output` is exactly rows × columns, row-major, and borrowed
     // mutably, so it overlaps neither input.
@@ -58,14 +80,14 @@ pub fn multiply(left: Matrix<'_>, right: Matrix<'_>, output: &mut [f32]) {
             output.as_mut_ptr(),
             1,
             right.columns as isize,
-            false,
+            keep,
             left.data.as_ptr(),
             left.column_stride as isize,
             left.row_stride as isize,
             right.data.as_ptr(),
             right.column_stride as isize,
             right.row_stride as isize,
-            0.0f32,
+            1.0f32,
             1.0f32,
             false,
             false,
@@ -99,6 +121,8 @@ mod tests {
                     let mut output = vec![f32::NAN; m * n];
                     multiply(left, right, &mut output);
                     assert!(output.iter().zip(&expected).all(|(o, e)| (o - e).abs() < 1e-4));
+                    multiply_add(left, right, &mut output);
+                    assert!(output.iter().zip(&expected).all(|(o, e)| (o - 2.0 * e).abs() < 2e-4));
                 }
             }
         }

@@ -4,42 +4,77 @@
 //! `OFA_KERNELS=off`, run the bodies of [`crate::layer_ops`], which are also what the kernels are tested against.
 //! Every sum runs over a fixed division of the batch, so results do not depend on the number of threads.
 
+mod backward;
+mod block;
+mod buffers;
 mod convolution;
 mod depthwise;
+mod evaluation;
+mod forward;
+mod gate;
 mod matmul;
 mod normalise;
 mod operation;
+mod sgd;
+mod source;
 
-pub use operation::{conv_activate, conv_normalise_batch};
+pub use block::{After, Block, BlockStep, Window};
+pub use operation::{BlockOutput, Parameter, conv_activate, conv_normalise_batch, run_block};
+pub use sgd::NesterovStep;
 
-use ofa_space::Activation;
-
-/// A division of the batch into chunks of images, each small enough for a core's cache.
+/// A division of the batch into lanes of images that are worked on side by side; it depends on the shapes only, so
+/// that sums come out the same on any number of threads.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Chunks {
+pub(crate) struct Lanes {
     images: usize,
-    per_chunk: usize,
+    per_lane: usize,
 }
 
-impl Chunks {
-    /// Chunks of about this many values; the division depends on the shapes only.
-    fn new(images: usize, values_per_image: usize) -> Self {
-        const VALUES: usize = 48 * 1024;
-        // At least eight chunks where there are images enough, so that many cores have work.
-        let by_cache = VALUES / values_per_image.max(1);
-        let per_chunk = by_cache.min(images.div_ceil(8)).max(1);
-        Self { images, per_chunk }
+impl Lanes {
+    /// Lanes for a layer whose weight has this many values: each lane prepares it for its matrix products, and has a
+    /// gradient of its own.
+    fn new(images: usize, weight: usize) -> Self {
+        let lanes = match weight {
+            0..=32_768 => 16,
+            32_769..=131_072 => 8,
+            _ => 4,
+        };
+        Self { images, per_lane: images.div_ceil(lanes).max(1) }
     }
 
-    fn count(&self) -> usize {
-        self.images.div_ceil(self.per_chunk)
-    }
-
-    fn range(&self, chunk: usize) -> std::ops::Range<usize> {
-        let start = chunk * self.per_chunk;
-        start..(start + self.per_chunk).min(self.images)
+    fn range(&self, lane: usize) -> std::ops::Range<usize> {
+        let start = lane * self.per_lane;
+        start..(start + self.per_lane).min(self.images)
     }
 }
+
+/// Calls `$body` for blocks of channels: 32 wide, then 16, 8, and one by one.
+macro_rules! for_channel_blocks {
+    ($channels:expr, $block:ident, $at:ident => $body:expr) => {{
+        let mut $at = 0;
+        while $at + 32 <= $channels {
+            const $block: usize = 32;
+            $body;
+            $at += 32;
+        }
+        while $at + 16 <= $channels {
+            const $block: usize = 16;
+            $body;
+            $at += 16;
+        }
+        while $at + 8 <= $channels {
+            const $block: usize = 8;
+            $body;
+            $at += 8;
+        }
+        while $at < $channels {
+            const $block: usize = 1;
+            $body;
+            $at += 1;
+        }
+    }};
+}
+pub(crate) use for_channel_blocks;
 
 /// A nonlinearity and its derivative, resolved at compile time inside the loops.
 pub(crate) trait Nonlinearity: Copy + Send + Sync {
@@ -133,14 +168,6 @@ macro_rules! with_nonlinearity {
     };
 }
 pub(crate) use with_nonlinearity;
-
-/// Everything about the operation besides its tensors.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Config {
-    pub geometry: crate::plan::ConvGeometry,
-    pub eps: f64,
-    pub activation: Option<Activation>,
-}
 
 /// Runs a closure compiled for the widest vectors that this processor has; mark the closure `#[inline(always)]`.
 ///

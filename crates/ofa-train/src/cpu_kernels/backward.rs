@@ -1,0 +1,553 @@
+//! The backward pass of a block: from the gradient of its output to those of its input and its parameters.
+//!
+//! A convolution's gradient arrives with the slope of its nonlinearity multiplied in and the two sums that batch norm
+//! needs already taken: whoever makes a gradient does both while the rows are in the cache.
+
+use super::Lanes;
+use super::block::{After, Block, BlockStep, ImageShape, Window};
+use super::buffers::Buffer;
+use super::convolution::{Convolution, Kind};
+use super::depthwise::{self, Band};
+use super::forward::{self, Kept, TILE};
+use super::gate::{GateGradients, GateWeights, Gated, Gates};
+use super::normalise::{Affine, Pullback, Sums};
+use super::source::{Source, pad};
+use super::with_nonlinearity;
+use crate::cpu_kernels::normalise;
+use ofa_space::Activation;
+use rayon::prelude::*;
+use std::ops::{Deref, Range};
+use std::sync::Arc;
+
+/// What the backward pass makes.
+pub struct Gradients {
+    /// Of the input, if it was wanted.
+    pub input: Option<Buffer>,
+    /// Of every parameter in order.
+    pub params: Vec<Vec<f32>>,
+}
+
+/// Whether the gradient of the block's input is wanted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum InputGradient {
+    /// Yes.
+    Wanted,
+    /// No.
+    Unwanted,
+}
+
+/// Everything that the backward pass reads.
+pub struct Backward<'a> {
+    /// The block.
+    pub block: &'a Block,
+    /// Shapes of its values.
+    pub shapes: &'a [ImageShape],
+    /// Images of the batch.
+    pub images: usize,
+    /// The block's input.
+    pub x: &'a [f32],
+    /// The block's output.
+    pub y: &'a [f32],
+    /// Its parameters.
+    pub params: &'a [&'a [f32]],
+    /// Gradient of the output.
+    pub dy: &'a [f32],
+    /// Whether the gradient of the input is wanted.
+    pub input: InputGradient,
+}
+
+/// Gradient of a value; of a convolution's value, with the slope of the nonlinearity multiplied in.
+#[derive(Clone)]
+enum Gradient<'a> {
+    Shared(&'a [f32]),
+    Owned(Arc<Buffer>),
+}
+
+impl Deref for Gradient<'_> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match self {
+            Gradient::Shared(values) => values,
+            Gradient::Owned(buffer) => buffer,
+        }
+    }
+}
+
+impl<'a> Backward<'a> {
+    /// Runs it; `kept` is used up.
+    pub fn run(&self, mut kept: Vec<Kept>) -> Option<Gradients> {
+        let steps = self.block.steps();
+        let mut gradients: Vec<Option<Gradient<'a>>> = vec![None; steps.len() + 1];
+        let mut sums: Vec<Option<Sums>> = vec![None; steps.len() + 1];
+        let mut params: Vec<Vec<f32>> = vec![Vec::new(); self.params.len()];
+        self.enter(&kept, &mut gradients, &mut sums);
+        let mut input: Option<Buffer> = None;
+
+        for (index, step) in steps.iter().enumerate().rev() {
+            let Some(gradient) = gradients[index + 1].take() else { continue };
+            match step {
+                BlockStep::Conv { input: read, geometry, weight, outputs, after, .. } => {
+                    let conv = Convolution::new(self.params[*weight], *outputs, self.shapes[*read], *geometry)?;
+                    let Kept::Lazy { z, affine, .. } = std::mem::replace(&mut kept[index + 1], Kept::Gone) else {
+                        unreachable!("a convolution's value is lazy")
+                    };
+                    let of_output = sums[index + 1].take()?;
+                    let pullback = match after {
+                        After::Norm { scale, shift, .. } => {
+                            params[*scale] = narrow(&of_output.weighted);
+                            params[*shift] = narrow(&of_output.plain);
+                            Pullback::new(&affine, &of_output, self.images * conv.output_pixels())
+                        }
+                        After::Bias(bias) => {
+                            params[*bias] = narrow(&of_output.plain);
+                            Pullback::identity(*outputs)
+                        }
+                        After::Nothing => Pullback::identity(*outputs),
+                    };
+                    let task = Task {
+                        conv: &conv,
+                        source: forward::source(&kept, *read, self.x, self.shapes),
+                        z: &z,
+                        gradient: &gradient,
+                        pullback: &pullback,
+                        images: self.images,
+                    };
+                    let length = self.images * conv.input_values();
+                    // The lazy value below, if there is one, and the gate on it.
+                    let (below, gate) = match (&kept[*read], read.checked_sub(1).map(|step| &steps[step])) {
+                        (Kept::Gated { of, gates }, Some(BlockStep::Gate { weights, .. })) => {
+                            (*of, Some((gates, weights)))
+                        }
+                        _ => (*read, None),
+                    };
+                    let made = match &kept[below] {
+                        Kept::Lazy { z, affine, activation } => {
+                            let [h, w, _] = self.shapes[below];
+                            let lazy = Gated { z, affine, activation: *activation, area: h * w };
+                            let gate = gate
+                                .map(|(gates, weights)| (gates, forward::gate_weights(self.params, weights), *weights));
+                            let target = Target::Lazy { lazy, gate: gate.map(|(gates, weights, _)| (gates, weights)) };
+                            let mut dx = Buffer::take(length);
+                            let made = task.run(Some(&mut dx[..]), target);
+                            if let Some((gates, weights, positions)) = gate {
+                                for (position, of) in positions.iter().zip(made.gates.of_weights(gates, weights)) {
+                                    params[*position] = of;
+                                }
+                            }
+                            gradients[below] = Some(Gradient::Owned(Arc::new(dx)));
+                            sums[below] = Some(made.sums);
+                            made.weight
+                        }
+                        Kept::Input if self.input == InputGradient::Unwanted => task.run(None, Target::Nothing).weight,
+                        Kept::Input => {
+                            let mut dx = Buffer::take(length);
+                            let add = gradients[0].take();
+                            let made = match (&mut input, &add) {
+                                (Some(old), _) => {
+                                    let made = task.run(Some(&mut dx[..]), Target::Whole { add: Some(&old[..]) });
+                                    *old = dx;
+                                    made
+                                }
+                                (none, add) => {
+                                    let made = task.run(Some(&mut dx[..]), Target::Whole { add: add.as_deref() });
+                                    *none = Some(dx);
+                                    made
+                                }
+                            };
+                            made.weight
+                        }
+                        _ => {
+                            let mut dx = Buffer::take(length);
+                            let add = gradients[below].take();
+                            let made = task.run(Some(&mut dx[..]), Target::Whole { add: add.as_deref() });
+                            gradients[below] = Some(Gradient::Owned(Arc::new(dx)));
+                            made.weight
+                        }
+                    };
+                    params[*weight] = conv.restore(made);
+                    // What the convolution read is no longer needed by anyone but its own backward.
+                    if let Kept::Gated { .. } = kept[*read] {
+                        kept[*read] = Kept::Gone;
+                    }
+                }
+                BlockStep::Add { inputs, .. } => {
+                    for value in inputs {
+                        self.pass_on(&kept, *value, gradient.clone(), &mut gradients, &mut sums);
+                    }
+                }
+                BlockStep::AveragePool { input: read, window } => {
+                    let out = self.shapes[index + 1];
+                    self.pool_back(*read, &mut input, &mut gradients, |dx| {
+                        average_pool_back(&gradient, self.shapes[*read], out, window, dx);
+                    });
+                }
+                BlockStep::GlobalPool { input: read } => {
+                    let [h, w, c] = self.shapes[*read];
+                    self.pool_back(*read, &mut input, &mut gradients, |dx| {
+                        let share = 1.0 / (h * w) as f32;
+                        for (dx, dy) in dx.chunks_exact_mut(h * w * c).zip(gradient.chunks_exact(c)) {
+                            for row in dx.chunks_exact_mut(c) {
+                                row.iter_mut().zip(dy).for_each(|(sum, value)| *sum += value * share);
+                            }
+                        }
+                    });
+                }
+                BlockStep::Gate { .. } => {}
+            }
+        }
+        if input.is_none() && self.input == InputGradient::Wanted {
+            input = gradients[0].take().map(|gradient| copy(&gradient));
+        }
+        Some(Gradients { input, params })
+    }
+
+    /// Puts the gradient of the output in place.
+    fn enter(&self, kept: &[Kept], gradients: &mut [Option<Gradient<'a>>], sums: &mut [Option<Sums>]) {
+        let last = self.block.steps().len();
+        match (&self.block.steps()[last - 1], kept.get(last)) {
+            (BlockStep::Add { activation: Some(Activation::Relu), .. }, _) => {
+                let mut masked = Buffer::take(self.dy.len());
+                masked.par_chunks_mut(TILE).zip(self.dy.par_chunks(TILE)).zip(self.y.par_chunks(TILE)).for_each(
+                    |((masked, dy), y)| {
+                        for ((masked, dy), y) in masked.iter_mut().zip(dy).zip(y) {
+                            *masked = if *y > 0.0 { *dy } else { 0.0 };
+                        }
+                    },
+                );
+                gradients[last] = Some(Gradient::Owned(Arc::new(masked)));
+            }
+            (BlockStep::Conv { .. }, Some(Kept::Lazy { z, affine, activation: Some(activation) })) => {
+                let mut sloped = Buffer::take(self.dy.len());
+                let channels = affine.channels();
+                let piece = (TILE / channels).max(1) * channels;
+                let parts: Vec<Sums> = sloped
+                    .par_chunks_mut(piece)
+                    .zip(self.dy.par_chunks(piece))
+                    .zip(z.par_chunks(piece))
+                    .map(|((sloped, dy), z)| {
+                        sloped.copy_from_slice(dy);
+                        let mut part = Sums::empty(channels);
+                        with_nonlinearity!(Some(*activation), Act => part.add_sloped_rows::<Act>(z, sloped, affine));
+                        part
+                    })
+                    .collect();
+                gradients[last] = Some(Gradient::Owned(Arc::new(sloped)));
+                sums[last] = Some(total(&parts, channels));
+            }
+            _ => self.pass_on(kept, last, Gradient::Shared(self.dy), gradients, sums),
+        }
+    }
+
+    /// Adds a gradient to a value whose nonlinearity, if it has one, is the identity.
+    fn pass_on(
+        &self,
+        kept: &[Kept],
+        value: usize,
+        gradient: Gradient<'a>,
+        gradients: &mut [Option<Gradient<'a>>],
+        sums: &mut [Option<Sums>],
+    ) {
+        if let Some(Kept::Lazy { z, affine, .. }) = kept.get(value) {
+            let channels = affine.channels();
+            let piece = (TILE / channels).max(1) * channels;
+            let parts: Vec<Sums> = z
+                .par_chunks(piece)
+                .zip(gradient.par_chunks(piece))
+                .map(|(z, g)| {
+                    let mut part = Sums::empty(channels);
+                    part.add_rows(z, g, affine);
+                    part
+                })
+                .collect();
+            sums[value] = Some(total(&parts, channels));
+        }
+        gradients[value] = Some(match gradients[value].take() {
+            None => gradient,
+            Some(old) => {
+                let mut both = copy(&old);
+                forward::add_to(&mut both, &gradient);
+                Gradient::Owned(Arc::new(both))
+            }
+        });
+    }
+
+    /// Adds the gradient of a pooling to that of the block's input.
+    fn pool_back(
+        &self,
+        read: usize,
+        input: &mut Option<Buffer>,
+        gradients: &mut [Option<Gradient<'a>>],
+        add: impl FnOnce(&mut [f32]),
+    ) {
+        if read != 0 || self.input == InputGradient::Unwanted {
+            return;
+        }
+        let mut dx = match (input.take(), gradients[0].take()) {
+            (Some(dx), _) => dx,
+            (None, Some(gradient)) => copy(&gradient),
+            (None, None) => Buffer::zeros(self.x.len()),
+        };
+        add(&mut dx);
+        *input = Some(dx);
+    }
+}
+
+fn copy(values: &[f32]) -> Buffer {
+    let mut buffer = Buffer::take(values.len());
+    buffer.copy_from_slice(values);
+    buffer
+}
+
+fn narrow(sums: &[f64]) -> Vec<f32> {
+    sums.iter().map(|sum| *sum as f32).collect()
+}
+
+fn total(parts: &[Sums], channels: usize) -> Sums {
+    let mut all = Sums::empty(channels);
+    parts.iter().for_each(|part| all.merge(part));
+    all
+}
+
+/// The backward pass of one convolution.
+struct Task<'a> {
+    conv: &'a Convolution<'a>,
+    source: Source<'a>,
+    z: &'a [f32],
+    gradient: &'a [f32],
+    pullback: &'a Pullback,
+    images: usize,
+}
+
+/// What becomes of the gradient of the convolution's input.
+#[derive(Clone, Copy)]
+enum Target<'a> {
+    Nothing,
+    /// It is kept as it is, with another contribution added.
+    Whole {
+        add: Option<&'a [f32]>,
+    },
+    /// It goes through the gate and the nonlinearity, and its sums are taken.
+    Lazy {
+        lazy: Gated<'a>,
+        gate: Option<(&'a Gates, GateWeights<'a>)>,
+    },
+}
+
+/// What a lane makes besides the gradient of the input.
+struct Made {
+    /// In the kernels' layout.
+    weight: Vec<f32>,
+    sums: Sums,
+    gates: GateGradients,
+}
+
+/// Memory of a lane.
+#[derive(Default)]
+struct Scratch {
+    dz: Vec<f32>,
+    rows: Vec<f32>,
+    patches: Vec<f32>,
+    input: Band,
+    gradient: Band,
+}
+
+impl Task<'_> {
+    /// Gradient of the weight, and into `dx` that of the input.
+    fn run(&self, dx: Option<&mut [f32]>, target: Target<'_>) -> Made {
+        let conv = self.conv;
+        let lanes = Lanes::new(self.images, conv.weight.len());
+        let piece = lanes.per_lane * conv.input_values();
+        let count = self.images.div_ceil(lanes.per_lane);
+        let pieces: Vec<Option<&mut [f32]>> = match dx {
+            Some(dx) => dx.chunks_mut(piece).map(Some).collect(),
+            None => (0..count).map(|_| None).collect(),
+        };
+        let parts: Vec<Made> = pieces
+            .into_par_iter()
+            .enumerate()
+            .map(|(lane, dx)| {
+                let mut made = Made {
+                    weight: vec![0.0; conv.weight.len()],
+                    sums: Sums::empty(conv.input_channels()),
+                    gates: GateGradients::default(),
+                };
+                self.lane(lanes.range(lane), dx, &target, &mut made);
+                made
+            })
+            .collect();
+        // In the order of the lanes, whoever worked on them.
+        let mut parts = parts.into_iter();
+        let Some(mut all) = parts.next() else { unreachable!("a batch has images") };
+        for part in parts {
+            forward::add_to(&mut all.weight, &part.weight);
+            all.sums.merge(&part.sums);
+            all.gates.append(part.gates);
+        }
+        all
+    }
+
+    fn lane(&self, images: Range<usize>, dx: Option<&mut [f32]>, target: &Target<'_>, made: &mut Made) {
+        match self.conv.kind {
+            Kind::Pointwise => self.pointwise(images, dx, target, made),
+            Kind::Depthwise => self.depthwise(images, dx, target, made),
+            Kind::Dense => self.dense(images, dx, target, made),
+        }
+    }
+
+    fn pointwise(&self, images: Range<usize>, mut dx: Option<&mut [f32]>, target: &Target<'_>, made: &mut Made) {
+        let conv = self.conv;
+        let (area, inputs, outputs) = (conv.input_pixels(), conv.input_channels(), conv.output_channels);
+        let mut scratch = Scratch::default();
+        let piece = forward::pixels_at_once(conv);
+        // A gate looks at whole images.
+        let piece = if matches!(target, Target::Lazy { gate: Some(_), .. }) {
+            piece.div_ceil(area).max(1) * area
+        } else {
+            piece
+        };
+        let first = images.start * area;
+        let mut start = first;
+        while start < images.end * area {
+            let pixels = start..(start + piece).min(images.end * area);
+            let values = pixels.start * outputs..pixels.end * outputs;
+            scratch.dz.resize(values.len(), 0.0);
+            self.pullback.apply(&self.z[values.clone()], &self.gradient[values], &mut scratch.dz);
+            if let Some(dx) = dx.as_deref_mut() {
+                let out = &mut dx[(pixels.start - first) * inputs..(pixels.end - first) * inputs];
+                conv.backward_patches(&scratch.dz, out);
+                finish(target, pixels.clone(), out, made);
+            }
+            let rows = self.source.rows(pixels, &mut scratch.rows);
+            conv.backward_weight(&scratch.dz, rows, &mut made.weight);
+            start += piece;
+        }
+    }
+
+    fn depthwise(&self, images: Range<usize>, mut dx: Option<&mut [f32]>, target: &Target<'_>, made: &mut Made) {
+        let conv = self.conv;
+        let (s, geometry) = (&conv.sizes, &conv.geometry);
+        let mut scratch = Scratch::default();
+        let piece = forward::band_rows(conv);
+        let margin = depthwise::gradient_margin(geometry);
+        let channels = s.channels;
+        let first = images.start * conv.input_pixels();
+        for image in images {
+            let (of_input, of_output) = (image * conv.input_pixels(), image * conv.output_pixels());
+            let mut start = 0;
+            while start < s.out_height {
+                let outputs = start..(start + piece).min(s.out_height);
+                let end =
+                    if outputs.end == s.out_height { s.height } else { (outputs.end * geometry.stride).min(s.height) };
+                let inputs = (start * geometry.stride).min(end)..end;
+                let needed = depthwise::rows_read(&outputs, geometry);
+                scratch.input.load(needed, [s.height, s.width, channels], geometry.padding, |row, out| {
+                    let pixel = of_input + row * s.width;
+                    self.source.write_padded(pixel..pixel + s.width, out);
+                });
+                let reading = if inputs.is_empty() { 0..0 } else { depthwise::rows_reading(&inputs, geometry) };
+                let needed = reading.start.min(outputs.start as isize)..reading.end.max(outputs.end as isize);
+                let (dz, band) = (&mut scratch.dz, &mut scratch.gradient);
+                band.load(needed, [s.out_height, s.out_width, channels], margin, |row, out| {
+                    let pixel = of_output + row * s.out_width;
+                    let values = pixel * channels..(pixel + s.out_width) * channels;
+                    let (z, g) = (&self.z[values.clone()], &self.gradient[values]);
+                    if channels == depthwise::padded_channels(channels) {
+                        self.pullback.apply(z, g, out);
+                    } else {
+                        dz.resize(z.len(), 0.0);
+                        self.pullback.apply(z, g, dz);
+                        pad(dz, out, channels);
+                    }
+                });
+                depthwise::backward_weight(&scratch.gradient, &scratch.input, &mut made.weight, outputs, s, geometry);
+                if let Some(dx) = dx.as_deref_mut()
+                    && !inputs.is_empty()
+                {
+                    let pixels = of_input + inputs.start * s.width..of_input + inputs.end * s.width;
+                    let out = &mut dx[(pixels.start - first) * channels..(pixels.end - first) * channels];
+                    depthwise::backward_input(&scratch.gradient, &conv.weight, out, inputs, s, geometry);
+                    finish(target, pixels, out, made);
+                }
+                start += piece;
+            }
+        }
+    }
+
+    fn dense(&self, images: Range<usize>, mut dx: Option<&mut [f32]>, target: &Target<'_>, made: &mut Made) {
+        let conv = self.conv;
+        let s = &conv.sizes;
+        let mut scratch = Scratch::default();
+        let piece = forward::patch_rows(conv);
+        let first = images.start;
+        for image in images {
+            let pixels = image * conv.input_pixels()..(image + 1) * conv.input_pixels();
+            let whole = self.source.rows(pixels.clone(), &mut scratch.rows);
+            let mut out = dx.as_deref_mut().map(|dx| {
+                let out = &mut dx[(image - first) * conv.input_values()..(image - first + 1) * conv.input_values()];
+                out.fill(0.0);
+                out
+            });
+            let mut start = 0;
+            while start < s.out_height {
+                let rows = start..(start + piece).min(s.out_height);
+                let first = (image * s.out_height + rows.start) * s.out_width * conv.output_channels;
+                let values = first..first + rows.len() * s.out_width * conv.output_channels;
+                scratch.dz.resize(values.len(), 0.0);
+                self.pullback.apply(&self.z[values.clone()], &self.gradient[values], &mut scratch.dz);
+                scratch.patches.resize(rows.len() * s.out_width * conv.patch(), 0.0);
+                conv.gather(whole, rows.clone(), &mut scratch.patches);
+                conv.backward_weight(&scratch.dz, &scratch.patches, &mut made.weight);
+                if let Some(out) = out.as_deref_mut() {
+                    conv.backward_patches(&scratch.dz, &mut scratch.patches);
+                    conv.scatter(&scratch.patches, rows, out);
+                }
+                start += piece;
+            }
+            if let Some(out) = out {
+                finish(target, pixels, out, made);
+            }
+        }
+    }
+}
+
+/// Turns the gradient of some pixels of the input into what the target wants.
+fn finish(target: &Target<'_>, pixels: Range<usize>, out: &mut [f32], made: &mut Made) {
+    match target {
+        Target::Nothing | Target::Whole { add: None } => {}
+        Target::Whole { add: Some(add) } => {
+            let channels = out.len() / pixels.len();
+            forward::add_to(out, &add[pixels.start * channels..pixels.end * channels]);
+        }
+        Target::Lazy { lazy, gate } => {
+            if let Some((gates, weights)) = gate {
+                let images = pixels.start / lazy.area..pixels.end / lazy.area;
+                made.gates.add_images(images, out, *lazy, gates, *weights);
+            }
+            let channels = lazy.affine.channels();
+            let z = &lazy.z[pixels.start * channels..pixels.end * channels];
+            slope(lazy.activation, z, out, lazy.affine, &mut made.sums);
+        }
+    }
+}
+
+fn slope(activation: Option<Activation>, z: &[f32], out: &mut [f32], affine: &Affine, sums: &mut normalise::Sums) {
+    with_nonlinearity!(activation, Act => sums.add_sloped_rows::<Act>(z, out, affine));
+}
+
+/// Adds the gradient of every window to the pixels that it is the mean of.
+fn average_pool_back(dy: &[f32], [h, w, c]: ImageShape, out: ImageShape, window: &Window, dx: &mut [f32]) {
+    let [out_h, out_w, _] = out;
+    dx.par_chunks_mut(h * w * c).zip(dy.par_chunks(out_h * out_w * c)).for_each(|(dx, dy)| {
+        for (index, dy) in dy.chunks_exact(c).enumerate() {
+            let (ys, xs) = (window.range(index / out_w, h), window.range(index % out_w, w));
+            let share = 1.0 / (ys.len() * xs.len()) as f32;
+            for y in ys {
+                for x in xs.clone() {
+                    let into = &mut dx[(y * w + x) * c..][..c];
+                    into.iter_mut().zip(dy).for_each(|(sum, value)| *sum += value * share);
+                }
+            }
+        }
+    });
+}

@@ -1,0 +1,195 @@
+//! A block of a network as the kernels see it: a few steps, of which the convolutions carry all the work.
+
+use super::convolution::Kind;
+use crate::plan::ConvGeometry;
+use ofa_space::{Activation, PoolRounding};
+
+/// Height, width and channels of an image's activation.
+pub type ImageShape = [usize; 3];
+
+/// Steps in order. Value 0 is the block's input and step `i` makes value `i + 1`; the last is the block's output.
+#[derive(Clone, Debug)]
+pub struct Block {
+    steps: Vec<BlockStep>,
+}
+
+/// One step. Numbers named after tensors are positions in the list of the block's parameters.
+#[derive(Clone, Debug)]
+pub enum BlockStep {
+    /// Convolution, what is added or normalised after it, nonlinearity.
+    Conv {
+        /// Value read.
+        input: usize,
+        /// Geometry.
+        geometry: ConvGeometry,
+        /// `[out, in / groups, k, k]`.
+        weight: usize,
+        /// Output channels.
+        outputs: usize,
+        /// Batch norm or bias.
+        after: After,
+        /// Nonlinearity.
+        activation: Option<Activation>,
+    },
+    /// Squeeze-excite: `x · h_sigmoid(expand(relu(reduce(mean(x)))))`.
+    Gate {
+        /// Value read.
+        input: usize,
+        /// Reduce weight and bias, expand weight and bias.
+        weights: [usize; 4],
+        /// Channels in between.
+        squeezed: usize,
+    },
+    /// Sum of two values, then a nonlinearity.
+    Add {
+        /// Values read.
+        inputs: [usize; 2],
+        /// Nonlinearity.
+        activation: Option<Activation>,
+    },
+    /// Average pooling; padding, and what lies beyond the edge, do not count.
+    AveragePool {
+        /// Value read.
+        input: usize,
+        /// The windows.
+        window: Window,
+    },
+    /// Mean over height and width.
+    GlobalPool {
+        /// Value read.
+        input: usize,
+    },
+}
+
+/// What follows a convolution.
+#[derive(Clone, Copy, Debug)]
+pub enum After {
+    /// Batch norm with the batch's own statistics.
+    Norm {
+        /// `[out]`.
+        scale: usize,
+        /// `[out]`.
+        shift: usize,
+        /// Added to the variance.
+        eps: f64,
+    },
+    /// A bias `[out]`.
+    Bias(usize),
+    /// Nothing.
+    Nothing,
+}
+
+/// The windows of a pooling.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    /// Size.
+    pub kernel: usize,
+    /// Stride.
+    pub stride: usize,
+    /// Padding on every side.
+    pub padding: usize,
+    /// What becomes of a last window that reaches beyond the edge.
+    pub rounding: PoolRounding,
+}
+
+impl Window {
+    /// Output size along one axis; a last window starts inside the image or its left padding, as in PyTorch.
+    pub fn output(&self, size: usize) -> usize {
+        let span = (size + 2 * self.padding).saturating_sub(self.kernel);
+        match self.rounding {
+            PoolRounding::Floor => span / self.stride + 1,
+            PoolRounding::Ceil => {
+                let count = span.div_ceil(self.stride) + 1;
+                if (count - 1) * self.stride >= size + self.padding { count - 1 } else { count }
+            }
+        }
+    }
+
+    /// The inside of window `index` along an axis.
+    pub fn range(&self, index: usize, size: usize) -> std::ops::Range<usize> {
+        let start = index * self.stride;
+        let end = (start + self.kernel).saturating_sub(self.padding).min(size);
+        start.saturating_sub(self.padding).min(end)..end
+    }
+}
+
+impl BlockStep {
+    /// The values that it reads.
+    pub fn inputs(&self) -> &[usize] {
+        match self {
+            BlockStep::Add { inputs, .. } => inputs,
+            BlockStep::Conv { input, .. }
+            | BlockStep::Gate { input, .. }
+            | BlockStep::AveragePool { input, .. }
+            | BlockStep::GlobalPool { input } => std::slice::from_ref(input),
+        }
+    }
+}
+
+impl Block {
+    /// The block, if the kernels can run it; it must not be empty.
+    ///
+    /// What only exists on the fly (see [`super::source`]) can be read once, by a convolution or by the sum that ends
+    /// the block, and a gated value by a pointwise convolution.
+    pub fn new(steps: Vec<BlockStep>) -> Option<Self> {
+        if steps.is_empty() {
+            return None;
+        }
+        let block = Self { steps };
+        (0..block.steps.len()).all(|index| block.is_supported(index)).then_some(block)
+    }
+
+    /// The steps.
+    pub fn steps(&self) -> &[BlockStep] {
+        &self.steps
+    }
+
+    fn is_supported(&self, index: usize) -> bool {
+        let is_last = index + 1 == self.steps.len();
+        let readers: Vec<&BlockStep> = self.steps.iter().filter(|step| step.inputs().contains(&(index + 1))).collect();
+        let read_by_conv = |pointwise: bool| match readers.as_slice() {
+            [BlockStep::Conv { geometry, .. }] => !pointwise || geometry.is_pointwise(),
+            _ => false,
+        };
+        let maker = |value: usize| value.checked_sub(1).map(|step| &self.steps[step]);
+        match &self.steps[index] {
+            BlockStep::Conv { activation, .. } => match readers.as_slice() {
+                [] => is_last,
+                [BlockStep::Conv { .. } | BlockStep::Gate { .. }] => true,
+                [BlockStep::Add { .. }] => activation.is_none(),
+                _ => false,
+            },
+            BlockStep::Gate { input, .. } => {
+                read_by_conv(true) && matches!(maker(*input), Some(BlockStep::Conv { .. }))
+            }
+            BlockStep::Add { inputs, activation } => {
+                is_last
+                    && inputs[0] != inputs[1]
+                    && matches!(activation, None | Some(Activation::Relu))
+                    && inputs.iter().all(|value| {
+                        matches!(maker(*value), None | Some(BlockStep::Conv { .. } | BlockStep::AveragePool { .. }))
+                    })
+            }
+            BlockStep::AveragePool { input, .. } => *input == 0 && (is_last || !readers.is_empty()),
+            BlockStep::GlobalPool { input } => *input == 0 && (is_last || !readers.is_empty()),
+        }
+    }
+
+    /// Shapes of every value, the input's first; `None` where a convolution's kind is not supported.
+    pub fn shapes(&self, input: ImageShape) -> Option<Vec<ImageShape>> {
+        let mut shapes = vec![input];
+        for step in &self.steps {
+            let [h, w, c] = shapes[step.inputs()[0]];
+            shapes.push(match step {
+                BlockStep::Conv { geometry, outputs, .. } => {
+                    Kind::of(geometry, c, *outputs)?;
+                    [geometry.output(h), geometry.output(w), *outputs]
+                }
+                BlockStep::Gate { .. } | BlockStep::Add { .. } => [h, w, c],
+                BlockStep::AveragePool { window, .. } => [window.output(h), window.output(w), c],
+                BlockStep::GlobalPool { .. } => [1, 1, c],
+            });
+        }
+        Some(shapes)
+    }
+}

@@ -1,0 +1,111 @@
+//! A block without statistics (batch norm folded into the weights): a few images at a time run through all its steps,
+//! so that nothing but its input and its output ever leaves the cache.
+
+use super::block::{After, Block, BlockStep, ImageShape};
+use super::buffers::Buffer;
+use super::convolution::Convolution;
+use super::forward::{self, LEAST_ROWS, Scratch, TILE};
+use super::gate::Gates;
+use super::normalise;
+use super::source::Source;
+use super::with_nonlinearity;
+use rayon::prelude::*;
+
+/// Runs a block over a batch; `None` if it has a batch norm that wants the batch's statistics.
+pub fn evaluate(block: &Block, shapes: &[ImageShape], images: usize, x: &[f32], params: &[&[f32]]) -> Option<Buffer> {
+    let mut convolutions = Vec::with_capacity(block.steps().len());
+    for step in block.steps() {
+        convolutions.push(match step {
+            BlockStep::Conv { after: After::Norm { .. }, .. } => return None,
+            BlockStep::Conv { input, geometry, weight, outputs, .. } => {
+                Some(Convolution::new(params[*weight], *outputs, shapes[*input], *geometry)?)
+            }
+            _ => None,
+        });
+    }
+    let values = |shape: &ImageShape| shape.iter().product::<usize>();
+    let largest = shapes.iter().map(values).max().unwrap_or(1);
+    // Enough pixels for the matrix products of the smallest images, and lanes for many cores.
+    let least = shapes.iter().map(|[h, w, _]| h * w).filter(|area| *area > 1).min().unwrap_or(1);
+    let at_once = (TILE / largest).max(LEAST_ROWS / least).clamp(1, images.div_ceil(8).max(1));
+    let last = block.steps().len();
+    let (in_values, out_values) = (values(&shapes[0]), values(&shapes[last]));
+    let mut output = Buffer::take(images * out_values);
+    let workspace = || (Scratch::default(), vec![Vec::new(); last]);
+    output.par_chunks_mut(at_once * out_values).enumerate().for_each_init(workspace, |(scratch, made), (i, out)| {
+        let first = i * at_once;
+        let count = out.len() / out_values;
+        let x = &x[first * in_values..(first + count) * in_values];
+        for (index, (step, conv)) in block.steps().iter().zip(&convolutions).enumerate() {
+            let (before, rest) = made.split_at_mut(index);
+            let before = &*before;
+            let read = |value: usize| -> &[f32] { if value == 0 { x } else { &before[value - 1] } };
+            let into: &mut [f32] = if index + 1 == last {
+                &mut *out
+            } else {
+                rest[0].resize(count * values(&shapes[index + 1]), 0.0);
+                &mut rest[0]
+            };
+            run(step, conv.as_ref(), shapes, params, count, read, into, scratch);
+        }
+    });
+    Some(output)
+}
+
+#[expect(clippy::too_many_arguments, reason = "the body of a loop")]
+fn run<'a>(
+    step: &BlockStep,
+    conv: Option<&Convolution<'_>>,
+    shapes: &[ImageShape],
+    params: &[&[f32]],
+    count: usize,
+    read: impl Fn(usize) -> &'a [f32],
+    into: &mut [f32],
+    scratch: &mut Scratch,
+) {
+    let whole = |value: usize| Source::Whole { values: read(value), channels: shapes[value][2] };
+    match step {
+        BlockStep::Conv { input, after, activation, .. } => {
+            let Some(conv) = conv else { unreachable!("every convolution is prepared") };
+            let bias = match after {
+                After::Bias(bias) => Some(params[*bias]),
+                _ => None,
+            };
+            forward::convolve(conv, &whole(*input), 0..count, into, scratch, |rows| {
+                with_nonlinearity!(*activation, Act => match bias {
+                    Some(bias) => normalise::activate_in_place::<Act>(rows, bias),
+                    None => normalise::activate_values::<Act>(rows),
+                });
+            });
+        }
+        BlockStep::Gate { input, weights, .. } => {
+            let [h, w, c] = shapes[*input];
+            let values = read(*input);
+            let mut pooled = vec![0.0; count * c];
+            forward::global_pool(&whole(*input), [h, w, c], &mut pooled);
+            let gates = Gates::of_means(pooled, forward::gate_weights(params, weights)).gates;
+            let rows = values.chunks_exact(c).zip(into.chunks_exact_mut(c));
+            super::vectorised(
+                #[inline(always)]
+                || {
+                    for (pixel, (row, out)) in rows.enumerate() {
+                        let gate = &gates[pixel / (h * w) * c..][..c];
+                        for ((value, out), gate) in row.iter().zip(out).zip(gate) {
+                            *out = value * gate;
+                        }
+                    }
+                },
+            );
+        }
+        BlockStep::Add { inputs: [a, b], activation } => {
+            into.copy_from_slice(read(*a));
+            forward::add_to(into, read(*b));
+            with_nonlinearity!(*activation, Act => normalise::activate_values::<Act>(into));
+        }
+        BlockStep::AveragePool { input, window } => {
+            let out = [window.output(shapes[*input][0]), window.output(shapes[*input][1]), shapes[*input][2]];
+            forward::average_pool(&whole(*input), shapes[*input], out, window, into);
+        }
+        BlockStep::GlobalPool { input } => forward::global_pool(&whole(*input), shapes[*input], into),
+    }
+}

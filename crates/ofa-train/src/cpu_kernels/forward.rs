@@ -1,0 +1,368 @@
+//! The forward pass of a block with the batch's own statistics, and the convolution that evaluation shares.
+
+use super::block::{After, Block, BlockStep, ImageShape, Window};
+use super::buffers::Buffer;
+use super::convolution::{Convolution, Kind};
+use super::depthwise::{self, Band};
+use super::gate::{GateWeights, Gated, Gates};
+use super::normalise::{self, Affine, Moments};
+use super::source::Source;
+use super::{Lanes, with_nonlinearity};
+use ofa_space::Activation;
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Values that a core works on at a time: with what they are made into, they fit its second-level cache.
+pub const TILE: usize = 48 * 1024;
+
+/// Rows of pixels below which a matrix product is not worth its preparation.
+pub const LEAST_ROWS: usize = 256;
+
+/// A value of the block after the forward pass.
+#[derive(Debug)]
+pub enum Kept {
+    /// The block's input.
+    Input,
+    /// What a convolution wrote; batch norm or bias and nonlinearity are applied by whoever reads it.
+    Lazy {
+        /// `[n · h · w, c]`.
+        z: Buffer,
+        /// Batch norm or bias.
+        affine: Affine,
+        /// Nonlinearity.
+        activation: Option<Activation>,
+    },
+    /// A lazy value times gates.
+    Gated {
+        /// The lazy value.
+        of: usize,
+        /// The gates.
+        gates: Gates,
+    },
+    /// A pooled value.
+    Whole(Buffer),
+    /// The block's output, or a value that nobody needs any more.
+    Gone,
+}
+
+/// What the forward pass makes.
+pub struct Forward {
+    /// The values that the backward pass reads.
+    pub kept: Vec<Kept>,
+    /// The block's output.
+    pub output: Buffer,
+    /// Mean and biased variance of every batch norm in order.
+    pub statistics: Vec<(Vec<f32>, Vec<f32>)>,
+}
+
+/// Whether a backward pass follows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// Yes: what it needs is kept.
+    ForBackward,
+    /// No: every value goes as soon as it has been read.
+    Nothing,
+}
+
+/// How a step reads value `value`.
+pub fn source<'a>(kept: &'a [Kept], value: usize, x: &'a [f32], shapes: &[ImageShape]) -> Source<'a> {
+    let [h, w, c] = shapes[value];
+    match &kept[value] {
+        Kept::Input => Source::Whole { values: x, channels: c },
+        Kept::Whole(values) => Source::Whole { values, channels: c },
+        Kept::Lazy { z, affine, activation } => {
+            Source::Lazy { z, affine, activation: *activation, gates: None, area: h * w }
+        }
+        Kept::Gated { of, gates } => match &kept[*of] {
+            Kept::Lazy { z, affine, activation } => {
+                Source::Lazy { z, affine, activation: *activation, gates: Some(&gates.gates), area: h * w }
+            }
+            _ => unreachable!("gates stand on what a convolution wrote"),
+        },
+        Kept::Gone => unreachable!("value {value} is read after it has gone"),
+    }
+}
+
+/// The weights of a gate.
+pub fn gate_weights<'a>(params: &[&'a [f32]], weights: &[usize; 4]) -> GateWeights<'a> {
+    let [reduce, reduce_bias, expand, expand_bias] = weights.map(|index| params[index]);
+    GateWeights { reduce, reduce_bias, expand, expand_bias }
+}
+
+/// Runs a block of a checked shape over a batch of `images`.
+pub fn forward(
+    block: &Block,
+    shapes: &[ImageShape],
+    images: usize,
+    x: &[f32],
+    params: &[&[f32]],
+    keep: Keep,
+) -> Option<Forward> {
+    let mut kept = vec![Kept::Input];
+    let mut statistics = Vec::new();
+    for (index, step) in block.steps().iter().enumerate() {
+        let shape = shapes[index + 1];
+        let value = match step {
+            BlockStep::Conv { input, geometry, weight, outputs, after, activation } => {
+                let conv = Convolution::new(params[*weight], *outputs, shapes[*input], *geometry)?;
+                let mut z = Buffer::take(images * conv.output_values());
+                let read = source(&kept, *input, x, shapes);
+                let affine = match after {
+                    After::Norm { scale, shift, eps } => {
+                        let (mean, variance) = convolve_batch(&conv, &read, images, &mut z, Wanted::Moments).finish();
+                        let affine = Affine::new(&mean, &variance, params[*scale], params[*shift], *eps);
+                        statistics.push((mean, variance));
+                        affine
+                    }
+                    After::Bias(bias) => {
+                        convolve_batch(&conv, &read, images, &mut z, Wanted::Values);
+                        Affine::bias(params[*bias])
+                    }
+                    After::Nothing => {
+                        convolve_batch(&conv, &read, images, &mut z, Wanted::Values);
+                        Affine::bias(&vec![0.0; *outputs])
+                    }
+                };
+                if keep == Keep::Nothing {
+                    release(&mut kept, block, index, *input);
+                }
+                Kept::Lazy { z, affine, activation: *activation }
+            }
+            BlockStep::Gate { input, weights, .. } => {
+                let Kept::Lazy { z, affine, activation } = &kept[*input] else {
+                    unreachable!("gates stand on what a convolution wrote")
+                };
+                let [h, w, _] = shape;
+                let gated = Gated { z, affine, activation: *activation, area: h * w };
+                Kept::Gated { of: *input, gates: Gates::of_lazy(gated, gate_weights(params, weights)) }
+            }
+            BlockStep::Add { inputs, activation } => {
+                let [a, b] = inputs.map(|value| source(&kept, value, x, shapes));
+                let output = add(a, b, *activation, images * shape.iter().product::<usize>());
+                return Some(Forward { kept, output, statistics });
+            }
+            BlockStep::AveragePool { input, window } => {
+                let read = source(&kept, *input, x, shapes);
+                let mut pooled = Buffer::take(images * shape.iter().product::<usize>());
+                average_pool(&read, shapes[*input], shape, window, &mut pooled);
+                Kept::Whole(pooled)
+            }
+            BlockStep::GlobalPool { input } => {
+                let read = source(&kept, *input, x, shapes);
+                let mut pooled = Buffer::take(images * shape[2]);
+                global_pool(&read, shapes[*input], &mut pooled);
+                Kept::Whole(pooled)
+            }
+        };
+        kept.push(value);
+    }
+    let last = kept.len() - 1;
+    let read = source(&kept, last, x, shapes);
+    let channels = read.channels();
+    let mut output = Buffer::take(images * shapes[last].iter().product::<usize>());
+    let piece = (TILE / channels).max(1);
+    output
+        .par_chunks_mut(piece * channels)
+        .enumerate()
+        .for_each(|(i, out)| read.write(i * piece..i * piece + out.len() / channels, out));
+    Some(Forward { kept, output, statistics })
+}
+
+/// Lets go of a value that step `index` was the last to read.
+fn release(kept: &mut [Kept], block: &Block, index: usize, value: usize) {
+    let read_later = block.steps()[index + 1..].iter().any(|step| step.inputs().contains(&value));
+    if value == 0 || read_later {
+        return;
+    }
+    if let Kept::Gated { of, .. } = kept[value] {
+        kept[of] = Kept::Gone;
+    }
+    kept[value] = Kept::Gone;
+}
+
+/// `act(a + b)`.
+fn add(a: Source<'_>, b: Source<'_>, activation: Option<Activation>, values: usize) -> Buffer {
+    let mut output = Buffer::take(values);
+    let channels = a.channels();
+    let piece = (TILE / channels).max(1);
+    // A lazy value first: it is written straight into the output.
+    let (a, b) = if matches!(a, Source::Whole { .. }) { (b, a) } else { (a, b) };
+    output.par_chunks_mut(piece * channels).enumerate().for_each_init(Vec::new, |scratch, (i, out)| {
+        let pixels = i * piece..i * piece + out.len() / channels;
+        let other = b.rows(pixels.clone(), scratch);
+        match a {
+            Source::Lazy { z, affine, activation: None, gates: None, .. } => {
+                let z = &z[pixels.start * channels..pixels.end * channels];
+                normalise::activate_and_add::<super::Identity>(z, other, out, affine);
+            }
+            _ => {
+                a.write(pixels, out);
+                add_to(out, other);
+            }
+        }
+        with_nonlinearity!(activation, Act => normalise::activate_values::<Act>(out));
+    });
+    output
+}
+
+/// `sums += values`.
+pub fn add_to(sums: &mut [f32], values: &[f32]) {
+    super::vectorised(
+        #[inline(always)]
+        || sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value),
+    );
+}
+
+/// What is wanted of a convolution over the batch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Values,
+    Moments,
+}
+
+fn convolve_batch(conv: &Convolution<'_>, read: &Source<'_>, images: usize, z: &mut [f32], wanted: Wanted) -> Moments {
+    let channels = conv.output_channels;
+    let lanes = Lanes::new(images, conv.weight.len());
+    let parts: Vec<Moments> = z
+        .par_chunks_mut(lanes.per_lane * conv.output_values())
+        .enumerate()
+        .map(|(lane, z)| {
+            let mut moments = Moments::empty(channels);
+            convolve(conv, read, lanes.range(lane), z, &mut Scratch::default(), |rows| {
+                if wanted == Wanted::Moments {
+                    moments.add_rows(rows, channels);
+                }
+            });
+            moments
+        })
+        .collect();
+    let mut all = Moments::empty(channels);
+    parts.iter().for_each(|part| all.merge(part));
+    all
+}
+
+/// Memory that is used again from layer to layer.
+#[derive(Default)]
+pub struct Scratch {
+    /// Rows of the input.
+    pub rows: Vec<f32>,
+    /// Patches of a dense convolution.
+    pub patches: Vec<f32>,
+    /// Rows of a depthwise convolution's input.
+    pub band: Band,
+}
+
+/// Pixels that a pointwise convolution takes at a time.
+pub fn pixels_at_once(conv: &Convolution<'_>) -> usize {
+    (TILE / (conv.input_channels() + conv.output_channels)).max(LEAST_ROWS)
+}
+
+/// Rows of outputs that a depthwise convolution takes at a time.
+pub fn band_rows(conv: &Convolution<'_>) -> usize {
+    let row = (conv.sizes.width + 2 * conv.geometry.padding) * depthwise::padded_channels(conv.input_channels());
+    (2 * TILE / (row * conv.geometry.stride)).max(4)
+}
+
+/// Rows of outputs whose patches a dense convolution gathers at a time.
+pub fn patch_rows(conv: &Convolution<'_>) -> usize {
+    (2 * TILE / (conv.sizes.out_width * conv.patch())).max(LEAST_ROWS.div_ceil(conv.sizes.out_width))
+}
+
+/// The images of a batch into `z` (theirs only); `done` gets the rows of pixels in order as soon as they are made.
+pub fn convolve(
+    conv: &Convolution<'_>,
+    read: &Source<'_>,
+    images: Range<usize>,
+    z: &mut [f32],
+    scratch: &mut Scratch,
+    mut done: impl FnMut(&mut [f32]),
+) {
+    let (s, geometry) = (&conv.sizes, &conv.geometry);
+    match conv.kind {
+        Kind::Pointwise => {
+            let (first, area) = (images.start * conv.input_pixels(), conv.input_pixels());
+            let piece = pixels_at_once(conv);
+            for (i, z) in z.chunks_mut(piece * conv.output_channels).enumerate() {
+                let start = first + i * piece;
+                let pixels = start..(start + piece).min(images.end * area);
+                conv.product(read.rows(pixels, &mut scratch.rows), z);
+                done(z);
+            }
+        }
+        Kind::Depthwise => {
+            let piece = band_rows(conv);
+            // Statistics of small images are taken of several at once.
+            let mut made = 0;
+            let mut pending = 0;
+            for image in images.clone() {
+                let of_image = image * conv.input_pixels();
+                let mut start = 0;
+                while start < s.out_height {
+                    let rows = start..(start + piece).min(s.out_height);
+                    let needed = depthwise::rows_read(&rows, geometry);
+                    scratch.band.load(needed, [s.height, s.width, s.channels], geometry.padding, |row, out| {
+                        let pixel = of_image + row * s.width;
+                        read.write_padded(pixel..pixel + s.width, out);
+                    });
+                    let values = rows.len() * s.out_width * s.channels;
+                    let out = &mut z[made..made + values];
+                    depthwise::forward(&scratch.band, &conv.weight, out, rows, s, geometry);
+                    made += values;
+                    start += piece;
+                    if made - pending >= TILE / 2 {
+                        done(&mut z[pending..made]);
+                        pending = made;
+                    }
+                }
+            }
+            if pending < made {
+                done(&mut z[pending..made]);
+            }
+        }
+        Kind::Dense => {
+            let piece = patch_rows(conv);
+            for (image, z) in images.zip(z.chunks_exact_mut(conv.output_values())) {
+                let pixels = image * conv.input_pixels()..(image + 1) * conv.input_pixels();
+                let whole = read.rows(pixels, &mut scratch.rows);
+                for (i, z) in z.chunks_mut(piece * s.out_width * conv.output_channels).enumerate() {
+                    let rows = i * piece..(i * piece + piece).min(s.out_height);
+                    scratch.patches.resize(rows.len() * s.out_width * conv.patch(), 0.0);
+                    conv.gather(whole, rows, &mut scratch.patches);
+                    conv.product(&scratch.patches, z);
+                    done(z);
+                }
+            }
+        }
+    }
+}
+
+/// Mean over height and width of every image.
+pub fn global_pool(read: &Source<'_>, [h, w, c]: ImageShape, pooled: &mut [f32]) {
+    pooled.par_chunks_mut(c).enumerate().for_each_init(Vec::new, |scratch, (image, mean)| {
+        let rows = read.rows(image * h * w..(image + 1) * h * w, scratch);
+        mean.fill(0.0);
+        for row in rows.chunks_exact(c) {
+            add_to(mean, row);
+        }
+        mean.iter_mut().for_each(|value| *value /= (h * w) as f32);
+    });
+}
+
+/// Average pooling of every image.
+pub fn average_pool(read: &Source<'_>, [h, w, c]: ImageShape, out: ImageShape, window: &Window, pooled: &mut [f32]) {
+    let [out_h, out_w, _] = out;
+    pooled.par_chunks_mut(out_h * out_w * c).enumerate().for_each_init(Vec::new, |scratch, (image, pooled)| {
+        let rows = read.rows(image * h * w..(image + 1) * h * w, scratch);
+        for (index, mean) in pooled.chunks_exact_mut(c).enumerate() {
+            let (ys, xs) = (window.range(index / out_w, h), window.range(index % out_w, w));
+            let share = 1.0 / (ys.len() * xs.len()) as f32;
+            mean.fill(0.0);
+            for y in ys {
+                for x in xs.clone() {
+                    add_to(mean, &rows[(y * w + x) * c..][..c]);
+                }
+            }
+            mean.iter_mut().for_each(|value| *value *= share);
+        }
+    });
+}

@@ -1,0 +1,399 @@
+//! Whole blocks by the CPU kernels against the bodies of plain Burn operations and against finite differences: values,
+//! statistics and every gradient, over shapes, strides, kernel sizes, gates, shortcuts, batch 1 and odd sizes.
+#![allow(clippy::unwrap_used, missing_docs)]
+#![cfg(feature = "flex")]
+
+use burn::tensor::{Device, Tensor, TensorData};
+use ofa_space::{Activation, PoolRounding};
+use ofa_train::cpu_kernels::{After, Block, BlockStep, Parameter, Window, run_block};
+use ofa_train::layer_ops;
+use ofa_train::plan::ConvGeometry;
+use proptest::prelude::*;
+use std::sync::Arc;
+
+const EPS: f64 = 1e-5;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Family {
+    /// 1×1, depthwise, gate or none, 1×1.
+    InvertedResidual { gate: bool },
+    /// 1×1, dense, 1×1, and a pooled and convolved shortcut, ReLU of the sum.
+    Bottleneck,
+}
+
+#[derive(Clone, Debug)]
+struct Case {
+    family: Family,
+    images: usize,
+    height: usize,
+    width: usize,
+    inputs: usize,
+    middle: usize,
+    outputs: usize,
+    kernel: usize,
+    stride: usize,
+    activation: Activation,
+    residual: bool,
+    seed: u32,
+}
+
+fn cases() -> impl Strategy<Value = Case> {
+    let family = prop_oneof![
+        Just(Family::InvertedResidual { gate: false }),
+        Just(Family::InvertedResidual { gate: true }),
+        Just(Family::Bottleneck)
+    ];
+    let activation = prop_oneof![Just(Activation::Relu), Just(Activation::Relu6), Just(Activation::HSwish)];
+    let sizes = (1usize..5, 3usize..12, 3usize..12, 1usize..20, 1usize..40, 1usize..20);
+    let kernel = prop_oneof![Just(3usize), Just(5), Just(7)];
+    (family, sizes, kernel, 1usize..3, activation, any::<bool>(), any::<u32>()).prop_map(
+        |(family, (images, height, width, inputs, middle, outputs), kernel, stride, activation, residual, seed)| {
+            let residual = residual && stride == 1 && family != Family::Bottleneck;
+            let outputs = if residual { inputs } else { outputs };
+            let activation = if family == Family::Bottleneck { Activation::Relu } else { activation };
+            let kernel = if family == Family::Bottleneck { 3 } else { kernel };
+            Case { family, images, height, width, inputs, middle, outputs, kernel, stride, activation, residual, seed }
+        },
+    )
+}
+
+/// Repeatable values spread over −1..1.
+fn noise(count: usize, seed: u32) -> Vec<f32> {
+    let mut state = u64::from(seed) | 1;
+    (0..count)
+        .map(|_| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            ((state >> 40) as f32 / (1u64 << 24) as f32) * 2.0 - 1.0
+        })
+        .collect()
+}
+
+/// Shape of every parameter, and what is added to its noise.
+fn shapes(case: &Case) -> Vec<(Vec<usize>, f32)> {
+    let Case { inputs, middle, outputs, kernel, .. } = *case;
+    let squeezed = middle.div_ceil(4);
+    let norm = |channels: usize| [(vec![channels], 1.0), (vec![channels], 0.2)];
+    let mut all = vec![(vec![middle, inputs, 1, 1], 0.0)];
+    all.extend(norm(middle));
+    let inner = if case.family == Family::Bottleneck { middle } else { 1 };
+    all.push((vec![middle, inner, kernel, kernel], 0.0));
+    all.extend(norm(middle));
+    if case.family == (Family::InvertedResidual { gate: true }) {
+        all.push((vec![squeezed, middle, 1, 1], 0.0));
+        all.push((vec![squeezed], 0.3));
+        all.push((vec![middle, squeezed, 1, 1], 0.0));
+        all.push((vec![middle], 0.1));
+    }
+    all.push((vec![outputs, middle, 1, 1], 0.0));
+    all.extend(norm(outputs));
+    if case.family == Family::Bottleneck {
+        all.push((vec![outputs, inputs, 1, 1], 0.0));
+        all.extend(norm(outputs));
+    }
+    all
+}
+
+fn values(case: &Case) -> Vec<Vec<f32>> {
+    let value = |(index, (shape, offset)): (usize, &(Vec<usize>, f32))| {
+        let share = if *offset == 0.0 { 1.0 } else { 0.4 };
+        let noise = noise(shape.iter().product(), case.seed.wrapping_add(index as u32 * 7919));
+        noise.iter().map(|v| v * share + offset).collect()
+    };
+    shapes(case).iter().enumerate().map(value).collect()
+}
+
+fn input(case: &Case) -> Vec<f32> {
+    noise(case.images * case.height * case.width * case.inputs, case.seed ^ 0x5555)
+}
+
+const POINTWISE: ConvGeometry = ConvGeometry { kernel: 1, stride: 1, padding: 0, groups: 1 };
+
+fn middle_geometry(case: &Case) -> ConvGeometry {
+    let groups = if case.family == Family::Bottleneck { 1 } else { case.middle };
+    ConvGeometry { kernel: case.kernel, stride: case.stride, padding: case.kernel / 2, groups }
+}
+
+fn block(case: &Case) -> Arc<Block> {
+    let act = Some(case.activation);
+    let conv = |input, geometry, weight: usize, outputs, activation| BlockStep::Conv {
+        input,
+        geometry,
+        weight,
+        outputs,
+        after: After::Norm { scale: weight + 1, shift: weight + 2, eps: EPS },
+        activation,
+    };
+    let mut steps = vec![conv(0, POINTWISE, 0, case.middle, act), conv(1, middle_geometry(case), 3, case.middle, act)];
+    let mut next = 6;
+    if case.family == (Family::InvertedResidual { gate: true }) {
+        steps.push(BlockStep::Gate { input: 2, weights: [6, 7, 8, 9], squeezed: case.middle.div_ceil(4) });
+        next = 10;
+    }
+    steps.push(conv(steps.len(), POINTWISE, next, case.outputs, None));
+    let main = steps.len();
+    if case.family == Family::Bottleneck {
+        let window = window(case);
+        steps.push(BlockStep::AveragePool { input: 0, window });
+        steps.push(conv(main + 1, POINTWISE, next + 3, case.outputs, None));
+        steps.push(BlockStep::Add { inputs: [main, main + 2], activation: Some(Activation::Relu) });
+    } else if case.residual {
+        steps.push(BlockStep::Add { inputs: [main, 0], activation: None });
+    }
+    Arc::new(Block::new(steps).unwrap())
+}
+
+fn window(case: &Case) -> Window {
+    Window { kernel: case.stride, stride: case.stride, padding: 0, rounding: PoolRounding::Ceil }
+}
+
+struct Made {
+    value: Vec<f32>,
+    statistics: Vec<Vec<f32>>,
+    gradients: Vec<Vec<f32>>,
+    /// Smallest distance of a nonlinearity's argument from a kink.
+    margin: f32,
+}
+
+fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().try_into_vec::<f32>().unwrap()
+}
+
+fn kink_distance(values: &[f32], activation: Activation) -> f32 {
+    let kinks: &[f32] = match activation {
+        Activation::Relu => &[0.0],
+        Activation::Relu6 => &[0.0, 6.0],
+        Activation::HSwish => &[-3.0, 3.0],
+    };
+    values.iter().flat_map(|v| kinks.iter().map(move |kink| (v - kink).abs())).fold(f32::INFINITY, f32::min)
+}
+
+/// Output, statistics and margin of the plain operations.
+fn plain(case: &Case, x: &Tensor<4>, params: &[Parameter]) -> (Tensor<4>, Vec<Tensor<1>>, f32) {
+    let kernel = |index: usize| match &params[index] {
+        Parameter::Kernel(tensor) => tensor.clone(),
+        _ => unreachable!(),
+    };
+    let vector = |index: usize| match &params[index] {
+        Parameter::Vector(tensor) => tensor.clone(),
+        _ => unreachable!(),
+    };
+    let mut statistics = Vec::new();
+    let mut margin = f32::INFINITY;
+    let mut layer = |x: Tensor<4>, geometry, first: usize, activation: Option<Activation>| {
+        let (scale, shift) = (vector(first + 1), vector(first + 2));
+        let made = layer_ops::conv_normalise_batch(x, kernel(first), geometry, scale, shift, EPS, None);
+        statistics.extend([made.mean, made.variance]);
+        if let Some(activation) = activation {
+            margin = margin.min(kink_distance(&host(made.value.clone().inner()), activation));
+        }
+        layer_ops::activate(made.value, activation)
+    };
+    let act = Some(case.activation);
+    let mut y = layer(x.clone(), POINTWISE, 0, act);
+    y = layer(y, middle_geometry(case), 3, act);
+    let mut next = 6;
+    if case.family == (Family::InvertedResidual { gate: true }) {
+        y = layer_ops::squeeze_excite(y, kernel(6), vector(7), kernel(8), vector(9));
+        next = 10;
+    }
+    y = layer(y, POINTWISE, next, None);
+    if case.family == Family::Bottleneck {
+        let pooled = layer_ops::average_pool(x.clone(), case.stride, case.stride, 0, PoolRounding::Ceil);
+        y = y + layer(pooled, POINTWISE, next + 3, None);
+        margin = margin.min(kink_distance(&host(y.clone().inner()), Activation::Relu));
+        y = layer_ops::activate(y, Some(Activation::Relu));
+    } else if case.residual {
+        y = y + x.clone();
+    }
+    (y, statistics, margin)
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum By {
+    Kernels,
+    PlainOperations,
+}
+
+fn run(case: &Case, by: By) -> Made {
+    let device = Device::flex().autodiff();
+    let x_shape = [case.images, case.height, case.width, case.inputs];
+    let x = Tensor::<4>::from_data(TensorData::new(input(case), x_shape), &device).require_grad();
+    let params: Vec<Parameter> = shapes(case)
+        .iter()
+        .zip(values(case))
+        .map(|((shape, _), values)| {
+            let data = TensorData::new(values, shape.clone());
+            match shape.len() {
+                1 => Parameter::Vector(Tensor::from_data(data, &device).require_grad()),
+                _ => Parameter::Kernel(Tensor::from_data(data, &device).require_grad()),
+            }
+        })
+        .collect();
+    let (y, statistics, margin) = match by {
+        By::Kernels => {
+            let made = run_block(&block(case), &x, &params).unwrap();
+            let statistics = made.statistics.into_iter().flat_map(|(mean, variance)| [mean, variance]).collect();
+            (made.value, statistics, f32::INFINITY)
+        }
+        By::PlainOperations => plain(case, &x, &params),
+    };
+    let [n, h, w, c] = y.dims();
+    let pull = TensorData::new(noise(n * h * w * c, case.seed ^ 4), [n, h, w, c]);
+    let gradients = (y.clone() * Tensor::from_data(pull, &device)).sum().backward();
+    let mut all = vec![host(x.grad(&gradients).unwrap())];
+    for param in &params {
+        all.push(match param {
+            Parameter::Vector(tensor) => host(tensor.grad(&gradients).unwrap()),
+            Parameter::Matrix(tensor) => host(tensor.grad(&gradients).unwrap()),
+            Parameter::Kernel(tensor) => host(tensor.grad(&gradients).unwrap()),
+        });
+    }
+    let statistics = statistics.into_iter().map(host).collect();
+    Made { value: host(y.inner()), statistics, gradients: all, margin }
+}
+
+/// Size of the difference as a share of the size of `b`.
+fn relative(a: &[f32], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let size = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    let difference = size(&mut a.iter().zip(b).map(|(a, b)| f64::from(a - b)));
+    difference / size(&mut b.iter().map(|b| f64::from(*b))).max(1e-2)
+}
+
+/// Whether some channel hardly varies, or is normalised over a few values only: there, normalising magnifies rounding
+/// without bound.
+fn degenerate(case: &Case, made: &Made) -> bool {
+    let pixels = case.height.div_ceil(case.stride) * case.width.div_ceil(case.stride);
+    case.images * pixels < 16 || made.statistics.iter().skip(1).step_by(2).flatten().any(|variance| *variance < 1e-2)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(120))]
+
+    #[test]
+    fn blocks_agree_with_plain_operations(case in cases()) {
+        let plain = run(&case, By::PlainOperations);
+        prop_assume!(!degenerate(&case, &plain) && plain.margin > 1e-5);
+        let kernels = run(&case, By::Kernels);
+        prop_assert!(relative(&kernels.value, &plain.value) < 1e-5, "{}", relative(&kernels.value, &plain.value));
+        for (ours, theirs) in kernels.statistics.iter().zip(&plain.statistics) {
+            prop_assert!(relative(ours, theirs) < 1e-5, "statistics {}", relative(ours, theirs));
+        }
+        for (index, (ours, theirs)) in kernels.gradients.iter().zip(&plain.gradients).enumerate() {
+            prop_assert!(relative(ours, theirs) < 1e-4, "gradient {index}: {}", relative(ours, theirs));
+        }
+    }
+
+    #[test]
+    fn evaluation_and_recalibration_agree_with_training(case in cases()) {
+        // Without gradients the same block gives the same output and statistics.
+        let device = Device::flex();
+        let x_shape = [case.images, case.height, case.width, case.inputs];
+        let x = Tensor::<4>::from_data(TensorData::new(input(&case), x_shape), &device);
+        let params: Vec<Parameter> = shapes(&case).iter().zip(values(&case)).map(|((shape, _), values)| {
+            let data = TensorData::new(values, shape.clone());
+            match shape.len() {
+                1 => Parameter::Vector(Tensor::from_data(data, &device)),
+                _ => Parameter::Kernel(Tensor::from_data(data, &device)),
+            }
+        }).collect();
+        let made = run_block(&block(&case), &x, &params).unwrap();
+        let training = run(&case, By::Kernels);
+        prop_assert_eq!(host(made.value), training.value);
+        let statistics: Vec<Vec<f32>> =
+            made.statistics.into_iter().flat_map(|(mean, variance)| [host(mean), host(variance)]).collect();
+        prop_assert_eq!(statistics, training.statistics);
+    }
+}
+
+/// The loss in f64, from the kernels' output with some parameters moved along `direction` by `step`.
+fn loss(case: &Case, directions: &[Vec<f32>], step: f32) -> f64 {
+    let device = Device::flex();
+    let moved = |values: Vec<f32>, direction: &[f32]| -> Vec<f32> {
+        values.iter().zip(direction).map(|(value, d)| value + step * d).collect()
+    };
+    let x_shape = [case.images, case.height, case.width, case.inputs];
+    let x = Tensor::<4>::from_data(TensorData::new(moved(input(case), &directions[0]), x_shape), &device);
+    let shapes = shapes(case);
+    let params = shapes.iter().zip(values(case)).zip(&directions[1..]).map(|(((shape, _), values), direction)| {
+        let data = TensorData::new(moved(values, direction), shape.clone());
+        match shape.len() {
+            1 => Parameter::Vector(Tensor::from_data(data, &device)),
+            _ => Parameter::Kernel(Tensor::from_data(data, &device)),
+        }
+    });
+    let params: Vec<Parameter> = params.collect();
+    let value = host(run_block(&block(case), &x, &params).unwrap().value);
+    let pull = noise(value.len(), case.seed ^ 4);
+    value.iter().zip(pull).map(|(v, p)| f64::from(*v) * f64::from(p)).sum()
+}
+
+#[test]
+fn gradients_agree_with_finite_differences() {
+    let case = Case {
+        family: Family::InvertedResidual { gate: true },
+        images: 3,
+        height: 9,
+        width: 7,
+        inputs: 12,
+        middle: 36,
+        outputs: 12,
+        kernel: 5,
+        stride: 1,
+        activation: Activation::HSwish,
+        residual: true,
+        seed: 11,
+    };
+    let strided = Case { kernel: 3, stride: 2, residual: false, outputs: 10, seed: 12, ..case.clone() };
+    let wide = Case { kernel: 7, family: Family::InvertedResidual { gate: false }, seed: 13, ..case.clone() };
+    let bottleneck =
+        Case { kernel: 3, stride: 2, family: Family::Bottleneck, residual: false, seed: 14, ..strided.clone() };
+    for case in [case, strided, wide, bottleneck] {
+        let gradients = run(&case, By::Kernels).gradients;
+        // One direction for every tensor by itself, so that no small gradient hides behind a large one.
+        for index in 0..gradients.len() {
+            let mut directions: Vec<Vec<f32>> = gradients.iter().map(|g| vec![0.0; g.len()]).collect();
+            directions[index] = noise(gradients[index].len(), 99 + index as u32);
+            let along: f64 =
+                gradients[index].iter().zip(&directions[index]).map(|(g, d)| f64::from(*g) * f64::from(*d)).sum();
+            let size = gradients[index].iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
+            let step = 1e-3;
+            let measured = (loss(&case, &directions, step) - loss(&case, &directions, -step)) / (2.0 * f64::from(step));
+            let tolerance = 0.02 * size.max(1.0);
+            assert!((along - measured).abs() < tolerance, "{case:?}: tensor {index}: {along} against {measured}");
+        }
+    }
+}
+
+#[test]
+fn the_same_bits_on_any_number_of_threads() {
+    let case = Case {
+        family: Family::InvertedResidual { gate: true },
+        images: 19,
+        height: 14,
+        width: 13,
+        inputs: 24,
+        middle: 72,
+        outputs: 24,
+        kernel: 5,
+        stride: 1,
+        activation: Activation::HSwish,
+        residual: true,
+        seed: 5,
+    };
+    let bottleneck =
+        Case { family: Family::Bottleneck, kernel: 3, stride: 2, residual: false, outputs: 40, ..case.clone() };
+    for case in [case, bottleneck] {
+        let on = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| run(&case, By::Kernels))
+        };
+        let one = on(1);
+        for threads in [2, 3] {
+            let other = on(threads);
+            assert_eq!(one.value, other.value);
+            assert_eq!(one.statistics, other.statistics);
+            assert_eq!(one.gradients, other.gradients);
+        }
+    }
+}
