@@ -31,6 +31,7 @@ impl NesterovStep {
     ///
     /// # Errors
     /// The tensors, where they do not live on `flex` or the kernels are switched off.
+    #[expect(clippy::result_large_err, reason = "a refusal hands the tensors back, unharmed")]
     pub fn run<const D: usize>(
         self,
         parameter: Tensor<D>,
