@@ -73,7 +73,11 @@ pub(super) fn unfinished(folder: &Path) -> PathBuf {
 /// [`checkpoints`], or else [`unfinished`].
 pub(super) fn add(disk: &mut dyn Disk, folder: &Path, bytes: &[u8], keep: usize) -> io::Result<()> {
     let part = unfinished(folder);
-    disk.write(&part, bytes)?;
+    if let Err(error) = disk.write(&part, bytes) {
+        // What could not be written whole is not left behind; that it cannot be removed either adds nothing.
+        let _ = disk.remove(&part);
+        return Err(error);
+    }
     for age in (0..keep.min(MOST) - 1).rev() {
         let file = path(folder, age);
         if file.exists() {

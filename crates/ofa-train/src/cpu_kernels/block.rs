@@ -129,7 +129,7 @@ impl BlockStep {
 impl Block {
     /// The block, if the kernels can run it; it must not be empty.
     ///
-    /// What only exists on the fly (see [`super::source`]) can be read once, by a convolution or by the sum that ends
+    /// What only exists on the fly (see `source.rs`) can be read once, by a convolution or by the sum that ends
     /// the block, and a gated value by a pointwise convolution.
     pub fn new(steps: Vec<BlockStep>) -> Option<Self> {
         if steps.is_empty() {
