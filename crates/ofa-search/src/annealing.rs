@@ -61,6 +61,10 @@ impl CostFunction for Landscape<'_, '_> {
     fn cost(&self, arch: &Arch) -> Result<f64, argmin::core::Error> {
         let mut problem = lock(&self.problem);
         let constraints = problem.constraints();
+        if problem.remaining() == 0 {
+            // An error is the only way to end argmin's loop early; the strategy tells it from a failure.
+            return Err(argmin::core::Error::msg("the budget is spent"));
+        }
         match problem.evaluate(std::slice::from_ref(arch)) {
             // Beyond the budget nothing is evaluated, and nothing is accepted.
             Ok(candidates) => {
@@ -126,7 +130,9 @@ impl Strategy for Annealing {
             if let Some(error) = failure.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
                 return Err(error);
             }
-            outcome.map_err(argmin_error)?;
+            if problem.remaining() > 0 {
+                outcome.map_err(argmin_error)?;
+            }
         }
         Ok(())
     }

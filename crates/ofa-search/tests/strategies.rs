@@ -96,7 +96,7 @@ fn grids_share_evaluations_and_are_monotone_in_the_limit() {
     let costed = space.clone();
     let macs: Arc<dyn Objective> =
         Arc::new(FnObjective::new("macs", move |arch: &Arch| Ok(cost::macs(&costed.resolve(arch)?) as f64)));
-    let list = LimitList { objective: macs, limits: vec![2.0e6, 0.5e6, 1.0e6] };
+    let list = LimitList { objective: macs, limits: vec![2.0e6, 0.7e6, 1.0e6] };
     let run = |name: &str, seed| {
         let search = Search { strategy: strategy::named(name).unwrap(), budget: Budget::evaluations(1500), seed };
         let stop = AtomicBool::new(false);
