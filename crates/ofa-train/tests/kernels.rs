@@ -112,9 +112,12 @@ fn relative(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max) / largest
 }
 
-/// Whether some channel hardly varies: there, normalising magnifies rounding without bound.
-fn degenerate(result: &Result) -> bool {
-    result.variance.iter().any(|v| *v < 1e-3)
+/// Whether some channel hardly varies: there, normalising magnifies rounding without bound. Or whether a filter is a
+/// single factor, which batch norm takes out again: its gradient is zero but for rounding, and nothing to compare.
+fn degenerate(case: &Case, result: &Result) -> bool {
+    let geometry = &case.geometry;
+    let weights = case.channels / geometry.groups * geometry.kernel * geometry.kernel;
+    weights < 2 || result.variance.iter().any(|v| *v < 1e-3)
 }
 
 /// Kinks of the nonlinearity: a value that rounding puts on the other side has another slope.
@@ -135,7 +138,7 @@ proptest! {
     #[test]
     fn kernels_agree_with_plain_operations(case in cases()) {
         let plain = run(&case, layer_ops::conv_normalise_batch);
-        prop_assume!(!degenerate(&plain) && !near_kink(&case));
+        prop_assume!(!degenerate(&case, &plain) && !near_kink(&case));
         let kernel = run(&case, cpu_kernels::conv_normalise_batch);
         prop_assert!(relative(&kernel.value, &plain.value) < 1e-4, "value");
         prop_assert!(relative(&kernel.mean, &plain.mean) < 1e-4, "mean");
