@@ -1,4 +1,4 @@
-//! Builds blocks of a [`NetSpec`] operation by operation, keeping track of shapes.
+//! Builds blocks of a [`NetSpec`](crate::NetSpec) operation by operation, keeping track of shapes.
 //!
 //! Search spaces describe each layer once here; everything that reads a `NetSpec` then knows it.
 
