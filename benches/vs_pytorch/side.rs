@@ -1,0 +1,93 @@
+//! One side of the comparison: a process that makes one step a request.
+
+use crate::Outcome;
+use crate::cases::Case;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+/// Threads of a pool that has just worked may spin for a while, on either side.
+const SETTLE: Duration = Duration::from_millis(30);
+
+/// A running side.
+pub struct Side {
+    child: Child,
+    requests: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+/// A timed step.
+pub struct Step {
+    /// How long it took.
+    pub milliseconds: f64,
+    /// The loss, or the mean of the logits' absolute values.
+    pub check: f64,
+}
+
+impl Side {
+    /// PyTorch or ONNX Runtime.
+    pub fn peer(peer: &str, what: &str, folder: &Path, batch: usize, threads: usize) -> Outcome<Self> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/vs_pytorch/peer.py");
+        let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".into());
+        let mut command = Command::new(python);
+        command.arg(script).args([peer, what]).arg(folder).arg(batch.to_string()).arg(threads.to_string());
+        Self::start(command)
+    }
+
+    /// Ours.
+    pub fn ours(what: &str, folder: &Path, case: &Case, threads: usize) -> Outcome<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["ours", what]).arg(folder).arg(&case.name).env("RAYON_NUM_THREADS", threads.to_string());
+        Self::start(command)
+    }
+
+    fn start(mut command: Command) -> Outcome<Self> {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let (Some(requests), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err("no pipe".into());
+        };
+        let mut side = Self { child, requests, answers: BufReader::new(answers) };
+        match side.answer()?.as_str() {
+            "ready" => Ok(side),
+            other => Err(format!("it did not start: {other}").into()),
+        }
+    }
+
+    fn answer(&mut self) -> Outcome<String> {
+        let mut line = String::new();
+        if self.answers.read_line(&mut line)? == 0 {
+            return Err("it ended early; see above".into());
+        }
+        Ok(line.trim().to_owned())
+    }
+
+    fn ask(&mut self, request: &str) -> Outcome<String> {
+        std::thread::sleep(SETTLE);
+        writeln!(self.requests, "{request}")?;
+        self.answer()
+    }
+
+    /// Makes a step.
+    pub fn step(&mut self) -> Outcome<Step> {
+        let answer = self.ask("step")?;
+        let mut numbers = answer.split_whitespace().map(str::parse::<f64>);
+        match (numbers.next(), numbers.next()) {
+            (Some(Ok(milliseconds)), Some(Ok(check))) => Ok(Step { milliseconds, check }),
+            _ => Err(format!("not a step: {answer}").into()),
+        }
+    }
+
+    /// Growth of the resident set since before the first step, at its peak, in MB.
+    pub fn growth(&mut self) -> Outcome<f64> {
+        Ok(self.ask("memory")?.parse()?)
+    }
+}
+
+impl Drop for Side {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
