@@ -15,7 +15,7 @@ use ofa::pipeline::{PLAN, config::PipelineConfig};
 use ofa::space::{Arch, Model, Opened, SearchSpace, cost, initialisation, supernet};
 use ofa::train::collection::distinct_archs;
 use ofa::train::config::{PhaseConfig, TrainConfig};
-use ofa::train::data::{self, Dataset, LoadOptions, SplitName};
+use ofa::train::data::{Dataset, OnCorrupt, SplitName};
 use ofa::train::evaluation::{EvaluationSet, evaluate, recalibrate};
 use ofa::train::progressive_shrinking::{EVALUATION_BATCH, Silent, Trainer};
 use ofa::train::supernet::Supernet;
@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let config = PipelineConfig::load(&folder.join(PLAN))?.train;
     let device = ofa::train::device::open("flex")?;
     let shrunk = Model::load(&folder.join("train/supernet.safetensors"))?;
-    let dataset = load(&config)?;
+    let dataset = config.load_data(OnCorrupt::Error)?;
 
     let phases = Trainer::new(&config, &dataset, &device)?.phases().to_vec();
     let steps: usize = phases.iter().map(|phase| phase.total_steps()).sum();
@@ -71,16 +71,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("|");
     }
     Ok(())
-}
-
-fn load(config: &TrainConfig) -> Result<Dataset, Box<dyn Error>> {
-    let options = LoadOptions {
-        seed: config.seed,
-        max_resolution: config.space()?.info().resolutions.last().copied().unwrap_or(224),
-        validation: config.validation_images,
-        ..LoadOptions::default()
-    };
-    Ok(data::load(&config.data, &options)?)
 }
 
 /// The same training, its first phase stretched over all steps.

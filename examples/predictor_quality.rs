@@ -16,7 +16,7 @@ use ofa::predictors::{FittedPredictor, metrics, pairs};
 use ofa::report::RunResults;
 use ofa::space::Model;
 use ofa::train::collection::distinct_archs;
-use ofa::train::data::{self, LoadOptions, SplitName, stratified};
+use ofa::train::data::{OnCorrupt, SplitName, stratified};
 use ofa::train::evaluation::{EvaluationSet, evaluate, recalibrate};
 use ofa::train::progressive_shrinking::EVALUATION_BATCH;
 use ofa::train::supernet::Supernet;
@@ -34,13 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let model = Model::load(&folder.join("train/supernet.safetensors"))?;
     let supernet = Supernet::from_model(&model, &device)?;
     let space = model.space().ok_or("the run's model is not a supernet")?.clone();
-    let options = LoadOptions {
-        seed: config.train.seed,
-        max_resolution: space.info().resolutions.last().copied().unwrap_or(224),
-        validation: config.train.validation_images,
-        ..LoadOptions::default()
-    };
-    let dataset = data::load(&config.train.data, &options)?;
+    let dataset = config.train.load_data(OnCorrupt::Error)?;
     let predictor = FittedPredictor::load(&folder.join("predictor.json"))?;
     let measured = pairs::read(&folder.join("pairs.jsonl"), space.as_ref())?;
 

@@ -1,6 +1,6 @@
 //! `ofa collect`: accuracy pairs of random subnets, resumable.
 
-use super::evaluate::{load_for, seed_and_validation};
+use super::evaluate::load_for;
 use super::progress::Progress;
 use super::train::CorruptChoice;
 use super::{Context, Failure};
@@ -9,7 +9,7 @@ use clap::Args;
 use ofa_predictors::pairs;
 use ofa_space::{Model, SearchSpace};
 use ofa_train::collection::{clustered_archs, collect, distinct_archs, saving};
-use ofa_train::data::{LoadOptions, SplitName, stratified};
+use ofa_train::data::{SplitName, stratified};
 use ofa_train::device;
 use ofa_train::evaluation::EvaluationSet;
 use ofa_train::progressive_shrinking::EVALUATION_BATCH;
@@ -79,14 +79,8 @@ pub(super) fn run(args: &CollectArgs, context: &Context) -> Result<(), Failure> 
     let Some(output) = &args.output else {
         return Err(Failure::Input("--output is missing: the pairs file".into()));
     };
-    let (split_seed, validation) = seed_and_validation(&model);
-    let options = LoadOptions {
-        seed: split_seed,
-        max_resolution: space.info().resolutions.last().copied().unwrap_or(224),
-        validation,
-        on_corrupt: args.on_corrupt.into(),
-    };
-    let dataset = load_for(&model, &args.data, &options)?;
+    let dataset =
+        load_for(&model, &args.data, space.info().resolutions.last().copied().unwrap_or(224), args.on_corrupt.into())?;
     let part = PairsFile::part(output);
     if !args.resume && (part.exists() || output.exists()) {
         let existing = if part.exists() { &part } else { output };

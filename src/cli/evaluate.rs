@@ -5,13 +5,14 @@ use super::measure::RuntimeArgs;
 use super::train::CorruptChoice;
 use super::{Context, Failure, arch_choice};
 use clap::{Args, ValueEnum};
-use ofa_space::Model;
-use ofa_train::data::{self, Dataset, LoadOptions, SplitName, stratified};
+use ofa_space::{InputFormat, Model};
+use ofa_train::data::{self, Dataset, LoadOptions, OnCorrupt, SplitName, stratified};
 use ofa_train::device;
 use ofa_train::evaluation::{EvaluationSet, evaluate, recalibrate};
 use ofa_train::progressive_shrinking::EVALUATION_BATCH;
 use ofa_train::supernet::Supernet;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -120,14 +121,7 @@ fn evaluate_model(args: &EvalArgs, path: &Path, context: &Context) -> Result<Eva
     let seed = context.common.seed;
     let arch = arch_choice::for_model(&model, args.arch.as_deref(), path, seed)?;
     let net = model.net(arch.as_ref())?;
-    let (split_seed, validation) = seed_and_validation(&model);
-    let options = LoadOptions {
-        seed: split_seed,
-        max_resolution: net.input[1] as u32,
-        validation,
-        on_corrupt: args.on_corrupt.into(),
-    };
-    let dataset = load_for(&model, &args.data, &options)?;
+    let dataset = load_for(&model, &args.data, net.input[1] as u32, args.on_corrupt.into())?;
     let device = device::open(&context.common.backend)?;
     let supernet = Supernet::from_model(&model, &device)?;
     let wanted = args.calibrate_images.unwrap_or(args.calibration_images);
@@ -157,24 +151,46 @@ fn evaluate_model(args: &EvalArgs, path: &Path, context: &Context) -> Result<Eva
     })
 }
 
-/// The data set, with the model's classes and input format; a mismatch of classes is an error.
-pub fn load_for(model: &Model, spec: &str, options: &LoadOptions) -> Result<Dataset, Failure> {
-    let mut dataset = data::load(spec, options)?;
-    if dataset.class_names.len() != model.class_names.len() {
-        return Err(Failure::Input(format!(
-            "the model knows {} classes, {} has {}",
-            model.class_names.len(),
-            dataset.name,
-            dataset.class_names.len()
-        )));
-    }
-    dataset.input = model.input.clone();
-    Ok(dataset)
+/// What a model, or a file made of one, says of its training.
+pub struct TrainedOn<'a> {
+    /// `model` or `file`, for messages.
+    pub what: &'a str,
+    /// Where it came from.
+    pub provenance: &'a BTreeMap<String, String>,
+    /// Its classes.
+    pub class_names: &'a [String],
+    /// What it expects of its input.
+    pub input: &'a InputFormat,
 }
 
-/// The seed and size of the validation split that the model was trained with, so that no training image is ever taken
-/// for a validation image; the defaults for a model that does not say.
-pub fn seed_and_validation(model: &Model) -> (u64, usize) {
-    let number = |key: &str| model.provenance.get(key).and_then(|text| text.parse::<u64>().ok());
-    (number("split_seed").unwrap_or(0), number("validation_images").unwrap_or(2000) as usize)
+impl TrainedOn<'_> {
+    /// The data set as it was split for training, so that no training image is ever taken for a validation image (the
+    /// default split where nothing is said), with the model's input format; a mismatch of classes is an error.
+    pub fn load(&self, spec: &str, max_resolution: u32, on_corrupt: OnCorrupt) -> Result<Dataset, Failure> {
+        let number = |key: &str| self.provenance.get(key).and_then(|text| text.parse::<u64>().ok());
+        let options = LoadOptions {
+            seed: number("split_seed").unwrap_or(0),
+            max_resolution,
+            validation: number("validation_images").unwrap_or(2000) as usize,
+            on_corrupt,
+        };
+        let mut dataset = data::load(spec, &options)?;
+        if dataset.class_names.len() != self.class_names.len() {
+            return Err(Failure::Input(format!(
+                "the {} knows {} classes, {} has {}",
+                self.what,
+                self.class_names.len(),
+                dataset.name,
+                dataset.class_names.len()
+            )));
+        }
+        dataset.input = self.input.clone();
+        Ok(dataset)
+    }
+}
+
+/// The data set of a model file, see [`TrainedOn::load`].
+pub fn load_for(model: &Model, spec: &str, max_resolution: u32, on_corrupt: OnCorrupt) -> Result<Dataset, Failure> {
+    let Model { provenance, class_names, input, .. } = model;
+    TrainedOn { what: "model", provenance, class_names, input }.load(spec, max_resolution, on_corrupt)
 }

@@ -1,11 +1,11 @@
 //! `ofa eval --onnx`: accuracy of an exported file in a real runtime, from what its metadata say about its input.
 
-use super::evaluate::{EvalReport, SplitChoice};
+use super::evaluate::{EvalReport, SplitChoice, TrainedOn};
 use super::measure::RuntimeArgs;
 use super::{Context, Failure};
 use ofa_export::{OnnxFile, Session, SessionOptions, Values};
 use ofa_space::model::InputFormat;
-use ofa_train::data::{self, Dataset, LoadOptions, OnCorrupt, SplitName, stratified};
+use ofa_train::data::{Dataset, OnCorrupt, SplitName, stratified};
 use ofa_train::supernet::Images;
 use std::path::Path;
 use std::time::Instant;
@@ -32,24 +32,9 @@ pub(super) fn evaluate(args: &OnnxEvaluation<'_>, context: &Context) -> Result<E
     let classes = about.class_names().map_err(named)?;
     let provenance: std::collections::BTreeMap<String, String> =
         about.metadata.get("provenance").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-    let number = |key: &str| provenance.get(key).and_then(|text| text.parse::<u64>().ok());
     let resolution = about.image[1] as u32;
-    let options = LoadOptions {
-        seed: number("split_seed").unwrap_or(0),
-        max_resolution: resolution,
-        validation: number("validation_images").unwrap_or(2000) as usize,
-        on_corrupt: args.on_corrupt,
-    };
-    let mut dataset = data::load(args.data, &options)?;
-    if dataset.class_names.len() != classes.len() {
-        return Err(Failure::Input(format!(
-            "the file knows {} classes, {} has {}",
-            classes.len(),
-            dataset.name,
-            dataset.class_names.len()
-        )));
-    }
-    dataset.input = format.clone();
+    let trained = TrainedOn { what: "file", provenance: &provenance, class_names: &classes, input: &format };
+    let dataset = trained.load(args.data, resolution, args.on_corrupt)?;
     let mut session = args.runtime.runtime()?.load(&onnx, &SessionOptions { threads: context.common.threads })?;
     let split = SplitName::from(args.split);
     let indices = match args.limit {

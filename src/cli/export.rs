@@ -1,6 +1,6 @@
 //! `ofa export`: a network as ONNX, in f32, f16 or int8, compared with our own logits on request.
 
-use super::evaluate::{load_for, seed_and_validation};
+use super::evaluate::load_for;
 use super::extract::recalibrate_model;
 use super::forward::{check_channels, read_npy};
 use super::measure::RuntimeArgs;
@@ -12,7 +12,7 @@ use ofa_export::{
 };
 use ofa_space::model::InputFormat;
 use ofa_space::{Model, NetSpec, atomic_file};
-use ofa_train::data::{LoadOptions, OnCorrupt, SplitName, stratified};
+use ofa_train::data::{OnCorrupt, SplitName, stratified};
 use ofa_train::device;
 use ofa_train::supernet::{Images, Supernet, to_host};
 use rand::{RngExt, SeedableRng};
@@ -189,11 +189,8 @@ fn calibration_batches(model: &Model, net: &NetSpec, source: &str, seed: u64) ->
         check_channels(&images, net.input[0], Path::new(source))?;
         return Ok(images.split(&[INT8_BATCH]).iter().map(nchw).collect());
     }
-    let (split_seed, validation) = seed_and_validation(model);
     let resolution = net.input[1] as u32;
-    let options =
-        LoadOptions { seed: split_seed, max_resolution: resolution, validation, on_corrupt: OnCorrupt::Error };
-    let dataset = load_for(model, source, &options)?;
+    let dataset = load_for(model, source, resolution, OnCorrupt::Error)?;
     let indices = stratified::sample(&dataset.train, INT8_IMAGES, seed);
     let batches = indices.chunks(INT8_BATCH).map(|chunk| {
         let (images, _) = dataset.eval_batch(SplitName::Train, chunk, resolution)?;

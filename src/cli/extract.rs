@@ -1,11 +1,11 @@
 //! `ofa extract`: a standalone subnet, with BN statistics of its own if calibration data is given.
 
-use super::evaluate::{load_for, seed_and_validation};
+use super::evaluate::load_for;
 use super::forward::{check_channels, read_npy};
 use super::{Context, Failure, arch_choice};
 use clap::Args;
 use ofa_space::{Arch, Model, cost};
-use ofa_train::data::{LoadOptions, OnCorrupt, SplitName, stratified};
+use ofa_train::data::{OnCorrupt, SplitName, stratified};
 use ofa_train::device;
 use ofa_train::evaluation::{EvaluationSet, recalibrate};
 use ofa_train::progressive_shrinking::EVALUATION_BATCH;
@@ -85,14 +85,7 @@ pub fn recalibrate_model(
     let supernet = Supernet::from_model(model, &device)?;
     let running = {
         let seed = context.common.seed;
-        let (split_seed, validation) = seed_and_validation(model);
-        let options = LoadOptions {
-            seed: split_seed,
-            max_resolution: net.input[1] as u32,
-            validation,
-            on_corrupt: OnCorrupt::Error,
-        };
-        let dataset = load_for(model, source, &options)?;
+        let dataset = load_for(model, source, net.input[1] as u32, OnCorrupt::Error)?;
         let indices = stratified::sample(&dataset.train, images, seed);
         let mut calibration = EvaluationSet::new(&dataset, SplitName::Train, indices, EVALUATION_BATCH);
         recalibrate(&supernet, &net, &mut calibration)?

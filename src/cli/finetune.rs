@@ -1,12 +1,12 @@
 //! `ofa finetune`: a standalone network trains on from the weights that it inherited, as the paper's nets after search.
 
-use super::evaluate::{load_for, seed_and_validation};
+use super::evaluate::load_for;
 use super::progress::Progress;
 use super::train::CorruptChoice;
 use super::{Context, Failure, arch_choice};
 use clap::Args;
 use ofa_space::{Model, NetSpec};
-use ofa_train::data::{Augmentation, Dataset, LoadOptions, SplitName, batches};
+use ofa_train::data::{Augmentation, Dataset, SplitName, batches};
 use ofa_train::device;
 use ofa_train::evaluation::{EvaluationSet, evaluate};
 use ofa_train::learning_rate::CosineSchedule;
@@ -115,14 +115,7 @@ pub(super) fn run(args: &FinetuneArgs, context: &Context) -> Result<(), Failure>
         model = model.extract(&arch)?;
     }
     let net = model.net(None)?;
-    let (split_seed, validation) = seed_and_validation(&model);
-    let options = LoadOptions {
-        seed: split_seed,
-        max_resolution: net.input[1] as u32,
-        validation,
-        on_corrupt: args.on_corrupt.into(),
-    };
-    let dataset = load_for(&model, &args.data, &options)?;
+    let dataset = load_for(&model, &args.data, net.input[1] as u32, args.on_corrupt.into())?;
     context.output.note(&format!("{}: {}", dataset.name, dataset.split_note));
     let device = device::open(&context.common.backend)?;
     let mut supernet = Supernet::from_model(&model, &device.clone().autodiff())?;

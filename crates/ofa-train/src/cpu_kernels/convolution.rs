@@ -129,6 +129,17 @@ impl<'a> Convolution<'a> {
         }
     }
 
+    /// The column of the first tap of an output column, which may lie outside, and the taps inside the image: neighbours
+    /// in memory.
+    #[inline(always)]
+    fn columns(&self, ox: usize) -> (isize, Range<usize>) {
+        let ConvGeometry { kernel, stride, padding, .. } = self.geometry;
+        let start = (ox * stride) as isize - padding as isize;
+        let first = (-start).clamp(0, kernel as isize) as usize;
+        let end = (self.sizes.width as isize - start).clamp(first as isize, kernel as isize) as usize;
+        (start, first..end)
+    }
+
     /// The patches of some rows of output pixels, `[pixels, k·k·in]`, zero outside the image.
     pub fn gather(&self, image: &[f32], rows: Range<usize>, patches: &mut [f32]) {
         let ConvGeometry { kernel, stride, padding, .. } = self.geometry;
@@ -136,10 +147,8 @@ impl<'a> Convolution<'a> {
         let mut patches = patches.chunks_exact_mut(kernel * c);
         for oy in rows {
             for ox in 0..s.out_width {
-                // Columns of taps inside the image are neighbours in memory.
-                let start = (ox * stride) as isize - padding as isize;
-                let first = (-start).clamp(0, kernel as isize) as usize;
-                let end = (s.width as isize - start).clamp(first as isize, kernel as isize) as usize;
+                let (start, taps) = self.columns(ox);
+                let Range { start: first, end } = taps;
                 for ky in 0..kernel {
                     let Some(line) = patches.next() else { return };
                     let Some(iy) = (oy * stride + ky).checked_sub(padding).filter(|y| *y < s.height) else {
@@ -165,9 +174,8 @@ impl<'a> Convolution<'a> {
                 let mut patches = patches.chunks_exact(kernel * c);
                 for oy in rows {
                     for ox in 0..s.out_width {
-                        let start = (ox * stride) as isize - padding as isize;
-                        let first = (-start).clamp(0, kernel as isize) as usize;
-                        let end = (s.width as isize - start).clamp(first as isize, kernel as isize) as usize;
+                        let (start, taps) = self.columns(ox);
+                        let Range { start: first, end } = taps;
                         for ky in 0..kernel {
                             let Some(line) = patches.next() else { return };
                             let iy = (oy * stride + ky) as isize - padding as isize;
