@@ -70,7 +70,8 @@ pub(super) fn unfinished(folder: &Path) -> PathBuf {
 ///
 /// It is written under another name first; then each that is kept becomes one older, oldest first, and the new one
 /// takes its name. Between any two of these operations the newest whole checkpoint is the first whole one of
-/// [`checkpoints`], or else [`unfinished`].
+/// [`checkpoints`], or else [`unfinished`]; and adding the same checkpoint again after a cut anywhere leaves the files
+/// that adding it once would have left.
 pub(super) fn add(disk: &mut dyn Disk, folder: &Path, bytes: &[u8], keep: usize) -> io::Result<()> {
     let part = unfinished(folder);
     if let Err(error) = disk.write(&part, bytes) {
@@ -78,11 +79,11 @@ pub(super) fn add(disk: &mut dyn Disk, folder: &Path, bytes: &[u8], keep: usize)
         let _ = disk.remove(&part);
         return Err(error);
     }
-    for age in (0..keep.min(MOST) - 1).rev() {
-        let file = path(folder, age);
-        if file.exists() {
-            disk.rename(&file, &path(folder, age + 1))?;
-        }
+    // A name without a file was left by a cut in these renames: what is older has moved already.
+    let oldest = keep.min(MOST) - 1;
+    let free = (0..oldest).find(|age| !path(folder, *age).exists()).unwrap_or(oldest);
+    for age in (0..free).rev() {
+        disk.rename(&path(folder, age), &path(folder, age + 1))?;
     }
     disk.rename(&part, &path(folder, 0))?;
     for age in keep..MOST {
