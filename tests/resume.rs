@@ -212,12 +212,12 @@ fn kill_until_done(line: &[&str], pauses: impl Iterator<Item = u64>, most: usize
 fn twenty_kills_of_training_and_ten_of_collecting_change_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let longer = TRAINING.replace("epochs = 0.01", "epochs = 0.4").replace("epochs = 0.005", "epochs = 0.15");
+    let longer = TRAINING.replace("epochs = 0.01", "epochs = 0.6").replace("epochs = 0.005", "epochs = 0.15");
     let longer = format!("validation_epochs = 0.02\nema_decay = 0.9\nkeep = 3\n{longer}");
     std::fs::write(at("training.toml"), longer).unwrap();
     run_line("train {} --out {}", &[Path::new(&at("training.toml")), Path::new(&at("whole"))]).ok();
     let kills =
-        kill_until_done(&["train", &at("training.toml"), "--out", &at("cut")], random_milliseconds(300, 1600), 20);
+        kill_until_done(&["train", &at("training.toml"), "--out", &at("cut")], random_milliseconds(300, 1000), 20);
     eprintln!("training was killed {kills} times");
     for file in [
         "supernet.safetensors",

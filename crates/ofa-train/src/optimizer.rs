@@ -7,6 +7,8 @@ use crate::parameters::ParameterModule;
 use burn::module::ParamGroup;
 use burn::optim::{GradientsParams, LearningRate, ModuleOptimizer, RecordState, StateSink, StateSource};
 use burn::tensor::{Bytes, Device, Tensor};
+use burn_pack::{Reader, Writer};
+use std::fmt::Display;
 
 /// Nesterov SGD over the supernet's parameters.
 ///
@@ -30,13 +32,22 @@ impl Optimizer {
         self.inner.step(rate, module, gradients)
     }
 
-    /// The momentum buffers, for a checkpoint.
+    /// The momentum buffers, for a checkpoint: equal states give equal bytes.
     ///
     /// # Errors
     /// [`TrainError::Compute`] if the backend cannot deliver them.
     pub fn to_bytes(&self) -> Result<Vec<u8>, TrainError> {
-        let bytes = self.inner.into_bytes().map_err(|e| TrainError::Compute(format!("optimizer state: {e}")))?;
-        Ok(bytes.to_vec())
+        let problem = |e: &dyn Display| TrainError::Compute(format!("optimizer state: {e}"));
+        let unordered = self.inner.into_bytes().map_err(|e| problem(&e))?;
+        let reader = Reader::from_bytes(unordered).map_err(|e| problem(&e))?;
+        let (metadata, scalars) = (reader.metadata().clone(), reader.scalars().clone());
+        // Burn writes them in the order of a hash map, another one in every process.
+        let mut tensors = reader.into_tensors().map_err(|e| problem(&e))?;
+        tensors.sort_by(|a, b| (a.param_id, &a.name).cmp(&(b.param_id, &b.name)));
+        let writer =
+            metadata.iter().fold(Writer::new(tensors), |writer, (key, value)| writer.with_metadata(key, value));
+        let writer = scalars.iter().fold(writer, |writer, (key, value)| writer.with_scalar(key, *value));
+        Ok(writer.into_bytes().map_err(|e| problem(&e))?.to_vec())
     }
 
     /// The same optimizer with the momentum buffers of a checkpoint.
