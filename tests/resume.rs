@@ -212,7 +212,7 @@ fn kill_until_done(line: &[&str], pauses: impl Iterator<Item = u64>, most: usize
 fn twenty_kills_of_training_and_ten_of_collecting_change_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let longer = TRAINING.replace("epochs = 0.01", "epochs = 0.6").replace("epochs = 0.005", "epochs = 0.15");
+    let longer = TRAINING.replace("epochs = 0.01", "epochs = 1.0").replace("epochs = 0.005", "epochs = 0.15");
     let longer = format!("validation_epochs = 0.02\nema_decay = 0.9\nkeep = 3\n{longer}");
     std::fs::write(at("training.toml"), longer).unwrap();
     run_line("train {} --out {}", &[Path::new(&at("training.toml")), Path::new(&at("whole"))]).ok();
@@ -233,7 +233,7 @@ fn twenty_kills_of_training_and_ten_of_collecting_change_nothing() {
     assert!(kills >= 20, "only {kills} kills: make the training longer");
 
     let collect = |output: &str| {
-        let line = format!("collect --data bundled --count 100 --calibration-images 300 --model {whole} -o {output}");
+        let line = format!("collect --data bundled --count 200 --calibration-images 300 --model {whole} -o {output}");
         line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
     };
     program(&collect(&at("whole.jsonl"))).stdout(Stdio::null()).status().unwrap();
