@@ -41,18 +41,18 @@ struct Recipe {
 const SMALL_GREY: Recipe = Recipe {
     space: "space = \"tiny-28\"",
     about: "small grey images, so space tiny-28 at 20 to 28 px",
-    budget: 60_000.0,
+    budget: 150_000.0,
 };
 const SMALL_COLOUR: Recipe = Recipe {
     space: "space = \"cifar-32\"",
     about: "small colour images, so space cifar-32 at 20 to 32 px",
-    budget: 20_000.0,
+    budget: 40_000.0,
 };
 const PHOTOS: Recipe = Recipe {
     space: "space = { kind = \"mbv3\", name = \"photos-96\", width = 0.35, resolutions = [64, 80, 96], \
             expand_ratios = [2, 3, 4], depths = [1, 2, 3] }",
     about: "photos, so a MobileNetV3 space of width 0.35 at 64 to 96 px",
-    budget: 12_000.0,
+    budget: 60_000.0,
 };
 
 /// Chooses a plan of the same kind as the quickstart for the images at `spec`.
@@ -74,7 +74,7 @@ pub fn for_data(spec: &str, seed: u64, on_corrupt: OnCorrupt) -> Result<Plan, Fa
     };
     let images = dataset.train.len();
     // Enough passes to learn from few images, few enough to end soon with many.
-    let epochs = (recipe.budget / images.max(1) as f64).clamp(1.0, 60.0);
+    let epochs = (recipe.budget / images.max(1) as f64).clamp(1.0, 200.0);
     let batch_size = (images / 8).clamp(4, 64);
     let reasons = vec![
         format!("{} classes: {}", dataset.class_names.len(), shortened(&dataset.class_names)),
