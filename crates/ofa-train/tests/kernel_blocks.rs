@@ -5,7 +5,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use ofa_space::{Activation, PoolRounding};
-use ofa_train::cpu_kernels::{After, Block, BlockStep, Parameter, Window, run_block};
+use ofa_train::cpu_kernels::{After, Block, BlockStep, Layouts, Parameter, Window, run_block};
 use ofa_train::layer_ops;
 use ofa_train::plan::ConvGeometry;
 use proptest::prelude::*;
@@ -232,7 +232,7 @@ fn run(case: &Case, by: By) -> Made {
         .collect();
     let (y, statistics, margin) = match by {
         By::Kernels => {
-            let made = run_block(&block(case), &x, &params).unwrap();
+            let made = run_block(&block(case), &x, &params, &Layouts::default()).unwrap();
             let statistics = made.statistics.into_iter().flat_map(|(mean, variance)| [mean, variance]).collect();
             (made.value, statistics, f32::INFINITY)
         }
@@ -308,7 +308,7 @@ proptest! {
                 _ => Parameter::Kernel(Tensor::from_data(data, &device)),
             }
         }).collect();
-        let made = run_block(&block(&case), &x, &params).unwrap();
+        let made = run_block(&block(&case), &x, &params, &Layouts::default()).unwrap();
         let training = run(&case, By::Kernels);
         prop_assert_eq!(host(made.value), training.value);
         let statistics: Vec<Vec<f32>> =
@@ -334,7 +334,7 @@ fn loss(case: &Case, directions: &[Vec<f32>], step: f32) -> f64 {
         }
     });
     let params: Vec<Parameter> = params.collect();
-    let value = host(run_block(&block(case), &x, &params).unwrap().value);
+    let value = host(run_block(&block(case), &x, &params, &Layouts::default()).unwrap().value);
     let pull = noise(value.len(), case.seed ^ 4);
     value.iter().zip(pull).map(|(v, p)| f64::from(*v) * f64::from(p)).sum()
 }

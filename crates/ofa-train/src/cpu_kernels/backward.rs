@@ -6,11 +6,12 @@
 use super::Lanes;
 use super::block::{After, Block, BlockStep, ImageShape, Window};
 use super::buffers::Buffer;
-use super::convolution::{Convolution, Kind};
+use super::convolution::{Convolution, Kind, Pass};
 use super::depthwise::{self, Band};
 use super::forward::{self, Kept, TILE};
 use super::gate::{GateGradients, GateWeights, Gated, Gates};
 use super::normalise::{Affine, Pullback, Sums};
+use super::packed::{self, Pixels};
 use super::source::{Source, pad};
 use super::with_nonlinearity;
 use crate::cpu_kernels::normalise;
@@ -88,7 +89,13 @@ impl<'a> Backward<'a> {
             let Some(gradient) = gradients[index + 1].take() else { continue };
             match step {
                 BlockStep::Conv { input: read, geometry, weight, outputs, after, .. } => {
-                    let conv = Convolution::new(self.params[*weight], *outputs, self.shapes[*read], *geometry)?;
+                    let conv = Convolution::new(
+                        self.params[*weight],
+                        *outputs,
+                        self.shapes[*read],
+                        *geometry,
+                        Pass::Backward,
+                    )?;
                     let Kept::Lazy { z, affine, .. } = std::mem::replace(&mut kept[index + 1], Kept::Gone) else {
                         unreachable!("a convolution's value is lazy")
                     };
@@ -311,7 +318,7 @@ fn total(parts: &[Sums], channels: usize) -> Sums {
 
 /// The backward pass of one convolution.
 struct Task<'a> {
-    conv: &'a Convolution<'a>,
+    conv: &'a Convolution,
     source: Source<'a>,
     z: &'a [f32],
     gradient: &'a [f32],
@@ -356,7 +363,7 @@ impl Task<'_> {
     /// Gradient of the weight, and into `dx` that of the input.
     fn run(&self, dx: Option<&mut [f32]>, target: Target<'_>) -> Made {
         let conv = self.conv;
-        let lanes = Lanes::new(self.images, conv.weight.len());
+        let lanes = Lanes::new(self.images, conv.weight_values());
         let piece = lanes.per_lane * conv.input_values();
         let count = self.images.div_ceil(lanes.per_lane);
         let pieces: Vec<Option<&mut [f32]>> = match dx {
@@ -368,7 +375,7 @@ impl Task<'_> {
             .enumerate()
             .map(|(lane, dx)| {
                 let mut made = Made {
-                    weight: vec![0.0; conv.weight.len()],
+                    weight: vec![0.0; conv.weight_values()],
                     sums: Sums::empty(conv.input_channels()),
                     gates: GateGradients::default(),
                 };
@@ -415,7 +422,8 @@ impl Task<'_> {
             self.pullback.apply(&self.z[values.clone()], &self.gradient[values], &mut scratch.dz);
             if let Some(dx) = dx.as_deref_mut() {
                 let out = &mut dx[(pixels.start - first) * inputs..(pixels.end - first) * inputs];
-                conv.backward_patches(&scratch.dz, out);
+                let dz = Pixels::matrix(&scratch.dz, outputs);
+                packed::multiply(&dz, conv.matrix(), packed::Finish::default(), out);
                 finish(target, pixels.clone(), out, made);
             }
             let rows = self.source.rows(pixels, &mut scratch.rows);
@@ -466,7 +474,7 @@ impl Task<'_> {
                 {
                     let pixels = of_input + inputs.start * s.width..of_input + inputs.end * s.width;
                     let out = &mut dx[(pixels.start - first) * channels..(pixels.end - first) * channels];
-                    depthwise::backward_input(&scratch.gradient, &conv.weight, out, inputs, s, geometry);
+                    depthwise::backward_input(&scratch.gradient, conv.taps(), out, inputs, s, geometry);
                     finish(target, pixels, out, made);
                 }
                 start += piece;
@@ -479,34 +487,64 @@ impl Task<'_> {
         let s = &conv.sizes;
         let mut scratch = Scratch::default();
         let piece = forward::patch_rows(conv);
+        let row = s.out_width * conv.output_channels;
         let first = images.start;
         for image in images {
             let pixels = image * conv.input_pixels()..(image + 1) * conv.input_pixels();
+            let values = image * conv.output_values()..(image + 1) * conv.output_values();
+            scratch.dz.resize(values.len(), 0.0);
+            self.pullback.apply(&self.z[values.clone()], &self.gradient[values], &mut scratch.dz);
             let whole = self.source.rows(pixels.clone(), &mut scratch.rows);
-            let mut out = dx.as_deref_mut().map(|dx| {
-                let out = &mut dx[(image - first) * conv.input_values()..(image - first + 1) * conv.input_values()];
-                out.fill(0.0);
-                out
-            });
-            let mut start = 0;
-            while start < s.out_height {
+            for start in (0..s.out_height).step_by(piece) {
                 let rows = start..(start + piece).min(s.out_height);
-                let first = (image * s.out_height + rows.start) * s.out_width * conv.output_channels;
-                let values = first..first + rows.len() * s.out_width * conv.output_channels;
-                scratch.dz.resize(values.len(), 0.0);
-                self.pullback.apply(&self.z[values.clone()], &self.gradient[values], &mut scratch.dz);
                 scratch.patches.resize(rows.len() * s.out_width * conv.patch(), 0.0);
                 conv.gather(whole, rows.clone(), &mut scratch.patches);
-                conv.backward_weight(&scratch.dz, &scratch.patches, &mut made.weight);
-                if let Some(out) = out.as_deref_mut() {
-                    conv.backward_patches(&scratch.dz, &mut scratch.patches);
-                    conv.scatter(&scratch.patches, rows, out);
-                }
-                start += piece;
+                conv.backward_weight(&scratch.dz[rows.start * row..rows.end * row], &scratch.patches, &mut made.weight);
             }
-            if let Some(out) = out {
+            if let Some(dx) = dx.as_deref_mut() {
+                let out = &mut dx[(image - first) * conv.input_values()..(image - first + 1) * conv.input_values()];
+                if conv.geometry.stride == 1 {
+                    self.dense_input(&mut scratch, out);
+                } else {
+                    self.strided_input(&mut scratch, out);
+                }
                 finish(target, pixels, out, made);
             }
+        }
+    }
+
+    /// The gradient of an image's input: a convolution of that of its output with the taps turned round.
+    fn dense_input(&self, scratch: &mut Scratch, out: &mut [f32]) {
+        let (conv, geometry) = (self.conv, &self.conv.geometry);
+        let s = &conv.sizes;
+        let channels = conv.output_channels;
+        let piece = forward::band_rows(conv);
+        for (i, out) in out.chunks_mut(piece * s.width * s.channels).enumerate() {
+            let rows = i * piece..(i * piece + piece).min(s.height);
+            let reading = depthwise::rows_reading(&rows, geometry);
+            let (band, dz) = (&mut scratch.gradient, &scratch.dz);
+            let margin = geometry.kernel - 1 - geometry.padding;
+            band.load(reading, [s.out_height, s.out_width, channels], margin, |row, out| {
+                pad(&dz[row * s.out_width * channels..(row + 1) * s.out_width * channels], out, channels);
+            });
+            let taps = band.taps(geometry.kernel);
+            packed::multiply(&band.patches(s.width, channels, 1, &taps), conv.matrix(), packed::Finish::default(), out);
+        }
+    }
+
+    /// The same with a stride: gradients of patches, added to the pixels that they came from.
+    fn strided_input(&self, scratch: &mut Scratch, out: &mut [f32]) {
+        let conv = self.conv;
+        let s = &conv.sizes;
+        let piece = forward::patch_rows(conv);
+        let row = s.out_width * conv.output_channels;
+        out.fill(0.0);
+        for start in (0..s.out_height).step_by(piece) {
+            let rows = start..(start + piece).min(s.out_height);
+            scratch.patches.resize(rows.len() * s.out_width * conv.patch(), 0.0);
+            let dz = Pixels::matrix(&scratch.dz[rows.start * row..rows.end * row], conv.output_channels);
+            packed::multiply(&dz, conv.matrix(), packed::Finish::default(), &mut scratch.patches);
+            conv.scatter(&scratch.patches, rows, out);
         }
     }
 }

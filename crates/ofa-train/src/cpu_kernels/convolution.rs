@@ -1,10 +1,14 @@
 //! A convolution's weight laid out for the kernels, and dense convolutions as matrix products over patches.
 
 use super::depthwise::{self, Sizes};
-use super::matmul::{Matrix, multiply, multiply_add};
+use super::matmul::{Matrix, multiply_add};
+use super::packed::{Packed, Strides};
 use crate::plan::ConvGeometry;
-use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
+
+/// Input channels below which the patches of a dense convolution are gathered.
+const LEAST_CHANNELS: usize = 8;
 
 /// The shapes that the families use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,37 +36,130 @@ impl Kind {
     }
 }
 
+/// What a weight is laid out for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pass {
+    /// From the input to the output.
+    Forward,
+    /// From the gradient of the output to that of the input.
+    Backward,
+}
+
+/// A weight `[out, in / groups, k, k]` laid out for the kernels.
+#[derive(Debug)]
+pub enum Layout {
+    /// Of a depthwise convolution: `[k·k, padded channels]`.
+    Taps(Vec<f32>),
+    /// Of any other: forward `[k·k·in, out]`. Backward with stride 1 it is `[k·k·out, in]`, the taps from the last to the
+    /// first, so that the gradient of the input is a convolution, too; with a larger stride `[out, k·k·in]`, which makes
+    /// the gradients of the patches.
+    Matrix(Packed),
+}
+
+impl Layout {
+    /// Lays a weight out.
+    pub fn new(weight: &[f32], kind: Kind, pass: Pass, outputs: usize, geometry: &ConvGeometry) -> Self {
+        let area = geometry.kernel * geometry.kernel;
+        let channels = weight.len() / (outputs * area);
+        let (value, column) = match pass {
+            Pass::Forward => (area, channels * area),
+            Pass::Backward => (channels * area, area),
+        };
+        let strides =
+            Strides { taps: area, inner: channels, columns: outputs, tap: 1, value, column, backwards: false };
+        let strides = match pass {
+            Pass::Forward => strides,
+            Pass::Backward => Strides { inner: outputs, columns: channels, backwards: true, ..strides },
+        };
+        match kind {
+            Kind::Depthwise => Layout::Taps(depthwise::taps_first(weight, outputs)),
+            Kind::Dense if pass == Pass::Backward && geometry.stride > 1 => {
+                let columns = channels * area;
+                // [out, in, k·k] → [out, k·k, in], the order of a patch.
+                let of_patches: Vec<f32> = weight.chunks_exact(columns).flat_map(|w| transpose(w, channels)).collect();
+                let strides =
+                    Strides { taps: 1, inner: outputs, columns, tap: 0, value: columns, column: 1, backwards: false };
+                Layout::Matrix(Packed::new(&of_patches, strides))
+            }
+            Kind::Pointwise | Kind::Dense => Layout::Matrix(Packed::new(weight, strides)),
+        }
+    }
+}
+
 /// A convolution with its weight laid out for the kernels.
-pub struct Convolution<'a> {
+#[derive(Clone, Debug)]
+pub struct Convolution {
     /// Its geometry.
     pub geometry: ConvGeometry,
     /// Its kind.
     pub kind: Kind,
-    /// Pointwise and dense: `[out, k·k·in]`; depthwise: `[k·k, padded channels]`.
-    pub weight: Cow<'a, [f32]>,
     /// Sizes of an image on both sides.
     pub sizes: Sizes,
     /// Channels of the output.
     pub output_channels: usize,
+    layout: Arc<Layout>,
 }
 
-impl<'a> Convolution<'a> {
+impl Convolution {
     /// Prepares a weight `[out, in / groups, k, k]` for images of `height × width × channels`; `None` as [`Kind::of`].
-    pub fn new(weight: &'a [f32], output_channels: usize, input: [usize; 3], geometry: ConvGeometry) -> Option<Self> {
-        let [height, width, channels] = input;
+    pub fn new(
+        weight: &[f32],
+        output_channels: usize,
+        input: [usize; 3],
+        geometry: ConvGeometry,
+        pass: Pass,
+    ) -> Option<Self> {
+        let kind = Kind::of(&geometry, input[2], output_channels)?;
+        let layout = Layout::new(weight, kind, pass, output_channels, &geometry);
+        Self::with_layout(Arc::new(layout), output_channels, input, geometry)
+    }
+
+    /// With a weight that was laid out before.
+    pub fn with_layout(
+        layout: Arc<Layout>,
+        output_channels: usize,
+        [height, width, channels]: [usize; 3],
+        geometry: ConvGeometry,
+    ) -> Option<Self> {
         let kind = Kind::of(&geometry, channels, output_channels)?;
-        let weight = match kind {
-            Kind::Pointwise => Cow::Borrowed(weight),
-            Kind::Depthwise => Cow::Owned(depthwise::taps_first(weight, channels)),
-            // [out, in, k·k] → [out, k·k, in], the order in which an image's patch is read.
-            Kind::Dense => {
-                let kernels = weight.chunks_exact(weight.len() / output_channels);
-                Cow::Owned(kernels.flat_map(|w| transpose(w, channels)).collect())
-            }
-        };
         let sizes =
             Sizes { height, width, out_height: geometry.output(height), out_width: geometry.output(width), channels };
-        Some(Self { geometry, kind, weight, sizes, output_channels })
+        Some(Self { geometry, kind, sizes, output_channels, layout })
+    }
+
+    /// The weight of a depthwise convolution, `[k·k, padded channels]`.
+    ///
+    /// # Panics
+    /// If it is none.
+    pub fn taps(&self) -> &[f32] {
+        match self.layout.as_ref() {
+            Layout::Taps(taps) => taps,
+            Layout::Matrix(_) => unreachable!("not depthwise"),
+        }
+    }
+
+    /// The weight of a convolution that is not depthwise.
+    ///
+    /// # Panics
+    /// If it is.
+    pub fn matrix(&self) -> &Packed {
+        match self.layout.as_ref() {
+            Layout::Matrix(matrix) => matrix,
+            Layout::Taps(_) => unreachable!("depthwise"),
+        }
+    }
+
+    /// Values of the weight in the layout of its gradient, see [`restore`](Self::restore).
+    pub fn weight_values(&self) -> usize {
+        match self.kind {
+            Kind::Depthwise => self.geometry.kernel.pow(2) * depthwise::padded_channels(self.input_channels()),
+            Kind::Pointwise | Kind::Dense => self.output_channels * self.patch(),
+        }
+    }
+
+    /// Whether the patches of a dense convolution are read where they are; with very few channels they are gathered.
+    pub fn reads_in_place(&self) -> bool {
+        self.input_channels() >= LEAST_CHANNELS
     }
 
     /// Pixels of an input image.
@@ -93,21 +190,6 @@ impl<'a> Convolution<'a> {
     /// Columns of the weight as a matrix.
     pub fn patch(&self) -> usize {
         self.geometry.kernel * self.geometry.kernel * self.input_channels()
-    }
-
-    fn matrix(&self) -> Matrix<'_> {
-        Matrix::new(&self.weight, self.output_channels, self.patch())
-    }
-
-    /// `patches · Wᵀ`.
-    pub fn product(&self, patches: &[f32], output: &mut [f32]) {
-        let patch = self.patch();
-        multiply(Matrix::new(patches, patches.len() / patch, patch), self.matrix().transposed(), output);
-    }
-
-    /// Gradient of patches: `dz · W`.
-    pub fn backward_patches(&self, dz: &[f32], patches: &mut [f32]) {
-        multiply(Matrix::new(dz, dz.len() / self.output_channels, self.output_channels), self.matrix(), patches);
     }
 
     /// Adds `dzᵀ · patches` to the gradient of the weight.

@@ -5,6 +5,7 @@
 //! a full vector from the cache.
 #![allow(unsafe_code)]
 
+use super::packed::Pixels;
 use crate::plan::ConvGeometry;
 use pulp::{Simd, WithSimd};
 
@@ -92,6 +93,17 @@ impl Band {
         }
     }
 
+    /// The patches of the output rows whose [`rows_read`] the band holds: `taps` are filled with [`Self::taps`].
+    pub fn patches<'a>(&'a self, out_width: usize, inner: usize, stride: usize, taps: &'a [usize]) -> Pixels<'a> {
+        let step = stride * self.channels;
+        Pixels { values: &self.values, width: out_width, steps: [step, step * self.columns], taps, inner }
+    }
+
+    /// Distances from the first value of a patch to its taps.
+    pub fn taps(&self, kernel: usize) -> Vec<usize> {
+        (0..kernel * kernel).map(|tap| (tap / kernel * self.columns + tap % kernel) * self.channels).collect()
+    }
+
     /// Offset of a pixel's first channel.
     fn offset(&self, row: isize, column: isize) -> usize {
         let (y, x) = (row - self.first, column + self.margin as isize);
@@ -147,14 +159,22 @@ impl WithSimd for Row<'_> {
                         j += 8;
                     }
                 }
-                while j + 4 <= self.count {
+                while j + 4 <= self.count && (S::F32_LANES < UNIT || self.count - j == 4) {
                     tile::<S, 4>(simd, self.source, self.step, self.weight, self.taps, &mut out, j, at);
                     j += 4;
                 }
-                while j < self.count {
-                    tile::<S, 1>(simd, self.source, self.step, self.weight, self.taps, &mut out, j, at);
-                    j += 1;
+                // All that are left at once: each has a chain of sums to itself, and they wait together.
+                macro_rules! rest {
+                    ($($count:literal)*) => {
+                        match self.count - j {
+                            $($count => {
+                                tile::<S, $count>(simd, self.source, self.step, self.weight, self.taps, &mut out, j, at);
+                            })*
+                            _ => {}
+                        }
+                    };
                 }
+                rest!(1 2 3 5 6 7);
             }
             at += S::F32_LANES;
         }

@@ -3,36 +3,91 @@
 
 use super::block::{After, Block, BlockStep, ImageShape};
 use super::buffers::Buffer;
-use super::convolution::Convolution;
-use super::forward::{self, LEAST_ROWS, Scratch, TILE};
+use super::convolution::{Convolution, Kind, Layout, Pass};
+use super::forward::{self, Scratch, TILE};
 use super::gate::Gates;
 use super::normalise;
+use super::packed::Finish;
 use super::source::Source;
 use super::with_nonlinearity;
 use rayon::prelude::*;
+use std::cell::RefCell;
+use std::sync::{Arc, OnceLock};
 
-/// Runs a block over a batch; `None` if it has a batch norm that wants the batch's statistics.
-pub fn evaluate(block: &Block, shapes: &[ImageShape], images: usize, x: &[f32], params: &[&[f32]]) -> Option<Buffer> {
-    let mut convolutions = Vec::with_capacity(block.steps().len());
-    for step in block.steps() {
-        convolutions.push(match step {
-            BlockStep::Conv { after: After::Norm { .. }, .. } => return None,
+/// The weights of a block's convolutions laid out, once for many batches.
+#[derive(Debug, Default)]
+pub struct Layouts(OnceLock<Vec<Option<Arc<Layout>>>>);
+
+impl Layouts {
+    fn of(&self, block: &Block, shapes: &[ImageShape], params: &[&[f32]]) -> &[Option<Arc<Layout>>] {
+        if let Some(layouts) = self.0.get() {
+            return layouts;
+        }
+        let layout = |step: &BlockStep| match step {
             BlockStep::Conv { input, geometry, weight, outputs, .. } => {
-                Some(Convolution::new(params[*weight], *outputs, shapes[*input], *geometry)?)
+                let kind = Kind::of(geometry, shapes[*input][2], *outputs)?;
+                Some(Arc::new(Layout::new(params[*weight], kind, Pass::Forward, *outputs, geometry)))
             }
+            _ => None,
+        };
+        // Made before it is stored: packing waits for other threads, which must not wait for it.
+        let made = block.steps().iter().map(layout).collect();
+        self.0.get_or_init(|| made)
+    }
+}
+
+/// Memory that a thread uses again from block to block.
+#[derive(Default)]
+struct Workspace {
+    scratch: Scratch,
+    /// The values of the block but its input and its output.
+    made: Vec<Vec<f32>>,
+}
+
+thread_local! {
+    static WORKSPACE: RefCell<Workspace> = RefCell::default();
+}
+
+/// Runs a block over a batch; `None` if it has a batch norm that wants the batch's statistics. `layouts` belong to these
+/// parameters.
+pub fn evaluate(
+    block: &Block,
+    shapes: &[ImageShape],
+    images: usize,
+    x: &[f32],
+    params: &[&[f32]],
+    layouts: &Layouts,
+) -> Option<Buffer> {
+    if block.steps().iter().any(|step| matches!(step, BlockStep::Conv { after: After::Norm { .. }, .. })) {
+        return None;
+    }
+    let mut convolutions = Vec::with_capacity(block.steps().len());
+    for (step, layout) in block.steps().iter().zip(layouts.of(block, shapes, params)) {
+        convolutions.push(match (step, layout) {
+            (BlockStep::Conv { input, geometry, outputs, .. }, Some(layout)) => {
+                Some(Convolution::with_layout(layout.clone(), *outputs, shapes[*input], *geometry)?)
+            }
+            (BlockStep::Conv { .. }, None) => return None,
             _ => None,
         });
     }
     let values = |shape: &ImageShape| shape.iter().product::<usize>();
     let largest = shapes.iter().map(values).max().unwrap_or(1);
-    // Enough pixels for the matrix products of the smallest images, and lanes for many cores.
-    let least = shapes.iter().map(|[h, w, _]| h * w).filter(|area| *area > 1).min().unwrap_or(1);
-    let at_once = (TILE / largest).max(LEAST_ROWS / least).clamp(1, images.div_ceil(8).max(1));
+    let is_linear = |conv: &Convolution| conv.input_pixels() == 1;
+    let at_once = if convolutions.iter().flatten().any(is_linear) {
+        // A large weight for a single pixel: it is divided, not the batch.
+        images
+    } else {
+        (TILE / largest).clamp(1, images.div_ceil(8).max(1))
+    };
     let last = block.steps().len();
     let (in_values, out_values) = (values(&shapes[0]), values(&shapes[last]));
     let mut output = Buffer::take(images * out_values);
-    let workspace = || (Scratch::default(), vec![Vec::new(); last]);
-    output.par_chunks_mut(at_once * out_values).enumerate().for_each_init(workspace, |(scratch, made), (i, out)| {
+    output.par_chunks_mut(at_once * out_values).enumerate().for_each(|(i, out)| {
+        // A thread that waits for others in a linear layer may come here again: then it does without its memory.
+        let mut workspace = WORKSPACE.take();
+        let Workspace { scratch, made } = &mut workspace;
+        made.resize_with(last.max(made.len()), Vec::new);
         let first = i * at_once;
         let count = out.len() / out_values;
         let x = &x[first * in_values..(first + count) * in_values];
@@ -48,6 +103,7 @@ pub fn evaluate(block: &Block, shapes: &[ImageShape], images: usize, x: &[f32], 
             };
             run(step, conv.as_ref(), shapes, params, count, read, into, scratch);
         }
+        WORKSPACE.set(workspace);
     });
     Some(output)
 }
@@ -55,7 +111,7 @@ pub fn evaluate(block: &Block, shapes: &[ImageShape], images: usize, x: &[f32], 
 #[expect(clippy::too_many_arguments, reason = "the body of a loop")]
 fn run<'a>(
     step: &BlockStep,
-    conv: Option<&Convolution<'_>>,
+    conv: Option<&Convolution>,
     shapes: &[ImageShape],
     params: &[&[f32]],
     count: usize,
@@ -71,12 +127,8 @@ fn run<'a>(
                 After::Bias(bias) => Some(params[*bias]),
                 _ => None,
             };
-            forward::convolve(conv, &whole(*input), 0..count, into, scratch, |rows| {
-                with_nonlinearity!(*activation, Act => match bias {
-                    Some(bias) => normalise::activate_in_place::<Act>(rows, bias),
-                    None => normalise::activate_values::<Act>(rows),
-                });
-            });
+            let finish = Finish { bias, activation: *activation };
+            forward::convolve(conv, &whole(*input), 0..count, into, scratch, finish, |_| {});
         }
         BlockStep::Gate { input, weights, .. } => {
             let [h, w, c] = shapes[*input];

@@ -2,10 +2,11 @@
 
 use super::block::{After, Block, BlockStep, ImageShape, Window};
 use super::buffers::Buffer;
-use super::convolution::{Convolution, Kind};
+use super::convolution::{Convolution, Kind, Pass};
 use super::depthwise::{self, Band};
 use super::gate::{GateWeights, Gated, Gates};
 use super::normalise::{self, Affine, Moments};
+use super::packed::{self, Finish, Pixels};
 use super::source::Source;
 use super::{Lanes, with_nonlinearity};
 use ofa_space::Activation;
@@ -104,7 +105,7 @@ pub fn forward(
         let shape = shapes[index + 1];
         let value = match step {
             BlockStep::Conv { input, geometry, weight, outputs, after, activation } => {
-                let conv = Convolution::new(params[*weight], *outputs, shapes[*input], *geometry)?;
+                let conv = Convolution::new(params[*weight], *outputs, shapes[*input], *geometry, Pass::Forward)?;
                 let mut z = Buffer::take(images * conv.output_values());
                 let read = source(&kept, *input, x, shapes);
                 let affine = match after {
@@ -220,15 +221,19 @@ enum Wanted {
     Moments,
 }
 
-fn convolve_batch(conv: &Convolution<'_>, read: &Source<'_>, images: usize, z: &mut [f32], wanted: Wanted) -> Moments {
+fn convolve_batch(conv: &Convolution, read: &Source<'_>, images: usize, z: &mut [f32], wanted: Wanted) -> Moments {
     let channels = conv.output_channels;
-    let lanes = Lanes::new(images, conv.weight.len());
+    let lanes = match conv.input_pixels() {
+        // A linear layer: the columns of its weight are divided instead.
+        1 => Lanes::one(images),
+        _ => Lanes::new(images, conv.weight_values()),
+    };
     let parts: Vec<Moments> = z
         .par_chunks_mut(lanes.per_lane * conv.output_values())
         .enumerate()
         .map(|(lane, z)| {
             let mut moments = Moments::empty(channels);
-            convolve(conv, read, lanes.range(lane), z, &mut Scratch::default(), |rows| {
+            convolve(conv, read, lanes.range(lane), z, &mut Scratch::default(), Finish::default(), |rows| {
                 if wanted == Wanted::Moments {
                     moments.add_rows(rows, channels);
                 }
@@ -253,28 +258,29 @@ pub struct Scratch {
 }
 
 /// Pixels that a pointwise convolution takes at a time.
-pub fn pixels_at_once(conv: &Convolution<'_>) -> usize {
+pub fn pixels_at_once(conv: &Convolution) -> usize {
     (TILE / (conv.input_channels() + conv.output_channels)).max(LEAST_ROWS)
 }
 
 /// Rows of outputs that a depthwise convolution takes at a time.
-pub fn band_rows(conv: &Convolution<'_>) -> usize {
+pub fn band_rows(conv: &Convolution) -> usize {
     let row = (conv.sizes.width + 2 * conv.geometry.padding) * depthwise::padded_channels(conv.input_channels());
     (2 * TILE / (row * conv.geometry.stride)).max(4)
 }
 
 /// Rows of outputs whose patches a dense convolution gathers at a time.
-pub fn patch_rows(conv: &Convolution<'_>) -> usize {
+pub fn patch_rows(conv: &Convolution) -> usize {
     (2 * TILE / (conv.sizes.out_width * conv.patch())).max(LEAST_ROWS.div_ceil(conv.sizes.out_width))
 }
 
-/// The images of a batch into `z` (theirs only); `done` gets the rows of pixels in order as soon as they are made.
+/// The images of a batch into `z` (theirs only), finished as wanted; `done` gets the rows of pixels in order as soon as they are made.
 pub fn convolve(
-    conv: &Convolution<'_>,
+    conv: &Convolution,
     read: &Source<'_>,
     images: Range<usize>,
     z: &mut [f32],
     scratch: &mut Scratch,
+    finish: Finish<'_>,
     mut done: impl FnMut(&mut [f32]),
 ) {
     let (s, geometry) = (&conv.sizes, &conv.geometry);
@@ -285,7 +291,11 @@ pub fn convolve(
             for (i, z) in z.chunks_mut(piece * conv.output_channels).enumerate() {
                 let start = first + i * piece;
                 let pixels = start..(start + piece).min(images.end * area);
-                conv.product(read.rows(pixels, &mut scratch.rows), z);
+                let rows = Pixels::matrix(read.rows(pixels, &mut scratch.rows), conv.input_channels());
+                match area {
+                    1 => packed::multiply_in_parallel(&rows, conv.matrix(), finish, z),
+                    _ => packed::multiply(&rows, conv.matrix(), finish, z),
+                }
                 done(z);
             }
         }
@@ -306,7 +316,11 @@ pub fn convolve(
                     });
                     let values = rows.len() * s.out_width * s.channels;
                     let out = &mut z[made..made + values];
-                    depthwise::forward(&scratch.band, &conv.weight, out, rows, s, geometry);
+                    depthwise::forward(&scratch.band, conv.taps(), out, rows, s, geometry);
+                    with_nonlinearity!(finish.activation, Act => match finish.bias {
+                        Some(bias) => normalise::activate_in_place::<Act>(out, bias),
+                        None => normalise::activate_values::<Act>(out),
+                    });
                     made += values;
                     start += piece;
                     if made - pending >= TILE / 2 {
@@ -320,15 +334,27 @@ pub fn convolve(
             }
         }
         Kind::Dense => {
-            let piece = patch_rows(conv);
             for (image, z) in images.zip(z.chunks_exact_mut(conv.output_values())) {
-                let pixels = image * conv.input_pixels()..(image + 1) * conv.input_pixels();
-                let whole = read.rows(pixels, &mut scratch.rows);
+                let of_image = image * conv.input_pixels();
+                let in_place = conv.reads_in_place();
+                let piece = if in_place { band_rows(conv) } else { patch_rows(conv) };
                 for (i, z) in z.chunks_mut(piece * s.out_width * conv.output_channels).enumerate() {
                     let rows = i * piece..(i * piece + piece).min(s.out_height);
-                    scratch.patches.resize(rows.len() * s.out_width * conv.patch(), 0.0);
-                    conv.gather(whole, rows, &mut scratch.patches);
-                    conv.product(&scratch.patches, z);
+                    if in_place {
+                        let needed = depthwise::rows_read(&rows, geometry);
+                        scratch.band.load(needed, [s.height, s.width, s.channels], geometry.padding, |row, out| {
+                            let pixel = of_image + row * s.width;
+                            read.write_padded(pixel..pixel + s.width, out);
+                        });
+                        let taps = scratch.band.taps(geometry.kernel);
+                        let patches = scratch.band.patches(s.out_width, s.channels, geometry.stride, &taps);
+                        packed::multiply(&patches, conv.matrix(), finish, z);
+                    } else {
+                        let whole = read.rows(of_image..of_image + conv.input_pixels(), &mut scratch.rows);
+                        scratch.patches.resize(rows.len() * s.out_width * conv.patch(), 0.0);
+                        conv.gather(whole, rows, &mut scratch.patches);
+                        packed::multiply(&Pixels::matrix(&scratch.patches, conv.patch()), conv.matrix(), finish, z);
+                    }
                     done(z);
                 }
             }

@@ -15,10 +15,12 @@ mod gate;
 mod matmul;
 mod normalise;
 mod operation;
+mod packed;
 mod sgd;
 mod source;
 
 pub use block::{After, Block, BlockStep, Window};
+pub use evaluation::Layouts;
 pub use operation::{BlockOutput, Parameter, conv_activate, conv_normalise_batch, run_block};
 pub use sgd::NesterovStep;
 
@@ -40,6 +42,11 @@ impl Lanes {
             _ => 4,
         };
         Self { images, per_lane: images.div_ceil(lanes).max(1) }
+    }
+
+    /// A single lane.
+    fn one(images: usize) -> Self {
+        Self { images, per_lane: images.max(1) }
     }
 
     fn range(&self, lane: usize) -> std::ops::Range<usize> {

@@ -3,6 +3,7 @@
 use super::backward::{Backward as BlockBackward, InputGradient};
 use super::block::{After, Block, BlockStep, ImageShape};
 use super::buffers::Buffer;
+use super::evaluation::Layouts;
 use super::forward::{Forward, Keep, Kept, forward};
 use super::{backward, evaluation};
 use crate::layer_ops::{self, Normalised};
@@ -87,8 +88,8 @@ fn flex_buffer(buffer: Buffer, shape: &[usize]) -> FlexTensor {
 }
 
 /// Runs a block by the CPU kernels; `None` where the tensors do not live on `flex`, the kernels are switched off, or
-/// the block is of a shape that they do not support.
-pub fn run_block(block: &Arc<Block>, x: &Tensor<4>, params: &[Parameter]) -> Option<BlockOutput> {
+/// the block is of a shape that they do not support. `layouts` keep the weights between calls with the same parameters.
+pub fn run_block(block: &Arc<Block>, x: &Tensor<4>, params: &[Parameter], layouts: &Layouts) -> Option<BlockOutput> {
     if !enabled() {
         return None;
     }
@@ -97,7 +98,7 @@ pub fn run_block(block: &Arc<Block>, x: &Tensor<4>, params: &[Parameter]) -> Opt
     if x.is_autodiff() {
         with_gradients(block, shapes, x, params)
     } else {
-        without_gradients(block, &shapes, x, params)
+        without_gradients(block, &shapes, x, params, layouts)
     }
 }
 
@@ -116,14 +117,20 @@ fn slices(tensors: &[FlexTensor]) -> Option<Vec<&[f32]>> {
     tensors.iter().map(|tensor| tensor.as_slice::<f32>()).collect()
 }
 
-fn without_gradients(block: &Block, shapes: &[ImageShape], x: &Tensor<4>, params: &[Parameter]) -> Option<BlockOutput> {
+fn without_gradients(
+    block: &Block,
+    shapes: &[ImageShape],
+    x: &Tensor<4>,
+    params: &[Parameter],
+    layouts: &Layouts,
+) -> Option<BlockOutput> {
     let [images, ..] = x.dims();
     let x = x.clone().try_into_primitive::<Flex>().ok()?.to_contiguous();
     let params: Vec<FlexTensor> =
         params.iter().map(|p| p.plain().map(|p| p.to_contiguous())).collect::<Option<Vec<_>>>()?;
     let (x, params) = (x.as_slice::<f32>()?, slices(&params)?);
     let shape = output_shape(images, shapes);
-    if let Some(output) = evaluation::evaluate(block, shapes, images, x, &params) {
+    if let Some(output) = evaluation::evaluate(block, shapes, images, x, &params, layouts) {
         return Some(BlockOutput {
             value: Tensor::from_primitive::<Flex>(flex_buffer(output, &shape)),
             statistics: vec![],
@@ -268,7 +275,7 @@ pub fn conv_normalise_batch(
     let params =
         [Parameter::Kernel(weight.clone()), Parameter::Vector(scale.clone()), Parameter::Vector(shift.clone())];
     let made = single(geometry, outputs, After::Norm { scale: 1, shift: 2, eps }, activation)
-        .and_then(|block| run_block(&block, &x, &params));
+        .and_then(|block| run_block(&block, &x, &params, &Layouts::default()));
     match made.map(|made| (made.value, made.statistics.into_iter().next())) {
         Some((value, Some((mean, variance)))) => Normalised { value, mean, variance },
         _ => layer_ops::conv_normalise_batch(x, weight, geometry, scale, shift, eps, activation),
@@ -287,7 +294,8 @@ pub fn conv_activate(
     let mut params = vec![Parameter::Kernel(weight.clone())];
     params.extend(bias.clone().map(Parameter::Vector));
     let after = if bias.is_some() { After::Bias(1) } else { After::Nothing };
-    let made = single(geometry, outputs, after, activation).and_then(|block| run_block(&block, &x, &params));
+    let made = single(geometry, outputs, after, activation)
+        .and_then(|block| run_block(&block, &x, &params, &Layouts::default()));
     match made {
         Some(made) => made.value,
         None => layer_ops::conv_activate(x, weight, bias, geometry, activation),

@@ -2,7 +2,7 @@
 
 use super::{BatchNorm, Prepare, PreparedStep};
 use crate::batch_norm::BatchStatistics;
-use crate::cpu_kernels::{self, After, Block, BlockStep, Parameter, Window};
+use crate::cpu_kernels::{self, After, Block, BlockStep, Layouts, Parameter, Window};
 use crate::plan::ConvGeometry;
 use burn::tensor::Tensor;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ const POINTWISE: ConvGeometry = ConvGeometry { kernel: 1, stride: 1, padding: 0,
 pub(super) struct FusedBlock {
     block: Arc<Block>,
     params: Vec<Parameter>,
+    layouts: Layouts,
     /// Step of the prepared block, and value of the fused one, of every batch norm in order.
     norms: Vec<(usize, usize)>,
     pixels: Pixels,
@@ -45,7 +46,7 @@ impl FusedBlock {
             value_of.push(builder.steps.len());
         }
         let Builder { steps, params, norms, pixels } = builder;
-        Some(Self { block: Arc::new(Block::new(steps)?), params, norms, pixels })
+        Some(Self { block: Arc::new(Block::new(steps)?), params, layouts: Layouts::default(), norms, pixels })
     }
 
     /// Runs it; `None` where the tensors are not the kernels' business.
@@ -59,7 +60,7 @@ impl FusedBlock {
         if self.pixels == Pixels::One && h * w != 1 {
             return None;
         }
-        let made = cpu_kernels::run_block(&self.block, input, &self.params)?;
+        let made = cpu_kernels::run_block(&self.block, input, &self.params, &self.layouts)?;
         let shapes = self.block.shapes([h, w, c])?;
         for ((step, value), (mean, variance)) in self.norms.iter().zip(made.statistics) {
             let Prepare::ConvNorm { norm, .. } = &prepared[*step].kind else {

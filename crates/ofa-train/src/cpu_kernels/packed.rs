@@ -1,0 +1,517 @@
+//! Products of pixels with a weight matrix that is packed once and used by every lane.
+//!
+//! The pixels are read where they are: in NHWC a pixel's channels lie side by side, and so do the channels of each tap of
+//! a dense convolution, whose patches are never gathered. A row of the product is therefore a pixel's first value and,
+//! for every tap, a distance from there. Only the weight is laid out anew, in panels of columns in the order in which
+//! the inner loop reads them.
+#![allow(unsafe_code)]
+
+use super::buffers::Buffer;
+use ofa_space::Activation;
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Columns of a panel come in units of this: the widest vector of f32.
+const UNIT: usize = 16;
+/// Units of the widest panel.
+const WIDEST: usize = 2;
+/// Rows of a panel that are worked through before the next rows of pixels: with the pixels, they fit the caches.
+const DEPTH: usize = 512;
+/// Values from which packing is divided between threads.
+const LARGE: usize = 1 << 16;
+
+/// A matrix `[depth, columns]` in panels.
+#[derive(Debug)]
+pub struct Packed {
+    values: Buffer,
+    depth: usize,
+    columns: usize,
+}
+
+/// Some whole units of columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Panel {
+    /// First unit.
+    first: usize,
+    /// Units, 1 to [`WIDEST`].
+    units: usize,
+}
+
+/// The panels of a matrix, as wide as possible.
+fn panels(columns: usize) -> impl Iterator<Item = Panel> + Clone {
+    let all = columns.div_ceil(UNIT);
+    let mut first = 0;
+    std::iter::from_fn(move || {
+        let left = all - first;
+        let units = left.min(WIDEST);
+        let panel = Panel { first, units };
+        first += units;
+        (units > 0).then_some(panel)
+    })
+}
+
+/// Where the values of a matrix `[taps · inner, columns]` lie in a weight.
+#[derive(Clone, Copy, Debug)]
+pub struct Strides {
+    /// Taps.
+    pub taps: usize,
+    /// Values of a tap.
+    pub inner: usize,
+    /// Columns.
+    pub columns: usize,
+    /// Distance between taps; the taps are taken from the last to the first if `backwards`.
+    pub tap: usize,
+    /// Distance between the values of a tap.
+    pub value: usize,
+    /// Distance between columns.
+    pub column: usize,
+    /// Order of the taps.
+    pub backwards: bool,
+}
+
+impl Packed {
+    /// Packs a weight.
+    ///
+    /// # Panics
+    /// If a stride leads outside the weight.
+    pub fn new(weight: &[f32], s: Strides) -> Self {
+        let depth = s.taps * s.inner;
+        let mut values = Buffer::take(depth * s.columns.div_ceil(UNIT) * UNIT);
+        let mut parts = Vec::new();
+        let mut rest = &mut values[..];
+        for panel in panels(s.columns) {
+            let (part, after) = rest.split_at_mut(depth * panel.units * UNIT);
+            parts.push((panel, part));
+            rest = after;
+        }
+        let fill = |(panel, part): (Panel, &mut [f32])| {
+            let width = panel.units * UNIT;
+            let from = panel.first * UNIT;
+            let real = (s.columns - from).min(width);
+            for (row, out) in part.chunks_exact_mut(width).enumerate() {
+                let (tap, value) = (row / s.inner, row % s.inner);
+                let tap = if s.backwards { s.taps - 1 - tap } else { tap };
+                let start = tap * s.tap + value * s.value + from * s.column;
+                let (real, padding) = out.split_at_mut(real);
+                if s.column == 1 {
+                    real.copy_from_slice(&weight[start..start + real.len()]);
+                } else {
+                    real.iter_mut().enumerate().for_each(|(i, out)| *out = weight[start + i * s.column]);
+                }
+                padding.fill(0.0);
+            }
+        };
+        if weight.len() < LARGE {
+            parts.into_iter().for_each(fill);
+        } else {
+            parts.into_par_iter().for_each(fill);
+        }
+        Self { values, depth, columns: s.columns }
+    }
+
+    fn panel(&self, panel: Panel) -> &[f32] {
+        let start = panel.first * UNIT * self.depth;
+        &self.values[start..start + panel.units * UNIT * self.depth]
+    }
+}
+
+/// The rows of the other side: pixels, and what is read of each.
+#[derive(Clone, Copy, Debug)]
+pub struct Pixels<'a> {
+    /// Their values.
+    pub values: &'a [f32],
+    /// Columns of an image of results; pixels are counted along its rows.
+    pub width: usize,
+    /// Distance from a pixel to its right neighbour, and to the first pixel of the next row.
+    pub steps: [usize; 2],
+    /// Distance from a pixel to each tap, in order.
+    pub taps: &'a [usize],
+    /// Values of a tap.
+    pub inner: usize,
+}
+
+impl<'a> Pixels<'a> {
+    /// Rows of a matrix with `inner` columns.
+    pub fn matrix(values: &'a [f32], inner: usize) -> Self {
+        Self { values, width: usize::MAX, steps: [inner, 0], taps: &[0], inner }
+    }
+
+    #[inline(always)]
+    fn offset(&self, pixel: usize) -> usize {
+        if pixel < self.width {
+            pixel * self.steps[0]
+        } else {
+            pixel / self.width * self.steps[1] + pixel % self.width * self.steps[0]
+        }
+    }
+}
+
+/// What is done to a result before it is written.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Finish<'a> {
+    /// Added per column.
+    pub bias: Option<&'a [f32]>,
+    /// Then a nonlinearity.
+    pub activation: Option<Activation>,
+}
+
+/// `out[pixel, ·] = finish(pixel · packed)` for pixels `0..out.len() / columns`.
+///
+/// # Panics
+/// If a tap of a pixel lies outside the values, or sizes do not fit.
+pub fn multiply(pixels: &Pixels<'_>, packed: &Packed, finish: Finish<'_>, out: &mut [f32]) {
+    for panel in panels(packed.columns) {
+        multiply_panel(pixels, packed, panel, finish, out, packed.columns, panel.first * UNIT);
+    }
+}
+
+/// As [`multiply`], the columns divided between threads: for few pixels and a large weight.
+///
+/// # Panics
+/// As [`multiply`].
+pub fn multiply_in_parallel(pixels: &Pixels<'_>, packed: &Packed, finish: Finish<'_>, out: &mut [f32]) {
+    let rows = out.len() / packed.columns.max(1);
+    let all: Vec<Panel> = panels(packed.columns).collect();
+    let parts: Vec<(Panel, Vec<f32>)> = all
+        .into_par_iter()
+        .map(|panel| {
+            let mut part = vec![0.0; rows * panel.units * UNIT];
+            multiply_panel(pixels, packed, panel, finish, &mut part, panel.units * UNIT, 0);
+            (panel, part)
+        })
+        .collect();
+    for (panel, part) in parts {
+        let (from, width) = (panel.first * UNIT, panel.units * UNIT);
+        let real = (packed.columns - from).min(width);
+        for (row, part) in out.chunks_exact_mut(packed.columns).zip(part.chunks_exact(width)) {
+            row[from..from + real].copy_from_slice(&part[..real]);
+        }
+    }
+}
+
+fn multiply_panel(
+    pixels: &Pixels<'_>,
+    packed: &Packed,
+    panel: Panel,
+    finish: Finish<'_>,
+    out: &mut [f32],
+    row: usize,
+    at: usize,
+) {
+    assert_eq!(pixels.taps.len() * pixels.inner, packed.depth, "inner dimension");
+    assert_eq!(out.len() % row.max(1), 0, "whole rows");
+    let real = (packed.columns - panel.first * UNIT).min(panel.units * UNIT);
+    assert!(at + real <= row, "columns of the output");
+    // A few taps, or a part of one, at a time.
+    let whole = (DEPTH / pixels.inner.max(1)).max(1);
+    let weight = packed.panel(panel);
+    let width = panel.units * UNIT;
+    let bias = finish.bias.map(|bias| &bias[panel.first * UNIT..panel.first * UNIT + real]);
+    for (group, taps) in pixels.taps.chunks(whole).enumerate() {
+        let start = group * whole * pixels.inner;
+        let is_last = start + taps.len() * pixels.inner == packed.depth;
+        pulp::Arch::new().dispatch(PanelProduct {
+            pixels: Pixels { taps, ..*pixels },
+            weight: &weight[start * width..(start + taps.len() * pixels.inner) * width],
+            units: panel.units,
+            real,
+            begin: if group == 0 { Begin::Zero } else { Begin::Sum },
+            finish: if is_last { Finish { bias, ..finish } } else { Finish::default() },
+            out,
+            row,
+            at,
+        });
+    }
+}
+
+/// What the sums begin with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Begin {
+    Zero,
+    /// With what the output holds.
+    Sum,
+}
+
+struct PanelProduct<'a> {
+    pixels: Pixels<'a>,
+    /// `[taps · inner, units · UNIT]`.
+    weight: &'a [f32],
+    units: usize,
+    /// Columns that exist.
+    real: usize,
+    begin: Begin,
+    finish: Finish<'a>,
+    out: &'a mut [f32],
+    /// Values of a row of the output, and its first column of this panel.
+    row: usize,
+    at: usize,
+}
+
+impl WithSimd for PanelProduct<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let depth = self.pixels.taps.len() * self.pixels.inner;
+        assert_eq!(self.weight.len(), depth * self.units * UNIT);
+        if S::F32_LANES == UNIT {
+            match self.units {
+                1 => self.rows::<S, 8, 1>(simd, 0),
+                // Three units would need every register, and the compiler then moves sums to memory.
+                _ => self.rows::<S, 8, 2>(simd, 0),
+            }
+        } else {
+            // Sixteen registers: a unit at a time.
+            for unit in 0..self.units {
+                match UNIT / S::F32_LANES {
+                    2 => self.rows::<S, 6, 2>(simd, unit * UNIT),
+                    4 => self.rows::<S, 4, 4>(simd, unit * UNIT),
+                    _ => (0..UNIT / S::F32_LANES)
+                        .for_each(|v| self.rows::<S, 4, 1>(simd, unit * UNIT + v * S::F32_LANES)),
+                }
+            }
+        }
+    }
+}
+
+impl PanelProduct<'_> {
+    /// All rows, `M` at a time, for `V` vectors of columns from `column` of the panel on.
+    #[inline(always)]
+    fn rows<S: Simd, const M: usize, const V: usize>(&mut self, simd: S, column: usize) {
+        let count = self.out.len() / self.row;
+        let mut pixel = 0;
+        while pixel + M <= count {
+            self.tile::<S, M, V>(simd, pixel, column);
+            pixel += M;
+        }
+        if pixel == count {
+            return;
+        }
+        if self.begin == Begin::Zero && count >= M {
+            // Some rows are made twice, which costs less than making the last ones alone.
+            return self.tile::<S, M, V>(simd, count - M, column);
+        }
+        while pixel + 4 <= count {
+            self.tile::<S, 4, V>(simd, pixel, column);
+            pixel += 4;
+        }
+        while pixel + 2 <= count {
+            self.tile::<S, 2, V>(simd, pixel, column);
+            pixel += 2;
+        }
+        while pixel < count {
+            self.tile::<S, 1, V>(simd, pixel, column);
+            pixel += 1;
+        }
+    }
+
+    #[inline(always)]
+    fn tile<S: Simd, const M: usize, const V: usize>(&mut self, simd: S, pixel: usize, column: usize) {
+        let (lanes, inner, width) = (S::F32_LANES, self.pixels.inner, self.units * UNIT);
+        let mut furthest = inner;
+        for tap in self.pixels.taps {
+            furthest = furthest.max(tap + inner);
+        }
+        let mut offsets = [0usize; M];
+        for (m, offset) in offsets.iter_mut().enumerate() {
+            *offset = self.pixels.offset(pixel + m);
+            assert!(*offset + furthest <= self.pixels.values.len(), "a pixel outside the values");
+        }
+        assert!(column + V * lanes <= width);
+        let mut sums = [[simd.splat_f32s(0.0); V]; M];
+        if self.begin == Begin::Sum {
+            for (m, sums) in sums.iter_mut().enumerate() {
+                let from = (pixel + m) * self.row + self.at;
+                for (v, sum) in sums.iter_mut().enumerate() {
+                    let columns = self.columns(column + v * lanes, lanes);
+                    *sum = simd.partial_load_f32s(&self.out[from + columns.start..from + columns.end]);
+                }
+            }
+        }
+        // SAFETY: every read of pixels is at `offset + tap + k` with `k < inner`, below the length by the assertion above;
+        // every read of the weight is at row `tap · inner + k`, below `depth`, and columns up to `column + V · lanes`, inside the
+        // row's `width`: `with_simd` asserts that the weight has `depth · width` values. A vector of f32 is any bits of that
+        // many f32.
+        unsafe {
+            let mut weight = self.weight.as_ptr().add(column);
+            for tap in self.pixels.taps {
+                let mut rows = [self.pixels.values.as_ptr(); M];
+                for (row, offset) in rows.iter_mut().zip(offsets) {
+                    *row = row.add(offset + tap);
+                }
+                for k in 0..inner {
+                    let mut w = [simd.splat_f32s(0.0); V];
+                    for (v, w) in w.iter_mut().enumerate() {
+                        *w = weight.add(v * lanes).cast::<S::f32s>().read_unaligned();
+                    }
+                    for (row, sums) in rows.iter().zip(sums.iter_mut()) {
+                        let x = simd.splat_f32s(*row.add(k));
+                        for v in 0..V {
+                            sums[v] = simd.mul_add_e_f32s(x, w[v], sums[v]);
+                        }
+                    }
+                    weight = weight.add(width);
+                }
+            }
+        }
+        if let Some(bias) = self.finish.bias {
+            for v in 0..V {
+                let bias = simd.partial_load_f32s(&bias[self.columns(column + v * lanes, lanes)]);
+                for sums in &mut sums {
+                    sums[v] = simd.add_f32s(sums[v], bias);
+                }
+            }
+        }
+        if let Some(activation) = self.finish.activation {
+            // Loops, not adaptors: those would be compiled without the wide vectors, and called.
+            for sums in &mut sums {
+                for sum in sums {
+                    *sum = activate(simd, activation, *sum);
+                }
+            }
+        }
+        for (m, sums) in sums.into_iter().enumerate() {
+            let into = (pixel + m) * self.row + self.at;
+            for (v, sum) in sums.into_iter().enumerate() {
+                let columns = self.columns(column + v * lanes, lanes);
+                let out = &mut self.out[into + columns.start..into + columns.end];
+                if out.len() == lanes {
+                    // SAFETY: the slice has the length of a vector.
+                    unsafe { out.as_mut_ptr().cast::<S::f32s>().write_unaligned(sum) };
+                } else {
+                    simd.partial_store_f32s(out, sum);
+                }
+            }
+        }
+    }
+
+    /// The columns of the panel that a vector from `column` on covers and that exist.
+    #[inline(always)]
+    fn columns(&self, column: usize, lanes: usize) -> Range<usize> {
+        column.min(self.real)..(column + lanes).min(self.real)
+    }
+}
+
+/// The nonlinearities of [`super::Nonlinearity`] for a vector, to the same bits.
+#[inline(always)]
+fn activate<S: Simd>(simd: S, activation: Activation, u: S::f32s) -> S::f32s {
+    let (zero, six) = (simd.splat_f32s(0.0), simd.splat_f32s(6.0));
+    match activation {
+        Activation::Relu => simd.max_f32s(u, zero),
+        Activation::Relu6 => simd.min_f32s(simd.max_f32s(u, zero), six),
+        Activation::HSwish => {
+            let inside = simd.min_f32s(simd.max_f32s(simd.add_f32s(u, simd.splat_f32s(3.0)), zero), six);
+            simd.mul_f32s(simd.mul_f32s(u, inside), simd.splat_f32s(1.0 / 6.0))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::with_nonlinearity;
+    use super::*;
+
+    fn noise(count: usize, seed: u64) -> Vec<f32> {
+        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+        };
+        (0..count).map(|_| next()).collect()
+    }
+
+    fn close(a: &[f32], b: &[f32], depth: usize) {
+        assert_eq!(a.len(), b.len());
+        for (i, (a, b)) in a.iter().zip(b).enumerate() {
+            assert!((a - b).abs() <= 1e-6 * (depth as f32) + 1e-5, "value {i}: {a} and {b}");
+        }
+    }
+
+    #[test]
+    fn panels_cover_every_column_once() {
+        for columns in 1..400 {
+            let all: Vec<Panel> = panels(columns).collect();
+            let mut next = 0;
+            for panel in &all {
+                assert_eq!(panel.first, next);
+                assert!((1..=WIDEST).contains(&panel.units));
+                next += panel.units;
+            }
+            assert_eq!(next, columns.div_ceil(UNIT));
+        }
+    }
+
+    /// Three loops, for every size around the tiles' edges.
+    #[test]
+    fn products_agree_with_three_loops() {
+        for (rows, depth, columns) in
+            [(1, 1, 1), (3, 5, 7), (8, 16, 16), (9, 24, 40), (17, 33, 49), (7, 600, 24), (21, 1300, 65), (50, 40, 112)]
+        {
+            let (a, weight) = (noise(rows * depth, 1), noise(columns * depth, 2));
+            let bias = noise(columns, 3);
+            let strides = Strides { taps: 1, inner: depth, columns, tap: 0, value: 1, column: depth, backwards: false };
+            let packed = Packed::new(&weight, strides);
+            for activation in [None, Some(Activation::Relu), Some(Activation::Relu6), Some(Activation::HSwish)] {
+                let expected: Vec<f32> = (0..rows * columns)
+                    .map(|i| {
+                        let (r, c) = (i / columns, i % columns);
+                        let sum: f32 = (0..depth).map(|k| a[r * depth + k] * weight[c * depth + k]).sum();
+                        with_nonlinearity!(activation, Act => <Act as super::super::Nonlinearity>::value(sum + bias[c]))
+                    })
+                    .collect();
+                let finish = Finish { bias: Some(&bias), activation };
+                let mut out = vec![f32::NAN; rows * columns];
+                multiply(&Pixels::matrix(&a, depth), &packed, finish, &mut out);
+                close(&out, &expected, depth);
+                let mut parallel = vec![f32::NAN; rows * columns];
+                multiply_in_parallel(&Pixels::matrix(&a, depth), &packed, finish, &mut parallel);
+                assert_eq!(out, parallel);
+            }
+        }
+    }
+
+    /// A 3×3 convolution with stride 2 over a padded image, taps forwards and backwards.
+    #[test]
+    fn taps_are_read_where_they_are() {
+        let (height, width, inner, columns) = (9, 7, 5, 19);
+        let image = noise(height * width * inner, 4);
+        let weight = noise(columns * inner * 9, 5);
+        let taps: Vec<usize> = (0..9).map(|t| (t / 3 * width + t % 3) * inner).collect();
+        let (out_height, out_width) = ((height - 3) / 2 + 1, (width - 3) / 2 + 1);
+        for backwards in [false, true] {
+            let strides = Strides { taps: 9, inner, columns, tap: 1, value: 9, column: inner * 9, backwards };
+            let packed = Packed::new(&weight, strides);
+            let pixels =
+                Pixels { values: &image, width: out_width, steps: [2 * inner, 2 * width * inner], taps: &taps, inner };
+            let mut out = vec![f32::NAN; out_height * out_width * columns];
+            multiply(&pixels, &packed, Finish::default(), &mut out);
+            let expected: Vec<f32> = (0..out.len())
+                .map(|i| {
+                    let (pixel, c) = (i / columns, i % columns);
+                    let corner = (pixel / out_width * 2 * width + pixel % out_width * 2) * inner;
+                    (0..9 * inner)
+                        .map(|k| {
+                            let (tap, value) = (k / inner, k % inner);
+                            let of_weight = if backwards { 8 - tap } else { tap };
+                            image[corner + taps[tap] + value] * weight[c * inner * 9 + value * 9 + of_weight]
+                        })
+                        .sum()
+                })
+                .collect();
+            close(&out, &expected, 45);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "a pixel outside the values")]
+    fn a_pixel_outside_the_values_is_noticed() {
+        let packed = Packed::new(
+            &[1.0; 4],
+            Strides { taps: 1, inner: 4, columns: 1, tap: 0, value: 1, column: 4, backwards: false },
+        );
+        multiply(&Pixels::matrix(&[0.0; 11], 4), &packed, Finish::default(), &mut [0.0; 3]);
+    }
+}
