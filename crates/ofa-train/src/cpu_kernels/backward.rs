@@ -524,11 +524,11 @@ impl Task<'_> {
             let reading = depthwise::rows_reading(&rows, geometry);
             let (band, dz) = (&mut scratch.gradient, &scratch.dz);
             let margin = geometry.kernel - 1 - geometry.padding;
-            band.load(reading, [s.out_height, s.out_width, channels], margin, |row, out| {
-                pad(&dz[row * s.out_width * channels..(row + 1) * s.out_width * channels], out, channels);
+            band.load_unpadded(reading, [s.out_height, s.out_width, channels], margin, |row, out| {
+                out.copy_from_slice(&dz[row * s.out_width * channels..(row + 1) * s.out_width * channels]);
             });
-            let taps = band.taps(geometry.kernel);
-            packed::multiply(&band.patches(s.width, channels, 1, &taps), conv.matrix(), packed::Finish::default(), out);
+            let lines = band.lines(geometry.kernel);
+            packed::multiply(&band.patches(s.width, geometry, &lines), conv.matrix(), packed::Finish::default(), out);
         }
     }
 

@@ -35,12 +35,21 @@ pub struct Buffer {
 impl Buffer {
     /// `length` values of unspecified content: whoever takes it writes all of it.
     pub fn take(length: usize) -> Self {
+        Self::take_up_to(length, length + length / 4)
+    }
+
+    /// As [`take`](Self::take), for a value that goes soon: any buffer that is large enough will do.
+    pub fn take_briefly(length: usize) -> Self {
+        Self::take_up_to(length, usize::MAX)
+    }
+
+    fn take_up_to(length: usize, most: usize) -> Self {
         if length < SMALL {
             return Self { values: vec![0.0; length] };
         }
         let found = {
             let mut pool = free();
-            let fits = |buffer: &Vec<f32>| buffer.capacity() >= length && buffer.capacity() <= length + length / 4;
+            let fits = |buffer: &Vec<f32>| (length..=most).contains(&buffer.capacity());
             let best =
                 (0..pool.buffers.len()).filter(|i| fits(&pool.buffers[*i])).min_by_key(|i| pool.buffers[*i].capacity());
             let found = best.and_then(|index| pool.buffers.remove(index));
@@ -59,8 +68,14 @@ impl Buffer {
             }
             found
         };
-        let mut values = found.unwrap_or_else(|| Vec::with_capacity(length));
-        values.resize(length, 0.0);
+        let values = match found {
+            Some(mut values) => {
+                values.resize(length, 0.0);
+                values
+            }
+            // Fresh from the system it is zero without being written.
+            None => vec![0.0; length],
+        };
         Self { values }
     }
 

@@ -7,9 +7,6 @@ use crate::plan::ConvGeometry;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Input channels below which the patches of a dense convolution are gathered.
-const LEAST_CHANNELS: usize = 8;
-
 /// The shapes that the families use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
@@ -155,11 +152,6 @@ impl Convolution {
             Kind::Depthwise => self.geometry.kernel.pow(2) * depthwise::padded_channels(self.input_channels()),
             Kind::Pointwise | Kind::Dense => self.output_channels * self.patch(),
         }
-    }
-
-    /// Whether the patches of a dense convolution are read where they are; with very few channels they are gathered.
-    pub fn reads_in_place(&self) -> bool {
-        self.input_channels() >= LEAST_CHANNELS
     }
 
     /// Pixels of an input image.

@@ -71,9 +71,19 @@ impl Band {
         rows: std::ops::Range<isize>,
         [height, width, channels]: [usize; 3],
         margin: usize,
+        fill: impl FnMut(usize, &mut [f32]),
+    ) {
+        self.load_unpadded(rows, [height, width, padded_channels(channels)], margin, fill);
+    }
+
+    /// As [`load`](Self::load), with the channels as they are: for dense convolutions.
+    pub fn load_unpadded(
+        &mut self,
+        rows: std::ops::Range<isize>,
+        [height, width, channels]: [usize; 3],
+        margin: usize,
         mut fill: impl FnMut(usize, &mut [f32]),
     ) {
-        let channels = padded_channels(channels);
         self.first = rows.start;
         self.rows = (rows.end - rows.start).max(0) as usize;
         (self.columns, self.margin, self.channels) = (width + 2 * margin, margin, channels);
@@ -93,15 +103,17 @@ impl Band {
         }
     }
 
-    /// The patches of the output rows whose [`rows_read`] the band holds: `taps` are filled with [`Self::taps`].
-    pub fn patches<'a>(&'a self, out_width: usize, inner: usize, stride: usize, taps: &'a [usize]) -> Pixels<'a> {
-        let step = stride * self.channels;
-        Pixels { values: &self.values, width: out_width, steps: [step, step * self.columns], taps, inner }
+    /// The patches of the output rows whose [`rows_read`] the band holds unpadded. A row of a patch lies in one piece:
+    /// `lines` are filled with [`Self::lines`].
+    pub fn patches<'a>(&'a self, out_width: usize, geometry: &ConvGeometry, lines: &'a [usize]) -> Pixels<'a> {
+        let step = geometry.stride * self.channels;
+        let inner = geometry.kernel * self.channels;
+        Pixels { values: &self.values, width: out_width, steps: [step, step * self.columns], taps: lines, inner }
     }
 
-    /// Distances from the first value of a patch to its taps.
-    pub fn taps(&self, kernel: usize) -> Vec<usize> {
-        (0..kernel * kernel).map(|tap| (tap / kernel * self.columns + tap % kernel) * self.channels).collect()
+    /// Distances from the first value of a patch to its rows.
+    pub fn lines(&self, kernel: usize) -> Vec<usize> {
+        (0..kernel).map(|line| line * self.columns * self.channels).collect()
     }
 
     /// Offset of a pixel's first channel.

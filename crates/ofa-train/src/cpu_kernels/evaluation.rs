@@ -82,7 +82,7 @@ pub fn evaluate(
     };
     let last = block.steps().len();
     let (in_values, out_values) = (values(&shapes[0]), values(&shapes[last]));
-    let mut output = Buffer::take(images * out_values);
+    let mut output = Buffer::take_briefly(images * out_values);
     output.par_chunks_mut(at_once * out_values).enumerate().for_each(|(i, out)| {
         // A thread that waits for others in a linear layer may come here again: then it does without its memory.
         let mut workspace = WORKSPACE.take();

@@ -251,9 +251,7 @@ fn convolve_batch(conv: &Convolution, read: &Source<'_>, images: usize, z: &mut 
 pub struct Scratch {
     /// Rows of the input.
     pub rows: Vec<f32>,
-    /// Patches of a dense convolution.
-    pub patches: Vec<f32>,
-    /// Rows of a depthwise convolution's input.
+    /// Rows of an image that a convolution reads.
     pub band: Band,
 }
 
@@ -336,25 +334,17 @@ pub fn convolve(
         Kind::Dense => {
             for (image, z) in images.zip(z.chunks_exact_mut(conv.output_values())) {
                 let of_image = image * conv.input_pixels();
-                let in_place = conv.reads_in_place();
-                let piece = if in_place { band_rows(conv) } else { patch_rows(conv) };
+                let piece = band_rows(conv);
                 for (i, z) in z.chunks_mut(piece * s.out_width * conv.output_channels).enumerate() {
                     let rows = i * piece..(i * piece + piece).min(s.out_height);
-                    if in_place {
-                        let needed = depthwise::rows_read(&rows, geometry);
-                        scratch.band.load(needed, [s.height, s.width, s.channels], geometry.padding, |row, out| {
-                            let pixel = of_image + row * s.width;
-                            read.write_padded(pixel..pixel + s.width, out);
-                        });
-                        let taps = scratch.band.taps(geometry.kernel);
-                        let patches = scratch.band.patches(s.out_width, s.channels, geometry.stride, &taps);
-                        packed::multiply(&patches, conv.matrix(), finish, z);
-                    } else {
-                        let whole = read.rows(of_image..of_image + conv.input_pixels(), &mut scratch.rows);
-                        scratch.patches.resize(rows.len() * s.out_width * conv.patch(), 0.0);
-                        conv.gather(whole, rows, &mut scratch.patches);
-                        packed::multiply(&Pixels::matrix(&scratch.patches, conv.patch()), conv.matrix(), finish, z);
-                    }
+                    let needed = depthwise::rows_read(&rows, geometry);
+                    let band = &mut scratch.band;
+                    band.load_unpadded(needed, [s.height, s.width, s.channels], geometry.padding, |row, out| {
+                        let pixel = of_image + row * s.width;
+                        read.write(pixel..pixel + s.width, out);
+                    });
+                    let lines = band.lines(geometry.kernel);
+                    packed::multiply(&band.patches(s.out_width, geometry, &lines), conv.matrix(), finish, z);
                     done(z);
                 }
             }
