@@ -173,7 +173,6 @@ fn networks(page: &mut String, results: &RunResults, timings: &Timings) {
 fn network(page: &mut String, case: &Case, results: &RunResults, timings: &Timings) {
     let resolution = case.arch.resolution.map_or_else(|| "–".to_owned(), |r| format!("{r} px"));
     let host = timings.host_ms(&case.onnx).map_or_else(|| "–".to_owned(), |ms| format!("{} ms", number(ms)));
-    let file = case.onnx.rsplit('/').next().unwrap_or(&case.onnx);
     let limit = limits(&case.constraint);
     let _ = write!(
         page,
@@ -182,7 +181,7 @@ fn network(page: &mut String, case: &Case, results: &RunResults, timings: &Timin
          <td class=\"n\" data-name=\"predicted\">{}</td><td class=\"n\" data-name=\"latency\">{} ms</td>\
          <td class=\"n\" data-name=\"MACs\">{} M</td><td class=\"n\" data-name=\"params\">{} k</td>\
          <td class=\"n\" data-name=\"this machine\">{host}</td><td class=\"wide\" data-name=\"file\"><a href=\"{onnx}\" \
-         data-tip=\"{onnx}: differs from our logits by at most {:.1e} of {}\">{file}</a></td></tr>",
+         data-tip=\"{onnx}: differs from our logits by at most {:.1e} of {}\">ONNX</a></td></tr>",
         percent(case.accuracy),
         percent(case.predicted_accuracy),
         number(case.latency_ms),
@@ -194,7 +193,6 @@ fn network(page: &mut String, case: &Case, results: &RunResults, timings: &Timin
         limit = escape(&limit),
         drawing = draw(&case.blocks, &results.places, &format!("{} {limit}: {}", case.device, case.arch)),
         onnx = escape(&case.onnx),
-        file = escape(file),
     );
 }
 

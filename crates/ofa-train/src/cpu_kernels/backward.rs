@@ -10,6 +10,7 @@ use super::convolution::{Convolution, Kind, Pass};
 use super::depthwise::{self, Band};
 use super::forward::{self, Kept, TILE};
 use super::gate::{GateGradients, GateWeights, Gated, Gates};
+use super::matmul::{self, Matrix};
 use super::normalise::{Affine, Pullback, Sums};
 use super::packed::{self, Pixels};
 use super::source::{Source, pad};
@@ -341,6 +342,20 @@ enum Target<'a> {
     },
 }
 
+/// What is divided between threads to make the gradient of a weight.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Division {
+    /// The batch: every lane has a gradient of its own, and they are added.
+    Images,
+    /// The outputs: where such gradients would be larger than what they are made of.
+    Outputs,
+}
+
+/// Values of a weight from which its outputs may be divided.
+const LARGE_WEIGHT: usize = 1 << 17;
+/// Values of all patches of the batch up to which they are.
+const FEW_PATCHES: usize = 1 << 21;
+
 /// What a lane makes besides the gradient of the input.
 struct Made {
     /// In the kernels' layout.
@@ -363,7 +378,15 @@ impl Task<'_> {
     /// Gradient of the weight, and into `dx` that of the input.
     fn run(&self, dx: Option<&mut [f32]>, target: Target<'_>) -> Made {
         let conv = self.conv;
-        let lanes = Lanes::new(self.images, conv.weight_values());
+        let lanes = match (self.division(), conv.input_pixels()) {
+            (Division::Outputs, 1) => Lanes::one(self.images),
+            (Division::Outputs, _) => Lanes::new(self.images, 0),
+            (Division::Images, _) => Lanes::new(self.images, conv.weight_values()),
+        };
+        let of_weight = match self.division() {
+            Division::Images => conv.weight_values(),
+            Division::Outputs => 0,
+        };
         let piece = lanes.per_lane * conv.input_values();
         let count = self.images.div_ceil(lanes.per_lane);
         let pieces: Vec<Option<&mut [f32]>> = match dx {
@@ -375,7 +398,7 @@ impl Task<'_> {
             .enumerate()
             .map(|(lane, dx)| {
                 let mut made = Made {
-                    weight: vec![0.0; conv.weight_values()],
+                    weight: vec![0.0; of_weight],
                     sums: Sums::empty(conv.input_channels()),
                     gates: GateGradients::default(),
                 };
@@ -391,7 +414,53 @@ impl Task<'_> {
             all.sums.merge(&part.sums);
             all.gates.append(part.gates);
         }
+        if self.division() == Division::Outputs {
+            all.weight = self.divided_weight();
+        }
         all
+    }
+
+    /// What is divided between threads to make the gradient of the weight.
+    fn division(&self) -> Division {
+        let conv = self.conv;
+        let patches = self.images * conv.output_pixels() * conv.patch();
+        match conv.kind {
+            Kind::Pointwise | Kind::Dense if conv.weight_values() >= LARGE_WEIGHT && patches <= FEW_PATCHES => {
+                Division::Outputs
+            }
+            _ => Division::Images,
+        }
+    }
+
+    /// The gradient of a large weight: some outputs at a time, over all pixels of the batch.
+    fn divided_weight(&self) -> Vec<f32> {
+        let conv = self.conv;
+        let (outputs, patch) = (conv.output_channels, conv.patch());
+        let pixels = self.images * conv.output_pixels();
+        let mut dz = Buffer::take(pixels * outputs);
+        self.pullback.apply(self.z, self.gradient, &mut dz);
+        let mut scratch = Vec::new();
+        let inputs = self.source.rows(0..self.images * conv.input_pixels(), &mut scratch);
+        let gathered = match conv.kind {
+            Kind::Dense => {
+                let mut gathered = Buffer::take(pixels * patch);
+                let images = gathered.chunks_exact_mut(conv.output_pixels() * patch);
+                for (image, patches) in inputs.chunks_exact(conv.input_values()).zip(images) {
+                    conv.gather(image, 0..conv.sizes.out_height, patches);
+                }
+                Some(gathered)
+            }
+            _ => None,
+        };
+        let inputs = gathered.as_deref().unwrap_or(inputs);
+        let at_once = outputs.div_ceil(8).next_multiple_of(8);
+        let mut weight = vec![0.0; outputs * patch];
+        weight.par_chunks_mut(at_once * patch).enumerate().for_each(|(i, weight)| {
+            let these = i * at_once..i * at_once + weight.len() / patch;
+            let left = Matrix::new(&dz, pixels, outputs).columns(these).transposed();
+            matmul::multiply(left, Matrix::new(inputs, pixels, patch), weight);
+        });
+        weight
     }
 
     fn lane(&self, images: Range<usize>, dx: Option<&mut [f32]>, target: &Target<'_>, made: &mut Made) {
@@ -423,11 +492,16 @@ impl Task<'_> {
             if let Some(dx) = dx.as_deref_mut() {
                 let out = &mut dx[(pixels.start - first) * inputs..(pixels.end - first) * inputs];
                 let dz = Pixels::matrix(&scratch.dz, outputs);
-                packed::multiply(&dz, conv.matrix(), packed::Finish::default(), out);
+                match area {
+                    1 => packed::multiply_in_parallel(&dz, conv.matrix(), packed::Finish::default(), out),
+                    _ => packed::multiply(&dz, conv.matrix(), packed::Finish::default(), out),
+                }
                 finish(target, pixels.clone(), out, made);
             }
-            let rows = self.source.rows(pixels, &mut scratch.rows);
-            conv.backward_weight(&scratch.dz, rows, &mut made.weight);
+            if self.division() == Division::Images {
+                let rows = self.source.rows(pixels, &mut scratch.rows);
+                conv.backward_weight(&scratch.dz, rows, &mut made.weight);
+            }
             start += piece;
         }
     }
@@ -494,8 +568,10 @@ impl Task<'_> {
             let values = image * conv.output_values()..(image + 1) * conv.output_values();
             scratch.dz.resize(values.len(), 0.0);
             self.pullback.apply(&self.z[values.clone()], &self.gradient[values], &mut scratch.dz);
-            let whole = self.source.rows(pixels.clone(), &mut scratch.rows);
-            for start in (0..s.out_height).step_by(piece) {
+            let divided = self.division() == Division::Outputs;
+            let whole = if divided { &[] } else { self.source.rows(pixels.clone(), &mut scratch.rows) };
+            let end = if divided { 0 } else { s.out_height };
+            for start in (0..end).step_by(piece) {
                 let rows = start..(start + piece).min(s.out_height);
                 scratch.patches.resize(rows.len() * s.out_width * conv.patch(), 0.0);
                 conv.gather(whole, rows.clone(), &mut scratch.patches);

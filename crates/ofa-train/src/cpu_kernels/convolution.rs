@@ -4,6 +4,7 @@ use super::depthwise::{self, Sizes};
 use super::matmul::{Matrix, multiply_add};
 use super::packed::{Packed, Strides};
 use crate::plan::ConvGeometry;
+use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -73,7 +74,7 @@ impl Layout {
             Kind::Dense if pass == Pass::Backward && geometry.stride > 1 => {
                 let columns = channels * area;
                 // [out, in, k·k] → [out, k·k, in], the order of a patch.
-                let of_patches: Vec<f32> = weight.chunks_exact(columns).flat_map(|w| transpose(w, channels)).collect();
+                let of_patches = transpose_each(weight, columns, channels);
                 let strides =
                     Strides { taps: 1, inner: outputs, columns, tap: 0, value: columns, column: 1, backwards: false };
                 Layout::Matrix(Packed::new(&of_patches, strides))
@@ -198,7 +199,7 @@ impl Convolution {
             Kind::Depthwise => depthwise::channels_first(&weight, self.input_channels()),
             Kind::Dense => {
                 let taps = self.geometry.kernel * self.geometry.kernel;
-                weight.chunks_exact(self.patch()).flat_map(|w| transpose(w, taps)).collect()
+                transpose_each(&weight, self.patch(), taps)
             }
         }
     }
@@ -269,8 +270,16 @@ impl Convolution {
     }
 }
 
-/// `[rows, n / rows]` → `[n / rows, rows]`.
-fn transpose(values: &[f32], rows: usize) -> Vec<f32> {
-    let columns = values.len() / rows;
-    (0..values.len()).map(|i| values[(i % rows) * columns + i / rows]).collect()
+/// Every `[rows, length / rows]` of a list of matrices → `[length / rows, rows]`.
+fn transpose_each(matrices: &[f32], length: usize, rows: usize) -> Vec<f32> {
+    let columns = length / rows;
+    let mut transposed = vec![0.0; matrices.len()];
+    transposed.par_chunks_mut(length).zip(matrices.par_chunks(length)).for_each(|(out, matrix)| {
+        for (column, out) in out.chunks_exact_mut(rows).enumerate() {
+            for (row, out) in out.iter_mut().enumerate() {
+                *out = matrix[row * columns + column];
+            }
+        }
+    });
+    transposed
 }

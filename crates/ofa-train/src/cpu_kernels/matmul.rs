@@ -21,6 +21,16 @@ impl<'a> Matrix<'a> {
         Self { data, rows, columns, row_stride: columns, column_stride: 1 }
     }
 
+    /// Some columns of a row-major matrix.
+    ///
+    /// # Panics
+    /// If they do not exist, or the matrix is transposed.
+    pub fn columns(self, columns: std::ops::Range<usize>) -> Self {
+        assert!(self.column_stride == 1 && columns.end <= self.columns, "columns of the matrix");
+        let start = if self.rows == 0 { 0 } else { columns.start };
+        Self { data: &self.data[start..], columns: columns.len(), ..self }
+    }
+
     /// The transposed view.
     pub fn transposed(self) -> Self {
         Self {
@@ -70,7 +80,7 @@ fn product(left: Matrix<'_>, right: Matrix<'_>, output: &mut [f32], old: Old) {
     }
     let keep = old == Old::Keep;
     // SAFETY: `Matrix` holds views whose largest index, (rows − 1)·row_stride + (columns − 1)·column_stride, is inside
-    // its slice (checked in `new`, kept by `transposed`); `output` is exactly rows × columns, row-major, and borrowed
+    // its slice (checked in `new`, kept by `columns` and `transposed`); `output` is exactly rows × columns, row-major, and borrowed
     // mutably, so it overlaps neither input.
     unsafe {
         gemm::gemm(

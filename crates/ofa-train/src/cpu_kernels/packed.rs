@@ -89,17 +89,31 @@ impl Packed {
             let width = panel.units * UNIT;
             let from = panel.first * UNIT;
             let real = (s.columns - from).min(width);
-            for (row, out) in part.chunks_exact_mut(width).enumerate() {
+            let place = |row: usize| {
                 let (tap, value) = (row / s.inner, row % s.inner);
                 let tap = if s.backwards { s.taps - 1 - tap } else { tap };
-                let start = tap * s.tap + value * s.value + from * s.column;
-                let (real, padding) = out.split_at_mut(real);
-                if s.column == 1 {
-                    real.copy_from_slice(&weight[start..start + real.len()]);
-                } else {
-                    real.iter_mut().enumerate().for_each(|(i, out)| *out = weight[start + i * s.column]);
+                tap * s.tap + value * s.value + from * s.column
+            };
+            // A few rows at a time: what lies side by side in the weight is then read once.
+            for (group, rows) in part.chunks_mut(UNIT * width).enumerate() {
+                for (i, out) in rows.chunks_exact_mut(width).enumerate() {
+                    out[real..].fill(0.0);
+                    if s.column == 1 {
+                        let start = place(group * UNIT + i);
+                        out[..real].copy_from_slice(&weight[start..start + real]);
+                    }
                 }
-                padding.fill(0.0);
+                if s.column == 1 {
+                    continue;
+                }
+                let mut starts = [0; UNIT];
+                let count = rows.len() / width;
+                starts.iter_mut().enumerate().take(count).for_each(|(i, start)| *start = place(group * UNIT + i));
+                for column in 0..real {
+                    for (i, start) in starts[..count].iter().enumerate() {
+                        rows[i * width + column] = weight[start + column * s.column];
+                    }
+                }
             }
         };
         if weight.len() < LARGE {
