@@ -21,6 +21,7 @@ pub mod registry;
 pub mod regression;
 pub mod roofline;
 pub mod stopwatch;
+mod subprocess;
 pub mod timing;
 pub mod whole_net;
 
