@@ -52,6 +52,92 @@ fn a_profile_is_a_device() {
 }
 
 #[test]
+fn timings_of_different_runtimes_or_threads_are_never_mixed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let (profile, scatter) = (file("machine.toml"), file("scatter.jsonl"));
+    let line = "profile --space tiny-28 --resolutions 20 --rounds 1 --nets 8 --check 8 --check-output {} -o {}";
+    run_line(line, &[&scatter, &profile]).ok();
+    let text = std::fs::read_to_string(&scatter).unwrap();
+    assert!(text.contains("\"threads\":1") && text.contains("\"runtime\":\"rten "), "{text}");
+    let (first, rest) = text.split_once('\n').unwrap();
+    let others = [("\"threads\":1", "\"threads\":2"), ("\"runtime\":\"rten ", "\"runtime\":\"onnxruntime ")];
+    for (own, other) in others {
+        let mixed = file("mixed.jsonl");
+        std::fs::write(&mixed, format!("{first}\n{}", rest.replace(own, other))).unwrap();
+        let line = "devices fit --space tiny-28 --measured {} -o {}";
+        let refused = run_line(line, &[&mixed, &file("fitted.toml")]);
+        assert!(refused.code == Some(2) && refused.stderr.contains("mixed.jsonl:2"), "{refused:?}");
+        std::fs::write(&mixed, text.replace(own, other)).unwrap();
+        let line = "devices calibrate --device {} --space tiny-28 --measured {} -o {}";
+        let refused = run_line(line, &[&profile, &mixed, &file("calibrated.toml")]);
+        assert!(refused.code == Some(2) && refused.stderr.contains("never mixed"), "{refused:?}");
+        // A roofline is of no runtime.
+        run_line(line, &[Path::new("pixel4-cpu"), &mixed, &file("calibrated.toml")]).ok();
+    }
+}
+
+/// Starts the program, waits for a file, sends what Ctrl-C sends, and returns the exit code.
+#[cfg(unix)]
+fn interrupted(line: &str, paths: &[&Path], sign: &Path) -> Option<i32> {
+    let mut paths = paths.iter();
+    let arguments: Vec<std::ffi::OsString> = line
+        .split_whitespace()
+        .map(|word| if word == "{}" { paths.next().unwrap().as_os_str().to_owned() } else { word.into() })
+        .collect();
+    let mut child = program::program(&arguments).stderr(std::process::Stdio::null()).spawn().unwrap();
+    while !sign.exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before {} was there", sign.display());
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let id = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    child.wait().unwrap().code()
+}
+
+#[cfg(unix)]
+#[test]
+fn a_profile_is_cancelled_and_goes_on_in_the_same_way_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let (profile, partial) = (file("machine.toml"), file("machine.toml.partial"));
+    let line = "profile --space tiny-28 --rounds 3 --nets 8 -o {}";
+    assert_eq!(interrupted(line, &[&profile], &partial), Some(130));
+    assert!(partial.exists() && !profile.exists());
+    let kept = std::fs::read(&partial).unwrap();
+    let refused = run_line(&format!("{line} --threads 2"), &[&profile]);
+    assert!(refused.code == Some(2) && refused.stderr.contains("never mixed"), "{refused:?}");
+    assert_eq!(std::fs::read(&partial).unwrap(), kept);
+    let done = run_line(line, &[&profile]).ok();
+    assert!(done.stderr.contains("going on from"), "{}", done.stderr);
+    assert_eq!(done.json()["threads"], 1);
+    assert!(profile.exists() && !partial.exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn measuring_by_a_command_is_cancelled_with_the_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let (board, script, started, ended) = (file("board.toml"), file("bench.sh"), file("started"), file("ended"));
+    let text =
+        format!("trap 'echo > {}; exit 1' TERM\necho > {}\nsleep 1000 &\nwait\n", ended.display(), started.display());
+    std::fs::write(&script, text).unwrap();
+    let device = format!(
+        "[device]\nkind = \"command\"\ncommand = [\"sh\", \"{}\", \"{{onnx}}\"]\ncache = \"\"\n",
+        script.display()
+    );
+    std::fs::write(&board, device).unwrap();
+    for line in ["latency --device {} --space tiny-28 --arch min", "profile --device {} --space tiny-28 -o {}"] {
+        let (profile, paths) = (file("profile.toml"), line.matches("{}").count());
+        assert_eq!(interrupted(line, &[board.as_path(), &profile][..paths], &started), Some(130), "{line}");
+        assert!(ended.exists(), "{line}: the command was not asked to end");
+        std::fs::remove_file(&started).unwrap();
+        std::fs::remove_file(&ended).unwrap();
+    }
+}
+
+#[test]
 fn an_unfinished_profile_of_something_else_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let profile = folder.path().join("machine.toml");

@@ -91,8 +91,10 @@ struct Check {
 }
 
 #[derive(Serialize)]
-struct Compared {
+struct Compared<'a> {
     arch: ArchJson,
+    runtime: &'a str,
+    threads: usize,
     predicted_ms: f64,
     measured_ms: f64,
     roofline_ms: f64,
@@ -230,6 +232,8 @@ fn check(
         for (index, (arch, _)) in checks.iter().enumerate() {
             let line = Compared {
                 arch: space.format(arch),
+                runtime: &table.profile().runtime,
+                threads: table.profile().threads,
                 predicted_ms: predicted[index],
                 measured_ms: measured[index],
                 roofline_ms: by_roofline[index],

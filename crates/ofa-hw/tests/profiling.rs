@@ -290,6 +290,21 @@ fn a_measurement_is_kept_by_what_it_depends_on() {
     let other = space.resolve(&space.max_arch()).unwrap();
     host(5).latency_ms(&other).unwrap();
     assert_eq!(files(), 3);
+    Host { threads: 2, ..host(5) }.latency_ms(&net).unwrap();
+    assert_eq!(files(), 4);
+    host(5).latency_ms(&net).unwrap();
+    assert_eq!(files(), 4);
+    // What is kept says what ran the network.
+    let kept = std::fs::read_dir(folder.path().join("kept")).unwrap();
+    let mut threads: Vec<u64> = kept
+        .map(|file| serde_json::from_slice::<serde_json::Value>(&std::fs::read(file.unwrap().path()).unwrap()).unwrap())
+        .map(|entry| {
+            assert!(entry["runtime"].as_str().unwrap().starts_with("rten "), "{entry}");
+            entry["threads"].as_u64().unwrap()
+        })
+        .collect();
+    threads.sort_unstable();
+    assert_eq!(threads, [1, 1, 1, 2]);
 }
 
 #[test]
