@@ -6,6 +6,7 @@
 mod collect;
 pub mod config;
 mod deploy;
+mod host_profile;
 pub mod plan;
 mod record;
 mod specialise;
