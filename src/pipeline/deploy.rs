@@ -3,7 +3,7 @@
 use super::config::PipelineConfig;
 use super::record::RunFolder;
 use super::specialise::Found;
-use super::{Progress, Subject, host_profile};
+use super::{Progress, Subject};
 use crate::failure::Failure;
 use crate::report::{Case, DrawnBlock, Extreme, HostTimings};
 use ofa_export::verify::verify;
@@ -134,7 +134,6 @@ pub fn run(
     }
     progress.end();
     folder.timings.host = host_timings;
-    host_profile::run(subject, config, folder, progress, stop)?;
     Ok(Deployed { cases, extremes })
 }
 

@@ -37,18 +37,14 @@ impl ProfileObserver for Shown<'_> {
     }
 }
 
-/// Writes the profile and notes the comparison among the run's times; does nothing if no networks are asked for.
+/// Writes the profile and notes the comparison among the run's times; returns the number of blocks.
 pub(super) fn run(
     subject: &Subject<'_>,
     config: &PipelineConfig,
     folder: &mut RunFolder,
     progress: &mut dyn Progress,
     stop: &AtomicBool,
-) -> Result<(), Failure> {
-    folder.timings.latency_check = Vec::new();
-    if config.deploy.host_nets == 0 {
-        return Ok(());
-    }
+) -> Result<usize, Failure> {
     let space = subject.space;
     let mut stopwatch = HostStopwatch::new(Host::default(), &space.resolve(&space.min_arch())?)?;
     let options = ProfileOptions {
@@ -70,5 +66,5 @@ pub(super) fn run(
     let path = folder.path(FILE);
     atomic_file::write(&path, toml_text(&table)?.as_bytes()).map_err(|e| Failure::writing(&path, e))?;
     folder.timings.latency_check = compare(&table, space.as_ref(), &checks)?;
-    Ok(())
+    Ok(table.profile().blocks.len())
 }

@@ -28,6 +28,8 @@ pub enum Step {
     Search,
     /// Extraction, export, verification.
     Deploy,
+    /// This machine's blocks timed.
+    Profile,
 }
 
 impl Step {
@@ -38,6 +40,7 @@ impl Step {
             Step::Fit => "fit",
             Step::Search => "search",
             Step::Deploy => "deploy",
+            Step::Profile => "profile",
         }
     }
 }
