@@ -138,6 +138,58 @@ fn measuring_by_a_command_is_cancelled_with_the_command() {
 }
 
 #[test]
+fn a_run_profiles_this_machine_and_its_result_is_searched_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let plan = "[train]\nspace = \"tiny-28\"\ndata = \"bundled\"\nbatch_size = 16\nvalidation_images = 60\n\
+                calibration_images = 32\n[[train.phases]]\nname = \"all\"\n\
+                opens = { kernel_size = 2, depth = 2, expansion = 2 }\nepochs = 0.005\nlearning_rate = 0.05\n\
+                [collect]\ncount = 12\ncalibration_images = 32\n[deploy]\nhost_nets = 6\nhost_runs = 3\n\
+                [search]\nevaluations = 200\n[[search.devices]]\ndevice = \"pixel4-cpu\"\n";
+    std::fs::write(file("plan.toml"), plan).unwrap();
+    run_line("run {} --out {}", &[&file("plan.toml"), &file("out")]).ok();
+    let timings: Value = serde_json::from_slice(&std::fs::read(file("out/timings.json")).unwrap()).unwrap();
+    assert_eq!(timings["latency_check"].as_array().unwrap().len(), 6);
+    assert!(file("out/plots/latency.svg").exists() && file("out/plots/latency-roofline.svg").exists());
+    let page = std::fs::read_to_string(file("out/report.html")).unwrap();
+    assert!(page.contains("Predicted latency on this machine"));
+    // The three steps of a newcomer: search on the profile, take what was found, export it.
+    let line = "search --space tiny-28 --accuracy {} --device {} --strategy random --max-latency-ms 50";
+    let found = run_line(line, &[&file("out/predictor.json"), &file("out/host.toml")]).ok();
+    std::fs::write(file("found.json"), &found.stdout).unwrap();
+    let line = "extract --model {} --arch {} -o {}";
+    let supernet = file("out/train/supernet.safetensors");
+    run_line(line, &[&supernet, &file("found.json"), &file("net.safetensors")]).ok();
+    // Of several networks none is chosen silently.
+    let mut several = found.json();
+    let first = several["results"][0].clone();
+    several["results"].as_array_mut().unwrap().push(first);
+    std::fs::write(file("found.json"), several.to_string()).unwrap();
+    let refused = run_line(line, &[&supernet, &file("found.json"), &file("net.safetensors")]);
+    assert!(refused.code == Some(2) && refused.stderr.contains("2 networks, expected one"), "{refused:?}");
+}
+
+#[test]
+fn a_dropped_in_profile_is_a_device_and_a_malformed_one_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let profile = folder.path().join("my-board.toml");
+    let text = "[device]\nkind = \"roofline\"\nname = \"my board\"\npeak_gmacs = 24.0\npeak_source = \"data sheet\"\n\
+                bandwidth_gb_s = 12.8\nbandwidth_source = \"data sheet\"\n";
+    std::fs::write(&profile, text).unwrap();
+    let line = ["latency", "--device", "my-board", "--space", "tiny-28", "--arch", "max", "--json"];
+    let run = |line: &[&str]| program::program(line).env("OFA_DEVICE_PATH", folder.path()).output().unwrap();
+    let found = run(&line);
+    assert!(found.status.success() && String::from_utf8_lossy(&found.stdout).contains("analytic"), "{found:?}");
+    assert!(String::from_utf8_lossy(&run(&["devices"]).stdout).contains("my-board"));
+    std::fs::write(&profile, text.replace("24.0", "\"fast\"")).unwrap();
+    let refused = run(&line);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(said.contains("my-board.toml: line 4, `device.peak_gmacs`"), "{said}");
+    assert!(String::from_utf8_lossy(&run(&["devices"]).stderr).contains("line 4, `device.peak_gmacs`"));
+}
+
+#[test]
 fn an_unfinished_profile_of_something_else_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let profile = folder.path().join("machine.toml");
@@ -202,7 +254,12 @@ fn a_trained_net_is_exported_in_every_precision_and_scored() {
     let spec: Value = serde_json::from_str(&std::fs::read_to_string(spec).unwrap()).unwrap();
     assert!(spec["blocks"].as_array().unwrap().len() > 5 && file("net.safetensors").exists());
     run_line("export --model {} -o {} --int8 --calibrate bundled --preprocess --verify", &[&net, &int8]).ok();
-    run_line("export --model {} -o {} --fp16 --static-batch 2", &[&net, &half]).ok();
+    let line = "export --model {} -o {} --fp16 --static-batch 2 --verify";
+    let report = run_line(line, &[&net, &half]).ok().json();
+    assert!(number(&report, "max_abs_diff") <= 2e-2 * number(&report, "max_abs_logit"), "{report}");
+    assert!(number(&report, "operations_in_f32") < number(&report, "operations"), "{report}");
+    let refused = run_line("export --model {} -o {} --fp16 --fp16-tolerance 0", &[&net, &half]);
+    assert!(refused.code == Some(2) && refused.stderr.contains("--fp16-tolerance"), "{refused:?}");
     let bytes = |path: &Path| std::fs::metadata(path).unwrap().len();
     assert!(bytes(&int8) < bytes(&half) && bytes(&half) < bytes(&plain));
     let top1 = |line: &str, path: &Path| number(&run_line(line, &[path]).ok().json(), "top1");
