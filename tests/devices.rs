@@ -128,9 +128,15 @@ fn measuring_by_a_command_is_cancelled_with_the_command() {
         script.display()
     );
     std::fs::write(&board, device).unwrap();
-    for line in ["latency --device {} --space tiny-28 --arch min", "profile --device {} --space tiny-28 -o {}"] {
-        let (profile, paths) = (file("profile.toml"), line.matches("{}").count());
-        assert_eq!(interrupted(line, &[board.as_path(), &profile][..paths], &started), Some(130), "{line}");
+    let lines = [
+        "latency --device {} --space tiny-28 --arch min",
+        "profile --device {} --space tiny-28 -o {}",
+        "search --device {} --accuracy {} --space tiny-28 --strategy random --max-latency-ms 3",
+    ];
+    let seconds = [None, Some(file("profile.toml")), Some(predictor(folder.path()))];
+    for (line, second) in lines.iter().zip(&seconds) {
+        let paths: Vec<&Path> = std::iter::once(board.as_path()).chain(second.as_deref()).collect();
+        assert_eq!(interrupted(line, &paths, &started), Some(130), "{line}");
         assert!(ended.exists(), "{line}: the command was not asked to end");
         std::fs::remove_file(&started).unwrap();
         std::fs::remove_file(&ended).unwrap();
@@ -292,22 +298,26 @@ fn a_net_trains_on() {
     assert!(refused.code == Some(2) && refused.stderr.contains("epochs"), "{refused:?}");
 }
 
-#[test]
-fn memory_and_energy_limit_a_search() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = |name: &str| folder.path().join(name);
-    // Accuracy that grows with everything, so that limits bind.
+/// A predictor of an accuracy that grows with everything, so that limits bind.
+fn predictor(folder: &Path) -> std::path::PathBuf {
     let space = ofa::space::registry::named("tiny-28").unwrap();
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(0);
-    let mut pairs = String::new();
+    let mut lines = String::new();
     for _ in 0..60 {
         let arch = ofa::space::sampling::sample(space.as_ref(), &ofa::space::Opened::EVERYTHING, &mut rng);
         let macs = ofa::space::cost::macs(&space.resolve(&arch).unwrap()) as f64;
-        pairs += &format!("{{\"arch\":{},\"top1\":{}}}\n", space.format(&arch), 0.9 + macs * 1e-8);
+        lines += &format!("{{\"arch\":{},\"top1\":{}}}\n", space.format(&arch), 0.9 + macs * 1e-8);
     }
-    std::fs::write(file("pairs.jsonl"), pairs).unwrap();
-    let (pairs, predictor) = (file("pairs.jsonl"), file("predictor.json"));
+    let (pairs, predictor) = (folder.join("pairs.jsonl"), folder.join("predictor.json"));
+    std::fs::write(&pairs, lines).unwrap();
     run_line("fit --space tiny-28 --predictor elastic-net --pairs {} -o {}", &[&pairs, &predictor]).ok();
+    predictor
+}
+
+#[test]
+fn memory_and_energy_limit_a_search() {
+    let folder = tempfile::tempdir().unwrap();
+    let (space, predictor) = (ofa::space::registry::named("tiny-28").unwrap(), predictor(folder.path()));
     let search = |limits: &str| {
         let line = format!("search --space tiny-28 --evaluations 1500 --accuracy {{}} {limits}");
         run_line(&line, &[&predictor])
