@@ -139,6 +139,9 @@ pub(super) fn run(args: &ExportArgs, context: &Context) -> Result<(), Failure> {
     let mut entries = ofa_export::model_metadata(&model, &net);
     let (precision, tolerance) = args.precision();
     let in_f32 = if args.fp16 { Some(cut(args, &model, &net, seed)?) } else { None };
+    if args.calibrate.is_none() && in_f32.is_some_and(|cut| cut.operations_in_f32 > 0) {
+        context.output.note("f16 was judged on random images; --calibrate DATA may leave fewer operations in f32");
+    }
     entries.insert("precision".to_owned(), precision.to_owned());
     entries.extend(in_f32.map(|cut| ("operations_in_f32".to_owned(), cut.operations_in_f32.to_string())));
     entries.extend(own_metadata);
