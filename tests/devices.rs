@@ -52,6 +52,150 @@ fn a_profile_is_a_device() {
 }
 
 #[test]
+fn timings_of_different_runtimes_or_threads_are_never_mixed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let (profile, scatter) = (file("machine.toml"), file("scatter.jsonl"));
+    let line = "profile --space tiny-28 --resolutions 20 --rounds 1 --nets 8 --check 8 --check-output {} -o {}";
+    run_line(line, &[&scatter, &profile]).ok();
+    let text = std::fs::read_to_string(&scatter).unwrap();
+    assert!(text.contains("\"threads\":1") && text.contains("\"runtime\":\"rten "), "{text}");
+    let (first, rest) = text.split_once('\n').unwrap();
+    let others = [("\"threads\":1", "\"threads\":2"), ("\"runtime\":\"rten ", "\"runtime\":\"onnxruntime ")];
+    for (own, other) in others {
+        let mixed = file("mixed.jsonl");
+        std::fs::write(&mixed, format!("{first}\n{}", rest.replace(own, other))).unwrap();
+        let line = "devices fit --space tiny-28 --measured {} -o {}";
+        let refused = run_line(line, &[&mixed, &file("fitted.toml")]);
+        assert!(refused.code == Some(2) && refused.stderr.contains("mixed.jsonl:2"), "{refused:?}");
+        std::fs::write(&mixed, text.replace(own, other)).unwrap();
+        let line = "devices calibrate --device {} --space tiny-28 --measured {} -o {}";
+        let refused = run_line(line, &[&profile, &mixed, &file("calibrated.toml")]);
+        assert!(refused.code == Some(2) && refused.stderr.contains("never mixed"), "{refused:?}");
+        // A roofline is of no runtime.
+        run_line(line, &[Path::new("pixel4-cpu"), &mixed, &file("calibrated.toml")]).ok();
+    }
+}
+
+/// Starts the program, waits for a file, sends what Ctrl-C sends, and returns the exit code.
+#[cfg(unix)]
+fn interrupted(line: &str, paths: &[&Path], sign: &Path) -> Option<i32> {
+    let mut paths = paths.iter();
+    let arguments: Vec<std::ffi::OsString> = line
+        .split_whitespace()
+        .map(|word| if word == "{}" { paths.next().unwrap().as_os_str().to_owned() } else { word.into() })
+        .collect();
+    let mut child = program::program(&arguments).stderr(std::process::Stdio::null()).spawn().unwrap();
+    while !sign.exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before {} was there", sign.display());
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let id = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    child.wait().unwrap().code()
+}
+
+#[cfg(unix)]
+#[test]
+fn a_profile_is_cancelled_and_goes_on_in_the_same_way_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let (profile, partial) = (file("machine.toml"), file("machine.toml.partial"));
+    let line = "profile --space tiny-28 --rounds 3 --nets 8 -o {}";
+    assert_eq!(interrupted(line, &[&profile], &partial), Some(130));
+    assert!(partial.exists() && !profile.exists());
+    let kept = std::fs::read(&partial).unwrap();
+    let refused = run_line(&format!("{line} --threads 2"), &[&profile]);
+    assert!(refused.code == Some(2) && refused.stderr.contains("never mixed"), "{refused:?}");
+    assert_eq!(std::fs::read(&partial).unwrap(), kept);
+    let done = run_line(line, &[&profile]).ok();
+    assert!(done.stderr.contains("going on from"), "{}", done.stderr);
+    assert_eq!(done.json()["threads"], 1);
+    assert!(profile.exists() && !partial.exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn measuring_by_a_command_is_cancelled_with_the_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let (board, script, started, ended) = (file("board.toml"), file("bench.sh"), file("started"), file("ended"));
+    let text =
+        format!("trap 'echo > {}; exit 1' TERM\necho > {}\nsleep 1000 &\nwait\n", ended.display(), started.display());
+    std::fs::write(&script, text).unwrap();
+    let device = format!(
+        "[device]\nkind = \"command\"\ncommand = [\"sh\", \"{}\", \"{{onnx}}\"]\ncache = \"\"\n",
+        script.display()
+    );
+    std::fs::write(&board, device).unwrap();
+    let lines = [
+        "latency --device {} --space tiny-28 --arch min",
+        "profile --device {} --space tiny-28 -o {}",
+        "search --device {} --accuracy {} --space tiny-28 --strategy random --max-latency-ms 3",
+    ];
+    let seconds = [None, Some(file("profile.toml")), Some(predictor(folder.path()))];
+    for (line, second) in lines.iter().zip(&seconds) {
+        let paths: Vec<&Path> = std::iter::once(board.as_path()).chain(second.as_deref()).collect();
+        assert_eq!(interrupted(line, &paths, &started), Some(130), "{line}");
+        assert!(ended.exists(), "{line}: the command was not asked to end");
+        std::fs::remove_file(&started).unwrap();
+        std::fs::remove_file(&ended).unwrap();
+    }
+}
+
+#[test]
+fn a_run_profiles_this_machine_and_its_result_is_searched_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let plan = "[train]\nspace = \"tiny-28\"\ndata = \"bundled\"\nbatch_size = 16\nvalidation_images = 60\n\
+                calibration_images = 32\n[[train.phases]]\nname = \"all\"\n\
+                opens = { kernel_size = 2, depth = 2, expansion = 2 }\nepochs = 0.005\nlearning_rate = 0.05\n\
+                [collect]\ncount = 12\ncalibration_images = 32\n[deploy]\nhost_nets = 6\nhost_runs = 3\n\
+                [search]\nevaluations = 200\n[[search.devices]]\ndevice = \"pixel4-cpu\"\n";
+    std::fs::write(file("plan.toml"), plan).unwrap();
+    run_line("run {} --out {}", &[&file("plan.toml"), &file("out")]).ok();
+    let timings: Value = serde_json::from_slice(&std::fs::read(file("out/timings.json")).unwrap()).unwrap();
+    assert_eq!(timings["latency_check"].as_array().unwrap().len(), 6);
+    assert!(file("out/plots/latency.svg").exists() && file("out/plots/latency-roofline.svg").exists());
+    let page = std::fs::read_to_string(file("out/report.html")).unwrap();
+    assert!(page.contains("Predicted latency on this machine"));
+    // The three steps of a newcomer: search on the profile, take what was found, export it.
+    let line = "search --space tiny-28 --accuracy {} --device {} --strategy random --max-latency-ms 50";
+    let found = run_line(line, &[&file("out/predictor.json"), &file("out/host.toml")]).ok();
+    std::fs::write(file("found.json"), &found.stdout).unwrap();
+    let line = "extract --model {} --arch {} -o {}";
+    let supernet = file("out/train/supernet.safetensors");
+    run_line(line, &[&supernet, &file("found.json"), &file("net.safetensors")]).ok();
+    // Of several networks none is chosen silently.
+    let mut several = found.json();
+    let first = several["results"][0].clone();
+    several["results"].as_array_mut().unwrap().push(first);
+    std::fs::write(file("found.json"), several.to_string()).unwrap();
+    let refused = run_line(line, &[&supernet, &file("found.json"), &file("net.safetensors")]);
+    assert!(refused.code == Some(2) && refused.stderr.contains("2 networks, expected one"), "{refused:?}");
+}
+
+#[test]
+fn a_dropped_in_profile_is_a_device_and_a_malformed_one_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let profile = folder.path().join("my-board.toml");
+    let text = "[device]\nkind = \"roofline\"\nname = \"my board\"\npeak_gmacs = 24.0\npeak_source = \"data sheet\"\n\
+                bandwidth_gb_s = 12.8\nbandwidth_source = \"data sheet\"\n";
+    std::fs::write(&profile, text).unwrap();
+    let line = ["latency", "--device", "my-board", "--space", "tiny-28", "--arch", "max", "--json"];
+    let run = |line: &[&str]| program::program(line).env("OFA_DEVICE_PATH", folder.path()).output().unwrap();
+    let found = run(&line);
+    assert!(found.status.success() && String::from_utf8_lossy(&found.stdout).contains("analytic"), "{found:?}");
+    assert!(String::from_utf8_lossy(&run(&["devices"]).stdout).contains("my-board"));
+    std::fs::write(&profile, text.replace("24.0", "\"fast\"")).unwrap();
+    let refused = run(&line);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(said.contains("my-board.toml: line 4, `device.peak_gmacs`"), "{said}");
+    assert!(String::from_utf8_lossy(&run(&["devices"]).stderr).contains("line 4, `device.peak_gmacs`"));
+}
+
+#[test]
 fn an_unfinished_profile_of_something_else_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let profile = folder.path().join("machine.toml");
@@ -116,7 +260,12 @@ fn a_trained_net_is_exported_in_every_precision_and_scored() {
     let spec: Value = serde_json::from_str(&std::fs::read_to_string(spec).unwrap()).unwrap();
     assert!(spec["blocks"].as_array().unwrap().len() > 5 && file("net.safetensors").exists());
     run_line("export --model {} -o {} --int8 --calibrate bundled --preprocess --verify", &[&net, &int8]).ok();
-    run_line("export --model {} -o {} --fp16 --static-batch 2", &[&net, &half]).ok();
+    let line = "export --model {} -o {} --fp16 --static-batch 2 --verify";
+    let report = run_line(line, &[&net, &half]).ok().json();
+    assert!(number(&report, "max_abs_diff") <= 2e-2 * number(&report, "max_abs_logit"), "{report}");
+    assert!(number(&report, "operations_in_f32") < number(&report, "operations"), "{report}");
+    let refused = run_line("export --model {} -o {} --fp16 --fp16-tolerance 0", &[&net, &half]);
+    assert!(refused.code == Some(2) && refused.stderr.contains("--fp16-tolerance"), "{refused:?}");
     let bytes = |path: &Path| std::fs::metadata(path).unwrap().len();
     assert!(bytes(&int8) < bytes(&half) && bytes(&half) < bytes(&plain));
     let top1 = |line: &str, path: &Path| number(&run_line(line, &[path]).ok().json(), "top1");
@@ -149,22 +298,26 @@ fn a_net_trains_on() {
     assert!(refused.code == Some(2) && refused.stderr.contains("epochs"), "{refused:?}");
 }
 
-#[test]
-fn memory_and_energy_limit_a_search() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = |name: &str| folder.path().join(name);
-    // Accuracy that grows with everything, so that limits bind.
+/// A predictor of an accuracy that grows with everything, so that limits bind.
+fn predictor(folder: &Path) -> std::path::PathBuf {
     let space = ofa::space::registry::named("tiny-28").unwrap();
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(0);
-    let mut pairs = String::new();
+    let mut lines = String::new();
     for _ in 0..60 {
         let arch = ofa::space::sampling::sample(space.as_ref(), &ofa::space::Opened::EVERYTHING, &mut rng);
         let macs = ofa::space::cost::macs(&space.resolve(&arch).unwrap()) as f64;
-        pairs += &format!("{{\"arch\":{},\"top1\":{}}}\n", space.format(&arch), 0.9 + macs * 1e-8);
+        lines += &format!("{{\"arch\":{},\"top1\":{}}}\n", space.format(&arch), 0.9 + macs * 1e-8);
     }
-    std::fs::write(file("pairs.jsonl"), pairs).unwrap();
-    let (pairs, predictor) = (file("pairs.jsonl"), file("predictor.json"));
+    let (pairs, predictor) = (folder.join("pairs.jsonl"), folder.join("predictor.json"));
+    std::fs::write(&pairs, lines).unwrap();
     run_line("fit --space tiny-28 --predictor elastic-net --pairs {} -o {}", &[&pairs, &predictor]).ok();
+    predictor
+}
+
+#[test]
+fn memory_and_energy_limit_a_search() {
+    let folder = tempfile::tempdir().unwrap();
+    let (space, predictor) = (ofa::space::registry::named("tiny-28").unwrap(), predictor(folder.path()));
     let search = |limits: &str| {
         let line = format!("search --space tiny-28 --evaluations 1500 --accuracy {{}} {limits}");
         run_line(&line, &[&predictor])

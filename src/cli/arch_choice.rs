@@ -46,11 +46,24 @@ fn read(path: &Path) -> Result<String, Failure> {
     std::fs::read_to_string(path).map_err(|e| Failure::Input(format!("cannot read {}: {e}", path.display())))
 }
 
-/// One JSON arch, bare or under `"arch"`.
+/// One JSON arch, bare or under `"arch"`, or the one that a search found.
 fn parse(text: &str, space: &dyn SearchSpace, origin: &str) -> Result<Arch, Failure> {
     let bad = |problem: String| Failure::Input(format!("{origin}: {problem}"));
     let mut value: serde_json::Value =
         serde_json::from_str(text).map_err(|e| bad(format!("is not a JSON arch: {e}")))?;
+    if let Some(results) = value.get_mut("results").and_then(serde_json::Value::as_array_mut) {
+        results.retain(|result| result.get("arch").is_some_and(|arch| !arch.is_null()));
+        match results.as_mut_slice() {
+            [only] => value = only.take(),
+            several => {
+                return Err(bad(format!(
+                    "is a search result with {} networks, expected one: search with one limit, or take one \
+                     \"arch\" out of it",
+                    several.len()
+                )));
+            }
+        }
+    }
     if let Some(inner) = value.get_mut("arch") {
         value = inner.take();
     }

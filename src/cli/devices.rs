@@ -10,6 +10,7 @@ use ofa_hw::roofline::Roofline;
 use ofa_hw::{HardwareBackend, registry};
 use ofa_space::{ArchJson, SearchSpace, atomic_file};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Arguments of `ofa devices`.
@@ -112,7 +113,7 @@ fn list(context: &Context) -> Result<(), Failure> {
 
 fn calibrate(args: &CalibrateArgs, context: &Context) -> Result<(), Failure> {
     let space = info::space(&args.space, None)?;
-    let nets = measured(&args.measured, space.as_ref())?;
+    let Measurements { nets, how } = measured(&args.measured, space.as_ref())?;
     let device = ofa_hw::load(&args.device)?;
     // A device is plain serde data; its kind says what can be fitted.
     let config = serde_json::to_value(device.as_ref()).map_err(|e| Failure::Running(e.to_string()))?;
@@ -130,6 +131,15 @@ fn calibrate(args: &CalibrateArgs, context: &Context) -> Result<(), Failure> {
         }
         "block-table" => {
             let blocks: BlockTable = serde_json::from_value(config).map_err(unreadable)?;
+            let profile = blocks.profile();
+            let own = How { runtime: Some(profile.runtime.clone()), threads: Some(profile.threads) };
+            if own.with(&how).is_none() {
+                return Err(Failure::Input(format!(
+                    "{} was measured in {how}, --device {} in {own}: results are never mixed",
+                    args.measured.display(),
+                    args.device
+                )));
+            }
             let (fitted, improvement) = calibrate::block_table(&blocks, &nets)?;
             (Box::new(fitted), improvement)
         }
@@ -155,7 +165,7 @@ fn calibrate(args: &CalibrateArgs, context: &Context) -> Result<(), Failure> {
 
 fn fit(args: &FitArgs, context: &Context) -> Result<(), Failure> {
     let space = info::space(&args.space, None)?;
-    let nets = measured(&args.measured, space.as_ref())?;
+    let Measurements { nets, .. } = measured(&args.measured, space.as_ref())?;
     let pairs: Vec<_> = nets.iter().map(|measured| (measured.net.clone(), measured.latency_ms)).collect();
     let name = args.output.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let fitted = Regression::fit(&name, &pairs)?;
@@ -176,29 +186,71 @@ fn write_device(path: &Path, device: &dyn HardwareBackend) -> Result<(), Failure
     atomic_file::write(path, text.as_bytes()).map_err(|e| Failure::writing(path, e))
 }
 
+/// Networks measured in one way.
+struct Measurements {
+    nets: Vec<MeasuredNet>,
+    /// Runtime and threads, where the file says them.
+    how: How,
+}
+
+/// What ran the networks. Results of different runtimes or thread counts are never mixed.
+#[derive(Deserialize, Clone, PartialEq, Debug, Default)]
+struct How {
+    runtime: Option<String>,
+    threads: Option<usize>,
+}
+
+impl How {
+    /// What two of them know together; none if they contradict each other.
+    fn with(&self, other: &How) -> Option<How> {
+        let differ = |a: bool, b: bool, same: bool| a && b && !same;
+        let runtimes = differ(self.runtime.is_some(), other.runtime.is_some(), self.runtime == other.runtime);
+        let threads = differ(self.threads.is_some(), other.threads.is_some(), self.threads == other.threads);
+        (!runtimes && !threads).then(|| How {
+            runtime: self.runtime.clone().or_else(|| other.runtime.clone()),
+            threads: self.threads.or(other.threads),
+        })
+    }
+}
+
+impl fmt::Display for How {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.runtime.as_deref().unwrap_or("an unnamed runtime"))?;
+        match self.threads {
+            Some(threads) => write!(f, " with {threads} threads"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Measured networks of a file of lines; `measured_ms` of `ofa profile --check-output` is understood too.
-fn measured(path: &Path, space: &dyn SearchSpace) -> Result<Vec<MeasuredNet>, Failure> {
+fn measured(path: &Path, space: &dyn SearchSpace) -> Result<Measurements, Failure> {
     #[derive(Deserialize)]
     struct Line {
         arch: ArchJson,
         #[serde(alias = "measured_ms", alias = "median_ms")]
         latency_ms: f64,
+        #[serde(flatten)]
+        how: How,
     }
     let text =
         std::fs::read_to_string(path).map_err(|e| Failure::Input(format!("cannot read {}: {e}", path.display())))?;
-    let mut nets = Vec::new();
+    let (mut nets, mut how) = (Vec::new(), How::default());
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let bad = |problem: String| Failure::Input(format!("{}:{}: {problem}", path.display(), index + 1));
-        let Line { arch, latency_ms } =
+        let line: Line =
             serde_json::from_str(line).map_err(|e| bad(format!("{e}; expected {{\"arch\": …, \"latency_ms\": …}}")))?;
-        if !(latency_ms > 0.0 && latency_ms.is_finite()) {
-            return Err(bad(format!("latency_ms is {latency_ms}, expected more than 0")));
+        if !(line.latency_ms > 0.0 && line.latency_ms.is_finite()) {
+            return Err(bad(format!("latency_ms is {}, expected more than 0", line.latency_ms)));
         }
-        let arch = space.parse(&arch).map_err(|e| bad(e.to_string()))?;
-        nets.push(MeasuredNet { net: space.resolve(&arch)?, latency_ms });
+        how = how.with(&line.how).ok_or_else(|| {
+            bad(format!("measured in {}, the lines before in {how}: results are never mixed", line.how))
+        })?;
+        let arch = space.parse(&line.arch).map_err(|e| bad(e.to_string()))?;
+        nets.push(MeasuredNet { net: space.resolve(&arch)?, latency_ms: line.latency_ms });
     }
     match nets.is_empty() {
         true => Err(Failure::Input(format!("{}: holds no measurements", path.display()))),
-        false => Ok(nets),
+        false => Ok(Measurements { nets, how }),
     }
 }

@@ -7,6 +7,7 @@ use super::measure::RuntimeArgs;
 use super::{Context, Failure, arch_choice};
 use clap::Args;
 use ofa_export::calibration::Calibration;
+use ofa_export::mixed_precision::{self, Cut};
 use ofa_export::{
     Agreement, ExportOptions, OPSET, Preprocessing, SessionOptions, Values, agreement, half_precision, quantise,
 };
@@ -54,9 +55,14 @@ pub struct ExportArgs {
     /// Take bytes (N,H,W,C) and normalise them inside the graph.
     #[arg(long)]
     preprocess: bool,
-    /// Weights and arithmetic in f16; input and output stay f32.
+    /// Weights and arithmetic in f16; input and output stay f32, and so do as many of the first operations as
+    /// --fp16-tolerance needs.
     #[arg(long, conflicts_with = "int8")]
     fp16: bool,
+    /// How far f16 may move the logits, as a share of the largest, on images of --calibrate or else random ones;
+    /// `inf` leaves no operation in f32.
+    #[arg(long, default_value_t = 0.01, requires = "fp16")]
+    fp16_tolerance: f64,
     /// Static int8 quantisation (QDQ, per-channel weights); needs --calibrate.
     #[arg(long, requires = "calibrate")]
     int8: bool,
@@ -78,6 +84,9 @@ struct ExportReport {
     opset: i64,
     bytes: usize,
     precision: &'static str,
+    /// What stays in f32 beside f16.
+    #[serde(flatten)]
+    in_f32: Option<Cut>,
     runtime: Option<String>,
     max_abs_diff: Option<f64>,
     max_abs_logit: Option<f64>,
@@ -89,6 +98,13 @@ const INT8_IMAGES: usize = 512;
 const INT8_BATCH: usize = 32;
 
 impl ExportArgs {
+    fn check(&self) -> Result<(), Failure> {
+        match self.fp16_tolerance > 0.0 {
+            true => Ok(()),
+            false => Err(Failure::Input(format!("--fp16-tolerance is {}, expected more than 0", self.fp16_tolerance))),
+        }
+    }
+
     /// The arithmetic, and how far logits may be apart, as a share of the largest; int8 is judged by accuracy.
     fn precision(&self) -> (&'static str, f64) {
         match (self.fp16, self.int8) {
@@ -108,6 +124,7 @@ impl ExportArgs {
 }
 
 pub(super) fn run(args: &ExportArgs, context: &Context) -> Result<(), Failure> {
+    args.check()?;
     let own_metadata = args.metadata()?;
     let mut model = Model::load(&args.model)?;
     let seed = context.common.seed;
@@ -121,7 +138,12 @@ pub(super) fn run(args: &ExportArgs, context: &Context) -> Result<(), Failure> {
     let net = model.net(None)?;
     let mut entries = ofa_export::model_metadata(&model, &net);
     let (precision, tolerance) = args.precision();
+    let in_f32 = if args.fp16 { Some(cut(args, &model, &net, seed)?) } else { None };
+    if args.calibrate.is_none() && in_f32.is_some_and(|cut| cut.operations_in_f32 > 0) {
+        context.output.note("f16 was judged on random images; --calibrate DATA may leave fewer operations in f32");
+    }
     entries.insert("precision".to_owned(), precision.to_owned());
+    entries.extend(in_f32.map(|cut| ("operations_in_f32".to_owned(), cut.operations_in_f32.to_string())));
     entries.extend(own_metadata);
     let options = ExportOptions {
         opset: args.opset,
@@ -133,8 +155,8 @@ pub(super) fn run(args: &ExportArgs, context: &Context) -> Result<(), Failure> {
         },
     };
     let mut onnx = ofa_export::export_with(&net, &model.weights, &entries, &options)?;
-    if args.fp16 {
-        onnx = half_precision::convert(&onnx)?;
+    if let Some(cut) = in_f32 {
+        onnx = half_precision::convert(&onnx, cut.operations_in_f32)?;
     }
     if let (true, Some(source)) = (args.int8, &args.calibrate) {
         let plain = ofa_export::export_net(&net, &model.weights, &BTreeMap::new())?;
@@ -151,6 +173,7 @@ pub(super) fn run(args: &ExportArgs, context: &Context) -> Result<(), Failure> {
         opset: args.opset,
         bytes: onnx.len(),
         precision,
+        in_f32,
         runtime: None,
         max_abs_diff: None,
         max_abs_logit: None,
@@ -171,12 +194,41 @@ pub(super) fn run(args: &ExportArgs, context: &Context) -> Result<(), Failure> {
             }
             _ => String::new(),
         };
-        format!("{}: {} bytes, {precision}, opset {}{verified}", report.output.display(), report.bytes, report.opset)
+        let kept = match report.in_f32.filter(|cut| cut.operations_in_f32 > 0) {
+            Some(Cut { operations_in_f32, operations, weights_in_f32 }) => format!(
+                " (the first {operations_in_f32} of {operations} operations in f32, {:.1} % of the weights)",
+                100.0 * weights_in_f32
+            ),
+            None => String::new(),
+        };
+        let (output, bytes, opset) = (report.output.display(), report.bytes, report.opset);
+        format!("{output}: {bytes} bytes, {precision}{kept}, opset {opset}{verified}")
     })
+}
+
+/// What must stay in f32 for f16 to move the logits no further than allowed.
+fn cut(args: &ExportArgs, model: &Model, net: &NetSpec, seed: u64) -> Result<Cut, Failure> {
+    let plain = ofa_export::export_net(net, &model.weights, &BTreeMap::new())?;
+    if args.fp16_tolerance == f64::INFINITY {
+        let first = mixed_precision::cuts(&plain)?.into_iter().next();
+        return first.ok_or_else(|| Failure::Input(format!("{}: has no operations", args.model.display())));
+    }
+    let (images, shape) = match &args.calibrate {
+        Some(source) => calibration_batches(model, net, source, seed)?.into_iter().next(),
+        None => None,
+    }
+    .unwrap_or_else(|| random_batch(net, VERIFY_IMAGES, &mut ChaCha8Rng::seed_from_u64(seed)));
+    let (cut, _) = mixed_precision::first_cut_within(&plain, &images, shape, args.fp16_tolerance)?;
+    Ok(cut)
 }
 
 /// Values of a batch, and its N, C, H, W.
 type Batch = (Vec<f32>, [usize; 4]);
+
+fn random_batch(net: &NetSpec, n: usize, rng: &mut ChaCha8Rng) -> Batch {
+    let [c, h, w] = net.input;
+    ((0..n * c * h * w).map(|_| rng.random_range(-2.0..2.0)).collect(), [n, c, h, w])
+}
 
 /// Normalised batches (N,C,H,W) of training images, or of an .npy file.
 fn calibration_batches(model: &Model, net: &NetSpec, source: &str, seed: u64) -> Result<Vec<Batch>, Failure> {
@@ -236,7 +288,7 @@ fn verify(
         let theirs = session.run_timed(Values::U8(&bytes), [n, h, w, c])?.output;
         (Images { data: normalise(&bytes, &model.input), shape: [n, h, w, c] }, theirs)
     } else {
-        let mut input: Vec<f32> = (0..n * c * h * w).map(|_| rng.random_range(-2.0..2.0)).collect();
+        let (mut input, _) = random_batch(net, n, &mut rng);
         // Images of the calibration data come first, as many as there are.
         if let Some((given, _)) = given {
             let shared = given.len().min(input.len());

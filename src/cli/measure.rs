@@ -50,22 +50,22 @@ pub enum Measurable {
 
 /// The device of `--device`: `host`, or a profile of kind `host` or `command`.
 pub fn measurable(device: &str) -> Result<Measurable, Failure> {
-    #[derive(Deserialize)]
-    struct File {
-        device: Measurable,
-    }
     if device == "host" {
         return Ok(Measurable::Host(Host::default()));
     }
-    let unfit = |problem: String| Failure::Input(format!("--device {device}: {problem}"));
-    let path = ofa_hw::registry::profile_path(device).ok_or_else(|| {
-        unfit(
-            "only `host` and profiles of kind `host` or `command` can be measured; `ofa latency` predicts others"
-                .into(),
-        )
-    })?;
-    let text = std::fs::read_to_string(&path).map_err(|e| unfit(e.to_string()))?;
-    Ok(toml::from_str::<File>(&text).map_err(|e| unfit(e.to_string()))?.device)
+    let unfit = |kind: &str| {
+        Failure::Input(format!(
+            "--device {device}: {kind}; only `host` and profiles of kind `host` or `command` can be measured, \
+             `ofa latency` predicts others"
+        ))
+    };
+    let path = ofa_hw::registry::profile_path(device).ok_or_else(|| unfit("is no profile"))?;
+    let text =
+        std::fs::read_to_string(&path).map_err(|e| Failure::Input(format!("cannot read {}: {e}", path.display())))?;
+    let origin = path.display().to_string();
+    // A device of any kind first, whose errors name the field.
+    ofa_hw::registry::from_profile(&text, &origin)?;
+    ofa_hw::profile_text::read(&text, &origin).map_err(|_| unfit("is of another kind"))
 }
 
 /// Arguments of `ofa measure`.

@@ -188,7 +188,10 @@ pub fn main() -> ExitCode {
     let stop = Arc::new(AtomicBool::new(false));
     let (signalled, graceful) = (stop.clone(), cli.command.stops_by_itself());
     let handler = move || {
-        if signalled.swap(true, Ordering::SeqCst) || !graceful {
+        let is_first = !signalled.swap(true, Ordering::SeqCst);
+        // Commands of a device are in process groups of their own, which a terminal's Ctrl-C does not reach.
+        ofa_hw::command::end_all();
+        if !(is_first && graceful) {
             // Files are written whole or not at all, so nothing is lost but time.
             std::process::exit(130);
         }

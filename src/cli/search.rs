@@ -15,6 +15,7 @@ use ofa_space::{ArchJson, BlockObjective, Objective, SearchSpace, cost};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// Arguments of `ofa search`.
@@ -132,7 +133,14 @@ pub(super) fn run(args: &SearchArgs, context: &Context) -> Result<(), Failure> {
     };
     let search = Search { strategy, budget, seed: context.common.seed };
     let mut observer = Bar(Progress::new("search", evaluations as u64, context.output));
-    let outcomes = search.run_grid(space.as_ref(), &accuracy, &lists, &mut observer, &context.stop)?;
+    let outcomes =
+        search.run_grid(space.as_ref(), &accuracy, &lists, &mut observer, &context.stop).map_err(|error| {
+            // A device that was measuring when the user interrupted has failed for that reason.
+            match context.stop.load(Ordering::SeqCst) {
+                true => Failure::Interrupted("interrupted while a device was measuring".into()),
+                false => error.into(),
+            }
+        })?;
     observer.0.finish();
     let names: Vec<String> = lists.iter().map(|list| list.objective.name().to_owned()).collect();
     let describe = |candidate: &Candidate, constraint| -> Result<CaseReport, Failure> {

@@ -123,6 +123,7 @@ fn three() -> usize {
 /// | `calibration_images` | 1000 | training images for BN recalibration of a chosen net |
 /// | `verify_images` | 64 | test images on which ONNX and our logits are compared |
 /// | `host_runs` | 20 | timed runs on this machine; 0 = none |
+/// | `host_nets` | 0 | random networks on which a profile of this machine is checked; 0 = no profile |
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeployConfig {
@@ -132,11 +133,13 @@ pub struct DeployConfig {
     pub verify_images: usize,
     /// Timed runs on this machine.
     pub host_runs: usize,
+    /// Random networks on which a profile of this machine is checked.
+    pub host_nets: usize,
 }
 
 impl Default for DeployConfig {
     fn default() -> Self {
-        Self { calibration_images: 1000, verify_images: 64, host_runs: 20 }
+        Self { calibration_images: 1000, verify_images: 64, host_runs: 20, host_nets: 0 }
     }
 }
 

@@ -6,6 +6,7 @@
 mod collect;
 pub mod config;
 mod deploy;
+mod host_profile;
 pub mod plan;
 mod record;
 mod specialise;
@@ -119,6 +120,12 @@ pub fn run(
     let deployed = folder.step(Step::Deploy, &deploy_key, progress, |folder, progress| {
         deploy::run(&subject, config, &found, folder, progress, options.stop)
     })?;
+    if config.deploy.host_nets > 0 {
+        let profile_key = key(&[&train_key, &config.deploy.host_nets]);
+        folder.step(Step::Profile, &profile_key, progress, |folder, progress| {
+            host_profile::run(&subject, config, folder, progress, options.stop)
+        })?;
+    }
 
     let infeasible = found.cases.iter().filter(|case| case.arch.is_none()).map(|case| Infeasible {
         device: case.device.clone(),

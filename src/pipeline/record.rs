@@ -28,6 +28,8 @@ pub enum Step {
     Search,
     /// Extraction, export, verification.
     Deploy,
+    /// This machine's blocks timed.
+    Profile,
 }
 
 impl Step {
@@ -38,6 +40,7 @@ impl Step {
             Step::Fit => "fit",
             Step::Search => "search",
             Step::Deploy => "deploy",
+            Step::Profile => "profile",
         }
     }
 }
@@ -60,8 +63,17 @@ pub struct RunFolder {
 const RECORD: &str = "steps.json";
 const TIMINGS: &str = "timings.json";
 /// What a run writes besides; a folder that holds one of these, but no run, is somebody else's.
-const OTHERS_WORK: [&str; 8] =
-    ["pipeline.toml", "results.json", "report.html", "report.md", "pairs.jsonl", "predictor.json", "nets", "plots"];
+const OTHERS_WORK: [&str; 9] = [
+    "pipeline.toml",
+    "results.json",
+    "report.html",
+    "report.md",
+    "pairs.jsonl",
+    "predictor.json",
+    "nets",
+    "plots",
+    super::host_profile::FILE,
+];
 
 impl RunFolder {
     /// Creates or opens the folder.

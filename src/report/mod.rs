@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use markdown::markdown;
 pub use page::render;
-pub(crate) use plots::latencies as plot_latencies;
+pub(crate) use plots::{Predicted, latencies as plot_latencies};
 pub use plots::{files as plot_files, search as search_plot};
 pub use timings::{HostTimings, StepSeconds, Timings};
 

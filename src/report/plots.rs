@@ -2,6 +2,7 @@
 
 use super::plot::{Band, Mark, Plot, Series, number};
 use super::{Case, Front, RunResults, Timings};
+use crate::measured_profile::{self, Compared};
 use std::fmt::Write;
 
 /// A plot with its title and the name of its file.
@@ -169,26 +170,64 @@ pub fn host(results: &RunResults, timings: &Timings) -> Option<Titled<'static>> 
     })
 }
 
-/// Predicted against measured latency in milliseconds, with the line where they agree.
-pub fn latencies(title: String, pairs: &[(f64, f64)]) -> Titled<'static> {
-    let smallest = pairs.iter().map(|p| p.1).fold(f64::INFINITY, f64::min);
-    let largest = pairs.iter().map(|p| p.1).fold(0.0, f64::max);
-    let agreed = vec![(smallest, smallest), (largest, largest)];
-    let points = pairs.iter().map(|(predicted, measured)| (*measured, *predicted)).collect();
-    Titled {
-        file: "latencies".to_owned(),
-        title,
+/// Who predicted a latency.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Predicted {
+    /// A table of measured blocks.
+    ByBlocks,
+    /// A roofline that is not calibrated.
+    ByRoofline,
+}
+
+/// Predicted against measured latency in milliseconds, with the line where they agree; nothing without networks.
+pub fn latencies(nets: &[Compared], predicted: Predicted) -> Option<Titled<'static>> {
+    let first = nets.first()?;
+    let found = measured_profile::agreement(nets);
+    let threads = if first.threads == 1 { "one thread".to_owned() } else { format!("{} threads", first.threads) };
+    let (file, who, tau, error) = match predicted {
+        Predicted::ByBlocks => ("latency", "measured blocks", found.kendall_tau, found.mape),
+        Predicted::ByRoofline => {
+            ("latency-roofline", "a roofline, not calibrated", found.roofline_kendall_tau, found.roofline_mape)
+        }
+    };
+    let of = |net: &Compared| if predicted == Predicted::ByBlocks { net.predicted_ms } else { net.roofline_ms };
+    let smallest = nets.iter().map(|net| net.measured_ms).fold(f64::INFINITY, f64::min);
+    let largest = nets.iter().map(|net| net.measured_ms).fold(0.0, f64::max);
+    Some(Titled {
+        file: file.to_owned(),
+        title: format!(
+            "By {who}: Kendall tau {tau:.3}, mean error {:.1} % ({}, {threads}, {} networks)",
+            100.0 * error,
+            first.runtime,
+            found.nets
+        ),
         plot: Plot {
             x: "measured, ms",
             y: "predicted, ms",
             series: vec![
-                Series { name: "equal", points: agreed, mark: Mark::Guide, colour: 3 },
-                Series { name: "networks", points, mark: Mark::Dots, colour: 0 },
+                Series {
+                    name: "equal",
+                    points: vec![(smallest, smallest), (largest, largest)],
+                    mark: Mark::Guide,
+                    colour: 3,
+                },
+                Series {
+                    name: "networks",
+                    points: nets.iter().map(|net| (net.measured_ms, of(net))).collect(),
+                    mark: Mark::Dots,
+                    colour: 0,
+                },
             ],
             bands: Vec::new(),
             limits: Vec::new(),
         },
-    }
+    })
+}
+
+/// Both predictions of a run's random networks.
+pub fn latency_checks(timings: &Timings) -> Vec<Titled<'static>> {
+    let plot = |predicted| latencies(&timings.latency_check, predicted);
+    [Predicted::ByBlocks, Predicted::ByRoofline].into_iter().filter_map(plot).collect()
 }
 
 impl Titled<'_> {
@@ -210,6 +249,7 @@ pub fn files(results: &RunResults, timings: &Timings) -> Vec<(String, String)> {
     all.extend(training(results));
     all.extend(predictor(results));
     all.extend(host(results, timings));
+    all.extend(latency_checks(timings));
     all.into_iter().filter_map(|titled| Some((format!("{}.svg", titled.file), titled.svg_file()?))).collect()
 }
 

@@ -1,5 +1,6 @@
 //! Measured times of a run, kept apart from its results because they never repeat.
 
+use crate::measured_profile::Compared;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -12,6 +13,9 @@ pub struct Timings {
     pub phases: Vec<StepSeconds>,
     /// The chosen nets on this machine.
     pub host: Option<HostTimings>,
+    /// Random networks on this machine: predicted from its measured blocks, and measured whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub latency_check: Vec<Compared>,
 }
 
 /// Seconds of a step or phase.

@@ -8,6 +8,8 @@ pub mod fold;
 pub mod half_precision;
 pub mod import_net;
 pub mod import_supernet;
+#[cfg(feature = "rten")]
+pub mod mixed_precision;
 pub mod net_config;
 pub mod nodes;
 pub mod onnx;

@@ -7,13 +7,15 @@ use crate::backend::{HardwareBackend, LatencySource};
 use crate::error::HwError;
 use crate::host::any_weights_onnx;
 use crate::measurement_cache::MeasurementCache;
+use crate::subprocess::{self, Problem};
 use crate::timing::Measurement;
 use ofa_space::NetSpec;
 use serde::{Deserialize, Serialize};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+pub use crate::subprocess::end_all;
 
 /// The user's command.
 ///
@@ -22,7 +24,7 @@ use std::time::{Duration, Instant};
 /// | `name`, `about` | empty | for listings | |
 /// | `command` | | program and arguments; `{onnx}` stands for the file, `{shape}` for `1,C,H,W` | one argument with `{onnx}` |
 /// | `field` | `latency_ms` | field of the JSON that holds milliseconds | |
-/// | `timeout_s` | 120 | the command is ended after this time | > 0 |
+/// | `timeout_s` | 120 | the command, and all that it started, is ended after this time | > 0 |
 /// | `retries` | 2 | further tries after a failure | 0–20 |
 /// | `cache` | the user's cache folder | where results are kept | a folder, or `""` for none |
 ///
@@ -60,6 +62,17 @@ fn two_minutes() -> f64 {
 
 fn two() -> usize {
     2
+}
+
+/// Bytes. What is larger is a program that somebody installed.
+const LARGEST_SCRIPT: u64 = 1 << 20;
+
+/// Why one try gave nothing.
+enum Failed {
+    /// For this reason; another try may go well.
+    Try(String),
+    /// The user wants no more of it.
+    Interrupted,
 }
 
 const FILE: &str = "{onnx}";
@@ -106,58 +119,77 @@ impl CommandDevice {
     /// Measures an ONNX file that takes images of `[c, h, w]`, or finds the result of an earlier time.
     ///
     /// # Errors
-    /// [`HwError::Command`] with what the command said, once every try has failed.
+    /// [`HwError::Command`] with what the command said, once every try has failed; [`HwError::Interrupted`] if it was
+    /// ended by [`end_all`].
     pub fn measure(&self, onnx: &[u8], shape: [usize; 3]) -> Result<Measurement, HwError> {
         let cache = match &self.0.cache {
             Some(folder) if folder.as_os_str().is_empty() => None,
             Some(folder) => Some(MeasurementCache::new(folder)),
             None => MeasurementCache::of_user(),
         };
-        let device = format!("command {:?} {} {shape:?}", self.0.command, self.0.field);
-        let key = MeasurementCache::key(onnx, &device);
+        let key = MeasurementCache::key(onnx, &self.identity(shape));
         if let Some(known) = cache.as_ref().and_then(|cache| cache.get(&key)) {
             return Ok(known);
         }
-        let mut last = self.attempt(onnx, shape);
-        for _ in 0..self.0.retries {
-            if last.is_ok() {
-                break;
-            }
-            last = self.attempt(onnx, shape);
-        }
-        let tries = self.0.retries + 1;
-        let measurement =
-            last.map_err(|problem| HwError::Command { command: self.0.command.join(" "), tries, problem })?;
+        let measurement = self.try_often(onnx, shape)?;
         if let Some(cache) = cache {
             cache.put(&key, &measurement)?;
         }
         Ok(measurement)
     }
 
-    fn attempt(&self, onnx: &[u8], [c, h, w]: [usize; 3]) -> Result<Measurement, String> {
+    /// Everything but the network that a result depends on. A script that the command names counts with its content:
+    /// what an edited one measures is something else.
+    fn identity(&self, shape: [usize; 3]) -> String {
+        let mut text = format!("command {:?} {:?} {} {shape:?}", self.name(), self.0.command, self.0.field);
+        for word in &self.0.command {
+            if std::fs::metadata(word).is_ok_and(|file| file.is_file() && file.len() <= LARGEST_SCRIPT)
+                && let Ok(content) = std::fs::read(word)
+            {
+                text += &format!(" {word:?} {}", MeasurementCache::key(&content, "script"));
+            }
+        }
+        text
+    }
+
+    fn try_often(&self, onnx: &[u8], shape: [usize; 3]) -> Result<Measurement, HwError> {
+        let tries = self.0.retries + 1;
+        let mut problem = String::new();
+        for _ in 0..tries {
+            match self.attempt(onnx, shape) {
+                Ok(found) => return Ok(found),
+                Err(Failed::Interrupted) => return Err(HwError::Interrupted),
+                Err(Failed::Try(what)) => problem = what,
+            }
+        }
+        Err(HwError::Command { command: self.0.command.join(" "), tries, problem })
+    }
+
+    fn attempt(&self, onnx: &[u8], [c, h, w]: [usize; 3]) -> Result<Measurement, Failed> {
+        let failed = |what: &str, e: std::io::Error| Failed::Try(format!("{what}: {e}"));
         let mut file = tempfile::Builder::new()
             .prefix("ofa-")
             .suffix(".onnx")
             .tempfile()
-            .map_err(|e| format!("a temporary file cannot be written: {e}"))?;
-        file.write_all(onnx).and_then(|()| file.flush()).map_err(|e| format!("the network cannot be written: {e}"))?;
+            .map_err(|e| failed("a temporary file cannot be written", e))?;
+        file.write_all(onnx).and_then(|()| file.flush()).map_err(|e| failed("the network cannot be written", e))?;
         let (path, shape) = (file.path().display().to_string(), format!("1,{c},{h},{w}"));
         let words: Vec<String> =
             self.0.command.iter().map(|word| word.replace(FILE, &path).replace(SHAPE, &shape)).collect();
-        let mut child = Command::new(&words[0])
-            .args(&words[1..])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|e| format!("`{}` cannot be started: {e}", words[0]))?;
-        let (output, complaint) = (drain(child.stdout.take()), drain(child.stderr.take()));
-        let status = wait(&mut child, Duration::from_secs_f64(self.0.timeout_s))?;
-        let (output, complaint) = (output.join().unwrap_or_default(), complaint.join().unwrap_or_default());
-        if !status.success() {
-            return Err(format!("it failed ({status}): {}", shortened(&complaint)));
+        let limit = Duration::from_secs_f64(self.0.timeout_s);
+        let finished = subprocess::run(&words, limit).map_err(|problem| match problem {
+            Problem::Ended => Failed::Interrupted,
+            Problem::System(error) => Failed::Try(format!("`{}` cannot be run: {error}", words[0])),
+            Problem::TimedOut => {
+                let seconds = limit.as_secs_f64();
+                Failed::Try(format!("it took longer than {seconds:.1} s (`timeout_s`) and was ended"))
+            }
+        })?;
+        if !finished.status.success() {
+            let (status, complaint) = (finished.status, shortened(&finished.complaint));
+            return Err(Failed::Try(format!("it failed ({status}): {complaint}")));
         }
-        self.parse(&output)
+        self.parse(&finished.output).map_err(Failed::Try)
     }
 
     fn parse(&self, output: &str) -> Result<Measurement, String> {
@@ -181,36 +213,6 @@ impl CommandDevice {
             runtime: format!("command {}", self.name()),
             threads: number("threads").unwrap_or(1.0) as usize,
         })
-    }
-}
-
-/// Reads a pipe to its end beside the waiting, so that a talkative command does not block on a full pipe.
-fn drain(pipe: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<String> {
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        if let Some(mut pipe) = pipe {
-            // Whatever came before an error is still worth showing.
-            let _ = pipe.read_to_end(&mut bytes);
-        }
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
-}
-
-fn wait(child: &mut Child, limit: Duration) -> Result<std::process::ExitStatus, String> {
-    let started = Instant::now();
-    let mut pause = Duration::from_millis(1);
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return Ok(status),
-            Ok(None) if started.elapsed() >= limit => {
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(format!("it took longer than {:.1} s (`timeout_s`) and was ended", limit.as_secs_f64()));
-            }
-            Ok(None) => std::thread::sleep(pause),
-            Err(error) => return Err(format!("it cannot be waited for: {error}")),
-        }
-        pause = (pause * 2).min(Duration::from_millis(50));
     }
 }
 

@@ -10,6 +10,7 @@ use ofa_space::{NetSpec, Tensor, Weights};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 pub use crate::timing::Measurement;
 
@@ -19,7 +20,7 @@ pub use crate::timing::Measurement;
 /// |---|---|---|---|
 /// | `runtime` | `rten` | which inference runtime | `rten`, `onnxruntime`, `onnxruntime-cuda`; see features |
 /// | `threads` | 1 | of the runtime | ≥ 1 |
-/// | `warmup` | 5 | runs before the clock starts | |
+/// | `warmup` | 5 | runs before the clock starts, at least; they go on for a tenth of a second | |
 /// | `runs` | 30 | timed runs | ≥ 1 |
 /// | `max_spread` | 1 | refuse a result of 10 runs or more whose 10th and 90th percentile are further apart than this share of the median | > 0; `inf` = never |
 /// | `attempts` | 4 | how often to try until the machine is quiet enough | ≥ 1 |
@@ -31,7 +32,7 @@ pub struct Host {
     pub runtime: Runtime,
     /// Threads of the runtime.
     pub threads: usize,
-    /// Runs before the clock starts.
+    /// Runs before the clock starts, at least.
     pub warmup: usize,
     /// Timed runs.
     pub runs: usize,
@@ -43,6 +44,9 @@ pub struct Host {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<PathBuf>,
 }
+
+/// A core that was idle takes its time to come to its clock rate; a small network's runs would all fall into it.
+const WARM_UP: Duration = Duration::from_millis(100);
 
 /// With fewer runs, the outer percentiles are single runs and say nothing about the machine.
 const ENOUGH_TO_JUDGE: usize = 10;
@@ -62,8 +66,8 @@ impl Host {
         let mut subject = self.subject(onnx, shape)?;
         let Some(folder) = &self.cache else { return self.measure_subject(&mut subject) };
         let runtime = subject.session.runtime_name();
-        let how =
-            format!("host {runtime} {} {} {} {} {shape:?}", self.threads, self.warmup, self.runs, self.max_spread);
+        let Self { threads, warmup, runs, max_spread, .. } = self;
+        let how = format!("host {runtime} {threads} {warmup} {WARM_UP:?} {runs} {max_spread} {shape:?}");
         let (cache, key) = (MeasurementCache::new(folder), MeasurementCache::key(onnx, &how));
         if let Some(known) = cache.get(&key) {
             return Ok(known);
@@ -74,8 +78,11 @@ impl Host {
     }
 
     fn measure_subject(&self, subject: &mut Subject) -> Result<Measurement, HwError> {
-        for _ in 0..self.warmup {
+        let started = Instant::now();
+        let mut warmed = 0;
+        while warmed < self.warmup || started.elapsed() < WARM_UP {
             subject.time_ms()?;
+            warmed += 1;
         }
         let mut quietest: Option<Measurement> = None;
         for _ in 0..self.attempts.max(1) {

@@ -14,6 +14,7 @@ pub mod measurement_cache;
 pub mod memory;
 pub mod objective;
 pub mod official_layout;
+pub mod profile_text;
 pub mod profiler;
 pub mod reachable;
 pub mod registry;
@@ -21,6 +22,7 @@ pub mod registry;
 pub mod regression;
 pub mod roofline;
 pub mod stopwatch;
+mod subprocess;
 pub mod timing;
 pub mod whole_net;
 

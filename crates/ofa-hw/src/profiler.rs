@@ -165,10 +165,21 @@ pub fn profile(
 }
 
 /// Every time, with each group's pace taken out.
+///
+/// A group's pace is compared with groups of the same kind only: beside whole networks the pacer finds its data pushed
+/// out of the caches and runs slower than beside blocks, which says nothing about the machine.
 fn levelled(partial: &Partial) -> BTreeMap<String, f64> {
-    let mut paces: Vec<f64> = partial.groups.iter().map(|group| group.pacer_ms).collect();
-    let usual = if paces.is_empty() { 1.0 } else { percentiles(&mut paces)[1] };
-    let level = |group: &Group, ms: f64| if group.pacer_ms > 0.0 { ms * usual / group.pacer_ms } else { ms };
+    let is_of_blocks = |group: &Group| group.ms.keys().any(|name| block_key::parse(name).is_some());
+    let usual = |blocks: bool| {
+        let groups = partial.groups.iter().filter(|group| is_of_blocks(group) == blocks);
+        let mut paces: Vec<f64> = groups.map(|group| group.pacer_ms).collect();
+        if paces.is_empty() { 1.0 } else { percentiles(&mut paces)[1] }
+    };
+    let (beside_blocks, beside_networks) = (usual(true), usual(false));
+    let level = |group: &Group, ms: f64| {
+        let usual = if is_of_blocks(group) { beside_blocks } else { beside_networks };
+        if group.pacer_ms > 0.0 { ms * usual / group.pacer_ms } else { ms }
+    };
     let groups = partial.groups.iter();
     groups.flat_map(|group| group.ms.iter().map(move |(name, ms)| (name.clone(), level(group, *ms)))).collect()
 }

@@ -3,7 +3,7 @@
 use crate::backend::{HardwareBackend, LatencySource};
 use crate::error::HwError;
 use crate::lut::Lut;
-use serde::Deserialize;
+use crate::profile_text;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -96,15 +96,10 @@ pub fn profile_path(name_or_path: &str) -> Option<PathBuf> {
 /// Reads the `[device]` table of a TOML profile; `origin` is for messages.
 ///
 /// # Errors
-/// [`HwError::Profile`] with line and column, or the field.
+/// [`HwError::Profile`] with line and field.
 pub fn from_profile(text: &str, origin: &str) -> Result<Arc<dyn HardwareBackend>, HwError> {
-    #[derive(Deserialize)]
-    struct Profile {
-        device: Box<dyn HardwareBackend>,
-    }
-    toml::from_str::<Profile>(text)
-        .map(|profile| Arc::from(profile.device))
-        .map_err(|e| HwError::Profile { origin: origin.to_owned(), problem: e.to_string() })
+    let device: Box<dyn HardwareBackend> = profile_text::read(text, origin)?;
+    Ok(Arc::from(device))
 }
 
 fn read(path: &Path) -> Result<String, HwError> {

@@ -8,6 +8,8 @@
 //!
 //! fitted by least squares of relative errors on whole networks that were measured in the same session.
 
+use linfa_linalg::qr::LeastSquaresQrInto;
+use ndarray::Array2;
 use ofa_space::Block;
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +72,9 @@ pub(crate) fn mib(block: &Block) -> f64 {
     elements as f64 * 4.0 / (1u64 << 20) as f64
 }
 
+/// Weight of the pull towards 0, against all networks together.
+const RIDGE: f64 = 1e-3;
+
 impl WholeNet {
     /// Milliseconds of the network of these blocks, whose times on their own are given.
     pub fn predict(&self, blocks: &[Block], times: &[f64]) -> f64 {
@@ -91,22 +96,22 @@ impl WholeNet {
         }
         let columns: usize = if usable.len() < 8 { 1 } else { 4 };
         let features = |s: &WholeSample| [s.sum_ms, s.mib, s.blocks, 1.0];
-        // Rows are divided by the measured time, so that relative errors count. The ridge is far below what the
-        // columns carry; it settles columns that do not vary, such as the number of blocks of a space without depth.
-        let mut normal = vec![vec![0.0; columns + 1]; columns];
-        for sample in &usable {
-            let row = features(sample).map(|v| v / sample.measured_ms);
-            for i in 0..columns {
-                for j in 0..columns {
-                    normal[i][j] += row[i] * row[j];
-                }
-                normal[i][columns] += row[i];
+        // Rows are divided by the measured time, so that relative errors count. The ridge (as rows that pull each
+        // coefficient to 0) is far below what the columns carry; it settles columns that do not vary, such as the
+        // number of blocks of a space without depth.
+        let mut matrix = Array2::zeros((usable.len() + columns, columns));
+        let mut target = Array2::zeros((usable.len() + columns, 1));
+        for (row, sample) in usable.iter().enumerate() {
+            target[[row, 0]] = 1.0;
+            for (column, value) in features(sample).into_iter().take(columns).enumerate() {
+                matrix[[row, column]] = value / sample.measured_ms;
             }
         }
-        for (i, row) in normal.iter_mut().enumerate() {
-            row[i] *= 1.0 + 1e-6;
+        for column in 0..columns {
+            let length = matrix.column(column).iter().map(|v: &f64| v * v).sum::<f64>().sqrt();
+            matrix[[usable.len() + column, column]] = RIDGE * length;
         }
-        let solution = solve(normal);
+        let solution: Vec<f64> = matrix.least_squares_into(target).map(|x| x.into_iter().collect()).unwrap_or_default();
         let at = |i: usize| solution.get(i).copied().unwrap_or(0.0);
         let mut fitted = Self {
             fixed_ms: at(3),
@@ -138,29 +143,6 @@ impl WholeNet {
             None => Ok(()),
         }
     }
-}
-
-/// Gaussian elimination with pivoting of a square system with its right side as the last column.
-fn solve(mut system: Vec<Vec<f64>>) -> Vec<f64> {
-    let n = system.len();
-    for column in 0..n {
-        let pivot = (column..n).max_by(|a, b| system[*a][column].abs().total_cmp(&system[*b][column].abs()));
-        system.swap(column, pivot.unwrap_or(column));
-        let divisor = system[column][column];
-        if divisor == 0.0 {
-            continue;
-        }
-        let above = system[column].clone();
-        for (index, row) in system.iter_mut().enumerate() {
-            if index != column {
-                let factor = row[column] / divisor;
-                for (value, above) in row.iter_mut().zip(&above) {
-                    *value -= factor * above;
-                }
-            }
-        }
-    }
-    (0..n).map(|i| if system[i][i] == 0.0 { 0.0 } else { system[i][n] / system[i][i] }).collect()
 }
 
 #[cfg(test)]

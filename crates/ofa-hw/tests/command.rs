@@ -77,15 +77,61 @@ fn wrong_output_says_what_was_expected() {
     }
 }
 
+/// Waits until none of the processes whose numbers stand in this file runs any more. One that has ended and was not
+/// waited for by its new parent counts as gone.
+fn all_are_gone(pids: &Path) -> bool {
+    let text = std::fs::read_to_string(pids).unwrap();
+    assert!(text.lines().count() > 0, "the script wrote no numbers");
+    let is_running = |pid: &str| {
+        let ps = std::process::Command::new("ps").args(["-o", "stat=", "-p", pid]).output().unwrap();
+        let state = String::from_utf8_lossy(&ps.stdout).trim().to_owned();
+        !state.is_empty() && !state.starts_with('Z')
+    };
+    for _ in 0..500 {
+        if !text.lines().any(is_running) {
+            return true;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    false
+}
+
+/// A script that starts a sleeper of its own, notes the numbers of both, and hangs.
+fn hanging_script(pids: &Path) -> String {
+    format!("echo $$ >> {0}\nsleep 1000 &\necho $! >> {0}\nwait\n", pids.display())
+}
+
 #[test]
-fn a_command_that_hangs_is_ended() {
+fn a_command_that_hangs_is_ended_with_all_that_it_started() {
     let folder = tempfile::tempdir().unwrap();
-    let started = std::time::Instant::now();
-    let hanging = device(folder.path(), "sleep 1000", "timeout_s = 0.2\nretries = 1");
+    let pids = folder.path().join("pids");
+    let script = hanging_script(&pids);
+    let hanging = device(folder.path(), &script, "timeout_s = 0.3\nretries = 1");
     let error = latency(&hanging).unwrap_err().to_string();
-    assert!(error.contains("timeout_s"), "{error}");
-    // Not a speed test: only that nobody waited for the sleeper.
-    assert!(started.elapsed().as_secs() < 500);
+    assert!(error.contains("timeout_s") && error.contains("2 tries"), "{error}");
+    assert!(all_are_gone(&pids));
+    // One that does not want to end is made to.
+    std::fs::remove_file(&pids).unwrap();
+    let stubborn = device(folder.path(), &format!("trap '' TERM\n{script}"), "timeout_s = 0.3\nretries = 0");
+    assert!(latency(&stubborn).is_err());
+    assert!(all_are_gone(&pids));
+}
+
+#[test]
+fn what_a_command_leaves_running_is_ended_and_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let pids = folder.path().join("pids");
+    // The sleeper holds the pipe that the result comes through.
+    let script = format!("sleep 1000 &\necho $! >> {}\necho '{{\"latency_ms\": 2.5}}'\n", pids.display());
+    assert_eq!(latency(&device(folder.path(), &script, "")).unwrap(), 2.5);
+    assert!(all_are_gone(&pids));
+}
+
+#[test]
+fn a_changed_script_is_another_measurement() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(latency(&device(folder.path(), "echo '{\"latency_ms\": 1}'", "")).unwrap(), 1.0);
+    assert_eq!(latency(&device(folder.path(), "echo '{\"latency_ms\": 2}'", "")).unwrap(), 2.0);
 }
 
 #[test]

@@ -140,20 +140,45 @@ bandwidth_source = "somewhere"
 "#;
 
 #[test]
-fn malformed_profiles_name_the_field() {
+fn malformed_profiles_name_file_line_and_field() {
     assert!(registry::from_profile(PROFILE, "p.toml").is_ok());
+    let with = |more: &str| format!("{PROFILE}{more}\n");
+    let kind = |body: &str| format!("[device]\n{body}\n");
+    let table = "kind = \"block-table\"\nformat = 1\nspace = \"t\"\nruntime = \"r\"\nthreads = 1\nrounds = 3\n";
     let cases = [
-        (PROFILE.replace("10.0", "-1.0"), "peak_gmacs"),
-        (PROFILE.replace("10.0", "nan"), "peak_gmacs"),
-        (PROFILE.replace("\"somewhere\"\nbandwidth_gb_s", "\"\"\nbandwidth_gb_s"), "peak_source"),
-        (PROFILE.replace("bandwidth_gb_s = 5.0\n", ""), "bandwidth_gb_s"),
-        (format!("{PROFILE}cores = 4\n"), "cores"),
-        (PROFILE.replace("roofline", "rooflin"), "rooflin"),
-        ("nonsense".to_owned(), "p.toml"),
+        (PROFILE.replace("10.0", "-1.0"), "line 4, `device.peak_gmacs`: `peak_gmacs` is -1"),
+        (PROFILE.replace("10.0", "nan"), "line 4, `device.peak_gmacs`"),
+        (PROFILE.replace("10.0", "\"fast\""), "line 4, `device.peak_gmacs`: invalid type: string \"fast\""),
+        (PROFILE.replace("\"somewhere\"\nbandwidth_gb_s", "\"\"\nbandwidth_gb_s"), "line 5, `device.peak_source`"),
+        (PROFILE.replace("bandwidth_gb_s = 5.0\n", ""), "line 2, `device`: missing field `bandwidth_gb_s`"),
+        (with("cores = 4"), "line 8, `device.cores`: unknown field `cores`"),
+        (with("efficiency = { dense = \"high\" }"), "line 8, `device.efficiency.dense`: invalid type"),
+        (with("[device.efficiency]\ndense = 7.5"), "line 9, `device.efficiency.dense`"),
+        (PROFILE.replace("roofline", "rooflin"), "line 3, `device.kind`: unknown variant `rooflin`"),
+        (PROFILE.replace("kind = \"roofline\"\n", ""), "line 2, `device`: missing field `kind`"),
+        (PROFILE.replace("kind = \"roofline\"", ""), "line 2, `device`: missing field `kind`"),
+        (kind("kind = \"command\"\ncommand = [\"bench\"]"), "line 3, `device.command`: `command` has no argument"),
+        (kind("kind = \"command\"\ncommand = [\"bench\", 3]"), "line 3, `device.command"),
+        (kind("retries = 99\nkind = \"command\"\ncommand = [\"b\", \"{onnx}\"]"), "line 2, `device.retries`"),
+        (kind("kind = \"host\"\nthreads = \"two\""), "line 3, `device.threads`"),
+        (
+            kind(&format!("{table}[device.whole_net]\nscale = \"big\"\n[device.blocks]")),
+            "line 9, `device.whole_net.scale`",
+        ),
+        (
+            kind(&format!("{table}[device.whole_net]\nscale = -1.0\n[device.blocks]")),
+            "line 9, `device.whole_net.scale`",
+        ),
+        (kind(&format!("{table}[device.blocks]\n\"zz\" = 3.0")), "line 9, `device.blocks.zz`"),
+        ("device = 3".to_owned(), "line 1: `device` is a integer"),
+        ("[devices]".to_owned(), "has no table [device]"),
+        ("\nnonsense".to_owned(), "line 2"),
+        (PROFILE.replace("5.0", "5.0.0"), "line 6"),
     ];
     for (text, expected) in cases {
         let error = registry::from_profile(&text, "p.toml").unwrap_err().to_string();
-        assert!(error.contains(expected) && error.contains("p.toml"), "{error}");
+        assert!(error.starts_with("p.toml: ") && error.contains(expected), "{text}\n{error}");
+        assert_eq!(error.trim(), error);
     }
 }
 
