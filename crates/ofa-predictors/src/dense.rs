@@ -124,75 +124,108 @@ impl WithSimd for Forward<'_> {
     }
 }
 
-/// Tiles of `ROWS` rows and `VECTORS` vectors.
+/// Inputs of a panel whose weights are used for all rows before the next: they stay in the first-level cache.
+const DEPTH: usize = 128;
+
+/// Inputs of one tile: those that are not zero in all of its rows, in order. After a ReLU and for similar rows these are
+/// about half.
+struct Tile<const ROWS: usize> {
+    /// Where each block of inputs ends in `places`.
+    ends: Vec<usize>,
+    places: Vec<u32>,
+    /// Of every row at each place.
+    values: Vec<[f32; ROWS]>,
+}
+
+/// Tiles of `ROWS` rows and `VECTORS` vectors. Each output is one sum over the inputs in order, whatever the blocking:
+/// a tile takes up its sums where the block of inputs before has left them, and what is skipped is zero.
 #[inline(always)]
 fn product<S: Simd, const VECTORS: usize, const ROWS: usize>(simd: S, work: Forward<'_>) {
     let Forward { layer, rows, input, output, relu } = work;
     let (inputs, outputs, panel) = (layer.inputs, layer.outputs, layer.panel);
-    let mut spill = vec![0.0f32; panel];
+    let depth = match rows <= ROWS {
+        true => inputs.max(1),
+        false => inputs.div_ceil(inputs.div_ceil(DEPTH).max(1)).max(1),
+    };
+    let mut tiles: Vec<Tile<ROWS>> = Vec::with_capacity(rows.div_ceil(ROWS));
+    for tile in 0..rows.div_ceil(ROWS) {
+        tiles.push(gather(tile, rows, inputs, depth, input));
+    }
+    let mut sums = vec![0.0f32; tiles.len() * ROWS * panel];
     for (p, bias) in layer.bias.chunks_exact(panel).enumerate() {
         let weight = &layer.weight[p * inputs * panel..(p + 1) * inputs * panel];
+        sums.chunks_exact_mut(panel).for_each(|row| row.copy_from_slice(bias));
+        for block in 0..inputs.div_ceil(depth) {
+            for (tile, sums) in tiles.iter().zip(sums.chunks_exact_mut(ROWS * panel)) {
+                let range = if block == 0 { 0 } else { tile.ends[block - 1] }..tile.ends[block];
+                let (places, values) = (&tile.places[range.clone()], &tile.values[range]);
+                tile_sums::<S, VECTORS, ROWS>(simd, weight, places, values, sums);
+            }
+        }
         let first = p * panel;
         let width = panel.min(outputs - first);
-        let mut row = 0;
-        while row < rows {
-            let taken = ROWS.min(rows - row);
-            // A short tile repeats its last row, and forgets the copies.
-            let sources: [&[f32]; ROWS] = std::array::from_fn(|i| {
-                let at = (row + i.min(taken - 1)) * inputs;
-                &input[at..at + inputs]
-            });
-            let sums = tile_sums::<S, VECTORS, ROWS>(simd, weight, bias, sources, relu);
-            for (i, sum) in sums.iter().enumerate().take(taken) {
-                let at = (row + i) * outputs + first;
-                if width == panel {
-                    store::<S, VECTORS>(sum, &mut output[at..at + panel]);
-                } else {
-                    store::<S, VECTORS>(sum, &mut spill);
-                    output[at..at + width].copy_from_slice(&spill[..width]);
-                }
+        for (row, sums) in sums.chunks_exact(panel).take(rows).enumerate() {
+            let output = &mut output[row * outputs + first..][..width];
+            match relu {
+                true => output.iter_mut().zip(sums).for_each(|(output, sum)| *output = sum.max(0.0)),
+                false => output.copy_from_slice(&sums[..width]),
             }
-            row += ROWS;
         }
     }
 }
 
 #[inline(always)]
-fn store<S: Simd, const VECTORS: usize>(sums: &[S::f32s; VECTORS], output: &mut [f32]) {
-    let (vectors, _) = S::as_mut_simd_f32s(output);
-    vectors[..VECTORS].copy_from_slice(sums);
+fn gather<const ROWS: usize>(tile: usize, rows: usize, inputs: usize, depth: usize, input: &[f32]) -> Tile<ROWS> {
+    // A short tile repeats its last row, and forgets the copies.
+    let sources: [&[f32]; ROWS] = std::array::from_fn(|i| {
+        let row = (tile * ROWS + i).min(rows - 1);
+        &input[row * inputs..(row + 1) * inputs]
+    });
+    let mut ends = Vec::with_capacity(inputs.div_ceil(depth));
+    let (mut places, mut values) = (vec![0u32; inputs], vec![[0.0f32; ROWS]; inputs]);
+    let (mut count, mut place) = (0, 0);
+    while place < inputs {
+        let end = (place + depth).min(inputs);
+        while place < end {
+            let (mut bits, mut here) = (0, [0.0; ROWS]);
+            for (value, source) in here.iter_mut().zip(&sources) {
+                *value = source[place];
+                bits |= value.to_bits() << 1;
+            }
+            // Written in any case, kept if something is not zero: no branch to mispredict.
+            places[count] = place as u32;
+            values[count] = here;
+            count += usize::from(bits != 0);
+            place += 1;
+        }
+        ends.push(count);
+    }
+    Tile { ends, places, values }
 }
 
 #[inline(always)]
 fn tile_sums<S: Simd, const VECTORS: usize, const ROWS: usize>(
     simd: S,
     weight: &[f32],
-    bias: &[f32],
-    sources: [&[f32]; ROWS],
-    relu: bool,
-) -> [[S::f32s; VECTORS]; ROWS] {
-    let (bias, _) = S::as_simd_f32s(bias);
+    places: &[u32],
+    values: &[[f32; ROWS]],
+    sums: &mut [f32],
+) {
     let (weight, _) = S::as_simd_f32s(weight);
-    let mut sums = [[simd.splat_f32s(0.0); VECTORS]; ROWS];
-    for row in &mut sums {
-        row.copy_from_slice(&bias[..VECTORS]);
-    }
-    let length = sources[0].len();
-    let sources: [&[f32]; ROWS] = std::array::from_fn(|i| &sources[i][..length]);
-    for (k, columns) in weight.chunks_exact(VECTORS).take(length).enumerate() {
+    let (kept, _) = S::as_mut_simd_f32s(sums);
+    let mut sums: [[S::f32s; VECTORS]; ROWS] = std::array::from_fn(|i| std::array::from_fn(|j| kept[i * VECTORS + j]));
+    for (place, values) in places.iter().zip(values) {
+        let at = *place as usize * VECTORS;
+        let columns = &weight[at..at + VECTORS];
         let columns: [S::f32s; VECTORS] = std::array::from_fn(|j| columns[j]);
-        for (row, source) in sums.iter_mut().zip(&sources) {
-            let x = simd.splat_f32s(source[k]);
+        for (row, value) in sums.iter_mut().zip(values) {
+            let x = simd.splat_f32s(*value);
             for (sum, column) in row.iter_mut().zip(&columns) {
                 *sum = simd.mul_add_f32s(x, *column, *sum);
             }
         }
     }
-    if relu {
-        let zero = simd.splat_f32s(0.0);
-        for sum in sums.iter_mut().flatten() {
-            *sum = simd.max_f32s(*sum, zero);
-        }
+    for (kept, row) in kept.chunks_exact_mut(VECTORS).zip(&sums) {
+        kept.copy_from_slice(row);
     }
-    sums
 }

@@ -275,15 +275,18 @@ impl<'a> Island<'a> {
         let moves = &work.moves;
         self.pricing.differences(self.neighbourhood, &choices, &prices, moves, &mut work.differences)?;
         let count = prices.len();
-        let mut gains: Vec<(f32, usize)> = match slopes {
-            Some(slopes) => {
-                let gain = |index| self.neighbourhood.gain(&choices, slopes, moves.assignments(index));
-                (0..moves.len()).map(|index| (gain(index), index)).collect()
-            }
-            // Without slopes every single move is as promising as any other; a random few are tried.
-            None => (0..moves.len()).map(|index| (self.rng.random_range(-1.0..0.0), index)).collect(),
-        };
-        gains.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        // Sorted as integers, the greatest gain first, and the order of the moves among equals.
+        let mut keys: Vec<u64> = Vec::with_capacity(moves.len());
+        for index in 0..moves.len() {
+            let gain = match slopes {
+                Some(slopes) => self.neighbourhood.gain(&choices, slopes, moves.assignments(index)),
+                // Without slopes every single move is as promising as any other; a random few are tried.
+                None => self.rng.random_range(-1.0..0.0),
+            };
+            keys.push(sort_key(gain, index as u32));
+        }
+        keys.sort_unstable();
+        let gains: Vec<(f32, usize)> = keys.iter().map(|key| from_sort_key(*key)).collect();
         let limits = self.pricing.limits();
         let fits = |one: usize, other: Option<usize>| {
             (0..count).all(|c| {
@@ -400,6 +403,20 @@ impl<'a> Island<'a> {
             self.members.clear();
         }
     }
+}
+
+/// A number that sorts by falling gain, then by rising index.
+fn sort_key(gain: f32, index: u32) -> u64 {
+    let bits = gain.to_bits();
+    // The order of floats as that of unsigned integers, reversed.
+    let rising = if bits >> 31 == 0 { bits | 1 << 31 } else { !bits };
+    u64::from(!rising) << 32 | u64::from(index)
+}
+
+fn from_sort_key(key: u64) -> (f32, usize) {
+    let rising = !((key >> 32) as u32);
+    let bits = if rising >> 31 == 1 { rising & !(1 << 31) } else { !rising };
+    (f32::from_bits(bits), (key & u64::from(u32::MAX)) as usize)
 }
 
 /// One batch of evaluations, in arrays that are used again.
