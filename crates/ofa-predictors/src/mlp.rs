@@ -103,22 +103,44 @@ impl Packed {
 
     /// Activations of the first layer for some rows.
     fn first(&self, rows: &SparseRows, range: std::ops::Range<usize>, output: &mut [f32]) {
+        /// Units whose sums stay in registers while the features of a row go by.
+        const BLOCK: usize = 64;
         let units = self.units();
         pulp::Arch::new().dispatch(
             #[inline(always)]
             || {
                 for (row, sums) in range.zip(output.chunks_exact_mut(units)) {
-                    sums.copy_from_slice(&self.first_bias);
-                    for (feature, value) in rows.row(row) {
-                        let at = *feature as usize * units;
-                        let weights = &self.first[at..at + units];
-                        if *value == 1.0 {
-                            sums.iter_mut().zip(weights).for_each(|(sum, weight)| *sum += weight);
-                        } else {
-                            sums.iter_mut().zip(weights).for_each(|(sum, weight)| *sum += value * weight);
+                    for (block, (sums, bias)) in sums.chunks_mut(BLOCK).zip(self.first_bias.chunks(BLOCK)).enumerate() {
+                        let start = block * BLOCK;
+                        match (<&mut [f32; BLOCK]>::try_from(&mut *sums), <&[f32; BLOCK]>::try_from(bias)) {
+                            (Ok(sums), Ok(bias)) => {
+                                let mut kept = *bias;
+                                for (feature, value) in rows.row(row) {
+                                    let at = *feature as usize * units + start;
+                                    let weights = &self.first[at..at + BLOCK];
+                                    for (sum, weight) in kept.iter_mut().zip(weights) {
+                                        *sum += value * weight;
+                                    }
+                                }
+                                for (sum, kept) in sums.iter_mut().zip(&kept) {
+                                    *sum = kept.max(0.0);
+                                }
+                            }
+                            _ => {
+                                sums.copy_from_slice(bias);
+                                for (feature, value) in rows.row(row) {
+                                    let at = *feature as usize * units + start;
+                                    let weights = &self.first[at..at + sums.len()];
+                                    for (sum, weight) in sums.iter_mut().zip(weights) {
+                                        *sum += value * weight;
+                                    }
+                                }
+                                for sum in sums {
+                                    *sum = sum.max(0.0);
+                                }
+                            }
                         }
                     }
-                    sums.iter_mut().for_each(|sum| *sum = sum.max(0.0));
                 }
             },
         );
@@ -186,7 +208,9 @@ impl Predictor for Mlp {
             let scale = self.target.deviation as f32;
             let mut back: Vec<f32> = (0..count).flat_map(|_| packed.last.iter().map(|w| w * scale)).collect();
             let gate = |back: &mut [f32], values: &[f32]| {
-                back.iter_mut().zip(values).filter(|(_, value)| **value <= 0.0).for_each(|(g, _)| *g = 0.0);
+                for (gradient, value) in back.iter_mut().zip(values) {
+                    *gradient = if *value > 0.0 { *gradient } else { 0.0 };
+                }
             };
             for (layer, values) in packed.backward.iter().zip(&activations[1..]).rev() {
                 gate(&mut back, values);

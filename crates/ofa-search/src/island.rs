@@ -316,13 +316,26 @@ impl<'a> Island<'a> {
             }
         }
         if with_slopes {
+            // The first constraint rules most pairs out: its costs stand in the order of the gains.
+            let costs: Vec<f64> =
+                gains.iter().map(|(_, one)| work.differences.get(one * count).copied().unwrap_or(0.0)).collect();
+            let slack = if count == 0 { f64::INFINITY } else { limits[0] - prices[0] };
+            let lowest = costs.iter().copied().fold(f64::INFINITY, f64::min);
             for (first, (gain, one)) in gains.iter().enumerate() {
-                for (second, other) in &gains[first + 1..] {
+                if gain + gain <= least {
+                    break;
+                }
+                // A little more than the slack: `fits` has the last word.
+                let room = slack - costs[first] + 1e-9 * slack.abs();
+                if lowest > room {
+                    continue;
+                }
+                for ((second, other), cost) in gains[first + 1..].iter().zip(&costs[first + 1..]) {
                     let gain = gain + second;
                     if gain <= least {
                         break;
                     }
-                    if moves.combine(*one, *other) && fits(*one, Some(*other)) {
+                    if *cost <= room && moves.combine(*one, *other) && fits(*one, Some(*other)) {
                         least = offer(Proposal { gain, one: *one, other: Some(*other) }).unwrap_or(least);
                     }
                 }

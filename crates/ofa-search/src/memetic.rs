@@ -3,7 +3,7 @@
 //! The landscapes of real predictors have many local optima, often one per resolution. So every candidate is first
 //! made feasible, then climbs to a local optimum (steps of one or two blocks, screened by the predictor's slopes and
 //! the exact block tables), and only optima are crossed. Resolutions that fall behind get less of the budget; the
-//! search ends early once several populations, started afresh, agree on the best arch.
+//! search ends early once several populations, started afresh, agree on the best arch, or nothing better comes for long.
 
 use crate::error::SearchError;
 use crate::exhaustive;
@@ -28,6 +28,10 @@ use serde::{Deserialize, Serialize};
 /// | `stale` | 60 | climbs without an addition before an island starts afresh | ≥ 1 |
 /// | `agreement` | 3 | populations that must agree before the search ends early | ≥ 1 |
 /// | `round` | 3000 | evaluations of an island between two looks at the others | ≥ 100 |
+/// | `patience` | 3 | the search ends at this many times the evaluations that led to its best | ≥ 1 |
+/// | `least` | 60000 | evaluations before impatience may end the search | any |
+///
+/// A search for a time neither agrees nor loses patience: it uses its time.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Memetic {
@@ -47,6 +51,10 @@ pub struct Memetic {
     pub agreement: usize,
     /// Evaluations of an island between two looks at the others.
     pub round: usize,
+    /// The search ends at this many times the evaluations that led to its best.
+    pub patience: f64,
+    /// Evaluations before impatience may end the search.
+    pub least: usize,
 }
 
 impl Default for Memetic {
@@ -60,13 +68,15 @@ impl Default for Memetic {
             stale: 60,
             agreement: 3,
             round: 3000,
+            patience: 3.0,
+            least: 60_000,
         }
     }
 }
 
-/// Resolutions that share the budget after the first round, by rank, with their shares of a round.
-const SHARES: [f64; 3] = [1.5, 1.0, 1.0];
-/// A resolution with no better optimum than this share of the leader's lead over the last is left alone.
+/// Resolutions that share the budget after the first round.
+const LEADERS: usize = 3;
+/// Best members of an island that later cases start from.
 const ELITES: usize = 4;
 /// Rungs of the ladder of limits that stands in for a limit of infinity.
 const RUNGS: usize = 12;
@@ -96,7 +106,7 @@ impl Strategy for Memetic {
     }
 
     fn default_evaluations(&self) -> usize {
-        200_000
+        180_000
     }
 }
 
@@ -163,7 +173,7 @@ impl Memetic {
         // Uninhabitable islands have looked at one arch each, the closest to the limits.
         let mut used = collect(problem, &mut islands);
         islands.retain(Island::is_habitable);
-        let mut first = true;
+        let (mut first, mut best, mut improved_at) = (true, f64::NEG_INFINITY, 0);
         while !islands.is_empty() && used < budget && problem.remaining() > 0 {
             let quotas = self.quotas(&islands, first, budget - used);
             first = false;
@@ -175,7 +185,15 @@ impl Memetic {
             working.par_iter_mut().try_for_each(|(island, quota)| island.run(*quota))?;
             let spent = collect(problem, &mut islands);
             used += spent;
-            if spent == 0 || self.is_agreed(problem, &islands) {
+            let now = islands.iter().map(Island::best_accuracy).fold(f64::NEG_INFINITY, f64::max);
+            if now > best {
+                (best, improved_at) = (now, used);
+            }
+            let is_settled = || {
+                let patient = self.patience * improved_at.max(1) as f64;
+                self.is_agreed(problem, &islands) || (used >= self.least && used as f64 >= patient)
+            };
+            if spent == 0 || (!problem.is_timed() && is_settled()) {
                 break;
             }
         }
@@ -195,16 +213,10 @@ impl Memetic {
             }
         }
         ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(b.0.cmp(&a.0)));
-        let share = |island: &Island<'_>| -> f64 {
-            let rank = ranked.iter().position(|(resolution, _)| *resolution == island.resolution());
-            match (first, rank) {
-                (true, _) => 1.0,
-                (false, Some(rank)) => SHARES.get(rank).copied().unwrap_or(0.0),
-                (false, None) => 0.0,
-            }
-        };
-        let shares: Vec<f64> = islands.iter().map(share).collect();
-        let wanted: Vec<usize> = shares.iter().map(|share| (share * self.round as f64) as usize).collect();
+        let leads =
+            |island: &Island<'_>| ranked.iter().take(LEADERS).any(|(resolution, _)| *resolution == island.resolution());
+        let wanted: Vec<usize> =
+            islands.iter().map(|island| if first || leads(island) { self.round } else { 0 }).collect();
         let total: usize = wanted.iter().sum();
         match total <= left {
             true => wanted,
@@ -235,6 +247,9 @@ impl Memetic {
             if !(low..=high).contains(&value) {
                 return fail(field, format!("is {value}, expected {low} to {high}"));
             }
+        }
+        if self.patience.is_nan() || self.patience < 1.0 {
+            return fail("patience", format!("is {}, expected at least 1", self.patience));
         }
         if !(0.0..=1.0).contains(&self.kick_probability) {
             return fail("kick_probability", format!("is {}, expected 0 to 1", self.kick_probability));

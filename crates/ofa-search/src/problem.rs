@@ -149,6 +149,11 @@ impl<'a> Problem<'a> {
         }
     }
 
+    /// Whether the search is to use a time rather than a number of evaluations.
+    pub fn is_timed(&self) -> bool {
+        self.allowance.deadline.is_some()
+    }
+
     /// Evaluations done, repeats of a known arch not counted.
     pub fn evaluations(&self) -> usize {
         self.evaluations
