@@ -4,13 +4,11 @@ use ofa_search::{Budget, Constraint, Search, strategy};
 use ofa_space::objective::FnObjective;
 use ofa_space::{Arch, Dimension, Gene, NetSpec, SearchSpace, SpaceError, SpaceInfo, typetag};
 use std::sync::Arc;
-
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 struct Oven {
     #[serde(skip, default = "settings")]
     info: SpaceInfo,
 }
-
 fn settings() -> SpaceInfo {
     let gene = |group: &str, choices: &[f64]| {
         let (group, choices, phases) = (group.to_owned(), choices.to_vec(), vec![0; choices.len()]);
@@ -19,7 +17,6 @@ fn settings() -> SpaceInfo {
     let genes = vec![gene("celsius", &[180.0, 200.0, 220.0, 240.0]), gene("minutes", &[30.0, 45.0, 60.0, 75.0])];
     SpaceInfo { name: "oven".into(), input_channels: 1, classes: 2, resolutions: vec![], genes }
 }
-
 #[typetag::serde(name = "oven")]
 impl SearchSpace for Oven {
     fn info(&self) -> &SpaceInfo {

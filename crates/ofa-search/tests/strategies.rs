@@ -174,3 +174,41 @@ fn a_search_ends_where_it_is_told_to() {
         assert!(outcome.evaluations < 100_000_000, "{name}");
     }
 }
+
+/// Stops the search at the first good net.
+struct StopEarly<'a>(&'a AtomicBool);
+
+impl ofa_search::problem::Observer for StopEarly<'_> {
+    fn on_improvement(&mut self, _: &ofa_search::Candidate) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn an_interrupted_search_gives_the_best_so_far() {
+    let space = registry::named("ofa-mbv3-w1.0").unwrap();
+    for entry in strategy::entries().into_iter().filter(|e| !["exhaustive", "exact"].contains(&e.name)) {
+        let stop = AtomicBool::new(false);
+        let search = Search { strategy: (entry.build)(), budget: Budget::evaluations(1_000_000), seed: 0 };
+        let outcomes = search.run_grid(space.as_ref(), &accuracy(), &[], &mut StopEarly(&stop), &stop).unwrap();
+        assert!(outcomes[0].best.is_some(), "{}", entry.name);
+        assert!(outcomes[0].evaluations < 1_000_000, "{}", entry.name);
+    }
+}
+
+#[test]
+fn limits_that_contradict_each_other_have_no_best() {
+    let space = registry::named("ofa-mbv3-w1.0").unwrap();
+    let macs: Arc<dyn Objective> = Arc::new(BlockObjective::cost("macs", space.clone(), cost::block_macs));
+    let negative = |net: &ofa_space::NetSpec, block: usize| Ok(-(cost::block_macs(&net.blocks[block]) as f64));
+    let unused: Arc<dyn Objective> = Arc::new(BlockObjective::new("unused", space.clone(), negative));
+    // At most 200 million MACs, and at least 400 million.
+    let limits = [Constraint { objective: macs, limit: 200e6 }, Constraint { objective: unused, limit: -400e6 }];
+    for name in ["memetic", "random", "evolution", "annealing", "nsga2", "particle-swarm"] {
+        let search = Search { strategy: strategy::named(name).unwrap(), budget: Budget::evaluations(300), seed: 0 };
+        let outcome = search.run(space.as_ref(), &accuracy(), &limits).unwrap();
+        assert!(outcome.best.is_none(), "{name}");
+        let closest = outcome.closest.unwrap();
+        assert!(closest.values[0] > 200e6 || closest.values[1] > -400e6, "{name}: {:?}", closest.values);
+    }
+}
