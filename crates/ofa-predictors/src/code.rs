@@ -49,12 +49,14 @@ impl Quantity {
 }
 
 impl Code {
-    /// The code of `encoder` for `space`.
+    /// The code of `encoder` for `space`. Encodings with a column per resolution have those of `resolutions`, or of the
+    /// space if that is `None`.
     ///
     /// # Errors
     /// [`PredictorError::Space`] if the encoding is for another family.
-    pub fn new(encoder: Encoder, space: &dyn SearchSpace) -> Result<Self, PredictorError> {
+    pub fn new(encoder: Encoder, space: &dyn SearchSpace, resolutions: Option<&[u32]>) -> Result<Self, PredictorError> {
         let info = space.info();
+        let listed = resolutions.unwrap_or(&info.resolutions);
         let mut code = Self {
             encoder,
             space: info.name.clone(),
@@ -79,7 +81,7 @@ impl Code {
         let layout = encoder.layout();
         let mut next = 0u32;
         if !layout.resolutions_last {
-            next = code.add_resolutions(next, layout.resolutions, &info.resolutions);
+            next = code.add_resolutions(next, layout.resolutions, listed);
         }
         for part in layout.genes {
             for (index, gene) in info.genes.iter().enumerate().filter(|(_, gene)| part.takes(gene)) {
@@ -90,7 +92,7 @@ impl Code {
             }
         }
         if layout.resolutions_last {
-            next = code.add_resolutions(next, layout.resolutions, &info.resolutions);
+            next = code.add_resolutions(next, layout.resolutions, listed);
         }
         if layout.width.is_some_and(|width| width != next as usize) {
             return Err(code.refused(format!("{}; this space gives {next} columns", layout.needs)));

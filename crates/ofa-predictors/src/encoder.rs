@@ -103,6 +103,6 @@ impl Encoder {
     /// # Errors
     /// [`PredictorError::Space`] if the encoding is for another family, or a resolution has no code.
     pub fn encode(&self, space: &dyn SearchSpace, archs: &[Arch]) -> Result<Vec<Vec<f32>>, PredictorError> {
-        Ok(Code::new(*self, space)?.rows(space, &Population::of(archs))?.dense())
+        Ok(Code::new(*self, space, None)?.rows(space, &Population::of(archs))?.dense())
     }
 }

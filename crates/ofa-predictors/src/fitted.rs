@@ -58,6 +58,10 @@ pub struct FittedPredictor {
     pub space: Option<String>,
     /// Its encoder.
     pub encoder: Encoder,
+    /// Resolutions of that space, for encodings that have a column for each: a search may narrow the space, and the
+    /// columns stay.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    resolutions: Vec<u32>,
     /// Figures on held-out pairs.
     pub report: FitReport,
     predictor: Box<dyn Predictor>,
@@ -111,7 +115,8 @@ pub fn fit_encoded(
         spearman: metrics::spearman(&truth, &predicted),
         fit_seconds: started.elapsed().as_secs_f64(),
     };
-    Ok(FittedPredictor { format: FORMAT, space: Some(space.name().to_owned()), encoder, report, predictor })
+    let (space, resolutions) = (Some(space.name().to_owned()), space.info().resolutions.clone());
+    Ok(FittedPredictor { format: FORMAT, space, encoder, resolutions, report, predictor })
 }
 
 /// One point of a learning curve.
@@ -178,7 +183,8 @@ impl FittedPredictor {
         if let Some(fitted) = self.space.as_ref().filter(|fitted| *fitted != space.name()) {
             return Err(PredictorError::OtherSpace { fitted: fitted.clone(), asked: space.name().to_owned() });
         }
-        Code::new(self.encoder, space)
+        let known = Some(self.resolutions.as_slice()).filter(|known| !known.is_empty());
+        Code::new(self.encoder, space, known)
     }
 
     /// Predictions for rows of [`code`](Self::code).
@@ -244,7 +250,14 @@ impl FittedPredictor {
                 spearman: nan,
                 fit_seconds: 0.0,
             };
-            return Ok(Self { format: FORMAT, space: None, encoder, report, predictor: Box::new(mlp) });
+            return Ok(Self {
+                format: FORMAT,
+                space: None,
+                encoder,
+                resolutions: Vec::new(),
+                report,
+                predictor: Box::new(mlp),
+            });
         }
         let bad = |problem: String| PredictorError::Format { path: path.to_owned(), line: None, problem };
         let text = std::fs::read_to_string(path).map_err(|source| PredictorError::Io {

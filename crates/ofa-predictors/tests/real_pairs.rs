@@ -133,6 +133,25 @@ fn files_round_trip_and_repeat() {
 }
 
 #[test]
+fn a_narrowed_space_keeps_the_columns() {
+    let space = registry::named("tiny-28").unwrap();
+    let archs: Vec<_> = space.info().resolutions.iter().map(|r| space.max_arch().with_resolution(*r)).collect();
+    let pairs: Vec<Pair> = archs
+        .iter()
+        .cycle()
+        .take(30)
+        .enumerate()
+        .map(|(i, arch)| Pair { arch: arch.clone(), value: 0.5 + 0.01 * (i % 3) as f64 })
+        .collect();
+    let fitted = fit(space.as_ref(), &pairs, &[], "elastic-net", 0).unwrap();
+    let largest = archs.len() - 1;
+    let kept = serde_json::json!([space.info().resolutions[largest]]);
+    let narrow = registry::with_field(space.as_ref(), "resolutions", kept).unwrap();
+    let whole = fitted.predict(space.as_ref(), &archs).unwrap()[largest];
+    assert_eq!(fitted.predict(narrow.as_ref(), &archs[largest..]).unwrap(), [whole]);
+}
+
+#[test]
 fn bad_pairs_name_file_and_line() {
     let space = registry::named("tiny-28").unwrap();
     let folder = tempfile::tempdir().unwrap();
