@@ -106,7 +106,7 @@ impl Strategy for Memetic {
     }
 
     fn default_evaluations(&self) -> usize {
-        180_000
+        165_000
     }
 }
 
