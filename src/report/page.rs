@@ -189,7 +189,7 @@ fn network(page: &mut String, case: &Case, results: &RunResults, timings: &Timin
          {drawing}</td><td class=\"n\" data-name=\"input\">{resolution}</td><td class=\"n\" data-name=\"top-1\"><b>{}</b></td>\
          <td class=\"n\" data-name=\"predicted\">{}</td><td class=\"n\" data-name=\"latency\">{} ms</td>\
          <td class=\"n\" data-name=\"MACs\">{} M</td><td class=\"n\" data-name=\"params\">{} k</td>\
-         <td class=\"n\" data-name=\"this machine\">{host}</td><td class=\"wide\" data-name=\"file\"><a href=\"{onnx}\" \
+         <td class=\"n wide\" data-name=\"this machine\">{host}</td><td class=\"wide\" data-name=\"file\"><a href=\"{onnx}\" \
          data-tip=\"{onnx}: differs from our logits by at most {:.1e} of {}\">ONNX</a></td></tr>",
         percent(case.accuracy),
         percent(case.predicted_accuracy),

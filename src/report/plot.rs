@@ -111,7 +111,7 @@ impl Plot<'_> {
                     Mark::Line | Mark::DottedLine => "",
                 };
                 let (colour, name) = (one.colour, escape(one.name));
-                let _ = write!(html, "<span class=\"key{shape} c{colour}\"></span>{name} ");
+                let _ = write!(html, "<span class=\"item\"><span class=\"key{shape} c{colour}\"></span>{name}</span> ");
             }
             html.push_str("</p>");
         }
