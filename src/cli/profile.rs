@@ -40,13 +40,13 @@ pub struct ProfileArgs {
     #[command(flatten)]
     runtime: RuntimeArgs,
     /// Timed runs of each block, at least; short blocks get more.
-    #[arg(long, default_value_t = 15)]
+    #[arg(long, default_value_t = ProfileOptions::default().rounds)]
     rounds: usize,
     /// Random networks that are measured whole, to fit what turns block times into a network's time; 0 = plain sum.
-    #[arg(long, default_value_t = 32)]
+    #[arg(long, default_value_t = ProfileOptions::default().whole_nets)]
     nets: usize,
     /// Compare predicted and measured latency of this many other random networks, timed in turn with these.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = ProfileOptions::default().check_nets)]
     check: usize,
     /// Write these comparisons to a file, one JSON a line.
     #[arg(long, requires = "check")]

@@ -17,9 +17,6 @@ use std::sync::atomic::AtomicBool;
 
 /// The device's file in the run's folder.
 pub const FILE: &str = "host.toml";
-/// Timed runs of each block, and networks that the correction is fitted on: as `ofa profile` has them.
-const ROUNDS: usize = 15;
-const FITTED_NETS: usize = 32;
 
 /// Shows how far the work is; nothing is saved in between.
 struct Shown<'a>(&'a mut dyn Progress);
@@ -47,12 +44,8 @@ pub(super) fn run(
 ) -> Result<usize, Failure> {
     let space = subject.space;
     let mut stopwatch = HostStopwatch::new(Host::default(), &space.resolve(&space.min_arch())?)?;
-    let options = ProfileOptions {
-        rounds: ROUNDS,
-        whole_nets: FITTED_NETS,
-        check_nets: config.deploy.host_nets,
-        seed: config.train.seed,
-    };
+    let (check_nets, seed) = (config.deploy.host_nets, config.train.seed);
+    let options = ProfileOptions { check_nets, seed, ..ProfileOptions::default() };
     let measured =
         profiler::profile(space.as_ref(), &mut stopwatch, &options, Partial::default(), &mut Shown(progress), stop);
     progress.end();

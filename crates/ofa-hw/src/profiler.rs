@@ -34,6 +34,12 @@ pub struct ProfileOptions {
     pub seed: u64,
 }
 
+impl Default for ProfileOptions {
+    fn default() -> Self {
+        Self { rounds: 15, whole_nets: 32, check_nets: 0, seed: 0 }
+    }
+}
+
 /// A finished profile.
 #[derive(Clone, Debug)]
 pub struct Measured {

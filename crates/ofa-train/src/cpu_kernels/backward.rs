@@ -378,14 +378,15 @@ impl Task<'_> {
     /// Gradient of the weight, and into `dx` that of the input.
     fn run(&self, dx: Option<&mut [f32]>, target: Target<'_>) -> Made {
         let conv = self.conv;
-        let lanes = match (self.division(), conv.input_pixels()) {
-            (Division::Outputs, 1) => Lanes::one(self.images),
-            (Division::Outputs, _) => Lanes::new(self.images, 0),
-            (Division::Images, _) => Lanes::new(self.images, conv.weight_values()),
-        };
-        let of_weight = match self.division() {
+        let division = self.division();
+        // Values of the gradient of the weight that a lane has of its own.
+        let of_weight = match division {
             Division::Images => conv.weight_values(),
             Division::Outputs => 0,
+        };
+        let lanes = match (division, conv.input_pixels()) {
+            (Division::Outputs, 1) => Lanes::one(self.images),
+            _ => Lanes::new(self.images, of_weight),
         };
         let piece = lanes.per_lane * conv.input_values();
         let count = self.images.div_ceil(lanes.per_lane);
@@ -414,7 +415,7 @@ impl Task<'_> {
             all.sums.merge(&part.sums);
             all.gates.append(part.gates);
         }
-        if self.division() == Division::Outputs {
+        if division == Division::Outputs {
             all.weight = self.divided_weight();
         }
         all
@@ -491,11 +492,7 @@ impl Task<'_> {
             self.pullback.apply(&self.z[values.clone()], &self.gradient[values], &mut scratch.dz);
             if let Some(dx) = dx.as_deref_mut() {
                 let out = &mut dx[(pixels.start - first) * inputs..(pixels.end - first) * inputs];
-                let dz = Pixels::matrix(&scratch.dz, outputs);
-                match area {
-                    1 => packed::multiply_in_parallel(&dz, conv.matrix(), packed::Finish::default(), out),
-                    _ => packed::multiply(&dz, conv.matrix(), packed::Finish::default(), out),
-                }
+                conv.product(&Pixels::matrix(&scratch.dz, outputs), packed::Finish::default(), out);
                 finish(target, pixels.clone(), out, made);
             }
             if self.division() == Division::Images {

@@ -2,7 +2,7 @@
 
 use super::depthwise::{self, Sizes};
 use super::matmul::{Matrix, multiply_add};
-use super::packed::{Packed, Strides};
+use super::packed::{self, Finish, Packed, Pixels, Strides};
 use crate::plan::ConvGeometry;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -183,6 +183,15 @@ impl Convolution {
     /// Columns of the weight as a matrix.
     pub fn patch(&self) -> usize {
         self.geometry.kernel * self.geometry.kernel * self.input_channels()
+    }
+
+    /// Rows of pixels times the weight of a pointwise convolution. For single pixels (a linear layer) the columns of the
+    /// weight are divided between threads.
+    pub fn product(&self, rows: &Pixels<'_>, finish: Finish<'_>, output: &mut [f32]) {
+        match self.input_pixels() {
+            1 => packed::multiply_in_parallel(rows, self.matrix(), finish, output),
+            _ => packed::multiply(rows, self.matrix(), finish, output),
+        }
     }
 
     /// Adds `dzᵀ · patches` to the gradient of the weight.

@@ -290,10 +290,7 @@ pub fn convolve(
                 let start = first + i * piece;
                 let pixels = start..(start + piece).min(images.end * area);
                 let rows = Pixels::matrix(read.rows(pixels, &mut scratch.rows), conv.input_channels());
-                match area {
-                    1 => packed::multiply_in_parallel(&rows, conv.matrix(), finish, z),
-                    _ => packed::multiply(&rows, conv.matrix(), finish, z),
-                }
+                conv.product(&rows, finish, z);
                 done(z);
             }
         }
