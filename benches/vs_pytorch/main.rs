@@ -143,11 +143,11 @@ impl Row {
     }
 }
 
-/// Interleaved pairs of one case; two pairs come first, unmeasured, and the first of them is compared in value.
+/// Interleaved pairs of one case; some steps come first, unmeasured, and the first of them is compared in value.
 fn compare(case: &Case, what: &str, peer: &str, folder: &Path, options: &Options) -> Outcome<Row> {
     let mut theirs = Side::peer(peer, what, folder, case.batch, options.threads)?;
     let mut ours = Side::ours(what, folder, case, options.threads)?;
-    let (first, other) = (ours.step()?, theirs.step()?);
+    let (first, other) = (ours.first_step()?, theirs.first_step()?);
     let difference = (first.check - other.check).abs() / other.check.abs().max(1e-6);
     if difference.is_nan() || difference > AGREEMENT {
         return Err(format!("the sides disagree: {} and {}", first.check, other.check).into());

@@ -68,19 +68,32 @@ impl Side {
         self.answer()
     }
 
-    /// Makes a step.
-    pub fn step(&mut self) -> Outcome<Step> {
+    /// Makes a step from where it stands.
+    pub fn first_step(&mut self) -> Outcome<Step> {
         let answer = self.ask("step")?;
-        let mut numbers = answer.split_whitespace().map(str::parse::<f64>);
-        match (numbers.next(), numbers.next()) {
-            (Some(Ok(milliseconds)), Some(Ok(check))) => Ok(Step { milliseconds, check }),
-            _ => Err(format!("not a step: {answer}").into()),
-        }
+        read(&answer)
+    }
+
+    /// Makes a step right after one that is not timed: a core that has idled is slower for a while, and how much depends on
+    /// the machine, not on either side.
+    pub fn step(&mut self) -> Outcome<Step> {
+        self.ask("step")?;
+        writeln!(self.requests, "step")?;
+        let answer = self.answer()?;
+        read(&answer)
     }
 
     /// Growth of the resident set since before the first step, at its peak, in MB.
     pub fn growth(&mut self) -> Outcome<f64> {
         Ok(self.ask("memory")?.parse()?)
+    }
+}
+
+fn read(answer: &str) -> Outcome<Step> {
+    let mut numbers = answer.split_whitespace().map(str::parse::<f64>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(milliseconds)), Some(Ok(check))) => Ok(Step { milliseconds, check }),
+        _ => Err(format!("not a step: {answer}").into()),
     }
 }
 

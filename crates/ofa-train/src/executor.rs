@@ -43,6 +43,7 @@ pub struct Prepared {
 }
 
 struct PreparedBlock {
+    /// Empty where the kernels have laid out all that they hold.
     steps: Vec<PreparedStep>,
     /// The same steps for the CPU kernels, where they support them.
     #[cfg(feature = "flex")]
@@ -51,17 +52,23 @@ struct PreparedBlock {
 
 impl PreparedBlock {
     fn new(steps: Vec<PreparedStep>) -> Self {
-        Self {
-            #[cfg(feature = "flex")]
-            fused: FusedBlock::new(&steps),
-            steps,
+        #[cfg(feature = "flex")]
+        {
+            let fused = FusedBlock::new(&steps);
+            let steps = if fused.as_ref().is_some_and(FusedBlock::stands_alone) { vec![] } else { steps };
+            Self { steps, fused }
         }
+        #[cfg(not(feature = "flex"))]
+        Self { steps }
     }
 
     fn run(&self, input: Tensor<4>, statistics: &mut Vec<BatchStatistics>) -> Tensor<4> {
         #[cfg(feature = "flex")]
-        if let Some(value) = self.fused.as_ref().and_then(|fused| fused.run(&self.steps, &input, statistics)) {
-            return value;
+        if let Some(fused) = &self.fused {
+            if let Some(value) = fused.run(&self.steps, &input, statistics) {
+                return value;
+            }
+            assert!(!fused.stands_alone(), "{:?} does not fit this block, or lives elsewhere", input.dims());
         }
         run_block(&self.steps, input, statistics)
     }
@@ -114,6 +121,9 @@ impl Prepared {
     }
 
     /// Runs a batch `[n, h, w, c]` (NHWC).
+    ///
+    /// # Panics
+    /// If it is not of the size that the network was made for, or lives on another device.
     pub fn forward(&self, images: Tensor<4>) -> Output {
         let (value, statistics) = self.run(images);
         let [n, h, w, c] = value.dims();

@@ -5,7 +5,7 @@ use crate::error::TrainError;
 use crate::executor::{Output, Prepared, Statistics};
 use crate::parameters::{Gradients, Parameters};
 use crate::plan::Plan;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use ofa_space::supernet::TensorDef;
 use ofa_space::{Model, ModelBody, NetSpec, Weights, supernet};
 use std::collections::BTreeMap;
@@ -121,14 +121,12 @@ impl Supernet {
 
     /// Puts a batch on the device, without gradients.
     pub fn upload(&self, images: &Images) -> Tensor<4> {
-        let data = TensorData::new(images.data.clone(), images.shape);
-        Tensor::from_data(data, &self.device.clone().inner())
+        place(images, &self.device.clone().inner())
     }
 
     /// Runs a batch with its own statistics and records gradients, as training does.
     pub fn forward_training(&self, net: &NetSpec, images: &Images) -> Output {
-        let data = TensorData::new(images.data.clone(), images.shape);
-        let x = Tensor::from_data(data, &self.device);
+        let x = place(images, &self.device);
         Prepared::new(&Plan::new(net), &self.parameters, Statistics::Batch, Gradients::Record).forward(x)
     }
 
@@ -167,6 +165,16 @@ impl Supernet {
 /// [`TrainError::Compute`] if the backend cannot deliver it.
 pub fn to_host<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, TrainError> {
     tensor.into_data().try_into_vec::<f32>().map_err(|e| TrainError::Compute(format!("{e:?}")))
+}
+
+#[cfg(feature = "flex")]
+fn place(images: &Images, device: &Device) -> Tensor<4> {
+    crate::cpu_kernels::upload(&images.data, images.shape, device)
+}
+
+#[cfg(not(feature = "flex"))]
+fn place(images: &Images, device: &Device) -> Tensor<4> {
+    Tensor::from_data(burn::tensor::TensorData::new(images.data.clone(), images.shape), device)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ mod fixed_cases;
 use burn::tensor::{Device, Tensor, TensorData};
 use fixed_cases::{host, noise};
 use ofa_space::{Activation, PoolRounding};
-use ofa_train::cpu_kernels::{After, Block, BlockStep, Layouts, Parameter, Window, run_block};
+use ofa_train::cpu_kernels::{After, Block, BlockStep, FrozenBlock, Parameter, Window, run_block};
 use ofa_train::layer_ops;
 use ofa_train::plan::ConvGeometry;
 use proptest::prelude::*;
@@ -219,7 +219,7 @@ fn run(case: &Case, by: By) -> Made {
         .collect();
     let (y, statistics, margin) = match by {
         By::Kernels => {
-            let made = run_block(&block(case), &x, &params, &Layouts::default()).unwrap();
+            let made = run_block(&block(case), &x, &params).unwrap();
             let statistics = made.statistics.into_iter().flat_map(|(mean, variance)| [mean, variance]).collect();
             (made.value, statistics, f32::INFINITY)
         }
@@ -288,7 +288,7 @@ proptest! {
                 _ => Parameter::Kernel(Tensor::from_data(data, &device)),
             }
         }).collect();
-        let made = run_block(&block(&case), &x, &params, &Layouts::default()).unwrap();
+        let made = run_block(&block(&case), &x, &params).unwrap();
         let training = run(&case, By::Kernels);
         prop_assert_eq!(host(made.value), training.value);
         let statistics: Vec<Vec<f32>> =
@@ -314,7 +314,7 @@ fn loss(case: &Case, directions: &[Vec<f32>], step: f32) -> f64 {
         }
     });
     let params: Vec<Parameter> = params.collect();
-    let value = host(run_block(&block(case), &x, &params, &Layouts::default()).unwrap().value);
+    let value = host(run_block(&block(case), &x, &params).unwrap().value);
     let pull = noise(value.len(), case.seed ^ 4);
     value.iter().zip(pull).map(|(v, p)| f64::from(*v) * f64::from(p)).sum()
 }
@@ -386,5 +386,93 @@ fn the_same_bits_on_any_number_of_threads() {
             assert_eq!(one.statistics, other.statistics);
             assert_eq!(one.gradients, other.gradients);
         }
+    }
+}
+
+/// Convolution and nonlinearity, added to the block's input; then, as a block of its own, maximum pooling.
+#[test]
+fn a_residual_stem_and_maximum_pooling_agree_with_plain_operations() {
+    let device = Device::flex().autodiff();
+    let (images, height, width, channels) = (3, 9, 7, 20);
+    let geometry = ConvGeometry { kernel: 3, stride: 1, padding: 1, groups: 1 };
+    let tensor = |shape: &[usize], seed| TensorData::new(noise(shape.iter().product(), seed), shape.to_vec());
+    let stem = Arc::new(
+        Block::new(vec![
+            BlockStep::Conv {
+                input: 0,
+                geometry,
+                weight: 0,
+                outputs: channels,
+                after: After::Norm { scale: 1, shift: 2, eps: EPS },
+                activation: Some(Activation::Relu),
+            },
+            BlockStep::Add { inputs: [0, 1], activation: None },
+        ])
+        .unwrap(),
+    );
+    let window = Window { kernel: 3, stride: 2, padding: 1, rounding: PoolRounding::Floor };
+    let pool = Arc::new(Block::new(vec![BlockStep::MaxPool { input: 0, window }]).unwrap());
+    let run = |by: By| {
+        let x = Tensor::<4>::from_data(tensor(&[images, height, width, channels], 1), &device).require_grad();
+        let weight = Tensor::<4>::from_data(tensor(&[channels, channels, 3, 3], 2), &device).require_grad();
+        let scale = Tensor::<1>::from_data(tensor(&[channels], 3), &device).require_grad();
+        let shift = Tensor::<1>::from_data(tensor(&[channels], 4), &device).require_grad();
+        let y = match by {
+            By::Kernels => {
+                let params = [
+                    Parameter::Kernel(weight.clone()),
+                    Parameter::Vector(scale.clone()),
+                    Parameter::Vector(shift.clone()),
+                ];
+                let y = run_block(&stem, &x, &params).unwrap().value;
+                run_block(&pool, &y, &[]).unwrap().value
+            }
+            By::PlainOperations => {
+                let act = Some(Activation::Relu);
+                let (scale, shift) = (scale.clone(), shift.clone());
+                let made = layer_ops::conv_normalise_batch(x.clone(), weight.clone(), geometry, scale, shift, EPS, act);
+                layer_ops::max_pool(x.clone() + made.value, 3, 2, 1)
+            }
+        };
+        let pull = Tensor::<4>::from_data(tensor(&y.dims(), 5), &device);
+        let gradients = (y.clone() * pull).sum().backward();
+        let of = [host(x.grad(&gradients).unwrap()), host(weight.grad(&gradients).unwrap())];
+        (host(y.inner()), of, [host(scale.grad(&gradients).unwrap()), host(shift.grad(&gradients).unwrap())])
+    };
+    let (ours, theirs) = (run(By::Kernels), run(By::PlainOperations));
+    assert!(relative(&ours.0, &theirs.0) < 1e-5, "{}", relative(&ours.0, &theirs.0));
+    for (ours, theirs) in ours.1.iter().chain(&ours.2).zip(theirs.1.iter().chain(&theirs.2)) {
+        assert!(relative(ours, theirs) < 1e-4, "{}", relative(ours, theirs));
+    }
+}
+
+/// Frozen, a 3×3 convolution is done in the transformed domain.
+#[test]
+fn a_frozen_dense_convolution_agrees_with_the_plain_one() {
+    let device = Device::flex();
+    for (images, height, width) in [(1, 5, 5), (5, 8, 8), (2, 33, 30)] {
+        let (inputs, outputs) = (40, 56);
+        let geometry = ConvGeometry { kernel: 3, stride: 1, padding: 1, groups: 1 };
+        let tensor = |shape: &[usize], seed| TensorData::new(noise(shape.iter().product(), seed), shape.to_vec());
+        let x = Tensor::<4>::from_data(tensor(&[images, height, width, inputs], 1), &device);
+        let weight = Tensor::<4>::from_data(tensor(&[outputs, inputs, 3, 3], 2), &device);
+        let bias = Tensor::<1>::from_data(tensor(&[outputs], 3), &device);
+        let plain =
+            layer_ops::conv_activate(x.clone(), weight.clone(), Some(bias.clone()), geometry, Some(Activation::Relu));
+        let block = Arc::new(
+            Block::new(vec![BlockStep::Conv {
+                input: 0,
+                geometry,
+                weight: 0,
+                outputs,
+                after: After::Bias(1),
+                activation: Some(Activation::Relu),
+            }])
+            .unwrap(),
+        );
+        let params = [Parameter::Kernel(weight), Parameter::Vector(bias)];
+        let frozen = FrozenBlock::new(block, &params).unwrap();
+        let made = host(frozen.run(&x).unwrap());
+        assert!(relative(&made, &host(plain.clone())) < 1e-6, "{}", relative(&made, &host(plain)));
     }
 }

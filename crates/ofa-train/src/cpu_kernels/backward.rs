@@ -190,6 +190,12 @@ impl<'a> Backward<'a> {
                         average_pool_back(&gradient, self.shapes[*read], out, window, dx);
                     });
                 }
+                BlockStep::MaxPool { input: read, window } => {
+                    let out = self.shapes[index + 1];
+                    self.pool_back(*read, &mut input, &mut gradients, |dx| {
+                        max_pool_back(&gradient, self.x, self.shapes[*read], out, window, dx);
+                    });
+                }
                 BlockStep::GlobalPool { input: read } => {
                     let [h, w, c] = self.shapes[*read];
                     self.pool_back(*read, &mut input, &mut gradients, |dx| {
@@ -225,29 +231,11 @@ impl<'a> Backward<'a> {
                 );
                 gradients[last] = Some(Gradient::Owned(Arc::new(masked)));
             }
-            (BlockStep::Conv { .. }, Some(Kept::Lazy { z, affine, activation: Some(activation) })) => {
-                let mut sloped = Buffer::take(self.dy.len());
-                let channels = affine.channels();
-                let piece = (TILE / channels).max(1) * channels;
-                let parts: Vec<Sums> = sloped
-                    .par_chunks_mut(piece)
-                    .zip(self.dy.par_chunks(piece))
-                    .zip(z.par_chunks(piece))
-                    .map(|((sloped, dy), z)| {
-                        sloped.copy_from_slice(dy);
-                        let mut part = Sums::empty(channels);
-                        with_nonlinearity!(Some(*activation), Act => part.add_sloped_rows::<Act>(z, sloped, affine));
-                        part
-                    })
-                    .collect();
-                gradients[last] = Some(Gradient::Owned(Arc::new(sloped)));
-                sums[last] = Some(total(&parts, channels));
-            }
             _ => self.pass_on(kept, last, Gradient::Shared(self.dy), gradients, sums),
         }
     }
 
-    /// Adds a gradient to a value whose nonlinearity, if it has one, is the identity.
+    /// Adds a gradient to a value; to a convolution's, with the slope of the nonlinearity multiplied in.
     fn pass_on(
         &self,
         kept: &[Kept],
@@ -256,18 +244,30 @@ impl<'a> Backward<'a> {
         gradients: &mut [Option<Gradient<'a>>],
         sums: &mut [Option<Sums>],
     ) {
-        if let Some(Kept::Lazy { z, affine, .. }) = kept.get(value) {
+        let mut gradient = gradient;
+        if let Some(Kept::Lazy { z, affine, activation }) = kept.get(value) {
             let channels = affine.channels();
             let piece = (TILE / channels).max(1) * channels;
-            let parts: Vec<Sums> = z
-                .par_chunks(piece)
-                .zip(gradient.par_chunks(piece))
-                .map(|(z, g)| {
+            let rows = z.par_chunks(piece).zip(gradient.par_chunks(piece));
+            let parts: Vec<Sums> = if activation.is_none() {
+                let part = |(z, g): (&[f32], &[f32])| {
                     let mut part = Sums::empty(channels);
                     part.add_rows(z, g, affine);
                     part
-                })
-                .collect();
+                };
+                rows.map(part).collect()
+            } else {
+                let mut sloped = Buffer::take(gradient.len());
+                let part = |((z, g), sloped): ((&[f32], &[f32]), &mut [f32])| {
+                    sloped.copy_from_slice(g);
+                    let mut part = Sums::empty(channels);
+                    slope(*activation, z, sloped, affine, &mut part);
+                    part
+                };
+                let parts = rows.zip(sloped.par_chunks_mut(piece)).map(part).collect();
+                gradient = Gradient::Owned(Arc::new(sloped));
+                parts
+            };
             sums[value] = Some(total(&parts, channels));
         }
         gradients[value] = Some(match gradients[value].take() {
@@ -597,11 +597,12 @@ impl Task<'_> {
             let reading = depthwise::rows_reading(&rows, geometry);
             let (band, dz) = (&mut scratch.gradient, &scratch.dz);
             let margin = geometry.kernel - 1 - geometry.padding;
-            band.load_unpadded(reading, [s.out_height, s.out_width, channels], margin, |row, out| {
+            band.load_unpadded(1, reading, [s.out_height, s.out_width, channels], margin, |_, row, out| {
                 out.copy_from_slice(&dz[row * s.out_width * channels..(row + 1) * s.out_width * channels]);
             });
             let lines = band.lines(geometry.kernel);
-            packed::multiply(&band.patches(s.width, geometry, &lines), conv.matrix(), packed::Finish::default(), out);
+            let patches = band.patches([rows.len(), s.width], geometry, &lines);
+            packed::multiply(&patches, conv.matrix(), packed::Finish::default(), out);
         }
     }
 
@@ -644,6 +645,34 @@ fn finish(target: &Target<'_>, pixels: Range<usize>, out: &mut [f32], made: &mut
 
 fn slope(activation: Option<Activation>, z: &[f32], out: &mut [f32], affine: &Affine, sums: &mut normalise::Sums) {
     with_nonlinearity!(activation, Act => sums.add_sloped_rows::<Act>(z, out, affine));
+}
+
+/// Adds the gradient of every window to the first of its largest pixels.
+fn max_pool_back(dy: &[f32], x: &[f32], [h, w, c]: ImageShape, out: ImageShape, window: &Window, dx: &mut [f32]) {
+    let [out_h, out_w, _] = out;
+    let images = dx.par_chunks_mut(h * w * c).zip(dy.par_chunks(out_h * out_w * c)).zip(x.par_chunks(h * w * c));
+    images.for_each_init(
+        || (vec![0.0; c], vec![0; c]),
+        |(best, at), ((dx, dy), x)| {
+            for (index, dy) in dy.chunks_exact(c).enumerate() {
+                best.fill(f32::NEG_INFINITY);
+                at.fill(0);
+                for row in window.range(index / out_w, h) {
+                    for column in window.range(index % out_w, w) {
+                        let pixel = (row * w + column) * c;
+                        for ((value, best), at) in x[pixel..pixel + c].iter().zip(&mut *best).zip(&mut *at) {
+                            if *value > *best {
+                                (*best, *at) = (*value, pixel);
+                            }
+                        }
+                    }
+                }
+                for (channel, (dy, pixel)) in dy.iter().zip(&*at).enumerate() {
+                    dx[pixel + channel] += dy;
+                }
+            }
+        },
+    );
 }
 
 /// Adds the gradient of every window to the pixels that it is the mean of.

@@ -54,6 +54,13 @@ pub enum BlockStep {
         /// The windows.
         window: Window,
     },
+    /// Maximum pooling; padding does not count.
+    MaxPool {
+        /// Value read.
+        input: usize,
+        /// The windows.
+        window: Window,
+    },
     /// Mean over height and width.
     GlobalPool {
         /// Value read.
@@ -121,6 +128,7 @@ impl BlockStep {
             BlockStep::Conv { input, .. }
             | BlockStep::Gate { input, .. }
             | BlockStep::AveragePool { input, .. }
+            | BlockStep::MaxPool { input, .. }
             | BlockStep::GlobalPool { input } => std::slice::from_ref(input),
         }
     }
@@ -153,10 +161,9 @@ impl Block {
         };
         let maker = |value: usize| value.checked_sub(1).map(|step| &self.steps[step]);
         match &self.steps[index] {
-            BlockStep::Conv { activation, .. } => match readers.as_slice() {
+            BlockStep::Conv { .. } => match readers.as_slice() {
                 [] => is_last,
-                [BlockStep::Conv { .. } | BlockStep::Gate { .. }] => true,
-                [BlockStep::Add { .. }] => activation.is_none(),
+                [BlockStep::Conv { .. } | BlockStep::Gate { .. } | BlockStep::Add { .. }] => true,
                 _ => false,
             },
             BlockStep::Gate { input, .. } => {
@@ -170,8 +177,9 @@ impl Block {
                         matches!(maker(*value), None | Some(BlockStep::Conv { .. } | BlockStep::AveragePool { .. }))
                     })
             }
-            BlockStep::AveragePool { input, .. } => *input == 0 && (is_last || !readers.is_empty()),
-            BlockStep::GlobalPool { input } => *input == 0 && (is_last || !readers.is_empty()),
+            BlockStep::AveragePool { input, .. }
+            | BlockStep::MaxPool { input, .. }
+            | BlockStep::GlobalPool { input } => *input == 0 && (is_last || !readers.is_empty()),
         }
     }
 
@@ -186,7 +194,9 @@ impl Block {
                     [geometry.output(h), geometry.output(w), *outputs]
                 }
                 BlockStep::Gate { .. } | BlockStep::Add { .. } => [h, w, c],
-                BlockStep::AveragePool { window, .. } => [window.output(h), window.output(w), c],
+                BlockStep::AveragePool { window, .. } | BlockStep::MaxPool { window, .. } => {
+                    [window.output(h), window.output(w), c]
+                }
                 BlockStep::GlobalPool { .. } => [1, 1, c],
             });
         }

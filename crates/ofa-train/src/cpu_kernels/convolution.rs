@@ -3,6 +3,7 @@
 use super::depthwise::{self, Sizes};
 use super::matmul::{Matrix, multiply_add};
 use super::packed::{self, Finish, Packed, Pixels, Strides};
+use super::winograd::{self, Transformed};
 use crate::plan::ConvGeometry;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -52,9 +53,21 @@ pub enum Layout {
     /// first, so that the gradient of the input is a convolution, too; with a larger stride `[out, k·k·in]`, which makes
     /// the gradients of the patches.
     Matrix(Packed),
+    /// Of a dense one in the transformed domain, see `winograd.rs`; only forward.
+    Transformed(Transformed),
 }
 
 impl Layout {
+    /// Lays a weight out for many forward passes: what it takes pays then.
+    pub fn lasting(weight: &[f32], kind: Kind, outputs: usize, geometry: &ConvGeometry) -> Self {
+        let channels = weight.len() / (outputs * geometry.kernel * geometry.kernel);
+        if kind == Kind::Dense && winograd::suits(geometry, channels, outputs) {
+            Layout::Transformed(Transformed::new(weight, outputs))
+        } else {
+            Self::new(weight, kind, Pass::Forward, outputs, geometry)
+        }
+    }
+
     /// Lays a weight out.
     pub fn new(weight: &[f32], kind: Kind, pass: Pass, outputs: usize, geometry: &ConvGeometry) -> Self {
         let area = geometry.kernel * geometry.kernel;
@@ -132,18 +145,34 @@ impl Convolution {
     pub fn taps(&self) -> &[f32] {
         match self.layout.as_ref() {
             Layout::Taps(taps) => taps,
-            Layout::Matrix(_) => unreachable!("not depthwise"),
+            _ => unreachable!("not depthwise"),
         }
     }
 
-    /// The weight of a convolution that is not depthwise.
+    /// The weight of a convolution that is not depthwise, nor [`transformed`](Self::transformed).
     ///
     /// # Panics
     /// If it is.
     pub fn matrix(&self) -> &Packed {
         match self.layout.as_ref() {
             Layout::Matrix(matrix) => matrix,
-            Layout::Taps(_) => unreachable!("depthwise"),
+            _ => unreachable!("depthwise or transformed"),
+        }
+    }
+
+    /// The weight of a dense convolution in the transformed domain, if that is where it is done.
+    pub fn transformed(&self) -> Option<&Transformed> {
+        match self.layout.as_ref() {
+            Layout::Transformed(weight) => Some(weight),
+            _ => None,
+        }
+    }
+
+    /// Values of the weight as it is laid out.
+    pub fn layout_values(&self) -> usize {
+        match self.layout.as_ref() {
+            Layout::Transformed(_) => self.weight_values() * 16 / 9,
+            _ => self.weight_values(),
         }
     }
 

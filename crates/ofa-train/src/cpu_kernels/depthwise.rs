@@ -52,8 +52,8 @@ pub fn channels_first(weight: &[f32], channels: usize) -> Vec<f32> {
     (0..channels * taps).map(value).collect()
 }
 
-/// Rows `first..first + rows` of an image with `margin` columns of zeros on either side, `[rows, width + 2·margin, c]`;
-/// rows outside the image are zero.
+/// Rows `first..first + rows` of some images with `margin` columns of zeros on either side, each `[rows, width + 2·margin,
+/// c]`; rows outside the image are zero. The depthwise kernels take one image at a time.
 #[derive(Clone, Debug, Default)]
 pub struct Band {
     values: Vec<f32>,
@@ -71,26 +71,29 @@ impl Band {
         rows: std::ops::Range<isize>,
         [height, width, channels]: [usize; 3],
         margin: usize,
-        fill: impl FnMut(usize, &mut [f32]),
+        mut fill: impl FnMut(usize, &mut [f32]),
     ) {
-        self.load_unpadded(rows, [height, width, padded_channels(channels)], margin, fill);
+        let image = [height, width, padded_channels(channels)];
+        self.load_unpadded(1, rows, image, margin, |_, row, out| fill(row, out));
     }
 
-    /// As [`load`](Self::load), with the channels as they are: for dense convolutions.
+    /// As [`load`](Self::load), the same rows of several images and with the channels as they are: for dense
+    /// convolutions. `fill(image, row, values)`.
     pub fn load_unpadded(
         &mut self,
+        images: usize,
         rows: std::ops::Range<isize>,
         [height, width, channels]: [usize; 3],
         margin: usize,
-        mut fill: impl FnMut(usize, &mut [f32]),
+        mut fill: impl FnMut(usize, usize, &mut [f32]),
     ) {
         self.first = rows.start;
         self.rows = (rows.end - rows.start).max(0) as usize;
         (self.columns, self.margin, self.channels) = (width + 2 * margin, margin, channels);
         let row_values = self.columns * channels;
-        self.values.resize(self.rows * row_values, 0.0);
+        self.values.resize(images * self.rows * row_values, 0.0);
         for (index, row) in self.values.chunks_exact_mut(row_values.max(1)).enumerate() {
-            let at = self.first + index as isize;
+            let at = self.first + (index % self.rows) as isize;
             if at < 0 || at >= height as isize {
                 row.fill(0.0);
                 continue;
@@ -99,16 +102,27 @@ impl Band {
             let (inside, right) = rest.split_at_mut(width * channels);
             left.fill(0.0);
             right.fill(0.0);
-            fill(at as usize, inside);
+            fill(index / self.rows, at as usize, inside);
         }
     }
 
     /// The patches of the output rows whose [`rows_read`] the band holds unpadded. A row of a patch lies in one piece:
     /// `lines` are filled with [`Self::lines`].
-    pub fn patches<'a>(&'a self, out_width: usize, geometry: &ConvGeometry, lines: &'a [usize]) -> Pixels<'a> {
+    pub fn patches<'a>(
+        &'a self,
+        [out_rows, out_width]: [usize; 2],
+        geometry: &ConvGeometry,
+        lines: &'a [usize],
+    ) -> Pixels<'a> {
         let step = geometry.stride * self.channels;
+        let steps = [step, step * self.columns, self.rows * self.columns * self.channels];
         let inner = geometry.kernel * self.channels;
-        Pixels { values: &self.values, width: out_width, steps: [step, step * self.columns], taps: lines, inner }
+        Pixels { values: &self.values, sizes: [out_width, out_rows * out_width], steps, taps: lines, inner }
+    }
+
+    /// Its values, and the rows, columns and channels of each image.
+    pub fn images(&self) -> (&[f32], [usize; 3]) {
+        (&self.values, [self.rows, self.columns, self.channels])
     }
 
     /// Distances from the first value of a patch to its rows.

@@ -3,8 +3,8 @@
 
 use super::block::{After, Block, BlockStep, ImageShape};
 use super::buffers::Buffer;
-use super::convolution::{Convolution, Kind, Layout, Pass};
-use super::forward::{self, Scratch, TILE};
+use super::convolution::{Convolution, Kind, Layout};
+use super::forward::{self, LEAST_ROWS, Scratch, TILE};
 use super::gate::Gates;
 use super::normalise;
 use super::packed::Finish;
@@ -12,28 +12,54 @@ use super::source::Source;
 use super::with_nonlinearity;
 use rayon::prelude::*;
 use std::cell::RefCell;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-/// The weights of a block's convolutions laid out, once for many batches.
-#[derive(Debug, Default)]
-pub struct Layouts(OnceLock<Vec<Option<Arc<Layout>>>>);
+/// The weights of a block's convolutions laid out, once for many batches: the weights themselves are not read again.
+#[derive(Debug)]
+pub struct Layouts {
+    /// By step.
+    weights: Vec<Option<Arc<Layout>>>,
+}
 
 impl Layouts {
-    fn of(&self, block: &Block, shapes: &[ImageShape], params: &[&[f32]]) -> &[Option<Arc<Layout>>] {
-        if let Some(layouts) = self.0.get() {
-            return layouts;
-        }
-        let layout = |step: &BlockStep| match step {
-            BlockStep::Conv { input, geometry, weight, outputs, .. } => {
-                let kind = Kind::of(geometry, shapes[*input][2], *outputs)?;
-                Some(Arc::new(Layout::new(params[*weight], kind, Pass::Forward, *outputs, geometry)))
+    /// Lays them out; `None` if the block has a batch norm that wants the batch's statistics, or a convolution that the
+    /// kernels do not support.
+    pub fn new(block: &Block, params: &[&[f32]]) -> Option<Self> {
+        let weights = block.steps().iter().map(|step| match step {
+            BlockStep::Conv { after: After::Norm { .. }, .. } => None,
+            BlockStep::Conv { geometry, weight, outputs, .. } => {
+                let weight = params[*weight];
+                let channels = weight.len() / (outputs * geometry.kernel * geometry.kernel) * geometry.groups;
+                let kind = Kind::of(geometry, channels, *outputs)?;
+                Some(Some(Arc::new(Layout::lasting(weight, kind, *outputs, geometry))))
             }
-            _ => None,
-        };
-        // Made before it is stored: packing waits for other threads, which must not wait for it.
-        let made = block.steps().iter().map(layout).collect();
-        self.0.get_or_init(|| made)
+            _ => Some(None),
+        });
+        Some(Self { weights: weights.collect::<Option<_>>()? })
     }
+}
+
+/// Values of a block's weights above which they are not in a core's cache when they are read again.
+const LARGE_WEIGHTS: usize = 1 << 18;
+
+/// How many images to run through the block at a time. Results do not depend on it.
+fn images_at_once(images: usize, shapes: &[ImageShape], convolutions: &[Option<Convolution>]) -> usize {
+    let mut real = convolutions.iter().flatten();
+    if real.any(|conv| conv.input_pixels() == 1) {
+        // A linear layer, a large weight for a single pixel: it is divided, not the batch.
+        return images;
+    }
+    let largest = shapes.iter().map(|shape| shape.iter().product::<usize>()).max().unwrap_or(1);
+    let cached = (TILE / largest.max(1)).clamp(1, images.div_ceil(8).max(1));
+    let weights: usize = convolutions.iter().flatten().map(Convolution::layout_values).sum();
+    if weights < LARGE_WEIGHTS {
+        return cached;
+    }
+    let smallest = convolutions.iter().flatten().map(Convolution::output_pixels).min().unwrap_or(1);
+    let threads = rayon::current_num_threads();
+    let wanted = LEAST_ROWS.div_ceil(smallest).min(images.div_ceil(threads)).max(cached);
+    // Every thread has as much to do as the others.
+    images.div_ceil(images.div_ceil(wanted).next_multiple_of(threads))
 }
 
 /// Memory that a thread uses again from block to block.
@@ -48,8 +74,8 @@ thread_local! {
     static WORKSPACE: RefCell<Workspace> = RefCell::default();
 }
 
-/// Runs a block over a batch; `None` if it has a batch norm that wants the batch's statistics. `layouts` belong to these
-/// parameters.
+/// Runs a block over a batch; `None` if the input's channels are not those that the `layouts` were made for. Of `params`,
+/// the weights of convolutions are not read.
 pub fn evaluate(
     block: &Block,
     shapes: &[ImageShape],
@@ -58,11 +84,8 @@ pub fn evaluate(
     params: &[&[f32]],
     layouts: &Layouts,
 ) -> Option<Buffer> {
-    if block.steps().iter().any(|step| matches!(step, BlockStep::Conv { after: After::Norm { .. }, .. })) {
-        return None;
-    }
     let mut convolutions = Vec::with_capacity(block.steps().len());
-    for (step, layout) in block.steps().iter().zip(layouts.of(block, shapes, params)) {
+    for (step, layout) in block.steps().iter().zip(&layouts.weights) {
         convolutions.push(match (step, layout) {
             (BlockStep::Conv { input, geometry, outputs, .. }, Some(layout)) => {
                 Some(Convolution::with_layout(layout.clone(), *outputs, shapes[*input], *geometry)?)
@@ -72,14 +95,7 @@ pub fn evaluate(
         });
     }
     let values = |shape: &ImageShape| shape.iter().product::<usize>();
-    let largest = shapes.iter().map(values).max().unwrap_or(1);
-    let is_linear = |conv: &Convolution| conv.input_pixels() == 1;
-    let at_once = if convolutions.iter().flatten().any(is_linear) {
-        // A large weight for a single pixel: it is divided, not the batch.
-        images
-    } else {
-        (TILE / largest).clamp(1, images.div_ceil(8).max(1))
-    };
+    let at_once = images_at_once(images, shapes, &convolutions);
     let last = block.steps().len();
     let (in_values, out_values) = (values(&shapes[0]), values(&shapes[last]));
     let mut output = Buffer::take_briefly(images * out_values);
@@ -157,6 +173,10 @@ fn run<'a>(
         BlockStep::AveragePool { input, window } => {
             let out = [window.output(shapes[*input][0]), window.output(shapes[*input][1]), shapes[*input][2]];
             forward::average_pool(&whole(*input), shapes[*input], out, window, into);
+        }
+        BlockStep::MaxPool { input, window } => {
+            let out = [window.output(shapes[*input][0]), window.output(shapes[*input][1]), shapes[*input][2]];
+            forward::max_pool(&whole(*input), shapes[*input], out, window, into);
         }
         BlockStep::GlobalPool { input } => forward::global_pool(&whole(*input), shapes[*input], into),
     }

@@ -8,6 +8,7 @@ use super::gate::{GateWeights, Gated, Gates};
 use super::normalise::{self, Affine, Moments};
 use super::packed::{self, Finish, Pixels};
 use super::source::Source;
+use super::winograd::{self, Tiles};
 use super::{Lanes, with_nonlinearity};
 use ofa_space::Activation;
 use rayon::prelude::*;
@@ -148,6 +149,12 @@ pub fn forward(
                 average_pool(&read, shapes[*input], shape, window, &mut pooled);
                 Kept::Whole(pooled)
             }
+            BlockStep::MaxPool { input, window } => {
+                let read = source(&kept, *input, x, shapes);
+                let mut pooled = Buffer::take(images * shape.iter().product::<usize>());
+                max_pool(&read, shapes[*input], shape, window, &mut pooled);
+                Kept::Whole(pooled)
+            }
             BlockStep::GlobalPool { input } => {
                 let read = source(&kept, *input, x, shapes);
                 let mut pooled = Buffer::take(images * shape[2]);
@@ -253,6 +260,8 @@ pub struct Scratch {
     pub rows: Vec<f32>,
     /// Rows of an image that a convolution reads.
     pub band: Band,
+    /// Tiles of a transformed convolution.
+    pub tiles: Tiles,
 }
 
 /// Pixels that a pointwise convolution takes at a time.
@@ -329,19 +338,40 @@ pub fn convolve(
             }
         }
         Kind::Dense => {
-            for (image, z) in images.zip(z.chunks_exact_mut(conv.output_values())) {
-                let of_image = image * conv.input_pixels();
-                let piece = band_rows(conv);
-                for (i, z) in z.chunks_mut(piece * s.out_width * conv.output_channels).enumerate() {
+            let piece = match conv.transformed() {
+                Some(_) => winograd::rows_at_once(s.out_width),
+                None => band_rows(conv),
+            };
+            // Small images share what is read of the weight.
+            let together = if piece < s.out_height { 1 } else { (LEAST_ROWS / conv.output_pixels()).max(1) };
+            for (group, z) in z.chunks_mut(together * conv.output_values()).enumerate() {
+                let first = images.start + group * together;
+                let count = z.len() / conv.output_values();
+                for (i, z) in z.chunks_mut(count * piece * s.out_width * conv.output_channels).enumerate() {
                     let rows = i * piece..(i * piece + piece).min(s.out_height);
-                    let needed = depthwise::rows_read(&rows, geometry);
-                    let band = &mut scratch.band;
-                    band.load_unpadded(needed, [s.height, s.width, s.channels], geometry.padding, |row, out| {
-                        let pixel = of_image + row * s.width;
-                        read.write(pixel..pixel + s.width, out);
-                    });
-                    let lines = band.lines(geometry.kernel);
-                    packed::multiply(&band.patches(s.out_width, geometry, &lines), conv.matrix(), finish, z);
+                    let mut needed = depthwise::rows_read(&rows, geometry);
+                    if conv.transformed().is_some() {
+                        needed.end = needed.start + rows.len().next_multiple_of(2) as isize + 2;
+                    }
+                    let Scratch { band, tiles, .. } = &mut *scratch;
+                    band.load_unpadded(
+                        count,
+                        needed,
+                        [s.height, s.width, s.channels],
+                        geometry.padding,
+                        |image, row, out| {
+                            let pixel = (first + image) * conv.input_pixels() + row * s.width;
+                            read.write(pixel..pixel + s.width, out);
+                        },
+                    );
+                    let size = [rows.len(), s.out_width];
+                    match conv.transformed() {
+                        Some(weight) => weight.convolve(band, size, tiles, finish, z),
+                        None => {
+                            let lines = band.lines(geometry.kernel);
+                            packed::multiply(&band.patches(size, geometry, &lines), conv.matrix(), finish, z);
+                        }
+                    }
                     done(z);
                 }
             }
@@ -358,6 +388,29 @@ pub fn global_pool(read: &Source<'_>, [h, w, c]: ImageShape, pooled: &mut [f32])
             add_to(mean, row);
         }
         mean.iter_mut().for_each(|value| *value /= (h * w) as f32);
+    });
+}
+
+/// Maximum pooling of every image.
+pub fn max_pool(read: &Source<'_>, [h, w, c]: ImageShape, out: ImageShape, window: &Window, pooled: &mut [f32]) {
+    let [out_h, out_w, _] = out;
+    pooled.par_chunks_mut(out_h * out_w * c).enumerate().for_each_init(Vec::new, |scratch, (image, pooled)| {
+        let rows = read.rows(image * h * w..(image + 1) * h * w, scratch);
+        super::vectorised(
+            #[inline(always)]
+            || {
+                for (index, best) in pooled.chunks_exact_mut(c).enumerate() {
+                    best.fill(f32::NEG_INFINITY);
+                    for y in window.range(index / out_w, h) {
+                        for x in window.range(index % out_w, w) {
+                            for (best, value) in best.iter_mut().zip(&rows[(y * w + x) * c..][..c]) {
+                                *best = if *value > *best { *value } else { *best };
+                            }
+                        }
+                    }
+                }
+            },
+        );
     });
 }
 

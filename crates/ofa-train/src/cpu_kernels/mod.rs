@@ -18,10 +18,10 @@ mod operation;
 mod packed;
 mod sgd;
 mod source;
+mod winograd;
 
 pub use block::{After, Block, BlockStep, Window};
-pub use evaluation::Layouts;
-pub use operation::{BlockOutput, Parameter, conv_activate, conv_normalise_batch, run_block};
+pub use operation::{BlockOutput, FrozenBlock, Parameter, conv_activate, conv_normalise_batch, run_block, upload};
 pub use sgd::NesterovStep;
 
 /// A division of the batch into lanes of images that are worked on side by side; it depends on the shapes only, so

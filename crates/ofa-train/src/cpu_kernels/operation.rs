@@ -9,7 +9,7 @@ use super::{backward, evaluation};
 use crate::layer_ops::{self, Normalised};
 use crate::plan::ConvGeometry;
 use burn::backend::{Autodiff, Flex};
-use burn::tensor::{AllocationProperty, Bytes, DType, Tensor, TensorData};
+use burn::tensor::{AllocationProperty, Bytes, DType, Device, Tensor, TensorData};
 use burn_autodiff::checkpoint::base::Checkpointer;
 use burn_autodiff::checkpoint::strategy::NoCheckpointing;
 use burn_autodiff::grads::Gradients;
@@ -83,13 +83,62 @@ fn flex(values: Vec<f32>, shape: &[usize]) -> FlexTensor {
 
 /// A tensor over a buffer, which goes back to the pool when Burn lets go of it.
 fn flex_buffer(buffer: Buffer, shape: &[usize]) -> FlexTensor {
-    let bytes = Bytes::from_shared(bytes::Bytes::from_owner(buffer), AllocationProperty::Native);
-    FlexTensor::from_data(TensorData::from_bytes(bytes, shape.to_vec(), DType::F32))
+    FlexTensor::from_data(TensorData::from_bytes(shared(buffer), shape.to_vec(), DType::F32))
+}
+
+fn shared(buffer: Buffer) -> Bytes {
+    Bytes::from_shared(bytes::Bytes::from_owner(buffer), AllocationProperty::Native)
+}
+
+/// A tensor of these values `[n, h, w, c]`, in memory that is used again from batch to batch where Burn lets us choose it.
+pub fn upload(values: &[f32], shape: [usize; 4], device: &Device) -> Tensor<4> {
+    let mut buffer = Buffer::take(values.len());
+    buffer.copy_from_slice(values);
+    Tensor::from_data(TensorData::from_bytes(shared(buffer), shape, DType::F32), device)
+}
+
+/// A block whose parameters no longer change, its weights laid out for the kernels and kept in that form only.
+#[derive(Debug)]
+pub struct FrozenBlock {
+    block: Arc<Block>,
+    layouts: Layouts,
+    /// Weights of convolutions are empty.
+    params: Vec<FlexTensor>,
+}
+
+impl FrozenBlock {
+    /// `None` where the parameters do not live on `flex` or record gradients, the kernels are switched off, the block has
+    /// batch norms that want the batch's statistics, or no parameters at all, so that nothing says whether gradients are
+    /// recorded.
+    pub fn new(block: Arc<Block>, params: &[Parameter]) -> Option<Self> {
+        if !enabled() || params.is_empty() {
+            return None;
+        }
+        let plain = |param: &Parameter| param.plain().map(|param| param.to_contiguous());
+        let mut params: Vec<FlexTensor> = params.iter().map(plain).collect::<Option<_>>()?;
+        let layouts = Layouts::new(&block, &slices(&params)?)?;
+        for step in block.steps() {
+            if let BlockStep::Conv { weight, .. } = step {
+                params[*weight] = flex(vec![], &[0]);
+            }
+        }
+        Some(Self { block, layouts, params })
+    }
+
+    /// Runs it on `[n, h, w, c]`; `None` where the input does not live on `flex`, or has other channels than the block reads.
+    pub fn run(&self, x: &Tensor<4>) -> Option<Tensor<4>> {
+        let [images, h, w, c] = x.dims();
+        let shapes = self.block.shapes([h, w, c])?;
+        let x = x.clone().try_into_primitive::<Flex>().ok()?.to_contiguous();
+        let params = slices(&self.params)?;
+        let output = evaluation::evaluate(&self.block, &shapes, images, x.as_slice::<f32>()?, &params, &self.layouts)?;
+        Some(Tensor::from_primitive::<Flex>(flex_buffer(output, &output_shape(images, &shapes))))
+    }
 }
 
 /// Runs a block by the CPU kernels; `None` where the tensors do not live on `flex`, the kernels are switched off, or
-/// the block is of a shape that they do not support. `layouts` keep the weights between calls with the same parameters.
-pub fn run_block(block: &Arc<Block>, x: &Tensor<4>, params: &[Parameter], layouts: &Layouts) -> Option<BlockOutput> {
+/// the block is of a shape that they do not support.
+pub fn run_block(block: &Arc<Block>, x: &Tensor<4>, params: &[Parameter]) -> Option<BlockOutput> {
     if !enabled() {
         return None;
     }
@@ -98,7 +147,7 @@ pub fn run_block(block: &Arc<Block>, x: &Tensor<4>, params: &[Parameter], layout
     if x.is_autodiff() {
         with_gradients(block, shapes, x, params)
     } else {
-        without_gradients(block, &shapes, x, params, layouts)
+        without_gradients(block, &shapes, x, params)
     }
 }
 
@@ -118,24 +167,20 @@ fn slices(tensors: &[FlexTensor]) -> Option<Vec<&[f32]>> {
 }
 
 fn without_gradients(
-    block: &Block,
+    block: &Arc<Block>,
     shapes: &[ImageShape],
     x: &Tensor<4>,
     params: &[Parameter],
-    layouts: &Layouts,
 ) -> Option<BlockOutput> {
+    if let Some(frozen) = FrozenBlock::new(block.clone(), params) {
+        return Some(BlockOutput { value: frozen.run(x)?, statistics: vec![] });
+    }
     let [images, ..] = x.dims();
     let x = x.clone().try_into_primitive::<Flex>().ok()?.to_contiguous();
     let params: Vec<FlexTensor> =
         params.iter().map(|p| p.plain().map(|p| p.to_contiguous())).collect::<Option<Vec<_>>>()?;
     let (x, params) = (x.as_slice::<f32>()?, slices(&params)?);
     let shape = output_shape(images, shapes);
-    if let Some(output) = evaluation::evaluate(block, shapes, images, x, &params, layouts) {
-        return Some(BlockOutput {
-            value: Tensor::from_primitive::<Flex>(flex_buffer(output, &shape)),
-            statistics: vec![],
-        });
-    }
     let made = forward(block, shapes, images, x, &params, Keep::Nothing)?;
     let statistics = statistics(&made);
     Some(BlockOutput { value: Tensor::from_primitive::<Flex>(flex_buffer(made.output, &shape)), statistics })
@@ -275,7 +320,7 @@ pub fn conv_normalise_batch(
     let params =
         [Parameter::Kernel(weight.clone()), Parameter::Vector(scale.clone()), Parameter::Vector(shift.clone())];
     let made = single(geometry, outputs, After::Norm { scale: 1, shift: 2, eps }, activation)
-        .and_then(|block| run_block(&block, &x, &params, &Layouts::default()));
+        .and_then(|block| run_block(&block, &x, &params));
     match made.map(|made| (made.value, made.statistics.into_iter().next())) {
         Some((value, Some((mean, variance)))) => Normalised { value, mean, variance },
         _ => layer_ops::conv_normalise_batch(x, weight, geometry, scale, shift, eps, activation),
@@ -294,8 +339,7 @@ pub fn conv_activate(
     let mut params = vec![Parameter::Kernel(weight.clone())];
     params.extend(bias.clone().map(Parameter::Vector));
     let after = if bias.is_some() { After::Bias(1) } else { After::Nothing };
-    let made = single(geometry, outputs, after, activation)
-        .and_then(|block| run_block(&block, &x, &params, &Layouts::default()));
+    let made = single(geometry, outputs, after, activation).and_then(|block| run_block(&block, &x, &params));
     match made {
         Some(made) => made.value,
         None => layer_ops::conv_activate(x, weight, bias, geometry, activation),

@@ -135,10 +135,10 @@ impl Packed {
 pub struct Pixels<'a> {
     /// Their values.
     pub values: &'a [f32],
-    /// Columns of an image of results; pixels are counted along its rows.
-    pub width: usize,
-    /// Distance from a pixel to its right neighbour, and to the first pixel of the next row.
-    pub steps: [usize; 2],
+    /// Columns and pixels of an image of results; pixels are counted along its rows, and images follow each other.
+    pub sizes: [usize; 2],
+    /// Distance from a pixel to its right neighbour, to the pixel below, and to that of the next image.
+    pub steps: [usize; 3],
     /// Distance from a pixel to each tap, in order.
     pub taps: &'a [usize],
     /// Values of a tap.
@@ -148,16 +148,17 @@ pub struct Pixels<'a> {
 impl<'a> Pixels<'a> {
     /// Rows of a matrix with `inner` columns.
     pub fn matrix(values: &'a [f32], inner: usize) -> Self {
-        Self { values, width: usize::MAX, steps: [inner, 0], taps: &[0], inner }
+        Self { values, sizes: [usize::MAX; 2], steps: [inner, 0, 0], taps: &[0], inner }
     }
 
     #[inline(always)]
     fn offset(&self, pixel: usize) -> usize {
-        if pixel < self.width {
-            pixel * self.steps[0]
-        } else {
-            pixel / self.width * self.steps[1] + pixel % self.width * self.steps[0]
+        let ([width, area], [right, down, next]) = (self.sizes, self.steps);
+        if pixel < width {
+            return pixel * right;
         }
+        let (image, within) = (pixel / area, pixel % area);
+        image * next + within / width * down + within % width * right
     }
 }
 
@@ -409,7 +410,7 @@ impl PanelProduct<'_> {
 
 /// The nonlinearities of [`super::Nonlinearity`] for a vector, to the same bits.
 #[inline(always)]
-fn activate<S: Simd>(simd: S, activation: Activation, u: S::f32s) -> S::f32s {
+pub fn activate<S: Simd>(simd: S, activation: Activation, u: S::f32s) -> S::f32s {
     let (zero, six) = (simd.splat_f32s(0.0), simd.splat_f32s(6.0));
     match activation {
         Activation::Relu => simd.max_f32s(u, zero),
@@ -487,30 +488,32 @@ mod tests {
         }
     }
 
-    /// A 3×3 convolution with stride 2 over a padded image, taps forwards and backwards.
+    /// A 3×3 convolution with stride 2 over two padded images, taps forwards and backwards.
     #[test]
     fn taps_are_read_where_they_are() {
         let (height, width, inner, columns) = (9, 7, 5, 19);
-        let image = noise(height * width * inner, 4);
+        let images = noise(2 * height * width * inner, 4);
         let weight = noise(columns * inner * 9, 5);
         let taps: Vec<usize> = (0..9).map(|t| (t / 3 * width + t % 3) * inner).collect();
         let (out_height, out_width) = ((height - 3) / 2 + 1, (width - 3) / 2 + 1);
         for backwards in [false, true] {
             let strides = Strides { taps: 9, inner, columns, tap: 1, value: 9, column: inner * 9, backwards };
             let packed = Packed::new(&weight, strides);
-            let pixels =
-                Pixels { values: &image, width: out_width, steps: [2 * inner, 2 * width * inner], taps: &taps, inner };
-            let mut out = vec![f32::NAN; out_height * out_width * columns];
+            let sizes = [out_width, out_height * out_width];
+            let steps = [2 * inner, 2 * width * inner, height * width * inner];
+            let pixels = Pixels { values: &images, sizes, steps, taps: &taps, inner };
+            let mut out = vec![f32::NAN; 2 * out_height * out_width * columns];
             multiply(&pixels, &packed, Finish::default(), &mut out);
             let expected: Vec<f32> = (0..out.len())
                 .map(|i| {
-                    let (pixel, c) = (i / columns, i % columns);
+                    let (pixel, c) = (i / columns % sizes[1], i % columns);
                     let corner = (pixel / out_width * 2 * width + pixel % out_width * 2) * inner;
+                    let corner = corner + i / columns / sizes[1] * steps[2];
                     (0..9 * inner)
                         .map(|k| {
                             let (tap, value) = (k / inner, k % inner);
                             let of_weight = if backwards { 8 - tap } else { tap };
-                            image[corner + taps[tap] + value] * weight[c * inner * 9 + value * 9 + of_weight]
+                            images[corner + taps[tap] + value] * weight[c * inner * 9 + value * 9 + of_weight]
                         })
                         .sum()
                 })

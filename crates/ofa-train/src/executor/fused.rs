@@ -2,9 +2,10 @@
 
 use super::{BatchNorm, Prepare, PreparedStep};
 use crate::batch_norm::BatchStatistics;
-use crate::cpu_kernels::{self, After, Block, BlockStep, Layouts, Parameter, Window};
+use crate::cpu_kernels::{self, After, Block, BlockStep, FrozenBlock, Parameter, Window};
 use crate::plan::ConvGeometry;
 use burn::tensor::Tensor;
+use ofa_space::PoolRounding;
 use std::sync::Arc;
 
 const POINTWISE: ConvGeometry = ConvGeometry { kernel: 1, stride: 1, padding: 0, groups: 1 };
@@ -13,7 +14,8 @@ const POINTWISE: ConvGeometry = ConvGeometry { kernel: 1, stride: 1, padding: 0,
 pub(super) struct FusedBlock {
     block: Arc<Block>,
     params: Vec<Parameter>,
-    layouts: Layouts,
+    /// Where nothing of it changes any more; `params` are empty then.
+    frozen: Option<FrozenBlock>,
     /// Step of the prepared block, and value of the fused one, of every batch norm in order.
     norms: Vec<(usize, usize)>,
     pixels: Pixels,
@@ -46,7 +48,15 @@ impl FusedBlock {
             value_of.push(builder.steps.len());
         }
         let Builder { steps, params, norms, pixels } = builder;
-        Some(Self { block: Arc::new(Block::new(steps)?), params, layouts: Layouts::default(), norms, pixels })
+        let block = Arc::new(Block::new(steps)?);
+        let frozen = FrozenBlock::new(block.clone(), &params);
+        let params = if frozen.is_some() { vec![] } else { params };
+        Some(Self { block, params, frozen, norms, pixels })
+    }
+
+    /// Whether it runs every input that the prepared steps run, so that nobody needs them.
+    pub(super) fn stands_alone(&self) -> bool {
+        self.frozen.is_some() && self.pixels == Pixels::Any
     }
 
     /// Runs it; `None` where the tensors are not the kernels' business.
@@ -60,7 +70,10 @@ impl FusedBlock {
         if self.pixels == Pixels::One && h * w != 1 {
             return None;
         }
-        let made = cpu_kernels::run_block(&self.block, input, &self.params, &self.layouts)?;
+        if let Some(frozen) = &self.frozen {
+            return frozen.run(input);
+        }
+        let made = cpu_kernels::run_block(&self.block, input, &self.params)?;
         let shapes = self.block.shapes([h, w, c])?;
         for ((step, value), (mean, variance)) in self.norms.iter().zip(made.statistics) {
             let Prepare::ConvNorm { norm, .. } = &prepared[*step].kind else {
@@ -143,7 +156,12 @@ impl Builder {
                 };
                 BlockStep::Conv { input, geometry: POINTWISE, weight, outputs, after, activation: None }
             }
-            Prepare::Norm(_) | Prepare::ScaleShift { .. } | Prepare::MaxPool { .. } => return None,
+            Prepare::MaxPool { kernel, stride, padding } => {
+                let rounding = PoolRounding::Floor;
+                let window = Window { kernel: *kernel, stride: *stride, padding: *padding, rounding };
+                BlockStep::MaxPool { input, window }
+            }
+            Prepare::Norm(_) | Prepare::ScaleShift { .. } => return None,
         };
         self.steps.push(made);
         Some(())
