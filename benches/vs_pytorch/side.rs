@@ -5,10 +5,12 @@ use crate::cases::Case;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Threads of a pool that has just worked may spin for a while, on either side.
 const SETTLE: Duration = Duration::from_millis(30);
+/// Work before a step that is timed.
+const WARM_UP: Duration = Duration::from_millis(100);
 
 /// A running side.
 pub struct Side {
@@ -74,10 +76,15 @@ impl Side {
         read(&answer)
     }
 
-    /// Makes a step right after one that is not timed: a core that has idled is slower for a while, and how much depends on
-    /// the machine, not on either side.
+    /// Makes a step right after some that are not timed: a core that has idled is slower for a while, and how much depends
+    /// on the machine, not on either side.
     pub fn step(&mut self) -> Outcome<Step> {
+        let start = Instant::now();
         self.ask("step")?;
+        while start.elapsed() < SETTLE + WARM_UP {
+            writeln!(self.requests, "step")?;
+            self.answer()?;
+        }
         writeln!(self.requests, "step")?;
         let answer = self.answer()?;
         read(&answer)

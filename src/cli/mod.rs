@@ -67,7 +67,7 @@ pub struct Common {
     /// Seed of every random choice.
     #[arg(long, global = true, default_value_t = 0)]
     seed: u64,
-    /// Compute backend: flex, tch, cuda:0.
+    /// Compute backend: flex, tch, cuda:0, wgpu.
     #[arg(long, global = true, default_value = "flex")]
     backend: String,
     /// Threads of compute; all cores if left out.

@@ -1,4 +1,4 @@
-//! Choosing a compute backend at run time: `flex` (default), `tch`, `cuda:0`.
+//! Choosing a compute backend at run time: `flex` (default), `tch`, `cuda:0`, `wgpu`.
 
 use burn::tensor::Device;
 
@@ -6,7 +6,7 @@ use burn::tensor::Device;
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
     /// Not a backend's name.
-    #[error("unknown backend `{name}`; expected flex, tch, cuda or cuda:N")]
+    #[error("unknown backend `{name}`; expected flex, tch, cuda, cuda:N or wgpu")]
     Unknown {
         /// The name given.
         name: String,
@@ -35,6 +35,7 @@ pub fn open(name: &str) -> Result<Device, BackendError> {
         "flex" if index == 0 => flex(),
         "tch" if index == 0 => tch(),
         "cuda" => cuda(index),
+        "wgpu" if index == 0 => wgpu(),
         _ => Err(BackendError::Unknown { name: name.to_owned() }),
     }
 }
@@ -67,4 +68,14 @@ fn cuda(index: usize) -> Result<Device, BackendError> {
 #[cfg(not(feature = "cuda"))]
 fn cuda(_index: usize) -> Result<Device, BackendError> {
     Err(BackendError::NotBuilt { feature: "cuda" })
+}
+
+#[cfg(feature = "wgpu")]
+fn wgpu() -> Result<Device, BackendError> {
+    Ok(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice))
+}
+
+#[cfg(not(feature = "wgpu"))]
+fn wgpu() -> Result<Device, BackendError> {
+    Err(BackendError::NotBuilt { feature: "wgpu" })
 }
