@@ -2,19 +2,27 @@
 //!
 //! Four archs in a row share resolution and the first part of the network; two and two of them share the part after it
 //! ([`SHARED`]). Every gene is still uniform on its own: within its part of the network a gene takes its choices in a
-//! shuffled order, round after round, so that its marginal is even more level than that of independent draws. What is
-//! given up is independence *within* a cluster.
+//! shuffled order, round after round, so that its marginal is even more level than that of independent draws.
+//!
+//! What is given up is independence *within* a cluster, and with it some of what the archs tell a predictor. That is
+//! more than made up for: which shuffled order a gene takes is chosen so that the cluster tells most about the effect of
+//! every choice, after the clusters before it ([`super::information`]).
 
-use ofa_space::{Arch, Block, NetSpec, OpKind, SearchSpace, SpaceError, cost};
-use rand::seq::SliceRandom;
+use super::information::{Features, Row, Unknown};
+use ofa_space::{Arch, Block, NetSpec, OpKind, SearchSpace, SpaceError, SpaceInfo, cost};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::HashSet;
 
 /// Archs that share a part, and the share of the largest network's work at which the part ends.
-const SHARED: [(usize, f64); 2] = [(4, 0.33), (2, 0.6)];
+const SHARED: [(usize, f64); 2] = [(4, 0.40), (2, 0.72)];
 /// Archs of a cluster.
 pub const CLUSTER: usize = SHARED[0].0;
+/// How often the order of every gene is reconsidered, and how many other orders it is compared with.
+const SWEEPS: usize = 2;
+const TRIES: usize = 6;
+/// Archs for each effect after which one more cluster tells hardly anything new: later ones are left to chance.
+const ENOUGH: usize = 20;
 
 /// `count` distinct archs in clusters; fewer if the space has fewer. A smaller count gives the beginning of a larger
 /// one.
@@ -22,61 +30,155 @@ pub const CLUSTER: usize = SHARED[0].0;
 /// # Errors
 /// What [`SearchSpace::resolve`] reports.
 pub fn clustered_archs(space: &dyn SearchSpace, count: usize, seed: u64) -> Result<Vec<Arch>, SpaceError> {
-    const MISSES_IN_A_ROW: usize = 10_000;
-    let info = space.info();
-    let sharing = genes_sharing(space)?;
+    const FRUITLESS_IN_A_ROW: usize = 2500;
+    let mut draws = Draws::new(space, seed)?;
     let mut seen = HashSet::new();
     let mut archs = Vec::with_capacity(count);
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut misses = 0;
-    for number in 0.. {
-        if archs.len() >= count || misses >= MISSES_IN_A_ROW {
-            break;
-        }
-        let mut choices: Vec<u8> = info
-            .genes
-            .iter()
-            .zip(&sharing)
-            .enumerate()
-            .map(|(gene, (about, together))| {
-                level_choice(seed, gene as u64 + 1, number / together, about.choices.len()) as u8
-            })
-            .collect();
-        let resolution = (!info.resolutions.is_empty())
-            .then(|| info.resolutions[level_choice(seed, 0, number / CLUSTER, info.resolutions.len())]);
-        let mut arch = space.arch(choices.clone(), resolution)?;
-        // Genes of skipped blocks are forgotten, so two of a cluster can be the same: the part of its own is redrawn.
-        for _ in 0..20 {
-            if !seen.contains(&arch) {
-                break;
+    let mut fruitless = 0;
+    while archs.len() < count && fruitless < FRUITLESS_IN_A_ROW {
+        let before = archs.len();
+        for mut choices in draws.cluster()? {
+            let mut arch = draws.arch(&choices)?;
+            // Genes of skipped blocks are forgotten, so two of a cluster can be the same: the part of its own is redrawn.
+            for _ in 0..20 {
+                if !seen.contains(&arch) {
+                    break;
+                }
+                draws.redraw_own_part(&mut choices);
+                arch = draws.arch(&choices)?;
             }
-            for (gene, choice) in choices.iter_mut().enumerate().filter(|(gene, _)| sharing[*gene] == 1) {
-                *choice = rng.random_range(0..info.genes[gene].choices.len()) as u8;
+            if seen.insert(arch.clone()) {
+                archs.push(arch);
             }
-            arch = space.arch(choices.clone(), resolution)?;
         }
-        if seen.insert(arch.clone()) {
-            archs.push(arch);
-            misses = 0;
-        } else {
-            misses += 1;
-        }
+        draws.learn(&archs[before..]);
+        fruitless = if archs.len() == before { fruitless + 1 } else { 0 };
     }
+    archs.truncate(count);
     Ok(archs)
 }
 
-/// The choice of a gene for group number `group`: a new shuffle of all choices in every round.
-fn level_choice(seed: u64, gene: u64, group: usize, choices: usize) -> usize {
-    let mut key = [0u8; 32];
-    let round = (group / choices) as u64;
-    for (slot, value) in
-        key.as_chunks_mut::<8>().0.iter_mut().zip([seed, gene, round, u64::from_le_bytes(*b"clusters")])
-    {
-        *slot = value.to_le_bytes();
+/// Choices of all genes, and the resolution as one more.
+type Choices = Vec<u8>;
+
+/// Draws cluster after cluster.
+struct Draws<'a> {
+    space: &'a dyn SearchSpace,
+    info: &'a SpaceInfo,
+    /// For every gene, and the resolution after them: how many choices it has, how many archs in a row share one, and
+    /// the choices that are left of this round.
+    genes: Vec<Elastic>,
+    features: Features,
+    unknown: Unknown,
+    learnt: usize,
+    rng: ChaCha8Rng,
+}
+
+#[derive(Clone)]
+struct Elastic {
+    choices: u8,
+    together: usize,
+    left: Vec<u8>,
+}
+
+impl Elastic {
+    /// The choices of a cluster, in groups, and what is then left of the round.
+    fn draw(&self, rng: &mut ChaCha8Rng) -> ([u8; CLUSTER], Vec<u8>) {
+        let mut left = self.left.clone();
+        let mut drawn = [0; CLUSTER];
+        for group in drawn.chunks_mut(self.together) {
+            if left.is_empty() {
+                left = (0..self.choices).collect();
+            }
+            let choice = left.swap_remove(rng.random_range(0..left.len()));
+            group.fill(choice);
+        }
+        (drawn, left)
     }
-    let mut order: Vec<usize> = (0..choices).collect();
-    order.shuffle(&mut ChaCha8Rng::from_seed(key));
-    order[group % choices]
+}
+
+impl<'a> Draws<'a> {
+    fn new(space: &'a dyn SearchSpace, seed: u64) -> Result<Self, SpaceError> {
+        let info = space.info();
+        let elastic = |choices: usize, together| Elastic { choices: choices as u8, together, left: Vec::new() };
+        let mut genes: Vec<Elastic> = info
+            .genes
+            .iter()
+            .zip(genes_sharing(space)?)
+            .map(|(gene, together)| elastic(gene.choices.len(), together))
+            .collect();
+        if !info.resolutions.is_empty() {
+            genes.push(elastic(info.resolutions.len(), CLUSTER));
+        }
+        let features = Features::new(space);
+        let unknown = Unknown::new(&features);
+        Ok(Self { space, info, genes, features, unknown, learnt: 0, rng: ChaCha8Rng::seed_from_u64(seed) })
+    }
+
+    fn arch(&self, choices: &Choices) -> Result<Arch, SpaceError> {
+        let (genes, resolution) = choices.split_at(self.info.genes.len());
+        let resolution = resolution.first().map(|index| self.info.resolutions[usize::from(*index)]);
+        self.space.arch(genes.to_vec(), resolution)
+    }
+
+    /// The next cluster: drawn, then the order of one gene after the other is exchanged for a better one.
+    fn cluster(&mut self) -> Result<[Choices; CLUSTER], SpaceError> {
+        let mut cluster: [Choices; CLUSTER] = std::array::from_fn(|_| vec![0; self.genes.len()]);
+        let mut left = Vec::with_capacity(self.genes.len());
+        for (index, gene) in self.genes.iter().enumerate() {
+            let (drawn, rest) = gene.draw(&mut self.rng);
+            put(&mut cluster, index, drawn);
+            left.push(rest);
+        }
+        let effects: usize = self.genes.iter().map(|gene| usize::from(gene.choices)).sum();
+        if self.learnt < ENOUGH * effects {
+            let mut best = self.gain(&cluster)?;
+            for _ in 0..SWEEPS {
+                for (index, rest) in left.iter_mut().enumerate() {
+                    for _ in 0..TRIES {
+                        let before: [u8; CLUSTER] = std::array::from_fn(|arch| cluster[arch][index]);
+                        let (drawn, other) = self.genes[index].draw(&mut self.rng);
+                        if drawn == before {
+                            continue;
+                        }
+                        put(&mut cluster, index, drawn);
+                        let gain = self.gain(&cluster)?;
+                        if gain > best {
+                            (best, *rest) = (gain, other);
+                        } else {
+                            put(&mut cluster, index, before);
+                        }
+                    }
+                }
+            }
+        }
+        for (gene, rest) in self.genes.iter_mut().zip(left) {
+            gene.left = rest;
+        }
+        Ok(cluster)
+    }
+
+    fn gain(&self, cluster: &[Choices; CLUSTER]) -> Result<f64, SpaceError> {
+        let rows = cluster.iter().map(|choices| Ok(self.features.row(&self.arch(choices)?)));
+        Ok(self.unknown.gain(&rows.collect::<Result<Vec<Row>, SpaceError>>()?))
+    }
+
+    fn learn(&mut self, archs: &[Arch]) {
+        let rows: Vec<Row> = archs.iter().map(|arch| self.features.row(arch)).collect();
+        self.unknown.learn(&rows);
+        self.learnt += archs.len();
+    }
+
+    fn redraw_own_part(&mut self, choices: &mut Choices) {
+        for (gene, choice) in self.genes.iter().zip(choices).filter(|(gene, _)| gene.together == 1) {
+            *choice = self.rng.random_range(0..gene.choices);
+        }
+    }
+}
+
+/// Gives every arch of a cluster its choice of a gene.
+fn put(cluster: &mut [Choices; CLUSTER], gene: usize, drawn: [u8; CLUSTER]) {
+    cluster.iter_mut().zip(drawn).for_each(|(choices, choice)| choices[gene] = choice);
 }
 
 /// For every gene, how many archs in a row share its choice: many if it changes the network early.

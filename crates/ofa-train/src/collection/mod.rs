@@ -1,6 +1,7 @@
 //! Collecting (arch, accuracy) pairs for predictors.
 
 mod clusters;
+mod information;
 mod shared_prefix;
 
 pub use clusters::{CLUSTER, clustered_archs};
