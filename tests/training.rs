@@ -51,6 +51,10 @@ fn a_dry_run_tells_the_plan_and_leaves_nothing_behind() {
     let refused = run_line("train {}", &[&config]);
     assert_eq!(refused.code, Some(2), "{refused:#?}");
     assert!(refused.stderr.contains("--out"), "{refused:#?}");
+    // Data that are not here yet: the plan can be had without them.
+    let refused = run_line("train {} --dry-run --data {}", &[&config, &folder.path().join("nowhere")]);
+    assert_eq!(refused.code, Some(2), "{refused:#?}");
+    assert!(refused.stderr.contains("nowhere") && refused.stderr.contains("--images N"), "{refused:#?}");
 }
 
 /// 200 photos in two classes; the fifth file is cut off.
@@ -136,6 +140,12 @@ fn training_goes_on_from_a_supernet_with_the_same_or_other_classes() {
     let pairs = folder.path().join("pairs.jsonl");
     let line = "collect --model {} --data {} --count 8 -o {} --calibration-images 32 --on-corrupt skip";
     assert_eq!(run_line(line, &[Path::new(model), &data, &pairs]).ok().lines().len(), 8);
+    // The new task's predictor, and the best subnet by it.
+    let predictor = folder.path().join("predictor.json");
+    run_line("fit --space tiny-28 --predictor elastic-net --pairs {} -o {}", &[&pairs, &predictor]).ok();
+    let line = "search --space tiny-28 --strategy random --max-macs 1.5e6 --accuracy {}";
+    let found = run_line(line, &[&predictor]).ok().json();
+    assert!(found["results"][0]["macs"].as_f64().unwrap() <= 1.5e6, "{found}");
 
     let without = folder.path().join("without.toml");
     std::fs::write(&without, TRAINING).unwrap();

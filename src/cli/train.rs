@@ -127,7 +127,13 @@ fn rehearse(args: &TrainArgs, config: &TrainConfig, context: &Context) -> Result
         Some(0) => return Err(Failure::Input("--images is 0, expected at least 1".into())),
         Some(images) => (config.space()?, images),
         None => {
-            let dataset = config.load_data(args.on_corrupt.into())?;
+            let dataset = config.load_data(args.on_corrupt.into()).map_err(|error| match Failure::from(error) {
+                Failure::Input(problem) => {
+                    let hint = "`--images N` counts with N training images instead (ImageNet: 1281167)";
+                    Failure::Input(format!("{problem}; {hint}"))
+                }
+                other => other,
+            })?;
             context.output.note(&format!("{}: {}", dataset.name, dataset.split_note));
             (Trainer::new(config, &dataset, &device)?.space().clone(), dataset.train.len())
         }

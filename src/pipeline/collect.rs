@@ -5,11 +5,10 @@ use super::record::RunFolder;
 use super::{Progress, Subject};
 use crate::failure::Failure;
 use crate::pairs_file::PairsFile;
-use ofa_train::collection::{collect, distinct_archs};
+use ofa_train::collection::{clustered_archs, collect};
 use ofa_train::data::{SplitName, stratified};
 use ofa_train::evaluation::EvaluationSet;
 use ofa_train::progressive_shrinking::EVALUATION_BATCH;
-use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -28,7 +27,7 @@ pub fn run(
     let Subject { space, dataset, supernet, .. } = subject;
     let seed = config.train.seed.wrapping_add(SEED_OFFSET);
     folder.claim("pairs.key", key, &[folder.path("pairs.jsonl.part")])?;
-    let archs = distinct_archs(space.as_ref(), config.collect.count, seed, &HashSet::new());
+    let archs = clustered_archs(space.as_ref(), config.collect.count, seed)?;
     let mut file = PairsFile::open(&folder.path("pairs.jsonl"), space.as_ref())?;
     let done = file.done().min(archs.len());
     let calibration = stratified::sample(&dataset.train, config.collect.calibration_images, seed);

@@ -30,11 +30,11 @@ loader = torch.utils.data.DataLoader(dataset, batch_size=64, shuffle=True, num_w
 
 def run(limit):
     read = 0
-    for batch, _ in loader:
-        read += len(batch)
-        if read >= limit:
-            break
-    return read
+    while True:
+        for batch, _ in loader:
+            read += len(batch)
+            if read >= limit:
+                return read
 
 
 run(256)  # the workers start

@@ -1,14 +1,15 @@
 //! How fast images come from a folder, and what they cost a training run.
 //!
 //! ```text
-//! cargo run --release -p ofa-train --example loader_speed -- FOLDER [SIDE] [IMAGES] [STEPS]
-//! python crates/ofa-train/examples/loader_speed.py FOLDER SIDE IMAGES      # torchvision on the same files
+//! cargo run --release -p ofa-train --example loader_speed -- FOLDER [SIDE] [IMAGES] [STEPS] [PYTHON]
 //! ```
 //!
 //! 1. The loader alone: JPEG files decoded anew, varied and normalised, in batches of 64; then the same from memory.
 //!    Small images of one size are shifted and mirrored, photos cropped at random and mirrored.
-//! 2. Training steps of the largest subnet of a CIFAR-sized space, fed by the loader against fed from tensors that were
-//!    prepared before: the two take turns, the medians are compared.
+//! 2. With PYTHON, an interpreter that has torchvision: its `ImageFolder` and `DataLoader(num_workers=2)` on the same files
+//!    with the same transforms (`loader_speed.py`). The two take turns three times; the median of the ratios is printed.
+//! 3. Training steps of the largest subnet of a CIFAR-sized space, fed by the loader against fed from tensors that were
+//!    prepared before: the two take turns, the median of the ratios is printed.
 
 use burn::tensor::Device;
 use ofa_space::model::Resize;
@@ -23,10 +24,12 @@ use ofa_train::training_step::{StepInput, Teacher, step};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::error::Error;
+use std::process::Command;
 use std::time::Instant;
 
 const BATCH: usize = 64;
 const AHEAD: usize = 2;
+const ROUNDS: usize = 3;
 const VARIED: Augmentation =
     Augmentation { shift: 3, flip: Flip::Always, crop_area: 0.08, brightness: 0.0, contrast: 0.0, saturation: 0.0 };
 
@@ -35,6 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = arguments.next().ok_or("usage: loader_speed FOLDER [SIDE] [IMAGES] [STEPS]")?;
     let mut number = |default: usize| arguments.next().map_or(Ok(default), |text| text.parse::<usize>());
     let (side, images, steps) = (number(32)? as u32, number(10_000)?, number(20)?);
+    let python = arguments.next();
     let options = LoadOptions { max_resolution: side, validation: 0, ..LoadOptions::default() };
 
     let files = data::load_within(&folder, &options, 0)?;
@@ -43,7 +47,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         Resize::CenterCrop { .. } => "photos",
     };
     println!("{folder}: {kind}, {side} px, batches of {BATCH}");
-    alone(&files, side, images, "decoded at each use")?;
+    let mut ratios = Vec::new();
+    for _ in 0..if python.is_some() { ROUNDS } else { 1 } {
+        let ours = alone(&files, side, images, "decoded at each use")?;
+        if let Some(python) = &python {
+            ratios.push(ours / torchvision(python, &folder, side, images)?);
+        }
+    }
+    if python.is_some() {
+        println!("the loader alone is {:.2} times as fast as torchvision", median(ratios));
+    }
     drop(files);
     let memory = data::load(&folder, &options)?;
     alone(&memory, side, images, "kept in memory")?;
@@ -62,7 +75,7 @@ fn batch(dataset: &Dataset, order: &[usize], side: u32, number: usize) -> Batch 
     dataset.train_batch(&order[start..end], side, &VARIED, 0, (number / batches) as u64)
 }
 
-fn alone(dataset: &Dataset, side: u32, images: usize, how: &str) -> Result<(), Box<dyn Error>> {
+fn alone(dataset: &Dataset, side: u32, images: usize, how: &str) -> Result<f64, Box<dyn Error>> {
     let order = epoch_order(dataset.train.len(), 0, 0);
     let batches = (images / BATCH).max(1);
     let run = |to: usize| -> Result<usize, data::DataError> {
@@ -85,7 +98,17 @@ fn alone(dataset: &Dataset, side: u32, images: usize, how: &str) -> Result<(), B
     let read = run(batches)?;
     let seconds = started.elapsed().as_secs_f64();
     println!("loader alone, {how}: {read} images in {seconds:.2} s, {:.0} images/s", read as f64 / seconds);
-    Ok(())
+    Ok(read as f64 / seconds)
+}
+
+/// Images a second of `loader_speed.py`.
+fn torchvision(python: &str, folder: &str, side: u32, images: usize) -> Result<f64, Box<dyn Error>> {
+    const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/loader_speed.py");
+    let done = Command::new(python).arg(SCRIPT).args([folder, &side.to_string(), &images.to_string()]).output()?;
+    let said = String::from_utf8_lossy(&done.stdout);
+    print!("{said}");
+    let rate = said.split_whitespace().rev().nth(1).and_then(|word| word.parse().ok());
+    Ok(rate.ok_or_else(|| String::from_utf8_lossy(&done.stderr).into_owned())?)
 }
 
 fn training(dataset: &Dataset, steps: usize) -> Result<(), Box<dyn Error>> {
@@ -111,8 +134,8 @@ fn training(dataset: &Dataset, steps: usize) -> Result<(), Box<dyn Error>> {
         step(&mut model, &mut optimizer, 0.01, &input)
     };
     let prepared = (0..steps).map(|number| batch(dataset, &order, SIDE, number)).collect::<Result<Vec<_>, _>>()?;
-    let (mut from_tensors, mut from_loader) = (Vec::new(), Vec::new());
-    for round in 0..4 {
+    let (mut from_tensors, mut from_loader, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..6 {
         let started = Instant::now();
         for (images, labels) in &prepared {
             train(images, labels)?;
@@ -135,13 +158,15 @@ fn training(dataset: &Dataset, steps: usize) -> Result<(), Box<dyn Error>> {
         // The first round warms up.
         if round > 0 {
             from_tensors.push(tensors);
-            from_loader.push(started.elapsed().as_secs_f64());
+            let loader = started.elapsed().as_secs_f64();
+            from_loader.push(loader);
+            ratios.push(loader / tensors);
         }
     }
     let (tensors, loader) = (median(from_tensors), median(from_loader));
     println!(
         "{steps} training steps: {tensors:.2} s from prepared tensors, {loader:.2} s from the loader: {:.3} times",
-        loader / tensors
+        median(ratios)
     );
     Ok(())
 }

@@ -396,7 +396,9 @@ impl TrainConfig {
                 learning_rate: phase.learning_rate,
                 batch_size: self.batch_size.min(training_images.max(1)),
                 subnets_per_step: phase.subnets_per_step,
-                distil: phase.distil.unwrap_or(index > 0 || self.sampler.teaching() == Teaching::InPlace),
+                // A teacher that counts for nothing is not asked.
+                distil: self.distillation > 0.0
+                    && phase.distil.unwrap_or(index > 0 || self.sampler.teaching() == Teaching::InPlace),
                 sort_channels: phase
                     .sort_channels
                     .unwrap_or(opened.expansion > before.expansion && self.init.is_none()),

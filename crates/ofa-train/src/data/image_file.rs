@@ -6,6 +6,7 @@
 use crate::data::DataError;
 use crate::data::batches::{Normaliser, check_resolution};
 use crate::data::pixels::Raster;
+use crate::data::reduced_jpeg;
 use crate::data::resize::{self, Scratch};
 use crate::supernet::Images;
 use image::{DynamicImage, ImageFormat, ImageReader};
@@ -15,6 +16,8 @@ use std::fs;
 use std::io::Cursor;
 use std::path::Path;
 
+/// Images of one size whose sides are no longer than this are no photos, but a set like CIFAR stored as files.
+const SMALL_SIDE: usize = 128;
 /// No photo in use is larger; a file that is was not meant as one.
 const MAX_FILE_BYTES: u64 = 1 << 30;
 const REMEDY: &str = "mend or remove the file; training goes on without such files with `--on-corrupt skip`";
@@ -32,7 +35,7 @@ pub fn read_image(path: &Path, input: &InputFormat, channels: usize, resolution:
         let found = format!("for {} channels", normaliser.channels());
         return Err(DataError::Request { what: "the normalisation", found, expected: format!("{channels}") });
     }
-    let image = decode(path)?.with_channels(channels);
+    let image = decode(path, Detail::Full)?.image.with_channels(channels);
     let size = resolution as usize;
     let mut scratch = Scratch::default();
     let pixels = resize::for_evaluation(&image, input.resize, size, &mut scratch)
@@ -42,8 +45,26 @@ pub fn read_image(path: &Path, input: &InputFormat, channels: usize, resolution:
     Ok(Images { data, shape: [1, size, size, channels] })
 }
 
+/// A decoded photo, and its size in the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Decoded {
+    /// The pixels.
+    pub image: Raster<'static>,
+    /// Width and height in the file; the image may have fewer.
+    pub size: (usize, usize),
+}
+
+/// How much of a photo is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Detail {
+    /// Every pixel.
+    Full,
+    /// At least this many pixels along the shorter side, if the photo has them; fewer than all where that is faster.
+    AtLeast(usize),
+}
+
 /// Decodes a file to grey, if it is grey, or else to RGB. Transparency is dropped, 16 bits become 8.
-pub(crate) fn decode(path: &Path) -> Result<Raster<'static>, DataError> {
+pub(crate) fn decode(path: &Path, detail: Detail) -> Result<Decoded, DataError> {
     let length = fs::metadata(path).map_err(DataError::io(path))?.len();
     if length > MAX_FILE_BYTES {
         return Err(DataError::malformed(path, format!("is {length} bytes long"), "at most 1 GiB", REMEDY));
@@ -58,6 +79,13 @@ pub(crate) fn decode(path: &Path) -> Result<Raster<'static>, DataError> {
         Some(ImageFormat::Jpeg) if !jpeg_is_complete(&bytes) => {
             return Err(undecodable("is a JPEG that is cut off (no end-of-image marker)".into()));
         }
+        Some(ImageFormat::Jpeg) => {
+            if let Detail::AtLeast(shorter) = detail
+                && let Some(reduced) = reduced_jpeg::decode(&bytes, shorter)
+            {
+                return Ok(reduced);
+            }
+        }
         Some(_) => {}
     }
     let image = reader.decode().map_err(|error| undecodable(format!("cannot be decoded ({error})")))?;
@@ -70,7 +98,23 @@ pub(crate) fn decode(path: &Path) -> Result<Raster<'static>, DataError> {
         grey if !grey.color().has_color() => (1, grey.into_luma8().into_raw()),
         colour => (3, colour.into_rgb8().into_raw()),
     };
-    Ok(Raster { width, height, channels, data: Cow::Owned(data) })
+    Ok(Decoded { image: Raster { width, height, channels, data: Cow::Owned(data) }, size: (width, height) })
+}
+
+/// Reduces a photo to the shorter side; small images stay as they are.
+pub(crate) fn decode_reduced(path: &Path, shorter_side: usize, detail: Detail) -> Result<Decoded, DataError> {
+    let Decoded { image, size } = decode(path, detail)?;
+    if is_small(size) {
+        return Ok(Decoded { image, size });
+    }
+    let image = resize::reduced(image, shorter_side, &mut Scratch::default())
+        .map_err(|problem| cannot_resize(path, problem))?;
+    Ok(Decoded { image, size })
+}
+
+/// Whether an image of this size may be one of a set like CIFAR.
+pub(crate) fn is_small((width, height): (usize, usize)) -> bool {
+    width.max(height) <= SMALL_SIDE
 }
 
 /// Whether the end-of-image marker follows the first scan. Inside compressed data `FF` is always followed by `00` or a

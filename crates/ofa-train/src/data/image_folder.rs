@@ -1,8 +1,8 @@
 //! Folders of photos: `train/<class>/*.jpg` with `val/` or `test/` beside it, or just `<class>/*.jpg`.
 
-use crate::data::image_file::{cannot_resize, decode};
-use crate::data::pixels::{Pixels, Raster, Store};
-use crate::data::resize::{self, Scratch};
+use crate::data::image_file::{Decoded, Detail, decode, decode_reduced, is_small};
+use crate::data::pixels::{Pixels, Store};
+use crate::data::resize;
 use crate::data::splitting::{Labelled, Parts};
 use crate::data::{DataError, LoadOptions, OnCorrupt, stratified};
 use ofa_space::model::Resize;
@@ -15,8 +15,8 @@ use std::sync::Arc;
 const NUMERATOR: u32 = 256;
 const DENOMINATOR: u32 = 224;
 const PHOTOS: Resize = Resize::CenterCrop { numerator: NUMERATOR, denominator: DENOMINATOR };
-/// Images of one size whose sides are no longer than this are no photos, but a set like CIFAR stored as files.
-const SMALL_SIDE: usize = 128;
+/// Photos are kept with at least this shorter side, what a network of 96 pixels needs.
+const LEAST_SIDE: usize = 109;
 const EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
 /// Folders inside a class folder are searched this deep; a link to a parent ends here.
 const MAX_DEPTH: usize = 8;
@@ -101,7 +101,9 @@ impl ImageFolder {
     pub fn load(self, options: &LoadOptions, memory_bytes: usize) -> Result<Loaded, DataError> {
         let Self { class_names, train, validation, test, mut notes } = self;
         // What evaluation at the largest resolution resizes to: there, photos are not resampled twice.
-        let shorter_side = resize::scaled_side(options.max_resolution as usize, NUMERATOR, DENOMINATOR).max(SMALL_SIDE);
+        let shorter_side = resize::scaled_side(options.max_resolution as usize, NUMERATOR, DENOMINATOR).max(LEAST_SIDE);
+        // Accuracies on images that came as validation or test images are those of their very pixels.
+        let details = [Detail::AtLeast(shorter_side), Detail::Full, Detail::Full];
         let (has_validation, has_test) = (validation.is_some(), test.is_some());
         let probe = Probe::new(&train, shorter_side)?;
         let mut listings: Vec<Listing> = [Some(train), validation, test].into_iter().flatten().collect();
@@ -109,20 +111,21 @@ impl ImageFolder {
         let mut skipped = Vec::new();
         let (parts, channels, resize) = if probe.mean_bytes.saturating_mul(total) <= memory_bytes {
             let mut decoded = Vec::new();
-            for listing in listings {
-                decoded.push(decode_all(listing, shorter_side, options.on_corrupt, &mut skipped)?);
+            for (listing, detail) in listings.into_iter().zip(details) {
+                decoded.push(decode_all(listing, shorter_side, detail, options.on_corrupt, &mut skipped)?);
             }
             in_memory(decoded)
         } else {
             if options.on_corrupt == OnCorrupt::Skip {
-                for listing in &mut listings {
-                    remove_corrupt(listing, &mut skipped);
+                for (listing, detail) in listings.iter_mut().zip(details) {
+                    remove_corrupt(listing, detail, &mut skipped);
                 }
             }
             let mib = memory_bytes >> 20;
             notes.push(format!("{total} images need more than {mib} MiB, so they are decoded at each use"));
-            let store = Store::OnDemand { channels: probe.channels, shorter_side };
-            let parts = listings.into_iter().map(|listing| labelled(store.clone(), listing)).collect();
+            let store = |detail| Store::OnDemand { channels: probe.channels, shorter_side, detail };
+            let parts = listings.into_iter().zip(details).map(|(listing, detail)| labelled(store(detail), listing));
+            let parts = parts.collect();
             (parts, probe.channels, if probe.one_small_size { Resize::Stretch } else { PHOTOS })
         };
         if !skipped.is_empty() {
@@ -148,37 +151,34 @@ impl Probe {
         let labels: Vec<usize> = train.iter().map(|(_, label)| *label).collect();
         let sample = stratified::sample_labels(&labels, PROBES, 0);
         // Damaged files are dealt with where all are read.
-        let images: Vec<Raster<'_>> =
-            sample.par_iter().filter_map(|&i| decode_reduced(&train[i].0, shorter_side).ok()).collect();
+        let detail = Detail::AtLeast(shorter_side);
+        let images: Vec<Decoded> =
+            sample.par_iter().filter_map(|&i| decode_reduced(&train[i].0, shorter_side, detail).ok()).collect();
         let Some(first) = images.first() else {
             // Not one could be read: say why with the first.
-            decode_reduced(&train[0].0, shorter_side)?;
+            decode_reduced(&train[0].0, shorter_side, detail)?;
             return Ok(Self { mean_bytes: 0, channels: 3, one_small_size: false });
         };
-        let channels = images.iter().map(|image| image.channels).max().unwrap_or(3);
-        let pixels: usize = images.iter().map(|image| image.width * image.height).sum();
+        let channels = images.iter().map(|photo| photo.image.channels).max().unwrap_or(3);
+        let pixels: usize = images.iter().map(|photo| photo.image.width * photo.image.height).sum();
         Ok(Self {
             mean_bytes: (pixels * channels).div_ceil(images.len()),
             channels,
-            one_small_size: is_small(first) && images.iter().all(|image| same_size(image, first)),
+            one_small_size: is_small(first.size) && images.iter().all(|photo| photo.size == first.size),
         })
     }
-}
-
-fn decode_reduced(path: &Path, shorter_side: usize) -> Result<Raster<'static>, DataError> {
-    resize::reduced(decode(path)?, shorter_side, &mut Scratch::default())
-        .map_err(|problem| cannot_resize(path, problem))
 }
 
 /// The images that can be decoded, with their listing.
 fn decode_all(
     listing: Listing,
     shorter_side: usize,
+    detail: Detail,
     on_corrupt: OnCorrupt,
     skipped: &mut Vec<PathBuf>,
-) -> Result<(Vec<Raster<'static>>, Listing), DataError> {
-    let results: Vec<Result<Raster<'static>, DataError>> =
-        listing.par_iter().map(|(path, _)| decode_reduced(path, shorter_side)).collect();
+) -> Result<(Vec<Decoded>, Listing), DataError> {
+    let results: Vec<Result<Decoded, DataError>> =
+        listing.par_iter().map(|(path, _)| decode_reduced(path, shorter_side, detail)).collect();
     let (mut images, mut kept) = (Vec::with_capacity(results.len()), Vec::with_capacity(results.len()));
     for (result, entry) in results.into_iter().zip(listing) {
         match (result, on_corrupt) {
@@ -193,8 +193,8 @@ fn decode_all(
     Ok((images, kept))
 }
 
-fn remove_corrupt(listing: &mut Listing, skipped: &mut Vec<PathBuf>) {
-    let readable: Vec<bool> = listing.par_iter().map(|(path, _)| decode(path).is_ok()).collect();
+fn remove_corrupt(listing: &mut Listing, detail: Detail, skipped: &mut Vec<PathBuf>) {
+    let readable: Vec<bool> = listing.par_iter().map(|(path, _)| decode(path, detail).is_ok()).collect();
     let all = std::mem::take(listing);
     for (entry, readable) in all.into_iter().zip(readable) {
         match readable {
@@ -205,13 +205,12 @@ fn remove_corrupt(listing: &mut Listing, skipped: &mut Vec<PathBuf>) {
 }
 
 /// Brings all images to the same number of channels, and small ones of one size into one piece.
-fn in_memory(decoded: Vec<(Vec<Raster<'static>>, Listing)>) -> (Vec<Labelled>, usize, Resize) {
+fn in_memory(decoded: Vec<(Vec<Decoded>, Listing)>) -> (Vec<Labelled>, usize, Resize) {
     let all = || decoded.iter().flat_map(|(images, _)| images);
-    let channels = all().map(|image| image.channels).max().unwrap_or(3);
-    let size = all().next().filter(|first| is_small(first) && all().all(|image| same_size(image, first)));
-    let size = size.map(|image| (image.width, image.height));
+    let channels = all().map(|photo| photo.image.channels).max().unwrap_or(3);
+    let size = all().next().map(|first| first.size).filter(|&size| is_small(size) && all().all(|p| p.size == size));
     let parts = decoded.into_iter().map(|(images, listing)| {
-        let images = images.into_iter().map(|image| image.with_channels(channels));
+        let images = images.into_iter().map(|photo| photo.image.with_channels(channels));
         let store = match size {
             Some((width, height)) => {
                 let mut data = Vec::with_capacity(listing.len() * width * height * channels);
@@ -228,14 +227,6 @@ fn in_memory(decoded: Vec<(Vec<Raster<'static>>, Listing)>) -> (Vec<Labelled>, u
 fn labelled(store: Store, listing: Listing) -> Labelled {
     let (files, labels) = listing.into_iter().unzip();
     Labelled { pixels: Arc::new(Pixels { store, files }), labels }
-}
-
-fn is_small(image: &Raster<'_>) -> bool {
-    image.width.max(image.height) <= SMALL_SIDE
-}
-
-fn same_size(a: &Raster<'_>, b: &Raster<'_>) -> bool {
-    (a.width, a.height) == (b.width, b.height)
 }
 
 /// The images of a folder whose class folders are among those of the training images.

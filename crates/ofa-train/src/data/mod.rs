@@ -19,6 +19,7 @@ mod image_folder;
 mod pillow_resize;
 mod pixels;
 pub mod prefetch;
+mod reduced_jpeg;
 mod resize;
 mod splitting;
 pub mod stratified;

@@ -43,7 +43,7 @@ const HALF: i32 = 1 << (PRECISION - 1);
 /// columns.
 ///
 /// # Panics
-/// If the pixels do not fill the size, or a size is 0.
+/// If the pixels do not fill the size, a size is 0, or pixels have neither 1 nor 3 channels.
 pub(crate) fn resize(
     pixels: &[u8],
     (width, height): (usize, usize),
@@ -52,6 +52,7 @@ pub(crate) fn resize(
     into: &mut Vec<u8>,
 ) {
     assert_eq!(pixels.len(), width * height * channels, "pixels that do not fill the image");
+    assert!([1, 3].contains(&channels), "{channels} channels");
     let mut rows = Vec::new();
     let narrowed: &[u8] = if width == to_width {
         pixels
@@ -59,13 +60,9 @@ pub(crate) fn resize(
         let taps = taps(width, to_width);
         rows.reserve_exact(to_width * height * channels);
         for row in pixels.chunks_exact(width * channels) {
-            for Taps { first, weights } in &taps {
-                let window = &row[first * channels..];
-                for channel in 0..channels {
-                    let values = window[channel..].iter().step_by(channels);
-                    let sum = weights.iter().zip(values).fold(HALF, |sum, (w, v)| sum + w * i32::from(*v));
-                    rows.push(round(sum));
-                }
+            match channels {
+                1 => narrow::<1>(row, &taps, &mut rows),
+                _ => narrow::<3>(row, &taps, &mut rows),
             }
         }
         &rows
@@ -85,6 +82,20 @@ pub(crate) fn resize(
             }
         }
         into.extend(sums.iter().map(|sum| round(*sum)));
+    }
+}
+
+/// One row of pixels of `N` channels at its new width.
+fn narrow<const N: usize>(row: &[u8], taps: &[Taps], into: &mut Vec<u8>) {
+    let pixels = row.as_chunks::<N>().0;
+    for Taps { first, weights } in taps {
+        let mut sums = [HALF; N];
+        for (weight, pixel) in weights.iter().zip(&pixels[*first..]) {
+            for (sum, value) in sums.iter_mut().zip(pixel) {
+                *sum += weight * i32::from(*value);
+            }
+        }
+        into.extend(sums.map(round));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Decoded images, in memory or on demand.
 
-use crate::data::resize::{self, Scratch};
-use crate::data::{DataError, image_file};
+use crate::data::DataError;
+use crate::data::image_file::{self, Detail};
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
@@ -48,7 +48,7 @@ pub(crate) enum Store {
     /// Of different sizes.
     Decoded(Vec<Raster<'static>>),
     /// Decoded from their files at each use and reduced to this shorter side.
-    OnDemand { channels: usize, shorter_side: usize },
+    OnDemand { channels: usize, shorter_side: usize, detail: Detail },
 }
 
 impl Pixels {
@@ -74,11 +74,9 @@ impl Pixels {
                 let Raster { width, height, channels, data } = &images[position];
                 Ok(Raster { width: *width, height: *height, channels: *channels, data: Cow::Borrowed(data) })
             }
-            Store::OnDemand { channels, shorter_side } => {
+            Store::OnDemand { channels, shorter_side, detail } => {
                 let path = &self.files[position];
-                let image = image_file::decode(path)?.with_channels(*channels);
-                resize::reduced(image, *shorter_side, &mut Scratch::default())
-                    .map_err(|problem| image_file::cannot_resize(path, problem))
+                Ok(image_file::decode_reduced(path, *shorter_side, *detail)?.image.with_channels(*channels))
             }
         }
     }
