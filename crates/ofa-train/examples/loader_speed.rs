@@ -135,7 +135,7 @@ fn training(dataset: &Dataset, steps: usize) -> Result<(), Box<dyn Error>> {
     };
     let prepared = (0..steps).map(|number| batch(dataset, &order, SIDE, number)).collect::<Result<Vec<_>, _>>()?;
     let (mut from_tensors, mut from_loader, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-    for round in 0..6 {
+    for round in 0..8 {
         let started = Instant::now();
         for (images, labels) in &prepared {
             train(images, labels)?;

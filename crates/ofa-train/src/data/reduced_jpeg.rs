@@ -29,7 +29,9 @@ pub(crate) fn decode(bytes: &[u8], shorter: usize) -> Option<Decoded> {
         return None;
     }
     let wanted = u16::try_from(shorter).ok()?;
-    let (reduced_width, reduced_height) = decoder.scale(wanted, wanted).ok()?;
+    // The decoder is content with one side that is long enough: let it look at the shorter one only.
+    let wanted = if width <= height { (wanted, u16::MAX) } else { (u16::MAX, wanted) };
+    let (reduced_width, reduced_height) = decoder.scale(wanted.0, wanted.1).ok()?;
     let data = decoder.decode().ok()?;
     let (reduced_width, reduced_height) = (usize::from(reduced_width), usize::from(reduced_height));
     if reduced_width == 0 || reduced_height == 0 || data.len() != reduced_width * reduced_height * channels {
@@ -71,6 +73,14 @@ mod tests {
                 let mean = differences.map(f64::from).sum::<f64>() / reduced.data.len() as f64;
                 assert!(mean < 2.0, "{channels} channels, {size:?}: {mean} grey levels on average");
             }
+        }
+    }
+
+    #[test]
+    fn the_shorter_side_decides_whichever_it_is() {
+        for (width, height) in [(224, 300), (300, 224), (2000, 224), (224, 2000)] {
+            let reduced = decode(&jpeg(&photo(width, height)), 57).unwrap().image;
+            assert_eq!(reduced.width.min(reduced.height), 112, "{width} × {height}");
         }
     }
 
