@@ -138,8 +138,8 @@ fn training_goes_on_from_a_supernet_with_the_same_or_other_classes() {
     let trained = run_line(&format!("{line} --new-head"), &[&config, &data, &out]).ok().json();
     let model = trained["model"].as_str().unwrap();
     let pairs = folder.path().join("pairs.jsonl");
-    let line = "collect --model {} --data {} --count 8 -o {} --calibration-images 32 --on-corrupt skip";
-    assert_eq!(run_line(line, &[Path::new(model), &data, &pairs]).ok().lines().len(), 8);
+    let line = "collect --model {} --data {} --count 12 -o {} --calibration-images 32 --on-corrupt skip";
+    assert_eq!(run_line(line, &[Path::new(model), &data, &pairs]).ok().lines().len(), 12);
     // The new task's predictor, and the best subnet by it.
     let predictor = folder.path().join("predictor.json");
     run_line("fit --space tiny-28 --predictor elastic-net --pairs {} -o {}", &[&pairs, &predictor]).ok();

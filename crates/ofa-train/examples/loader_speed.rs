@@ -9,7 +9,7 @@
 //! 2. With PYTHON, an interpreter that has torchvision: its `ImageFolder` and `DataLoader(num_workers=2)` on the same files
 //!    with the same transforms (`loader_speed.py`). The two take turns three times; the median of the ratios is printed.
 //! 3. Training steps of the largest subnet of a CIFAR-sized space, fed by the loader against fed from tensors that were
-//!    prepared before: the two take turns, the median of the ratios is printed.
+//!    prepared before: the two take turns, the medians over all steps are compared.
 
 use burn::tensor::Device;
 use ofa_space::model::Resize;
@@ -134,39 +134,42 @@ fn training(dataset: &Dataset, steps: usize) -> Result<(), Box<dyn Error>> {
         step(&mut model, &mut optimizer, 0.01, &input)
     };
     let prepared = (0..steps).map(|number| batch(dataset, &order, SIDE, number)).collect::<Result<Vec<_>, _>>()?;
-    let (mut from_tensors, mut from_loader, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-    for round in 0..8 {
-        let started = Instant::now();
+    let (mut from_tensors, mut from_loader) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS * 2 {
+        // The first round warms up.
+        let keep = |times: &mut Vec<f64>, started: Instant| {
+            if round > 0 {
+                times.push(started.elapsed().as_secs_f64());
+            }
+        };
         for (images, labels) in &prepared {
+            let started = Instant::now();
             train(images, labels)?;
+            keep(&mut from_tensors, started);
         }
-        let tensors = started.elapsed().as_secs_f64();
-        let started = Instant::now();
         prefetch(
             0,
             steps,
             AHEAD,
             |number| batch(dataset, &order, SIDE, number),
             |next| {
+                let mut started = Instant::now();
                 while let Some(batch) = next() {
                     let (images, labels) = batch?;
                     train(&images, &labels)?;
+                    keep(&mut from_loader, started);
+                    started = Instant::now();
                 }
                 Ok::<(), Box<dyn Error>>(())
             },
         )?;
-        // The first round warms up.
-        if round > 0 {
-            from_tensors.push(tensors);
-            let loader = started.elapsed().as_secs_f64();
-            from_loader.push(loader);
-            ratios.push(loader / tensors);
-        }
     }
     let (tensors, loader) = (median(from_tensors), median(from_loader));
     println!(
-        "{steps} training steps: {tensors:.2} s from prepared tensors, {loader:.2} s from the loader: {:.3} times",
-        median(ratios)
+        "a training step: {:.1} ms from prepared tensors, {:.1} ms from the loader: {:.3} times",
+        1e3 * tensors,
+        1e3 * loader,
+        loader / tensors
     );
     Ok(())
 }
