@@ -56,7 +56,7 @@ mod tests {
 
     fn jpeg(image: &DynamicImage) -> Vec<u8> {
         let mut bytes = Vec::new();
-        JpegEncoder::new_with_quality(&mut bytes, 95).encode_image(image).unwrap();
+        image.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, 95)).unwrap();
         bytes
     }
 
