@@ -2,7 +2,7 @@
 
 use super::{Context, Failure, arch_choice, info};
 use clap::Args;
-use ofa_predictors::{CurvePoint, Encoder, FitReport, FittedPredictor, fit_encoded, learning_curve, pairs};
+use ofa_predictors::{CurvePoint, Encoder, FitReport, FittedPredictor, Prediction, fit_encoded, learning_curve, pairs};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -27,9 +27,10 @@ pub struct FitArgs {
     /// Share of the pairs to hold out and score on.
     #[arg(long, default_value_t = 0.2)]
     holdout: f64,
-    /// How archs become features: `one-hot-cost` (one-hot, and the logarithms of MACs and parameters), `one-hot` (for
-    /// exact search with a linear predictor), `official-mbv3`, `official-resnet50`.
-    #[arg(long, default_value = "one-hot-cost", value_parser = encoder)]
+    /// How archs become features: `stages` (one-hot, the logarithms of MACs and parameters, and the MACs of every stage),
+    /// `one-hot-cost` (without the stages), `one-hot` (for exact search with a linear predictor), `official-mbv3`,
+    /// `official-resnet50`.
+    #[arg(long, default_value = "stages", value_parser = encoder)]
     encoder: Encoder,
     /// Also fit on this many pairs each, and show how the error falls with their number.
     #[arg(long, value_delimiter = ',', num_args = 0.., default_missing_value = "100,200,500,1000,2000")]
@@ -77,6 +78,9 @@ pub(super) fn run(args: &FitArgs, context: &Context) -> Result<(), Failure> {
     let fitted = fit_encoded(space.as_ref(), &train, &test, &args.predictor, args.encoder, seed)?;
     fitted.save(&args.output)?;
     let report = &fitted.report;
+    for warning in &report.warnings {
+        context.output.note(&format!("warning: {warning}"));
+    }
     let curve = match &args.curve {
         None => None,
         Some(_) if test.is_empty() => {
@@ -111,9 +115,12 @@ pub(super) fn run(args: &FitArgs, context: &Context) -> Result<(), Failure> {
 }
 
 #[derive(Serialize)]
-struct Prediction {
+struct PredictionLine {
     arch: ofa_space::ArchJson,
     value: f64,
+    /// Standard deviation of what would be measured around the value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deviation: Option<f64>,
 }
 
 pub(super) fn predict(args: &PredictArgs, context: &Context) -> Result<(), Failure> {
@@ -121,9 +128,13 @@ pub(super) fn predict(args: &PredictArgs, context: &Context) -> Result<(), Failu
     let archs =
         arch_choice::one_or_many(args.arch.as_deref(), args.archs.as_deref(), space.as_ref(), context.common.seed)?;
     let predictor = FittedPredictor::load(&args.predictor)?;
-    for (arch, value) in archs.iter().zip(predictor.predict(space.as_ref(), &archs)?) {
-        let line = Prediction { arch: space.format(arch), value };
-        context.output.result(&line, || format!("{value:.5}  {}", line.arch))?;
+    for (arch, prediction) in archs.iter().zip(predictor.predict_with_deviations(space.as_ref(), &archs)?) {
+        let Prediction { value, deviation } = prediction;
+        let line = PredictionLine { arch: space.format(arch), value, deviation };
+        context.output.result(&line, || match deviation {
+            Some(deviation) => format!("{value:.5} ± {deviation:.5}  {}", line.arch),
+            None => format!("{value:.5}  {}", line.arch),
+        })?;
     }
     Ok(())
 }

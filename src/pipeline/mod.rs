@@ -111,7 +111,8 @@ pub fn run(
         collect::run(&subject, config, &collect_key, folder, progress, options.stop)
     })?;
     let fit_key = key(&[&collect_key, &config.fit]);
-    let fit = folder.step(Step::Fit, &fit_key, progress, |folder, _| specialise::fit(&subject, config, folder))?;
+    let fit = folder
+        .step(Step::Fit, &fit_key, progress, |folder, progress| specialise::fit(&subject, config, folder, progress))?;
     let search_key = key(&[&fit_key, &config.search]);
     let found = folder.step(Step::Search, &search_key, progress, |folder, progress| {
         specialise::search(&subject, config, folder, progress, options.stop)

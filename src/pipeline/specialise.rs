@@ -6,7 +6,7 @@ use super::{Progress, Subject};
 use crate::failure::Failure;
 use crate::report::{Front, PredictorResults};
 use ofa_hw::{HardwareBackend, LatencyObjective, LatencySource};
-use ofa_predictors::{AccuracyObjective, FittedPredictor, pairs};
+use ofa_predictors::{AccuracyObjective, FittedPredictor, Pair, pairs};
 use ofa_search::driver::LimitList;
 use ofa_search::problem::{Candidate, Observer};
 use ofa_search::{Budget, Search, pareto};
@@ -88,16 +88,24 @@ pub fn check(space: &dyn SearchSpace, config: &PipelineConfig) -> Result<Vec<Str
 const HOPELESS: f64 = 0.5;
 
 /// Fits the predictor on most pairs and scores it on the rest.
-pub fn fit(subject: &Subject<'_>, config: &PipelineConfig, folder: &RunFolder) -> Result<PredictorResults, Failure> {
+pub fn fit(
+    subject: &Subject<'_>,
+    config: &PipelineConfig,
+    folder: &RunFolder,
+    progress: &mut dyn Progress,
+) -> Result<PredictorResults, Failure> {
     let space = subject.space.as_ref();
     let all = pairs::read(&folder.path("pairs.jsonl"), space)?;
     let seed = config.train.seed;
     let (train, test) = pairs::hold_out(&all, config.fit.holdout, seed);
     let fitted = ofa_predictors::fit(space, &train, &test, &config.fit.predictor, seed)?;
     fitted.save(&folder.path("predictor.json"))?;
-    let archs: Vec<Arch> = test.iter().map(|p| p.arch.clone()).collect();
-    let predicted = fitted.predict(space, &archs)?;
     let report = &fitted.report;
+    for warning in &report.warnings {
+        progress.note(&format!("warning: {warning}"));
+    }
+    // A test pair of which no training pair says anything has no prediction, and is not scored.
+    let predict = |pair: &Pair| Some((pair.value, fitted.predict(space, std::slice::from_ref(&pair.arch)).ok()?[0]));
     Ok(PredictorResults {
         kind: report.predictor.clone(),
         n_train: report.n_train,
@@ -105,7 +113,7 @@ pub fn fit(subject: &Subject<'_>, config: &PipelineConfig, folder: &RunFolder) -
         rmse: report.rmse,
         mae: report.mae,
         kendall_tau: report.kendall_tau,
-        held_out: test.iter().map(|p| p.value).zip(predicted).collect(),
+        held_out: test.iter().filter_map(predict).collect(),
     })
 }
 
@@ -129,8 +137,8 @@ pub fn search(
     progress: &mut dyn Progress,
     stop: &AtomicBool,
 ) -> Result<Found, Failure> {
-    let space = subject.space;
     let predictor = Arc::new(FittedPredictor::load(&folder.path("predictor.json"))?);
+    let space = &predictor.narrowed(subject.space.clone())?;
     let accuracy = AccuracyObjective::new(space.clone(), predictor);
     let mut found = Found { cases: Vec::new(), fronts: Vec::new(), evaluations: 0 };
     for wanted in &config.search.devices {

@@ -6,6 +6,12 @@ use crate::error::PredictorError;
 use crate::sparse::SparseRows;
 use ofa_space::block_objective::BlockTables;
 use ofa_space::{BlockSum, NetSpec, ObjectiveError, PlainTerm, Population, SearchSpace, SpaceError, cost};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// What a search's objective loses by every choice that no training pair had: more than any accuracy is worth, so that
+/// searches keep to what the predictor knows.
+pub(crate) const UNSEEN_COST: f64 = 1.0;
 
 /// The features of a space's genes and resolutions under an encoding.
 #[derive(Debug)]
@@ -17,12 +23,90 @@ pub struct Code {
     /// When each gene is active: its depth gene, and the least choice of it.
     active: Vec<Option<(usize, u8)>>,
     choices: Vec<usize>,
-    /// Pixels and feature of every resolution.
+    /// Pixels and feature of every resolution, ascending.
     resolutions: Vec<(u32, u32)>,
+    /// Whether the resolutions' columns stand before the genes'.
+    resolutions_first: bool,
+    /// Whether a resolution between two coded ones is encoded as a mixture of both.
+    interpolates: bool,
     one_hot_width: usize,
-    /// Quantities of the whole network that follow the one-hot features.
+    /// Quantities of the network, one table each.
     quantities: Vec<(Quantity, BlockTables)>,
+    /// The columns made of them, which follow the one-hot features.
+    derived: Vec<Derived>,
     labels: Vec<String>,
+    /// Choices of genes that no training pair had; see [`Self::unseen`].
+    unseen: Vec<(usize, u8)>,
+}
+
+/// A column made of a quantity.
+#[derive(Clone, PartialEq, Debug)]
+struct Derived {
+    /// Index among the quantities.
+    quantity: usize,
+    /// Blocks of the largest network that are summed; all, if there are none.
+    blocks: Option<Range<usize>>,
+    form: Form,
+}
+
+/// What becomes of a quantity.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Form {
+    /// Its natural logarithm.
+    Logarithm,
+    /// A million over it.
+    Inverse,
+}
+
+impl Form {
+    const MILLION: f64 = 1e6;
+
+    /// The column's value; 0 where there is nothing to take a logarithm or the inverse of.
+    fn of(self, value: f64) -> f64 {
+        match self {
+            _ if value <= 0.0 => 0.0,
+            Form::Logarithm => value.ln(),
+            Form::Inverse => Self::MILLION / value,
+        }
+    }
+
+    /// The derivative of the column by the quantity.
+    fn slope(self, value: f64) -> f64 {
+        match self {
+            _ if value <= 0.0 => 0.0,
+            Form::Logarithm => 1.0 / value,
+            Form::Inverse => -Self::MILLION / (value * value),
+        }
+    }
+}
+
+impl Derived {
+    fn sum(&self, sum: &BlockSum, choices: &[u8]) -> f64 {
+        match &self.blocks {
+            None => sum.value(choices),
+            Some(blocks) => sum.terms()[blocks.clone()].iter().map(|term| sum.term_value(term, choices)).sum(),
+        }
+    }
+}
+
+/// Runs of blocks of the largest network whose outputs have one shape, where any gene changes or skips one of them; none
+/// if the space's MACs are no sum over blocks.
+fn stages(space: &dyn SearchSpace, tables: &BlockTables) -> Result<Vec<Range<usize>>, SpaceError> {
+    let largest = space.max_arch();
+    let Some(sum) = tables.sum_at(space, largest.resolution(), &Quantity::Macs.value()) else { return Ok(Vec::new()) };
+    let net = space.resolve(&largest)?;
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for block in 0..net.blocks.len().min(sum.terms().len()) {
+        match runs.last_mut() {
+            Some(run) if net.blocks[run.start].output == net.blocks[block].output => run.end = block + 1,
+            _ => runs.push(block..block + 1),
+        }
+    }
+    let elastic = |run: &Range<usize>| {
+        sum.terms()[run.clone()].iter().any(|term| term.genes().next().is_some() || !term.needs().is_empty())
+    };
+    runs.retain(elastic);
+    Ok(runs)
 }
 
 /// A quantity of a network that is encoded by its logarithm.
@@ -64,9 +148,13 @@ impl Code {
             active: Vec::with_capacity(info.genes.len()),
             choices: info.genes.iter().map(|gene| gene.choices.len()).collect(),
             resolutions: Vec::new(),
+            resolutions_first: false,
+            interpolates: false,
             one_hot_width: 0,
             quantities: Vec::new(),
+            derived: Vec::new(),
             labels: Vec::new(),
+            unseen: Vec::new(),
         };
         for gene in &info.genes {
             code.active.push(match gene.active_when {
@@ -79,6 +167,7 @@ impl Code {
             });
         }
         let layout = encoder.layout();
+        code.resolutions_first = !layout.resolutions_last;
         let mut next = 0u32;
         if !layout.resolutions_last {
             next = code.add_resolutions(next, layout.resolutions, listed);
@@ -98,9 +187,65 @@ impl Code {
             return Err(code.refused(format!("{}; this space gives {next} columns", layout.needs)));
         }
         code.one_hot_width = next as usize;
+        code.interpolates = layout.interpolates;
         code.quantities = layout.quantities.iter().map(|q| (*q, BlockTables::default())).collect();
-        code.labels.extend(layout.quantities.iter().map(|q| format!("ln {q:?}").to_lowercase()));
+        for (quantity, (kind, _)) in code.quantities.iter().enumerate() {
+            code.labels.push(format!("ln {kind:?}").to_lowercase());
+            code.derived.push(Derived { quantity, blocks: None, form: Form::Logarithm });
+        }
+        for (quantity, (kind, tables)) in code.quantities.iter().enumerate() {
+            if layout.stages != Some(*kind) {
+                continue;
+            }
+            for (stage, blocks) in stages(space, tables)?.into_iter().enumerate() {
+                for (form, prefix) in [(Form::Logarithm, "ln"), (Form::Inverse, "1e6 /")] {
+                    code.labels.push(format!("{prefix} {kind:?} of stage {stage}").to_lowercase());
+                    code.derived.push(Derived { quantity, blocks: Some(blocks.clone()), form });
+                }
+            }
+        }
         Ok(code)
+    }
+
+    /// The same code where no training pair had these choices (gene, choice), and only these resolutions: others have
+    /// no code, even where they have a column.
+    pub(crate) fn with_seen(mut self, unseen: &[(usize, u8)], resolutions: &[u32]) -> Self {
+        self.unseen = unseen.to_vec();
+        if !resolutions.is_empty() {
+            self.resolutions.retain(|(pixels, _)| resolutions.contains(pixels));
+        }
+        self
+    }
+
+    /// The first active choice of a row that no training pair had, such as `ks[3]=7`.
+    pub fn unseen(&self, space: &dyn SearchSpace, choices: &[u8]) -> Option<String> {
+        let active = |gene: usize| self.active[gene].is_none_or(|(depth, least)| choices[depth] >= least);
+        let (gene, choice) = self.unseen.iter().find(|(gene, choice)| choices[*gene] == *choice && active(*gene))?;
+        let gene = &space.info().genes[*gene];
+        Some(format!("{}[{}]={}", gene.group, gene.index, gene.choices[usize::from(*choice)]))
+    }
+
+    /// The number of active choices of a row that no training pair had.
+    pub(crate) fn count_unseen(&self, choices: &[u8]) -> usize {
+        let active = |gene: usize| self.active[gene].is_none_or(|(depth, least)| choices[depth] >= least);
+        self.unseen.iter().filter(|(gene, choice)| choices[*gene] == *choice && active(*gene)).count()
+    }
+
+    /// Features of a resolution, and the share of each.
+    fn coded(&self, resolution: u32) -> Option<[(u32, f32); 2]> {
+        let at = |index: usize| self.resolutions[index];
+        let above = self.resolutions.iter().position(|(pixels, _)| *pixels >= resolution)?;
+        if at(above).0 == resolution {
+            return Some([(at(above).1, 1.0), (at(above).1, 0.0)]);
+        }
+        let ((low, first), (high, second)) = (at(above.checked_sub(1)?), at(above));
+        let share = (resolution - low) as f32 / (high - low) as f32;
+        self.interpolates.then_some([(first, 1.0 - share), (second, share)])
+    }
+
+    /// Whether archs of this resolution have a code.
+    pub fn knows(&self, resolution: u32) -> bool {
+        self.coded(resolution).is_some()
     }
 
     fn add_resolutions(&mut self, first: u32, fixed: Option<&[u32]>, listed: &[u32]) -> u32 {
@@ -116,7 +261,7 @@ impl Code {
 
     /// Number of features.
     pub fn width(&self) -> usize {
-        self.one_hot_width + self.quantities.len()
+        self.one_hot_width + self.derived.len()
     }
 
     /// Names of the features, such as `ks[3]=5`.
@@ -127,7 +272,7 @@ impl Code {
     /// The features of every arch of `space`, the space that the code was made for.
     ///
     /// # Errors
-    /// [`PredictorError::Space`] if a resolution has no code, or is missing.
+    /// [`PredictorError::UnseenResolution`] if a resolution has no code, [`PredictorError::Space`] if it is missing.
     pub fn rows(&self, space: &dyn SearchSpace, archs: &Population) -> Result<SparseRows, PredictorError> {
         let mut rows = SparseRows::new(self.width());
         for row in 0..archs.len() {
@@ -135,14 +280,18 @@ impl Code {
             let resolution = archs.resolution(row).ok_or_else(|| SpaceError::MissingResolution {
                 example: space.info().resolutions.last().copied().unwrap_or(224),
             })?;
-            let Some((_, coded)) = self.resolutions.iter().find(|(pixels, _)| *pixels == resolution) else {
-                let known: Vec<String> = self.resolutions.iter().map(|(r, _)| r.to_string()).collect();
-                let known = known.join(", ");
-                return Err(self.refused(format!("resolution {resolution} has no code; the encoding knows {known}")));
+            let Some(coded) = self.coded(resolution) else {
+                let known = self.resolutions.iter().map(|(r, _)| *r).collect();
+                return Err(PredictorError::UnseenResolution { resolution, known, interpolates: self.interpolates });
             };
-            let first = self.resolutions[0].1 == 0;
+            let first = self.resolutions_first;
+            let add_resolution = |rows: &mut SparseRows| {
+                for (feature, share) in coded.into_iter().filter(|(_, share)| *share != 0.0) {
+                    rows.add(feature, share);
+                }
+            };
             if first {
-                rows.add(*coded, 1.0);
+                add_resolution(&mut rows);
             }
             for (index, feature) in self.genes.iter().enumerate() {
                 let Some(feature) = feature else { continue };
@@ -151,21 +300,28 @@ impl Code {
                 }
             }
             if !first {
-                rows.add(*coded, 1.0);
+                add_resolution(&mut rows);
             }
-            for (offset, (quantity, tables)) in self.quantities.iter().enumerate() {
-                let value = match tables.sum_at(space, Some(resolution), &quantity.value()) {
-                    Some(sum) => sum.value(choices),
+            let tables = self.tables_at(space, Some(resolution));
+            for (offset, derived) in self.derived.iter().enumerate() {
+                let value = match &tables[derived.quantity] {
+                    Some(sum) => derived.sum(sum, choices),
                     None => {
+                        let quantity = self.quantities[derived.quantity].0;
                         let net = space.resolve(&archs.arch(row))?;
                         (0..net.blocks.len()).filter_map(|block| quantity.of(&net, block).ok()).sum()
                     }
                 };
-                rows.add((self.one_hot_width + offset) as u32, value.max(f64::MIN_POSITIVE).ln() as f32);
+                rows.add((self.one_hot_width + offset) as u32, derived.form.of(value) as f32);
             }
             rows.end_row();
         }
         Ok(rows)
+    }
+
+    /// The table of every quantity at a resolution.
+    fn tables_at(&self, space: &dyn SearchSpace, resolution: Option<u32>) -> Vec<Option<Arc<BlockSum>>> {
+        self.quantities.iter().map(|(quantity, tables)| tables.sum_at(space, resolution, &quantity.value())).collect()
     }
 
     /// Turns derivatives by feature into slopes by choice of every gene (see [`ofa_space::Objective::slopes`]). A
@@ -187,17 +343,22 @@ impl Code {
                     None => slopes.extend(std::iter::repeat_n(0.0, *choices)),
                 }
             }
-            for (offset, (quantity, tables)) in self.quantities.iter().enumerate() {
-                let derivative = gradient[self.one_hot_width + offset];
-                let Some(sum) = tables.sum_at(space, archs.resolution(row), &quantity.value()) else { return false };
+            for (gene, choice) in &self.unseen {
+                let at = self.choices[..*gene].iter().sum::<usize>() + usize::from(*choice);
+                slopes[first + at] -= UNSEEN_COST as f32;
+            }
+            let tables = self.tables_at(space, archs.resolution(row));
+            for (offset, derived) in self.derived.iter().enumerate() {
+                let Some(sum) = &tables[derived.quantity] else { return false };
                 let mut choices = archs.choices(row).to_vec();
-                let value = sum.value(&choices);
+                let value = derived.sum(sum, &choices);
+                let derivative = f64::from(gradient[self.one_hot_width + offset]) * derived.form.slope(value);
                 let mut at = first;
                 for (gene, count) in self.choices.iter().enumerate() {
                     let now = choices[gene];
                     for choice in 0..*count as u8 {
                         choices[gene] = choice;
-                        slopes[at] += derivative * ((sum.value(&choices) - value) / value) as f32;
+                        slopes[at] += (derivative * (derived.sum(sum, &choices) - value)) as f32;
                         at += 1;
                     }
                     choices[gene] = now;
@@ -210,17 +371,21 @@ impl Code {
     /// A linear function of the features as a sum over genes, at one resolution; `None` where a feature is no one-hot
     /// column, or the resolution has no code.
     pub fn linear_sum(&self, weights: &[f64], intercept: f64, resolution: Option<u32>) -> Option<BlockSum> {
-        let (_, coded) = self.resolutions.iter().find(|(pixels, _)| Some(*pixels) == resolution)?;
-        if !self.quantities.is_empty() || weights.len() != self.width() {
+        let coded = self.coded(resolution?)?;
+        if !self.derived.is_empty() || weights.len() != self.width() {
             return None;
         }
-        let constant = intercept + weights[*coded as usize];
+        let constant: f64 = intercept
+            + coded.iter().map(|(feature, share)| f64::from(*share) * weights[*feature as usize]).sum::<f64>();
         let constant = PlainTerm { genes: Vec::new(), needs: Vec::new(), values: vec![constant] };
         let of_gene = |(gene, feature): (usize, &Option<u32>)| {
             let first = (*feature)? as usize;
             let count = self.choices[gene];
             let (genes, needs) = (vec![(gene, count)], self.active[gene].into_iter().collect());
-            Some(PlainTerm { genes, needs, values: weights[first..first + count].to_vec() })
+            let mut values = weights[first..first + count].to_vec();
+            let unseen = self.unseen.iter().filter(|(of, _)| *of == gene);
+            unseen.for_each(|(_, choice)| values[usize::from(*choice)] -= UNSEEN_COST);
+            Some(PlainTerm { genes, needs, values })
         };
         Some(BlockSum::of_terms(std::iter::once(constant).chain(self.genes.iter().enumerate().filter_map(of_gene))))
     }

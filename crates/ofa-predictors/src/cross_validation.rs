@@ -2,7 +2,7 @@
 
 use crate::error::PredictorError;
 use crate::estimator::{Effort, Estimator, EstimatorEntry, entries};
-use crate::metrics;
+use crate::standardise::Moments;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -21,50 +21,179 @@ pub fn folds(rows: usize, count: usize, seed: u64) -> Vec<(Vec<usize>, Vec<usize
         .collect()
 }
 
+/// What models that were fitted without a row say of it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct OutOfFold {
+    /// One prediction per row.
+    pub predictions: Vec<f64>,
+    /// The models' own standard deviations, if they have any.
+    pub deviations: Option<Vec<f64>>,
+}
+
 /// Predictions for every row by a model that was fitted without its fold.
 ///
 /// # Errors
-/// What the estimator reports; [`PredictorError::TooFewPairs`] if there are fewer rows than folds.
+/// What the estimator reports; [`PredictorError::TooFewPairs`] if there are fewer rows than twice the folds.
 pub fn out_of_fold(
     estimator: &dyn Estimator,
     features: &[Vec<f32>],
     targets: &[f64],
     count: usize,
     seed: u64,
-) -> Result<Vec<f64>, PredictorError> {
+) -> Result<OutOfFold, PredictorError> {
     if features.len() < 2 * count {
         let purpose = format!("{count}-fold cross-validation");
         return Err(PredictorError::TooFewPairs { found: features.len(), needed: 2 * count, purpose });
     }
     let mut predictions = vec![0.0; features.len()];
+    let mut deviations = Some(vec![0.0; features.len()]);
     for (train, test) in folds(features.len(), count, seed) {
         let rows = |indices: &[usize]| indices.iter().map(|i| features[*i].clone()).collect::<Vec<_>>();
         let train_targets: Vec<f64> = train.iter().map(|i| targets[*i]).collect();
         let model = estimator.fit(&rows(&train), &train_targets, seed)?;
-        for (index, value) in test.iter().zip(model.predict(&rows(&test))) {
+        let test_rows = rows(&test);
+        for (index, value) in test.iter().zip(model.predict(&test_rows)) {
             predictions[*index] = value;
         }
+        match (&mut deviations, model.deviations(&test_rows)) {
+            (Some(all), Some(own)) => test.iter().zip(own).for_each(|(index, value)| all[*index] = value),
+            _ => deviations = None,
+        }
     }
-    Ok(predictions)
+    Ok(OutOfFold { predictions, deviations })
 }
 
-/// The registered fast estimator with the lowest cross-validated RMSE.
+/// Folds of the cross-validation that chooses.
+pub const FOLDS: usize = 5;
+/// Fewer pairs than this are divided into folds several times: one division says little.
+const FEW: usize = 300;
+const REPEATS: u64 = 4;
+
+/// An estimator chosen by cross-validation.
+#[derive(Debug)]
+pub struct Choice {
+    /// The estimator.
+    pub entry: &'static EstimatorEntry,
+    /// What it said of pairs that it had not seen, in the first division into folds.
+    pub out_of_fold: OutOfFold,
+    /// Whether any estimator predicts better than the mean by more than one standard error.
+    pub beats_mean: bool,
+}
+
+/// An estimator's squared error on every row, averaged over the divisions into folds.
+struct Tried {
+    entry: &'static EstimatorEntry,
+    freedom: u8,
+    errors: Vec<f64>,
+    out_of_fold: OutOfFold,
+}
+
+impl Tried {
+    fn total(&self) -> f64 {
+        self.errors.iter().sum()
+    }
+}
+
+/// Whether the errors `worse` exceed `better` by no more than one standard error of their mean difference.
+fn within_one_error(worse: &[f64], better: &[f64]) -> bool {
+    let difference = Moments::of(worse.iter().zip(better).map(|(w, b)| w - b));
+    difference.mean <= spread(&difference, worse.len())
+}
+
+fn spread(difference: &Moments, count: usize) -> f64 {
+    difference.deviation / (count as f64).sqrt()
+}
+
+/// The registered fast estimator to take: of those whose cross-validated error is within one standard error of the
+/// lowest (compared pair by pair), the one with the least freedom, and of several such the one with the lowest error.
+/// Where even the lowest is no better than that of the mean of the pairs, the least free of all.
+///
+/// Source of the rule: Hastie, Tibshirani and Friedman, The Elements of Statistical Learning (2009), section 7.10.
 ///
 /// # Errors
 /// What the estimators report, or [`PredictorError::TooFewPairs`].
-pub fn choose(features: &[Vec<f32>], targets: &[f64], seed: u64) -> Result<&'static EstimatorEntry, PredictorError> {
-    const FOLDS: usize = 5;
-    let mut best: Option<(&EstimatorEntry, f64)> = None;
+pub fn choose(features: &[Vec<f32>], targets: &[f64], seed: u64) -> Result<Choice, PredictorError> {
+    let repeats = if targets.len() < FEW { REPEATS } else { 1 };
+    let mut tried: Vec<Tried> = Vec::new();
+    let square = |predicted: &OutOfFold| -> Vec<f64> {
+        predicted.predictions.iter().zip(targets).map(|(p, t)| (p - t) * (p - t)).collect()
+    };
     for entry in entries().into_iter().filter(|entry| entry.effort == Effort::Fast) {
-        let predictions = out_of_fold((entry.build)().as_ref(), features, targets, FOLDS, seed)?;
-        let rmse = metrics::rmse(targets, &predictions);
-        if best.is_none_or(|(_, lowest)| rmse < lowest) {
-            best = Some((entry, rmse));
+        let estimator = (entry.build)();
+        let first = out_of_fold(estimator.as_ref(), features, targets, FOLDS, seed)?;
+        let mut errors = square(&first);
+        for repeat in 1..repeats {
+            let again = out_of_fold(estimator.as_ref(), features, targets, FOLDS, seed.wrapping_add(repeat))?;
+            errors.iter_mut().zip(square(&again)).for_each(|(sum, error)| *sum += error);
+        }
+        errors.iter_mut().for_each(|error| *error /= repeats as f64);
+        // A model that breaks down on some fold is no candidate.
+        if errors.iter().all(|error| error.is_finite()) {
+            tried.push(Tried { entry, freedom: estimator.freedom(), errors, out_of_fold: first });
         }
     }
-    best.map(|(entry, _)| entry).ok_or_else(|| PredictorError::UnknownEstimator {
-        name: "auto".into(),
-        closest: None,
-        known: Vec::new(),
-    })
+    let none = || PredictorError::UnknownEstimator { name: "auto".into(), closest: None, known: Vec::new() };
+    let best = tried.iter().min_by(|a, b| a.total().total_cmp(&b.total())).ok_or_else(none)?.errors.clone();
+    let means = mean_out_of_fold(targets, seed);
+    let mean_errors: Vec<f64> = means.iter().zip(targets).map(|(p, t)| (p - t) * (p - t)).collect();
+    // Where nothing is learnt, the least free is the safest, even if another is nearer to the mean.
+    let beats_mean = !within_one_error(&mean_errors, &best);
+    tried.retain(|one| !beats_mean || within_one_error(&one.errors, &best));
+    tried.sort_by(|a, b| a.freedom.cmp(&b.freedom).then(a.total().total_cmp(&b.total())));
+    let chosen = tried.into_iter().next().ok_or_else(none)?;
+    Ok(Choice { entry: chosen.entry, out_of_fold: chosen.out_of_fold, beats_mean })
+}
+
+/// The mean of the other folds, for every row.
+fn mean_out_of_fold(targets: &[f64], seed: u64) -> Vec<f64> {
+    let mut means = vec![0.0; targets.len()];
+    for (train, test) in folds(targets.len(), FOLDS, seed) {
+        let mean = train.iter().map(|i| targets[*i]).sum::<f64>() / train.len().max(1) as f64;
+        test.iter().for_each(|i| means[*i] = mean);
+    }
+    means
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// One-hot columns of five genes, and a cost.
+    fn features(count: usize) -> Vec<Vec<f32>> {
+        let row = |i: usize| {
+            let mut row = vec![0.0; 16];
+            let picks: Vec<usize> = (0..5).map(|gene| (i * (2 * gene + 7919) + i * i * (gene + 3)) % 97 % 3).collect();
+            picks.iter().enumerate().for_each(|(gene, pick)| row[3 * gene + pick] = 1.0);
+            row[15] = 15.0 + 0.1 * picks.iter().sum::<usize>() as f32;
+            row
+        };
+        (0..count).map(row).collect()
+    }
+
+    fn noise(i: usize) -> f64 {
+        ((i * i * 31 + i * 7919) % 1009) as f64 / 1009.0 - 0.5
+    }
+
+    #[test]
+    fn noise_is_not_modelled() {
+        for seed in 0..6 {
+            let features = features(60);
+            let targets: Vec<f64> = (0..60).map(|i| 0.5 + 0.004 * noise(i + 1000 * seed)).collect();
+            let choice = choose(&features, &targets, seed as u64).unwrap();
+            assert_eq!((choice.entry.name, choice.beats_mean), ("cost-prior", false), "seed {seed}");
+        }
+    }
+
+    #[cfg(feature = "linfa")]
+    #[test]
+    fn a_line_is_found_to_be_one() {
+        let features = features(150);
+        let value =
+            |i: usize| 0.5 + 0.02 * f64::from(features[i][2]) - 0.01 * f64::from(features[i][4]) + 0.004 * noise(i);
+        let targets: Vec<f64> = (0..150).map(value).collect();
+        let choice = choose(&features, &targets, 0).unwrap();
+        assert!(choice.beats_mean);
+        assert_eq!((choice.entry.build)().freedom(), 1, "{}", choice.entry.name);
+    }
 }

@@ -3,13 +3,14 @@
 use crate::cross_validation::folds;
 use crate::error::PredictorError;
 use crate::estimator::{Effort, Estimator, EstimatorEntry};
+use crate::linear::Linear;
 use crate::metrics;
 use crate::predictor::Predictor;
-use crate::sparse::SparseRows;
 use crate::standardise::{Moments, columns, standardised};
 use linfa::prelude::*;
 use linfa_elasticnet::ElasticNet as LinfaElasticNet;
 use ndarray::{Array1, Array2};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// Elastic net over standardised features.
@@ -33,50 +34,8 @@ impl Default for ElasticNet {
     }
 }
 
-/// A linear function of the features.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Linear {
-    /// One weight per feature.
-    pub weights: Vec<f64>,
-    /// Value where all features are 0.
-    pub intercept: f64,
-}
-
-#[typetag::serde(name = "linear")]
-impl Predictor for Linear {
-    fn predict(&self, features: &[Vec<f32>]) -> Vec<f64> {
-        features
-            .iter()
-            .map(|row| {
-                assert_eq!(row.len(), self.weights.len(), "features of another encoding");
-                self.intercept + row.iter().zip(&self.weights).map(|(x, w)| f64::from(*x) * w).sum::<f64>()
-            })
-            .collect()
-    }
-
-    fn predict_sparse(&self, rows: &SparseRows) -> Vec<f64> {
-        assert!(rows.is_empty() || rows.width() == self.weights.len(), "features of another encoding");
-        let value = |entries: &[(u32, f32)]| -> f64 {
-            entries.iter().map(|(feature, x)| f64::from(*x) * self.weights[*feature as usize]).sum()
-        };
-        (0..rows.len()).map(|row| self.intercept + value(rows.row(row))).collect()
-    }
-
-    fn linear(&self) -> Option<(&[f64], f64)> {
-        Some((&self.weights, self.intercept))
-    }
-
-    fn gradients(&self, rows: &SparseRows, gradients: &mut Vec<f32>) -> bool {
-        gradients.clear();
-        for _ in 0..rows.len() {
-            gradients.extend(self.weights.iter().map(|weight| *weight as f32));
-        }
-        true
-    }
-}
-
 /// Penalties tried, in units of the standardised target.
-const PENALTIES: [f64; 6] = [0.0003, 0.001, 0.003, 0.01, 0.03, 0.1];
+const PENALTIES: [f64; 5] = [0.001, 0.003, 0.01, 0.03, 0.1];
 const FOLDS: usize = 4;
 
 #[typetag::serde(name = "elastic-net")]
@@ -88,6 +47,10 @@ impl Estimator for ElasticNet {
             None => self.choose_penalty(features, targets, seed)?,
         };
         Ok(Box::new(self.fit_with(penalty, features, targets)?))
+    }
+
+    fn freedom(&self) -> u8 {
+        1
     }
 }
 
@@ -108,23 +71,21 @@ impl ElasticNet {
     }
 
     fn choose_penalty(&self, features: &[Vec<f32>], targets: &[f64], seed: u64) -> Result<f64, PredictorError> {
-        let mut best = (PENALTIES[0], f64::INFINITY);
-        for penalty in PENALTIES {
-            let mut predictions = vec![0.0; targets.len()];
-            for (train, test) in folds(targets.len(), FOLDS, seed) {
-                let rows = |indices: &[usize]| indices.iter().map(|i| features[*i].clone()).collect::<Vec<_>>();
-                let train_targets: Vec<f64> = train.iter().map(|i| targets[*i]).collect();
-                let model = self.fit_with(penalty, &rows(&train), &train_targets)?;
-                for (index, value) in test.iter().zip(model.predict(&rows(&test))) {
-                    predictions[*index] = value;
-                }
-            }
-            let rmse = metrics::rmse(targets, &predictions);
-            if rmse < best.1 {
-                best = (penalty, rmse);
-            }
-        }
-        Ok(best.0)
+        let folds = folds(targets.len(), FOLDS, seed);
+        // Coordinate descent takes its time at small penalties: every fit has a thread to itself.
+        let mut fits: Vec<(usize, usize)> = Vec::new();
+        (0..PENALTIES.len()).for_each(|penalty| fits.extend((0..FOLDS).map(|fold| (penalty, fold))));
+        let errors = fits.par_iter().map(|(penalty, fold)| -> Result<f64, PredictorError> {
+            let (train, test) = &folds[*fold];
+            let rows = |indices: &[usize]| indices.iter().map(|i| features[*i].clone()).collect::<Vec<_>>();
+            let values = |indices: &[usize]| indices.iter().map(|i| targets[*i]).collect::<Vec<_>>();
+            let model = self.fit_with(PENALTIES[*penalty], &rows(train), &values(train))?;
+            Ok(metrics::rmse(&values(test), &model.predict(&rows(test))).powi(2) * test.len() as f64)
+        });
+        let errors: Vec<f64> = errors.collect::<Result<_, _>>()?;
+        let sums = errors.chunks(FOLDS).map(|folds| folds.iter().sum::<f64>());
+        let best = sums.zip(PENALTIES).min_by(|a, b| a.0.total_cmp(&b.0));
+        Ok(best.map_or(PENALTIES[0], |(_, penalty)| penalty))
     }
 
     fn fit_with(&self, penalty: f64, features: &[Vec<f32>], targets: &[f64]) -> Result<Linear, PredictorError> {
@@ -139,22 +100,10 @@ impl ElasticNet {
             .penalty(penalty)
             .l1_ratio(self.l1_ratio)
             .max_iterations(5_000)
-            .tolerance(1e-6)
+            .tolerance(1e-4)
             .fit(&Dataset::new(x, y))
             .map_err(|e| failed(e.to_string()))?;
-        // Fold both standardisations into plain weights.
-        let mut intercept = target_moments.restore(model.intercept());
-        let weights = model
-            .hyperplane()
-            .iter()
-            .zip(&moments)
-            .map(|(weight, moment)| {
-                let weight = weight * target_moments.deviation / moment.deviation;
-                intercept -= weight * moment.mean;
-                weight
-            })
-            .collect();
-        Ok(Linear { weights, intercept })
+        Ok(Linear::restored(model.hyperplane().iter().copied(), &moments, target_moments))
     }
 }
 
@@ -162,7 +111,8 @@ inventory::submit! {
     EstimatorEntry {
         name: "elastic-net",
         about: "linear regression with elastic-net penalty (linfa), penalty by cross-validation",
-        effort: Effort::Fast,
+        // `ridge` predicts as well or better on every set of pairs measured, and takes a hundredth of the time.
+        effort: Effort::Slow,
         build: || Box::new(ElasticNet::default()),
     }
 }

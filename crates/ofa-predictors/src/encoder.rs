@@ -8,13 +8,18 @@ use ofa_space::{Arch, Population, SearchSpace};
 use serde::{Deserialize, Serialize};
 
 /// An encoding of archs as features.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Encoder {
     /// One column per choice of every gene and per resolution. Inactive genes are all zero.
     OneHot,
     /// The same, and the logarithms of MACs and parameters.
     OneHotCost,
+    /// `one-hot-cost`, and for every stage (blocks whose outputs have one shape) the logarithm and the inverse of its
+    /// MACs: what a block adds depends on how much its stage has already. A resolution between two that were seen is
+    /// encoded as a mixture of both.
+    #[default]
+    Stages,
     /// The authors' 128 values for MobileNetV3: 20 × 3 kernel sizes, 20 × 3 expansions, 8 resolutions from 112 to 224;
     /// skipped blocks are zero, depth has no columns.
     OfficialMbv3,
@@ -42,8 +47,12 @@ pub(crate) struct Layout {
     pub width: Option<usize>,
     /// What the encoding is for, in words.
     pub needs: &'static str,
-    /// What follows.
+    /// What follows: the logarithms of these.
     pub quantities: &'static [Quantity],
+    /// The one of them that also has columns for every stage.
+    pub stages: Option<Quantity>,
+    /// Whether resolutions between two listed ones are mixtures of both.
+    pub interpolates: bool,
 }
 
 /// Genes that stand together.
@@ -70,6 +79,8 @@ const ONE_HOT: Layout = Layout {
     width: None,
     needs: "",
     quantities: &[],
+    stages: None,
+    interpolates: false,
 };
 
 impl Encoder {
@@ -78,6 +89,12 @@ impl Encoder {
         match self {
             Encoder::OneHot => ONE_HOT,
             Encoder::OneHotCost => Layout { quantities: &[Quantity::Macs, Quantity::Params], ..ONE_HOT },
+            Encoder::Stages => Layout {
+                quantities: &[Quantity::Macs, Quantity::Params],
+                stages: Some(Quantity::Macs),
+                interpolates: true,
+                ..ONE_HOT
+            },
             Encoder::OfficialMbv3 => Layout {
                 genes: &[Part::Group("ks"), Part::Group("e")],
                 resolutions: Some(&OFFICIAL_MBV3_RESOLUTIONS),
@@ -101,7 +118,7 @@ impl Encoder {
     /// Features of every arch.
     ///
     /// # Errors
-    /// [`PredictorError::Space`] if the encoding is for another family, or a resolution has no code.
+    /// [`PredictorError::Space`] if the encoding is for another family, [`PredictorError::UnseenResolution`].
     pub fn encode(&self, space: &dyn SearchSpace, archs: &[Arch]) -> Result<Vec<Vec<f32>>, PredictorError> {
         Ok(Code::new(*self, space, None)?.rows(space, &Population::of(archs))?.dense())
     }

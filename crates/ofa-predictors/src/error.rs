@@ -60,6 +60,43 @@ pub enum PredictorError {
         /// What needs them.
         purpose: String,
     },
+    /// No training pair had this resolution, or the encoding lacks it.
+    #[error(
+        "resolution {resolution} was not among the pairs that the predictor was fitted to; it knows {}{}; measure pairs \
+         at {resolution} and fit again, or use a resolution that it knows",
+        known.iter().map(u32::to_string).collect::<Vec<_>>().join(", "),
+        if *interpolates { " and what lies between" } else { "" }
+    )]
+    UnseenResolution {
+        /// The resolution asked for.
+        resolution: u32,
+        /// Resolutions with a code.
+        known: Vec<u32>,
+        /// Whether resolutions between two known ones have a code too.
+        interpolates: bool,
+    },
+    /// No training pair had this choice of a gene.
+    #[error(
+        "{arch}: none of the pairs that the predictor was fitted to has {choice}; measure pairs with it and fit again"
+    )]
+    UnseenChoice {
+        /// The arch.
+        arch: String,
+        /// The choice, such as `ks[3]=7`.
+        choice: String,
+    },
+    /// The space has other choices than the one of that name that the predictor was fitted for.
+    #[error(
+        "the predictor was fitted for a space `{space}` of {fitted} features, this one has {asked}: its choices are others"
+    )]
+    OtherChoices {
+        /// Name of both.
+        space: String,
+        /// Features fitted on.
+        fitted: usize,
+        /// Features of this space.
+        asked: usize,
+    },
     /// The predictor was fitted for another space.
     #[error("the predictor was fitted for the space `{fitted}`, not for `{asked}`")]
     OtherSpace {

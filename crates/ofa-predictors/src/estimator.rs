@@ -12,6 +12,12 @@ pub trait Estimator: Debug + Send + Sync {
     /// # Errors
     /// [`PredictorError`] for an impossible hyper-parameter or too few rows.
     fn fit(&self, features: &[Vec<f32>], targets: &[f64], seed: u64) -> Result<Box<dyn Predictor>, PredictorError>;
+
+    /// How freely the model can bend: 0 for hardly more than the mean, 1 for lines, 2 for anything else. Of two that
+    /// predict about equally well, `auto` takes the less free one.
+    fn freedom(&self) -> u8 {
+        2
+    }
 }
 
 /// Whether `auto` considers an estimator.
@@ -24,6 +30,7 @@ pub enum Effort {
 }
 
 /// A registered estimator.
+#[derive(Debug)]
 pub struct EstimatorEntry {
     /// Value of `kind`.
     pub name: &'static str,

@@ -1,21 +1,24 @@
 //! A predictor with everything needed to use it: encoder, space, report; one JSON file.
 
 use crate::code::Code;
-use crate::cross_validation;
+use crate::cross_validation::{self, OutOfFold};
 use crate::encoder::Encoder;
 use crate::error::PredictorError;
-use crate::estimator;
+use crate::estimator::{self, Effort};
 use crate::metrics;
 use crate::official;
 use crate::pairs::Pair;
 use crate::predictor::Predictor;
+use crate::seen::{self, Seen};
 use crate::sparse::SparseRows;
-use ofa_space::{Arch, Population, SearchSpace, atomic_file};
+use crate::standardise::Moments;
+use ofa_space::{Arch, Population, SearchSpace, atomic_file, registry};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Version of the predictor file.
@@ -48,6 +51,18 @@ pub struct FitReport {
     /// Wall time of the fit; not reproducible, and not kept in the file.
     #[serde(default)]
     pub fit_seconds: f64,
+    /// What a user should know before relying on it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// A prediction and how sure it is.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Prediction {
+    /// The prediction.
+    pub value: f64,
+    /// Standard deviation of what would be measured around it; `None` if nothing is known of it.
+    pub deviation: Option<f64>,
 }
 
 /// A predictor with everything needed to use it.
@@ -58,10 +73,19 @@ pub struct FittedPredictor {
     pub space: Option<String>,
     /// Its encoder.
     pub encoder: Encoder,
-    /// Resolutions of that space, for encodings that have a column for each: a search may narrow the space, and the
+    /// Resolutions of the pairs, which have a column each in most encodings: a search may narrow the space, and the
     /// columns stay.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     resolutions: Vec<u32>,
+    /// Choices that the pairs lacked.
+    #[serde(default)]
+    seen: Seen,
+    /// Features; 0 where a file does not say.
+    #[serde(default)]
+    columns: usize,
+    /// Standard deviation of what is measured around what the model knows, from pairs that it was fitted without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    noise: Option<f64>,
     /// Figures on held-out pairs.
     pub report: FitReport,
     predictor: Box<dyn Predictor>,
@@ -78,7 +102,7 @@ pub fn fit(
     kind: &str,
     seed: u64,
 ) -> Result<FittedPredictor, PredictorError> {
-    fit_encoded(space, train, test, kind, Encoder::OneHotCost, seed)
+    fit_encoded(space, train, test, kind, Encoder::default(), seed)
 }
 
 /// The same with another encoding of the archs.
@@ -94,29 +118,120 @@ pub fn fit_encoded(
     seed: u64,
 ) -> Result<FittedPredictor, PredictorError> {
     let started = Instant::now();
-    let archs = |pairs: &[Pair]| pairs.iter().map(|p| p.arch.clone()).collect::<Vec<_>>();
     let targets: Vec<f64> = train.iter().map(|p| p.value).collect();
-    let features = encoder.encode(space, &archs(train))?;
-    let entry = match kind {
-        "auto" => cross_validation::choose(&features, &targets, seed)?,
-        name => estimator::named(name)?,
+    let (resolutions, seen) = (seen::resolutions(train), Seen::of(space, train));
+    let code = Code::new(encoder, space, Some(&resolutions))?.with_seen(&seen.unseen, &resolutions);
+    let features = rows(&code, space, train)?.dense();
+    let mut warnings = Vec::new();
+    let (entry, mut unfitted) = match kind {
+        "auto" => {
+            let choice = cross_validation::choose(&features, &targets, seed)?;
+            if !choice.beats_mean {
+                warnings.push(nothing_learnt(choice.entry.name, &targets, features[0].len()));
+            }
+            (choice.entry, Some(choice.out_of_fold))
+        }
+        name => (estimator::named(name)?, None),
     };
-    let predictor = (entry.build)().fit(&features, &targets, seed)?;
-    let truth: Vec<f64> = test.iter().map(|p| p.value).collect();
-    let predicted = predictor.predict(&encoder.encode(space, &archs(test))?);
+    let estimator = (entry.build)();
+    let predictor = estimator.fit(&features, &targets, seed)?;
+    if unfitted.is_none() && entry.effort == Effort::Fast && targets.len() >= 2 * cross_validation::FOLDS {
+        let folds = cross_validation::FOLDS;
+        unfitted = Some(cross_validation::out_of_fold(estimator.as_ref(), &features, &targets, folds, seed)?);
+    }
+    let known = |pair: &&Pair| {
+        pair.arch.resolution().is_none_or(|r| code.knows(r)) && code.count_unseen(pair.arch.choices()) == 0
+    };
+    let test_known: Vec<Pair> = test.iter().filter(known).cloned().collect();
+    if test_known.len() < test.len() {
+        let left_out = test.len() - test_known.len();
+        warnings
+            .push(format!("{left_out} test pairs are not scored: no training pair has their resolution or choices"));
+    }
+    let truth: Vec<f64> = test_known.iter().map(|p| p.value).collect();
+    let test_features = rows(&code, space, &test_known)?.dense();
+    let predicted = predictor.predict(&test_features);
+    let noise = match unfitted {
+        Some(unfitted) => Some(noise(&targets, &unfitted)),
+        None if truth.len() >= FEWEST_FOR_NOISE => {
+            let deviations = predictor.deviations(&test_features);
+            Some(noise(&truth, &OutOfFold { predictions: predicted.clone(), deviations }))
+        }
+        None => None,
+    };
+    if !seen.unseen.is_empty() {
+        warnings.push(format!(
+            "no training pair has {}: predictions for them are refused, and searches avoid them; collect more pairs",
+            shortened(&seen.names(space))
+        ));
+    }
     let report = FitReport {
         predictor: entry.name.to_owned(),
         n_train: train.len(),
-        n_test: test.len(),
+        n_test: truth.len(),
         rmse: metrics::rmse(&truth, &predicted),
         mae: metrics::mae(&truth, &predicted),
         r2: metrics::r2(&truth, &predicted),
         kendall_tau: metrics::kendall_tau(&truth, &predicted),
         spearman: metrics::spearman(&truth, &predicted),
         fit_seconds: started.elapsed().as_secs_f64(),
+        warnings,
     };
-    let (space, resolutions) = (Some(space.name().to_owned()), space.info().resolutions.clone());
-    Ok(FittedPredictor { format: FORMAT, space, encoder, resolutions, report, predictor })
+    let (space, columns) = (Some(space.name().to_owned()), code.width());
+    Ok(FittedPredictor { format: FORMAT, space, encoder, resolutions, seen, columns, noise, report, predictor })
+}
+
+/// Test pairs from which the noise of a slow estimator is taken.
+const FEWEST_FOR_NOISE: usize = 20;
+
+fn rows(code: &Code, space: &dyn SearchSpace, pairs: &[Pair]) -> Result<SparseRows, PredictorError> {
+    code.rows(space, &Population::of(&pairs.iter().map(|p| p.arch.clone()).collect::<Vec<_>>()))
+}
+
+/// What is left of the squared errors on unseen pairs after the model's own variance.
+fn noise(truth: &[f64], unfitted: &OutOfFold) -> f64 {
+    let own = |row: usize| unfitted.deviations.as_ref().map_or(0.0, |deviations| deviations[row].powi(2));
+    let excess = |(row, (t, p)): (usize, (&f64, &f64))| (t - p) * (t - p) - own(row);
+    let sum: f64 = truth.iter().zip(&unfitted.predictions).enumerate().map(excess).sum();
+    (sum / truth.len().max(1) as f64).max(0.0).sqrt()
+}
+
+/// Why nothing was learnt, and what would help: the accuracy of one net, measured on `n` images, varies by
+/// `√(p (1 − p) / n)`.
+fn nothing_learnt(chosen: &str, targets: &[f64], columns: usize) -> String {
+    let moments = Moments::of(targets.iter().copied());
+    let chance = moments.mean * (1.0 - moments.mean);
+    let spread = Moments::of(targets.iter().copied()).deviation;
+    let varied = targets.iter().any(|target| *target != targets[0]);
+    let pairs = (2 * targets.len()).max(columns);
+    let images = match varied && chance > 0.0 {
+        // Noise of half the spread.
+        true => format!("at least {} validation images", two_digits(4.0 * chance / (spread * spread))),
+        false => "more validation images".to_owned(),
+    };
+    format!(
+        "in cross-validation on these {} pairs no predictor is surely better than their mean ({:.4}, deviation {:.4}); \
+         `{chosen}` was taken, which can rank nets wrongly. What helps: accuracies measured on {images}, and {pairs} \
+         pairs or more",
+        targets.len(),
+        moments.mean,
+        if varied { spread } else { 0.0 },
+    )
+}
+
+/// Rounded up to two digits.
+fn two_digits(value: f64) -> f64 {
+    let unit = 10f64.powf((value.max(1.0).log10().floor() - 1.0).max(0.0));
+    (value / unit).ceil() * unit
+}
+
+/// The first few of many names.
+fn shortened(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    match names.len() {
+        n if n > SHOWN => format!("{} and {} choices more", names[..SHOWN].join(", "), n - SHOWN),
+        _ => names.join(", "),
+    }
 }
 
 /// One point of a learning curve.
@@ -169,13 +284,61 @@ impl FittedPredictor {
     /// Predictions for archs of the space it was fitted for.
     ///
     /// # Errors
-    /// [`PredictorError::OtherSpace`], or an arch that the encoder does not know.
+    /// [`PredictorError::OtherSpace`], [`PredictorError::UnseenResolution`] and [`PredictorError::UnseenChoice`] for archs
+    /// of which the training pairs say nothing, or an arch that the encoder does not know.
     pub fn predict(&self, space: &dyn SearchSpace, archs: &[Arch]) -> Result<Vec<f64>, PredictorError> {
-        let code = self.code(space)?;
-        Ok(self.predict_rows(&code.rows(space, &Population::of(archs))?))
+        Ok(self.predict_rows(&self.checked_rows(space, archs)?))
     }
 
-    /// The encoding for archs of the space it was fitted for.
+    /// The same with standard deviations: the model's own uncertainty, and the noise seen around it.
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict).
+    pub fn predict_with_deviations(
+        &self,
+        space: &dyn SearchSpace,
+        archs: &[Arch],
+    ) -> Result<Vec<Prediction>, PredictorError> {
+        let rows = self.checked_rows(space, archs)?;
+        let own = self.deviations(&rows);
+        let deviation = |row: usize| match (&own, self.noise) {
+            (None, noise) => noise,
+            (Some(own), noise) => Some(own[row].hypot(noise.unwrap_or(0.0))),
+        };
+        let values = self.predict_rows(&rows).into_iter().enumerate();
+        Ok(values.map(|(row, value)| Prediction { value, deviation: deviation(row) }).collect())
+    }
+
+    fn checked_rows(&self, space: &dyn SearchSpace, archs: &[Arch]) -> Result<SparseRows, PredictorError> {
+        let code = self.code(space)?;
+        for arch in archs {
+            if let Some(choice) = code.unseen(space, arch.choices()) {
+                return Err(PredictorError::UnseenChoice { arch: space.format(arch).to_string(), choice });
+            }
+        }
+        code.rows(space, &Population::of(archs))
+    }
+
+    /// The space with those of its resolutions that the predictor knows.
+    ///
+    /// # Errors
+    /// [`PredictorError::UnseenResolution`] if it knows none of them, [`PredictorError::OtherSpace`].
+    pub fn narrowed(&self, space: Arc<dyn SearchSpace>) -> Result<Arc<dyn SearchSpace>, PredictorError> {
+        let code = self.code(space.as_ref())?;
+        let listed = &space.info().resolutions;
+        let kept: Vec<u32> = listed.iter().copied().filter(|resolution| code.knows(*resolution)).collect();
+        match (kept.len(), listed.first()) {
+            (0, Some(resolution)) => Err(PredictorError::UnseenResolution {
+                resolution: *resolution,
+                known: self.resolutions.clone(),
+                interpolates: false,
+            }),
+            (all, _) if all == listed.len() => Ok(space),
+            _ => Ok(registry::with_field(space.as_ref(), "resolutions", serde_json::json!(kept))?),
+        }
+    }
+
+    /// The encoding for archs of the space it was fitted for. Where no training pair had a resolution, it has no code.
     ///
     /// # Errors
     /// [`PredictorError::OtherSpace`], or an encoding of another family.
@@ -184,7 +347,12 @@ impl FittedPredictor {
             return Err(PredictorError::OtherSpace { fitted: fitted.clone(), asked: space.name().to_owned() });
         }
         let known = Some(self.resolutions.as_slice()).filter(|known| !known.is_empty());
-        Code::new(self.encoder, space, known)
+        let code = Code::new(self.encoder, space, known)?.with_seen(&self.seen.unseen, &self.resolutions);
+        if self.columns != 0 && self.columns != code.width() {
+            let (fitted, asked) = (self.columns, code.width());
+            return Err(PredictorError::OtherChoices { space: space.name().to_owned(), fitted, asked });
+        }
+        Ok(code)
     }
 
     /// Predictions for rows of [`code`](Self::code).
@@ -249,12 +417,16 @@ impl FittedPredictor {
                 kendall_tau: nan,
                 spearman: nan,
                 fit_seconds: 0.0,
+                warnings: Vec::new(),
             };
             return Ok(Self {
                 format: FORMAT,
                 space: None,
                 encoder,
                 resolutions: Vec::new(),
+                seen: Seen::default(),
+                columns: 0,
+                noise: None,
                 report,
                 predictor: Box::new(mlp),
             });

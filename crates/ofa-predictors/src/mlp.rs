@@ -34,9 +34,12 @@ pub struct Mlp {
 /// The form that inference works on: standardisation folded into the first layer, weights packed.
 #[derive(Clone, Debug)]
 struct Packed {
-    /// `[feature, unit]` of the first layer, and its biases: a one-hot row is a sum of a few of these rows.
-    first: Vec<f32>,
-    first_bias: Vec<f32>,
+    /// Number of units of the first layer.
+    units: usize,
+    /// `[feature, block]` of the first layer, and its biases: a one-hot row is a sum of a few of these rows. The last
+    /// block is filled up with zeros.
+    first: Vec<[f32; BLOCK]>,
+    first_bias: Vec<[f32; BLOCK]>,
     /// The layers between the first and the last.
     hidden: Vec<PackedLayer>,
     /// The same layers transposed, for gradients.
@@ -44,6 +47,9 @@ struct Packed {
     last: Vec<f32>,
     last_bias: f32,
 }
+
+/// Units of the first layer whose sums stay in registers while the features of a row go by.
+const BLOCK: usize = 64;
 
 /// Rows that go through the layers together: their activations stay in the second-level cache.
 const CHUNK: usize = 80;
@@ -69,8 +75,9 @@ impl Mlp {
         self.packed.get_or_init(|| {
             let (first, last) = (&self.layers[0], &self.layers[self.layers.len() - 1]);
             let units = first.bias.len();
-            let mut rows = vec![0.0; first.inputs * units];
-            let mut bias = first.bias.clone();
+            let blocks = units.div_ceil(BLOCK);
+            let mut rows = vec![[0.0; BLOCK]; first.inputs * blocks];
+            let mut biases = vec![[0.0; BLOCK]; blocks];
             for unit in 0..units {
                 let mut shift = 0.0f64;
                 for feature in 0..first.inputs {
@@ -79,14 +86,15 @@ impl Mlp {
                         weight /= moments.deviation;
                         shift += weight * moments.mean;
                     }
-                    rows[feature * units + unit] = weight as f32;
+                    rows[feature * blocks + unit / BLOCK][unit % BLOCK] = weight as f32;
                 }
-                bias[unit] = (f64::from(bias[unit]) - shift) as f32;
+                biases[unit / BLOCK][unit % BLOCK] = (f64::from(first.bias[unit]) - shift) as f32;
             }
             let between = &self.layers[1..self.layers.len() - 1];
             Packed {
+                units,
                 first: rows,
-                first_bias: bias,
+                first_bias: biases,
                 hidden: between.iter().map(|l| PackedLayer::new(&l.weight, &l.bias, l.inputs)).collect(),
                 backward: between.iter().map(|l| PackedLayer::transposed(&l.weight, l.inputs)).collect(),
                 last: last.weight.clone(),
@@ -98,47 +106,26 @@ impl Mlp {
 
 impl Packed {
     fn units(&self) -> usize {
-        self.first_bias.len()
+        self.units
     }
 
     /// Activations of the first layer for some rows.
     fn first(&self, rows: &SparseRows, range: std::ops::Range<usize>, output: &mut [f32]) {
-        /// Units whose sums stay in registers while the features of a row go by.
-        const BLOCK: usize = 64;
         let units = self.units();
         pulp::Arch::new().dispatch(
             #[inline(always)]
             || {
                 for (row, sums) in range.zip(output.chunks_exact_mut(units)) {
-                    for (block, (sums, bias)) in sums.chunks_mut(BLOCK).zip(self.first_bias.chunks(BLOCK)).enumerate() {
-                        let start = block * BLOCK;
-                        match (<&mut [f32; BLOCK]>::try_from(&mut *sums), <&[f32; BLOCK]>::try_from(bias)) {
-                            (Ok(sums), Ok(bias)) => {
-                                let mut kept = *bias;
-                                for (feature, value) in rows.row(row) {
-                                    let at = *feature as usize * units + start;
-                                    let weights = &self.first[at..at + BLOCK];
-                                    for (sum, weight) in kept.iter_mut().zip(weights) {
-                                        *sum += value * weight;
-                                    }
-                                }
-                                for (sum, kept) in sums.iter_mut().zip(&kept) {
-                                    *sum = kept.max(0.0);
-                                }
+                    for (block, (sums, bias)) in sums.chunks_mut(BLOCK).zip(&self.first_bias).enumerate() {
+                        let mut kept = *bias;
+                        for (feature, value) in rows.row(row) {
+                            let weights = &self.first[*feature as usize * self.first_bias.len() + block];
+                            for (sum, weight) in kept.iter_mut().zip(weights) {
+                                *sum += value * weight;
                             }
-                            _ => {
-                                sums.copy_from_slice(bias);
-                                for (feature, value) in rows.row(row) {
-                                    let at = *feature as usize * units + start;
-                                    let weights = &self.first[at..at + sums.len()];
-                                    for (sum, weight) in sums.iter_mut().zip(weights) {
-                                        *sum += value * weight;
-                                    }
-                                }
-                                for sum in sums {
-                                    *sum = sum.max(0.0);
-                                }
-                            }
+                        }
+                        for (sum, kept) in sums.iter_mut().zip(&kept) {
+                            *sum = kept.max(0.0);
                         }
                     }
                 }
@@ -224,9 +211,9 @@ impl Predictor for Mlp {
                 #[inline(always)]
                 || {
                     for row in back.chunks_exact(units) {
-                        gradients.extend(packed.first.chunks_exact(units).map(
+                        gradients.extend(packed.first.chunks_exact(packed.first_bias.len()).map(
                             #[inline(always)]
-                            |weights| dot(row, weights),
+                            |weights| dot(row, &weights.as_flattened()[..units]),
                         ));
                     }
                 },

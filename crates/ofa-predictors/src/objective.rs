@@ -1,14 +1,15 @@
 //! Predicted accuracy as a search objective.
 
-use crate::code::Code;
+use crate::code::{Code, UNSEEN_COST};
 use crate::error::PredictorError;
 use crate::fitted::FittedPredictor;
-use crate::sparse::SparseRows;
 use ofa_space::{Arch, BlockSum, Objective, ObjectiveError, Population, SearchSpace};
 use rayon::prelude::*;
 use std::sync::{Arc, OnceLock};
 
-/// Predicted accuracy of a space's subnets, under the name `accuracy`.
+/// Predicted accuracy of a space's subnets, under the name `accuracy`. Every choice that none of the predictor's training
+/// pairs had costs 1, so that searches avoid it; a resolution that they lacked is an error (see
+/// [`FittedPredictor::narrowed`]).
 pub struct AccuracyObjective {
     space: Arc<dyn SearchSpace>,
     predictor: Arc<FittedPredictor>,
@@ -37,13 +38,18 @@ impl AccuracyObjective {
         Ok(Self { caution, ..self })
     }
 
-    fn values(&self, rows: &SparseRows) -> Vec<f64> {
-        let mut values = self.predictor.predict_rows(rows);
+    fn values(&self, archs: &Population) -> Result<Vec<f64>, ObjectiveError> {
+        let code = self.code()?;
+        let rows = code.rows(self.space.as_ref(), archs)?;
+        let mut values = self.predictor.predict_rows(&rows);
         if self.caution != 0.0 {
-            let deviations = self.predictor.deviations(rows).unwrap_or_default();
+            let deviations = self.predictor.deviations(&rows).unwrap_or_default();
             values.iter_mut().zip(deviations).for_each(|(value, deviation)| *value -= self.caution * deviation);
         }
-        values
+        for (row, value) in values.iter_mut().enumerate() {
+            *value -= UNSEEN_COST * code.count_unseen(archs.choices(row)) as f64;
+        }
+        Ok(values)
     }
 
     fn code(&self) -> Result<&Code, ObjectiveError> {
@@ -61,10 +67,7 @@ impl Objective for AccuracyObjective {
     }
 
     fn evaluate(&self, archs: &[Arch]) -> Result<Vec<f64>, ObjectiveError> {
-        let code = self.code()?;
-        let predict = |archs: &[Arch]| -> Result<Vec<f64>, ObjectiveError> {
-            Ok(self.values(&code.rows(self.space.as_ref(), &Population::of(archs))?))
-        };
+        let predict = |archs: &[Arch]| self.values(&Population::of(archs));
         if archs.len() <= CHUNK {
             return predict(archs);
         }
@@ -73,7 +76,7 @@ impl Objective for AccuracyObjective {
     }
 
     fn evaluate_rows(&self, rows: &Population, values: &mut Vec<f64>) -> Result<(), ObjectiveError> {
-        *values = self.values(&self.code()?.rows(self.space.as_ref(), rows)?);
+        *values = self.values(rows)?;
         Ok(())
     }
 

@@ -1,0 +1,79 @@
+//! What is left to say where measured pairs say nothing: larger networks tend to be more accurate.
+
+use crate::error::PredictorError;
+use crate::estimator::{Effort, Estimator, EstimatorEntry};
+use crate::linear::Linear;
+use crate::predictor::Predictor;
+use crate::standardise::Moments;
+use serde::{Deserialize, Serialize};
+
+/// The mean of the pairs, and a slope along the first column that is no one-hot column (the logarithm of MACs in the
+/// encodings that have costs). The slope is the least-squares one within 0.1 and 1 deviations of the target for each
+/// deviation of the column, so that the larger of two networks is always preferred. Without such a column it is the
+/// mean alone. It has no hyper-parameters.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CostPrior {}
+
+/// Least slope, in deviations of the target for a deviation of the column.
+const LEAST_SLOPE: f64 = 0.1;
+const FEWEST: usize = 2;
+
+#[typetag::serde(name = "cost-prior")]
+impl Estimator for CostPrior {
+    fn fit(&self, features: &[Vec<f32>], targets: &[f64], _seed: u64) -> Result<Box<dyn Predictor>, PredictorError> {
+        let Some(width) = features.first().map(Vec::len).filter(|_| features.len() >= FEWEST) else {
+            let purpose = "cost-prior".to_owned();
+            return Err(PredictorError::TooFewPairs { found: features.len(), needed: FEWEST, purpose });
+        };
+        let target = Moments::of(targets.iter().copied());
+        let mut line = Linear { weights: vec![0.0; width], intercept: target.mean };
+        let one_hot = |column: usize| features.iter().all(|row| row[column] == 0.0 || row[column] == 1.0);
+        if let Some(column) = (0..width).find(|column| !one_hot(*column)) {
+            let moments = Moments::of(features.iter().map(|row| f64::from(row[column])));
+            let product = |(row, value): (&Vec<f32>, &f64)| {
+                moments.standardise(f64::from(row[column])) * target.standardise(*value)
+            };
+            let slope = features.iter().zip(targets).map(product).sum::<f64>() / targets.len() as f64;
+            let slope = slope.clamp(LEAST_SLOPE, 1.0) * target.deviation / moments.deviation;
+            line.weights[column] = slope;
+            line.intercept -= slope * moments.mean;
+        }
+        Ok(Box::new(line))
+    }
+
+    fn freedom(&self) -> u8 {
+        0
+    }
+}
+
+inventory::submit! {
+    EstimatorEntry {
+        name: "cost-prior",
+        about: "the mean, and larger networks a little better: for pairs that tell nothing",
+        effort: Effort::Fast,
+        build: || Box::new(CostPrior::default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn larger_is_better_whatever_the_pairs_say() {
+        let features: Vec<Vec<f32>> = (0..20).map(|i| vec![(i % 2) as f32, 10.0 + 0.1 * i as f32]).collect();
+        for sign in [-1.0, 0.0, 1.0] {
+            let targets: Vec<f64> =
+                (0..20).map(|i| 0.5 + sign * 0.01 * f64::from(i) + 1e-3 * f64::from(i % 3)).collect();
+            let line = CostPrior {}.fit(&features, &targets, 0).unwrap();
+            let predicted = line.predict(&[vec![1.0, 10.0], vec![0.0, 10.0], vec![0.0, 12.0]]);
+            assert_eq!(predicted[0], predicted[1]);
+            assert!(predicted[2] > predicted[1], "{sign}: {predicted:?}");
+        }
+        let plain: Vec<Vec<f32>> = features.iter().map(|row| row[..1].to_vec()).collect();
+        let line = CostPrior {}.fit(&plain, &[0.25; 20], 0).unwrap();
+        assert_eq!(line.predict(&[vec![1.0]]), [0.25]);
+    }
+}
