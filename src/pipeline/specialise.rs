@@ -10,7 +10,7 @@ use ofa_predictors::{AccuracyObjective, FittedPredictor, Pair, pairs};
 use ofa_search::driver::LimitList;
 use ofa_search::problem::{Candidate, Observer};
 use ofa_search::{Budget, Search, pareto};
-use ofa_space::{Arch, ArchJson, Objective, Opened, SearchSpace, sampling};
+use ofa_space::{ArchJson, Objective, Opened, SearchSpace, sampling};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
