@@ -101,6 +101,7 @@ Examples:
   ofa search --space tiny-28 --accuracy predictor.json --device pixel4-cpu --max-latency-ms 0.2,0.3,0.5
   ofa search --space ofa-mbv3-w1.0 --accuracy acc.pth --max-macs 300e6,600e6 --strategy evolution
   ofa search --space tiny-28 --accuracy predictor.json --device stm32f746 --max-sram-kb 32 --max-flash-kb 128
+  ofa search --space tiny-28 --accuracy predictor.json --device pixel4-cpu:0.2,0.3 --device stm32f746:40,80
   ofa search --space tiny-28 --accuracy predictor.json --device pixel4-cpu --pareto --plot front.svg
   ofa search --space ofa-mbv3-w1.2 --accuracy acc.pth --device note10 --max-latency-ms 15,20,25 --seconds 60";
 

@@ -24,6 +24,8 @@ mod profile;
 mod progress;
 mod run;
 mod search;
+mod search_devices;
+mod search_report;
 mod train;
 
 pub use crate::failure::Failure;

@@ -1,19 +1,18 @@
 //! `ofa search`: the best subnet for every combination of limits, or the Pareto front.
 
 use super::memory_limits::MemoryLimits;
-use super::output::{short_count, table};
 use super::progress::Progress;
+use super::search_devices::{Wanted, supported, wanted};
+use super::search_report::{CaseReport, DeviceReport, SearchReport, limits, plot, section, text};
 use super::{Context, Failure, info};
-use crate::report::search_plot;
 use clap::Args;
-use ofa_hw::{HardwareBackend, LatencyObjective};
+use ofa_hw::LatencyObjective;
 use ofa_predictors::{AccuracyObjective, FittedPredictor};
-use ofa_search::driver::LimitList;
+use ofa_search::driver::{LimitList, Target};
 use ofa_search::problem::{Candidate, Observer};
 use ofa_search::{Budget, Outcome, Search, pareto, strategy};
-use ofa_space::{ArchJson, BlockObjective, Objective, SearchSpace, cost};
-use serde::Serialize;
-use std::path::{Path, PathBuf};
+use ofa_space::{BlockObjective, Objective, SearchSpace, cost};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -27,10 +26,11 @@ pub struct SearchArgs {
     /// Predictor file of ours, or an official `.pth`.
     #[arg(long)]
     accuracy: PathBuf,
-    /// Device that latency limits are for.
-    #[arg(long)]
-    device: Option<String>,
-    /// Latency limits in milliseconds.
+    /// Device that latency limits are for. May be given several times, or list several names; a device may have limits
+    /// of its own: `--device note10:15,20 --device v100:0.5,0.7`. Devices share what the search finds.
+    #[arg(long, value_name = "DEVICE[:MS,…]")]
+    device: Vec<String>,
+    /// Latency limits in milliseconds, for every device without limits of its own.
     #[arg(long, value_delimiter = ',', requires = "device")]
     max_latency_ms: Vec<f64>,
     /// Limits on multiply-accumulates.
@@ -58,129 +58,161 @@ pub struct SearchArgs {
     /// predictor knows least about.
     #[arg(long, default_value_t = 0.0)]
     caution: f64,
-    /// Draw the front, the chosen networks and the limits into this SVG file.
+    /// Draw the front, the limits and the chosen networks, block by block, into this SVG file.
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
 }
 
-#[derive(Serialize)]
-struct SearchReport {
-    strategy: String,
-    evaluations: usize,
-    seconds: f64,
-    /// Resolutions searched: those that space, predictor and device all support.
-    resolutions: Vec<u32>,
-    results: Vec<CaseReport>,
+/// One grid of limits: for a device, or without one.
+struct Grid {
+    wanted: Option<Wanted>,
+    space: Arc<dyn SearchSpace>,
+    lists: Vec<LimitList>,
+    names: Vec<String>,
 }
 
-#[derive(Serialize)]
-struct CaseReport {
-    constraint: serde_json::Map<String, serde_json::Value>,
-    arch: Option<ArchJson>,
-    accuracy: Option<f64>,
-    latency_ms: Option<f64>,
-    macs: Option<u64>,
-    params: Option<u64>,
-    /// Present where the strategy has proven that nothing feasible is better.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    optimal: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    closest: Option<serde_json::Map<String, serde_json::Value>>,
+impl Grid {
+    fn new(
+        args: &SearchArgs,
+        wanted: Option<Wanted>,
+        space: Arc<dyn SearchSpace>,
+        predictor: &FittedPredictor,
+    ) -> Result<Self, Failure> {
+        let space = supported(space, predictor, wanted.as_ref())?;
+        let mut lists: Vec<LimitList> = Vec::new();
+        let mut add = |objective: Arc<dyn Objective>, limits: &[f64]| match limits {
+            [] if !args.pareto => {}
+            [] => lists.push(LimitList { objective, limits: vec![f64::INFINITY] }),
+            limits => lists.push(LimitList { objective, limits: limits.to_vec() }),
+        };
+        if let Some(wanted) = &wanted {
+            add(Arc::new(LatencyObjective::new(space.clone(), wanted.device.clone())), &wanted.limits);
+        }
+        if wanted.is_none() || !args.max_macs.is_empty() {
+            add(Arc::new(BlockObjective::cost("macs", space.clone(), cost::block_macs)), &args.max_macs);
+        }
+        if !args.max_params.is_empty() {
+            add(Arc::new(BlockObjective::cost("params", space.clone(), cost::block_params)), &args.max_params);
+        }
+        for (objective, limits) in args.memory.objectives(&space, wanted.as_ref().map(|wanted| &wanted.device))? {
+            add(objective, limits);
+        }
+        if lists.is_empty() {
+            return Err(Failure::Input(
+                "nothing limits the search: give --device with --max-latency-ms, --max-macs or --max-params, or --pareto"
+                    .into(),
+            ));
+        }
+        let names = lists.iter().map(|list| list.objective.name().to_owned()).collect();
+        Ok(Self { wanted, space, lists, names })
+    }
+
+    fn cases(&self) -> usize {
+        self.lists.iter().map(|list| list.limits.len()).product()
+    }
+
+    fn resolutions(&self) -> &[u32] {
+        &self.space.info().resolutions
+    }
+
+    /// Name of the device; empty without one.
+    fn device(&self) -> String {
+        self.wanted.as_ref().map_or_else(String::new, |wanted| wanted.name.clone())
+    }
+
+    /// What was found; the device is named in each result where there are `several`.
+    fn reports(&self, outcomes: &[Outcome], args: &SearchArgs, several: bool) -> Result<Vec<CaseReport>, Failure> {
+        let device = several.then(|| self.device());
+        let describe = |candidate: &Candidate, constraint| -> Result<CaseReport, Failure> {
+            let net = self.space.resolve(&candidate.arch)?;
+            let latency_ms = self.wanted.as_ref().map(|wanted| wanted.device.latency_ms(&net)).transpose()?;
+            Ok(CaseReport {
+                device: device.clone(),
+                constraint,
+                arch: Some(self.space.format(&candidate.arch)),
+                accuracy: Some(candidate.accuracy),
+                latency_ms,
+                macs: Some(cost::macs(&net)),
+                params: Some(cost::params(&net)),
+                optimal: false,
+                closest: None,
+            })
+        };
+        if args.pareto {
+            let all: Vec<Candidate> = outcomes.iter().flat_map(|outcome| outcome.front.clone()).collect();
+            return pareto::front(&all).iter().map(|candidate| describe(candidate, serde_json::Map::new())).collect();
+        }
+        let report = |outcome: &Outcome| match &outcome.best {
+            Some(best) => {
+                let found = describe(best, limits(&self.names, &outcome.limits))?;
+                Ok(CaseReport { optimal: outcome.proven, ..found })
+            }
+            None => Ok(CaseReport::infeasible(device.clone(), &self.names, outcome)),
+        };
+        outcomes.iter().map(report).collect()
+    }
 }
 
 pub(super) fn run(args: &SearchArgs, context: &Context) -> Result<(), Failure> {
     let started = Instant::now();
-    let device = args.device.as_deref().map(ofa_hw::load).transpose()?;
+    let devices = wanted(&args.device, &args.max_latency_ms, args.pareto)?;
     let predictor = Arc::new(FittedPredictor::load(&args.accuracy)?);
-    let space = supported(info::space(&args.space, None)?, &predictor, device.as_deref())?;
-    let latency: Option<Arc<dyn Objective>> = device
-        .as_ref()
-        .map(|device| Arc::new(LatencyObjective::new(space.clone(), device.clone())) as Arc<dyn Objective>);
-    let mut lists: Vec<LimitList> = Vec::new();
-    let mut add = |objective: Arc<dyn Objective>, limits: &[f64]| match limits {
-        [] if !args.pareto => {}
-        [] => lists.push(LimitList { objective, limits: vec![f64::INFINITY] }),
-        limits => lists.push(LimitList { objective, limits: limits.to_vec() }),
+    let listed = info::space(&args.space, None)?;
+    let grids: Result<Vec<Grid>, Failure> = match devices.is_empty() {
+        true => vec![None],
+        false => devices.into_iter().map(Some).collect(),
+    }
+    .into_iter()
+    .map(|device| Grid::new(args, device, listed.clone(), &predictor))
+    .collect();
+    let grids = grids?;
+    let mut resolutions: Vec<u32> = grids.iter().flat_map(|grid| grid.resolutions().iter().copied()).collect();
+    resolutions.sort_unstable();
+    resolutions.dedup();
+    let space = match &grids[..] {
+        [only] => only.space.clone(),
+        _ => ofa_space::registry::with_field(listed.as_ref(), "resolutions", serde_json::json!(resolutions))?,
     };
-    if let Some(latency) = &latency {
-        add(latency.clone(), &args.max_latency_ms);
-    }
-    if latency.is_none() || !args.max_macs.is_empty() {
-        add(Arc::new(BlockObjective::cost("macs", space.clone(), cost::block_macs)), &args.max_macs);
-    }
-    if !args.max_params.is_empty() {
-        add(Arc::new(BlockObjective::cost("params", space.clone(), cost::block_params)), &args.max_params);
-    }
-    for (objective, limits) in args.memory.objectives(&space, device.as_ref())? {
-        add(objective, limits);
-    }
-    if lists.is_empty() {
-        return Err(Failure::Input(
-            "nothing limits the search: give --device with --max-latency-ms, --max-macs or --max-params, or --pareto"
-                .into(),
-        ));
-    }
     let accuracy = AccuracyObjective::new(space.clone(), predictor).cautious(args.caution)?;
     let strategy = strategy::named(&args.strategy)?;
+    let cases: usize = grids.iter().map(Grid::cases).sum();
     let evaluations = args.evaluations.unwrap_or_else(|| strategy.default_evaluations());
     let budget = match args.seconds {
         None => Budget::evaluations(evaluations),
-        Some(seconds) if seconds > 0.0 && seconds.is_finite() => {
-            let cases: usize = lists.iter().map(|list| list.limits.len()).product();
-            Budget::seconds(seconds / cases.max(1) as f64)
-        }
+        Some(seconds) if seconds > 0.0 && seconds.is_finite() => Budget::seconds(seconds / cases.max(1) as f64),
         Some(seconds) => return Err(Failure::Input(format!("--seconds is {seconds}, expected more than 0"))),
     };
     let search = Search { strategy, budget, seed: context.common.seed };
-    let mut observer = Bar(Progress::new("search", evaluations as u64, context.output));
-    let outcomes =
-        search.run_grid(space.as_ref(), &accuracy, &lists, &mut observer, &context.stop).map_err(|error| {
-            // A device that was measuring when the user interrupted has failed for that reason.
-            match context.stop.load(Ordering::SeqCst) {
-                true => Failure::Interrupted("interrupted while a device was measuring".into()),
-                false => error.into(),
-            }
-        })?;
+    let mut observer = Bar(Progress::new("search", (evaluations * cases) as u64, context.output));
+    let targets: Vec<Target<'_>> =
+        grids.iter().map(|grid| Target { space: grid.space.as_ref(), lists: &grid.lists }).collect();
+    let outcomes = search.run_targets(&accuracy, &targets, &mut observer, &context.stop).map_err(|error| {
+        // A device that was measuring when the user interrupted has failed for that reason.
+        match context.stop.load(Ordering::SeqCst) {
+            true => Failure::Interrupted("interrupted while a device was measuring".into()),
+            false => error.into(),
+        }
+    })?;
     observer.0.finish();
-    let names: Vec<String> = lists.iter().map(|list| list.objective.name().to_owned()).collect();
-    let describe = |candidate: &Candidate, constraint| -> Result<CaseReport, Failure> {
-        let net = space.resolve(&candidate.arch)?;
-        let latency_ms = device.as_ref().map(|d| d.latency_ms(&net)).transpose()?;
-        Ok(CaseReport {
-            constraint,
-            arch: Some(space.format(&candidate.arch)),
-            accuracy: Some(candidate.accuracy),
-            latency_ms,
-            macs: Some(cost::macs(&net)),
-            params: Some(cost::params(&net)),
-            optimal: false,
-            closest: None,
-        })
-    };
+    let several = grids.len() > 1;
     let mut results = Vec::new();
-    if args.pareto {
-        let all: Vec<Candidate> = outcomes.iter().flat_map(|outcome| outcome.front.clone()).collect();
-        for candidate in pareto::front(&all) {
-            results.push(describe(&candidate, serde_json::Map::new())?);
-        }
-    } else {
-        for outcome in &outcomes {
-            let constraint = limits(&names, &outcome.limits);
-            results.push(match &outcome.best {
-                Some(best) => CaseReport { optimal: outcome.proven, ..describe(best, constraint)? },
-                None => infeasible(constraint, &names, outcome),
-            });
-        }
+    let mut sections = Vec::new();
+    for (grid, outcomes) in grids.iter().zip(&outcomes) {
+        results.extend(grid.reports(outcomes, args, several)?);
+        let title = if several { grid.device() } else { String::new() };
+        sections.push(section(title, &grid.names, outcomes, grid.space.as_ref())?);
     }
     if let Some(path) = &args.plot {
-        plot(path, &names, &outcomes)?;
+        plot(path, &sections, space.as_ref())?;
     }
     let feasible = results.iter().any(|case| case.arch.is_some());
+    let of_device = |grid: &Grid| DeviceReport { device: grid.device(), resolutions: grid.resolutions().to_vec() };
     let report = SearchReport {
         strategy: args.strategy.clone(),
-        evaluations: outcomes.iter().map(|o| o.evaluations).sum(),
+        evaluations: outcomes.iter().flatten().map(|outcome| outcome.evaluations).sum(),
         seconds: started.elapsed().as_secs_f64(),
-        resolutions: space.info().resolutions.clone(),
+        resolutions,
+        devices: if several { grids.iter().map(of_device).collect() } else { Vec::new() },
         results,
     };
     context.output.result(&report, || text(&report))?;
@@ -188,115 +220,6 @@ pub(super) fn run(args: &SearchArgs, context: &Context) -> Result<(), Failure> {
         true => Ok(()),
         false => Err(Failure::Running("no case is feasible: the closest values found are shown".into())),
     }
-}
-
-/// The space, narrowed to the resolutions that the predictor and the device both support.
-fn supported(
-    space: Arc<dyn SearchSpace>,
-    predictor: &FittedPredictor,
-    device: Option<&dyn HardwareBackend>,
-) -> Result<Arc<dyn SearchSpace>, Failure> {
-    let mut problem = String::new();
-    let mut works = |resolution: u32| {
-        let arch = space.min_arch().with_resolution(resolution);
-        let predicted = predictor.predict(space.as_ref(), std::slice::from_ref(&arch)).map_err(|e| e.to_string());
-        let timed = match (device, space.resolve(&arch)) {
-            (Some(device), Ok(net)) if device.source() != ofa_hw::LatencySource::Measured => {
-                device.latency_ms(&net).map_err(|e| e.to_string())
-            }
-            _ => Ok(0.0),
-        };
-        match (predicted, timed) {
-            (Ok(_), Ok(_)) => true,
-            (Err(why), _) | (_, Err(why)) => {
-                problem = why;
-                false
-            }
-        }
-    };
-    let listed = space.info().resolutions.clone();
-    let kept: Vec<u32> = listed.iter().copied().filter(|r| works(*r)).collect();
-    if kept.is_empty() {
-        return Err(Failure::Input(format!(
-            "no resolution of `{}` is supported by predictor and device: {problem}",
-            space.name()
-        )));
-    }
-    if kept.len() == listed.len() {
-        return Ok(space);
-    }
-    eprintln!("searching the resolutions that space, predictor and device all support: {kept:?}");
-    Ok(ofa_space::registry::with_field(space.as_ref(), "resolutions", serde_json::json!(kept))?)
-}
-
-/// Writes what was found over the first limited quantity as an SVG file.
-fn plot(path: &Path, names: &[String], outcomes: &[Outcome]) -> Result<(), Failure> {
-    let point = |candidate: &Candidate| Some((*candidate.values.first()?, candidate.accuracy));
-    let all: Vec<Candidate> = outcomes.iter().flat_map(|outcome| outcome.front.clone()).collect();
-    let front: Vec<(f64, f64)> = pareto::front(&all).iter().filter_map(point).collect();
-    let chosen: Vec<(f64, f64)> = outcomes.iter().filter_map(|outcome| point(outcome.best.as_ref()?)).collect();
-    let limits: Vec<f64> =
-        outcomes.iter().filter_map(|outcome| outcome.limits.first().copied()).filter(|l| l.is_finite()).collect();
-    let quantity = match names.first().map(String::as_str) {
-        Some("latency_ms") => "latency (ms)",
-        Some(other) => other,
-        None => "",
-    };
-    let text = search_plot(quantity, &front, &chosen, &limits)
-        .ok_or_else(|| Failure::Running(format!("nothing was found to draw into {}", path.display())))?;
-    let written = ofa_space::atomic_file::write(path, text.as_bytes());
-    written.map_err(|e| Failure::Running(format!("cannot write {}: {e}", path.display())))
-}
-
-fn limits(names: &[String], limits: &[f64]) -> serde_json::Map<String, serde_json::Value> {
-    names.iter().cloned().zip(limits.iter().map(|limit| serde_json::json!(limit))).collect()
-}
-
-fn infeasible(
-    constraint: serde_json::Map<String, serde_json::Value>,
-    names: &[String],
-    outcome: &Outcome,
-) -> CaseReport {
-    let closest = outcome.closest.as_ref().map(|closest| limits(names, &closest.values));
-    CaseReport {
-        constraint,
-        arch: None,
-        accuracy: None,
-        latency_ms: None,
-        macs: None,
-        params: None,
-        optimal: false,
-        closest,
-    }
-}
-
-fn text(report: &SearchReport) -> String {
-    let rows: Vec<Vec<String>> = report
-        .results
-        .iter()
-        .map(|case| {
-            let limit: Vec<String> = case.constraint.iter().map(|(name, value)| format!("{name} ≤ {value}")).collect();
-            let arch = match (&case.arch, &case.closest) {
-                (Some(arch), _) => arch.to_string(),
-                (None, closest) => format!("infeasible; closest {}", serde_json::json!(closest)),
-            };
-            vec![
-                limit.join(", "),
-                case.accuracy.map_or_else(String::new, |a| format!("{:.3} %", 100.0 * a)),
-                case.latency_ms.map_or_else(String::new, |ms| format!("{ms:.3} ms")),
-                case.macs.map_or_else(String::new, short_count),
-                case.params.map_or_else(String::new, short_count),
-                arch,
-            ]
-        })
-        .collect();
-    format!(
-        "{}\n{} evaluations by {} in {:.2} s",
-        table(&["limit", "accuracy", "latency", "MACs", "params", "arch"], &rows),
-        report.evaluations,
-        report.strategy,
-        report.seconds
-    )
 }
 
 struct Bar(Progress);

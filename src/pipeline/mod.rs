@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 /// Shows a pipeline's progress; the command line draws bars.
-pub trait Progress {
+pub trait Progress: Send {
     /// A line for the user.
     fn note(&mut self, text: &str);
     /// Work of `total` pieces begins.

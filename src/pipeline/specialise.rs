@@ -152,7 +152,7 @@ pub fn search(
             .map_err(|e| Failure::Input(format!("search.strategy: {e}")))?;
         let budget = Budget::evaluations(config.search.evaluations);
         let search = Search { strategy, budget, seed: config.train.seed };
-        progress.begin("search", config.search.evaluations);
+        progress.begin("search", config.search.evaluations * limits.len());
         let mut observer = Cases { progress: &mut *progress, device: wanted.device.clone() };
         let outcomes = search.run_grid(space.as_ref(), &accuracy, &[list], &mut observer, stop)?;
         progress.end();

@@ -7,6 +7,7 @@ mod markdown;
 mod page;
 mod plot;
 mod plots;
+mod search_page;
 mod timings;
 
 use ofa_space::ArchJson;
@@ -15,8 +16,9 @@ use serde::{Deserialize, Serialize};
 
 pub use markdown::markdown;
 pub use page::render;
+pub use plots::files as plot_files;
 pub(crate) use plots::{Predicted, latencies as plot_latencies};
-pub use plots::{files as plot_files, search as search_plot};
+pub use search_page::{ChosenNet, SearchSection, search_page};
 pub use timings::{HostTimings, StepSeconds, Timings};
 
 /// Everything that the report shows, but for measured times; the run writes it as `results.json`. The same

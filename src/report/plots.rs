@@ -253,24 +253,6 @@ pub fn files(results: &RunResults, timings: &Timings) -> Vec<(String, String)> {
     all.into_iter().filter_map(|titled| Some((format!("{}.svg", titled.file), titled.svg_file()?))).collect()
 }
 
-/// What a search found, as the text of an SVG file: the front, the chosen networks, and the limits; x is the quantity
-/// named. `None` if there is nothing to draw.
-pub fn search(quantity: &str, front: &[(f64, f64)], chosen: &[(f64, f64)], limits: &[f64]) -> Option<String> {
-    let percent = |points: &[(f64, f64)]| points.iter().map(|(x, accuracy)| (*x, 100.0 * accuracy)).collect();
-    let plot = Plot {
-        x: quantity,
-        y: "predicted accuracy (%)",
-        series: vec![
-            Series { name: "front", points: percent(front), mark: Mark::DottedLine, colour: 0 },
-            Series { name: "chosen", points: percent(chosen), mark: Mark::Rings, colour: 1 },
-        ],
-        bands: Vec::new(),
-        limits: limits.iter().map(|limit| (*limit, format!("limit {limit}"))).collect(),
-    };
-    let title = format!("predicted accuracy against {quantity}");
-    Titled { file: "search".to_owned(), title, plot }.svg_file()
-}
-
 /// A device's name as part of a file name.
 fn file_name(device: &str) -> String {
     device.chars().map(|c| if c.is_alphanumeric() || matches!(c, '-' | '.' | '_') { c } else { '_' }).collect()

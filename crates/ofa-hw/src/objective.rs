@@ -2,7 +2,7 @@
 
 use crate::backend::HardwareBackend;
 use ofa_space::{Arch, BlockObjective, BlockSum, Objective, ObjectiveError, Population, SearchSpace};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Latency of a space's subnets on a device, in milliseconds, under the name `latency_ms`.
 ///
@@ -12,6 +12,8 @@ pub struct LatencyObjective {
     space: Arc<dyn SearchSpace>,
     device: Arc<dyn HardwareBackend>,
     blocks: Option<BlockObjective>,
+    /// Held while a network runs: two at a time would slow each other down.
+    turn: Mutex<()>,
 }
 
 const NAME: &str = "latency_ms";
@@ -26,7 +28,7 @@ impl LatencyObjective {
                 None => Err("the device is no longer a sum over blocks".into()),
             })
         });
-        Self { space, device, blocks }
+        Self { space, device, blocks, turn: Mutex::new(()) }
     }
 }
 
@@ -38,7 +40,10 @@ impl Objective for LatencyObjective {
     fn evaluate(&self, archs: &[Arch]) -> Result<Vec<f64>, ObjectiveError> {
         match &self.blocks {
             Some(blocks) => blocks.evaluate(archs),
-            None => archs.iter().map(|arch| Ok(self.device.latency_ms(&self.space.resolve(arch)?)?)).collect(),
+            None => {
+                let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+                archs.iter().map(|arch| Ok(self.device.latency_ms(&self.space.resolve(arch)?)?)).collect()
+            }
         }
     }
 

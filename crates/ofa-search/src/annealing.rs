@@ -136,6 +136,10 @@ impl Strategy for Annealing {
         }
         Ok(())
     }
+
+    fn learns_from_cases(&self) -> bool {
+        false
+    }
 }
 
 impl Annealing {

@@ -6,8 +6,9 @@ use crate::strategy::Strategy;
 use ofa_space::{Objective, SearchSpace};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use std::sync::Arc;
+use rayon::prelude::*;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// When a search stops at the latest.
@@ -75,6 +76,15 @@ pub struct LimitList {
     pub limits: Vec<f64>,
 }
 
+/// One space with the limits to search it under: a device, say.
+#[derive(Clone, Copy)]
+pub struct Target<'a> {
+    /// The space; targets may differ in its resolutions, not in its genes.
+    pub space: &'a dyn SearchSpace,
+    /// The limits, which cross to a grid.
+    pub lists: &'a [LimitList],
+}
+
 impl Search {
     /// Searches one case.
     ///
@@ -91,8 +101,9 @@ impl Search {
         Ok(outcome)
     }
 
-    /// Searches every combination of the limits, the last list varying fastest. Evaluations are shared: what one case
-    /// has computed costs the next nothing, and a net found for a tighter limit is never lost to a looser one.
+    /// Searches every combination of the limits, the last list varying fastest. Cases share what they find: good archs
+    /// of one start the next, and a net found for a tighter limit is never lost to a looser one. A strategy that learns
+    /// nothing from other cases runs them side by side.
     ///
     /// # Errors
     /// [`SearchError`] of an objective or a hyper-parameter.
@@ -104,29 +115,58 @@ impl Search {
         observer: &mut dyn Observer,
         stop: &AtomicBool,
     ) -> Result<Vec<Outcome>, SearchError> {
-        let mut legacy = Legacy::default();
-        let mut outcomes: Vec<Outcome> = Vec::new();
-        for limits in combinations(lists) {
-            let constraints: Vec<Constraint> = lists
-                .iter()
-                .zip(&limits)
-                .map(|(list, limit)| Constraint { objective: list.objective.clone(), limit: *limit })
-                .collect();
-            let (mut outcome, left) = self.run_case(space, accuracy, &constraints, legacy, observer, stop)?;
-            legacy = left;
-            adopt_better(&mut outcome, &outcomes, &constraints);
-            outcomes.push(outcome);
+        let mut outcomes = self.run_targets(accuracy, &[Target { space, lists }], observer, stop)?;
+        Ok(outcomes.pop().unwrap_or_default())
+    }
+
+    /// Searches the grid of every target. `accuracy` must be able to value the archs of every target's space.
+    ///
+    /// # Errors
+    /// [`SearchError`] of an objective or a hyper-parameter.
+    pub fn run_targets(
+        &self,
+        accuracy: &dyn Objective,
+        targets: &[Target<'_>],
+        observer: &mut dyn Observer,
+        stop: &AtomicBool,
+    ) -> Result<Vec<Vec<Outcome>>, SearchError> {
+        let mut cases: Vec<(usize, Vec<Constraint>)> = Vec::new();
+        for (index, target) in targets.iter().enumerate() {
+            cases.extend(combinations(target.lists).into_iter().map(|constraints| (index, constraints)));
+        }
+        let tally = Tally::new(observer, cases.len());
+        let mut outcomes: Vec<Vec<Outcome>> = targets.iter().map(|_| Vec::new()).collect();
+        // Cases side by side would share the time of a timed search between them in no fixed way.
+        if self.strategy.learns_from_cases() || self.budget.seconds.is_some() {
+            let mut legacies: Vec<Legacy> = targets.iter().map(|_| Legacy::default()).collect();
+            let mut elites = Vec::new();
+            for (case, (index, constraints)) in cases.iter().enumerate() {
+                let legacy = Legacy { elites, ..std::mem::take(&mut legacies[*index]) };
+                let space = targets[*index].space;
+                let (mut outcome, mut left) =
+                    self.run_case(space, accuracy, constraints, legacy, &mut tally.of_case(case), stop)?;
+                elites = std::mem::take(&mut left.elites);
+                legacies[*index] = left;
+                adopt_better(&mut outcome, &outcomes[*index], constraints);
+                outcomes[*index].push(outcome);
+            }
+        } else {
+            let alone = |(case, (index, constraints)): (usize, &(usize, Vec<Constraint>))| {
+                let (space, legacy) = (targets[*index].space, Legacy::default());
+                let (outcome, _) =
+                    self.run_case(space, accuracy, constraints, legacy, &mut tally.of_case(case), stop)?;
+                Ok((*index, outcome))
+            };
+            let all: Result<Vec<_>, SearchError> = cases.par_iter().enumerate().map(alone).collect();
+            all?.into_iter().for_each(|(index, outcome)| outcomes[index].push(outcome));
         }
         // Looser cases may have come first.
-        for index in 0..outcomes.len() {
-            let constraints: Vec<Constraint> = lists
-                .iter()
-                .zip(&outcomes[index].limits)
-                .map(|(list, limit)| Constraint { objective: list.objective.clone(), limit: *limit })
-                .collect();
-            let mut outcome = outcomes[index].clone();
-            adopt_better(&mut outcome, &outcomes, &constraints);
-            outcomes[index] = outcome;
+        let mut place = vec![0; targets.len()];
+        for (index, constraints) in &cases {
+            let mut outcome = outcomes[*index][place[*index]].clone();
+            adopt_better(&mut outcome, &outcomes[*index], constraints);
+            outcomes[*index][place[*index]] = outcome;
+            place[*index] += 1;
         }
         Ok(outcomes)
     }
@@ -144,6 +184,7 @@ impl Search {
         let mut problem = Problem::new(space, accuracy, constraints, allowance, legacy, observer, stop)?;
         // A second case that finds everything in memory must not run for ever; strategies end by their own counts.
         self.strategy.search(&mut problem, &mut ChaCha8Rng::seed_from_u64(self.seed))?;
+        problem.look_at_nearest()?;
         let finished = problem.finish();
         let outcome = Outcome {
             limits: constraints.iter().map(|c| c.limit).collect(),
@@ -168,19 +209,53 @@ fn adopt_better(outcome: &mut Outcome, others: &[Outcome], constraints: &[Constr
 }
 
 /// Every combination of limits, the last list varying fastest.
-fn combinations(lists: &[LimitList]) -> Vec<Vec<f64>> {
-    let mut all: Vec<Vec<f64>> = vec![Vec::new()];
+fn combinations(lists: &[LimitList]) -> Vec<Vec<Constraint>> {
+    let mut all: Vec<Vec<Constraint>> = vec![Vec::new()];
     for list in lists {
         all = all
             .into_iter()
             .flat_map(|head| {
                 list.limits.iter().map(move |limit| {
-                    let mut limits = head.clone();
-                    limits.push(*limit);
-                    limits
+                    let mut constraints = head.clone();
+                    constraints.push(Constraint { objective: list.objective.clone(), limit: *limit });
+                    constraints
                 })
             })
             .collect();
     }
     all
+}
+
+/// Adds up what cases report, side by side or one after another, for the one observer.
+struct Tally<'a> {
+    inner: Mutex<(&'a mut dyn Observer, Vec<usize>)>,
+}
+
+struct CaseObserver<'t, 'a> {
+    tally: &'t Tally<'a>,
+    case: usize,
+}
+
+impl<'a> Tally<'a> {
+    fn new(observer: &'a mut dyn Observer, cases: usize) -> Self {
+        Self { inner: Mutex::new((observer, vec![0; cases])) }
+    }
+
+    fn of_case(&self, case: usize) -> CaseObserver<'_, 'a> {
+        CaseObserver { tally: self, case }
+    }
+}
+
+impl Observer for CaseObserver<'_, '_> {
+    fn on_progress(&mut self, evaluations: usize, best: Option<&Candidate>) {
+        let mut inner = self.tally.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let (observer, counts) = &mut *inner;
+        counts[self.case] = evaluations;
+        observer.on_progress(counts.iter().sum(), best);
+    }
+
+    fn on_improvement(&mut self, best: &Candidate) {
+        let mut inner = self.tally.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.0.on_improvement(best);
+    }
 }

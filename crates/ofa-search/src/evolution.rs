@@ -4,7 +4,7 @@
 //! quarter as parents, and fills up with mutated parents and crossovers; constraints by rejection.
 
 use crate::error::SearchError;
-use crate::problem::{Candidate, Problem};
+use crate::problem::{Priced, Problem};
 use crate::strategy::{Strategy, StrategyEntry};
 use ofa_space::{Arch, Opened, sampling};
 use rand::RngExt;
@@ -41,16 +41,16 @@ impl Default for Evolution {
     }
 }
 
-/// Batches of proposals for one part of a generation before giving up on filling it: an infeasible limit must end.
-const MAX_BATCHES: usize = 50;
+/// Batches of proposals in a row without a feasible arch before giving up on more: an infeasible limit must end.
+const MAX_IN_VAIN: usize = 50;
 
 #[typetag::serde(name = "evolution")]
 impl Strategy for Evolution {
     fn search(&self, problem: &mut Problem<'_>, rng: &mut ChaCha8Rng) -> Result<(), SearchError> {
         self.check()?;
         let space = problem.space();
-        let mut population =
-            feasible(problem, self.population, rng, |rng| sampling::sample(space, &Opened::EVERYTHING, rng))?;
+        let first = feasible(problem, self.population, rng, |rng| sampling::sample(space, &Opened::EVERYTHING, rng))?;
+        let mut population = problem.evaluate_priced(first)?;
         let mutated = (self.population as f64 * self.mutation_ratio).round() as usize;
         let parents = ((self.population as f64 * self.parent_ratio).round() as usize).max(1);
         for _ in 0..self.generations {
@@ -59,21 +59,21 @@ impl Strategy for Evolution {
             }
             population.sort_by(|a, b| b.accuracy.total_cmp(&a.accuracy));
             population.truncate(parents);
-            let elite: Vec<Arch> = population.iter().map(|c| c.arch.clone()).collect();
-            let before = problem.evaluations();
-            population.extend(feasible(problem, mutated, rng, |rng| {
-                let parent = &elite[rng.random_range(0..elite.len())];
-                sampling::mutate(space, parent, self.mutation_probability, rng)
+            let mut children = feasible(problem, mutated, rng, |rng| {
+                let parent = &population[rng.random_range(0..population.len())];
+                sampling::mutate(space, &parent.arch, self.mutation_probability, rng)
+            })?;
+            children.extend(feasible(problem, self.population - mutated, rng, |rng| {
+                let (one, other) = (rng.random_range(0..population.len()), rng.random_range(0..population.len()));
+                sampling::crossover(space, &population[one].arch, &population[other].arch, rng)
             })?);
-            population.extend(feasible(problem, self.population - mutated, rng, |rng| {
-                let (one, other) = (rng.random_range(0..elite.len()), rng.random_range(0..elite.len()));
-                sampling::crossover(space, &elite[one], &elite[other], rng)
-            })?);
-            if problem.evaluations() == before && problem.remaining() > 0 && elite.len() == 1 {
-                break;
-            }
+            population.extend(problem.evaluate_priced(children)?);
         }
         Ok(())
+    }
+
+    fn learns_from_cases(&self) -> bool {
+        false
     }
 }
 
@@ -97,21 +97,20 @@ impl Evolution {
     }
 }
 
-/// Proposes archs until `count` feasible ones are found, the budget ends, or too many batches found none.
+/// Proposes archs until `count` feasible ones are found, the search is over, or too many batches in a row had none.
 fn feasible(
     problem: &mut Problem<'_>,
     count: usize,
     rng: &mut ChaCha8Rng,
     mut propose: impl FnMut(&mut ChaCha8Rng) -> Arch,
-) -> Result<Vec<Candidate>, SearchError> {
+) -> Result<Vec<Priced>, SearchError> {
     let mut found = Vec::with_capacity(count);
-    let mut batches = 0;
-    while found.len() < count && problem.remaining() > 0 && batches < MAX_BATCHES {
+    let mut in_vain = 0;
+    while found.len() < count && problem.remaining() > 0 && in_vain < MAX_IN_VAIN {
         let batch: Vec<Arch> = (0..count - found.len()).map(|_| propose(rng)).collect();
-        let constraints = problem.constraints();
-        let evaluated = problem.evaluate(&batch)?;
-        found.extend(evaluated.into_iter().filter(|candidate| candidate.is_feasible(constraints)));
-        batches += 1;
+        let kept = problem.feasible(batch)?;
+        in_vain = if kept.is_empty() { in_vain + 1 } else { 0 };
+        found.extend(kept);
     }
     Ok(found)
 }

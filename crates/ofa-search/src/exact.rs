@@ -81,6 +81,10 @@ impl Strategy for Exact {
         }
         Ok(())
     }
+
+    fn learns_from_cases(&self) -> bool {
+        false
+    }
 }
 
 struct Work<'a> {

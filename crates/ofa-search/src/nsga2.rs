@@ -82,6 +82,10 @@ impl Strategy for Nsga2 {
         }
         Ok(())
     }
+
+    fn learns_from_cases(&self) -> bool {
+        false
+    }
 }
 
 /// The better of two drawn at random.

@@ -107,6 +107,10 @@ impl Strategy for ParticleSwarm {
         }
         Ok(())
     }
+
+    fn learns_from_cases(&self) -> bool {
+        false
+    }
 }
 
 impl ParticleSwarm {

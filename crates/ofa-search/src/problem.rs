@@ -33,25 +33,42 @@ pub struct Candidate {
 impl Candidate {
     /// How far the candidate is beyond the limits, as the largest relative excess; 0 if feasible.
     pub fn violation(&self, constraints: &[Constraint]) -> f64 {
-        let excess = self.values.iter().zip(constraints).map(|(value, constraint)| {
-            if *value <= constraint.limit {
-                0.0
-            } else {
-                (value - constraint.limit) / constraint.limit.abs().max(f64::MIN_POSITIVE)
-            }
-        });
-        excess.fold(0.0, f64::max)
+        excess(&self.values, constraints)
     }
 
     /// Whether the candidate meets every limit.
     pub fn is_feasible(&self, constraints: &[Constraint]) -> bool {
-        self.values.iter().zip(constraints).all(|(value, constraint)| *value <= constraint.limit)
+        keeps(&self.values, constraints)
     }
 }
 
+/// Whether every value keeps its limit.
+fn keeps(values: &[f64], constraints: &[Constraint]) -> bool {
+    values.iter().zip(constraints).all(|(value, constraint)| *value <= constraint.limit)
+}
+
+/// The largest relative excess of the values over their limits.
+fn excess(values: &[f64], constraints: &[Constraint]) -> f64 {
+    let excess = values.iter().zip(constraints).map(|(value, constraint)| match *value <= constraint.limit {
+        true => 0.0,
+        false => (value - constraint.limit) / constraint.limit.abs().max(f64::MIN_POSITIVE),
+    });
+    excess.fold(0.0, f64::max)
+}
+
+/// An arch whose limited quantities are known, and nothing else yet.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Priced {
+    /// The arch.
+    pub arch: Arch,
+    /// One value per constraint.
+    pub values: Vec<f64>,
+}
+
 /// Watches a search; a strategy never touches I/O itself.
-pub trait Observer {
-    /// After every batch of evaluations: how many so far, and the best feasible candidate.
+pub trait Observer: Send {
+    /// After every batch of evaluations: how many so far in all cases together, and the best feasible candidate of the
+    /// case at work.
     fn on_progress(&mut self, _evaluations: usize, _best: Option<&Candidate>) {}
     /// When a better feasible candidate is found.
     fn on_improvement(&mut self, _best: &Candidate) {}
@@ -91,6 +108,8 @@ pub struct Problem<'a> {
     front: Front,
     best: Option<Candidate>,
     closest: Option<Candidate>,
+    /// The refused arch nearest to the limits, with its excess, while nothing feasible is known.
+    nearest: Option<(f64, Priced)>,
     proven: bool,
     observer: &'a mut dyn Observer,
     stop: &'a AtomicBool,
@@ -125,6 +144,7 @@ impl<'a> Problem<'a> {
             front,
             best,
             closest,
+            nearest: None,
             proven: false,
             observer,
             stop,
@@ -200,55 +220,139 @@ impl<'a> Problem<'a> {
         self.observer.on_progress(self.evaluations, self.best.as_ref());
     }
 
+    /// Those of the archs that keep every limit, in order. Nothing is predicted and nothing counts as an evaluation,
+    /// so a strategy that rejects what is infeasible rejects it cheaply; evaluate the rest with
+    /// [`evaluate_priced`](Self::evaluate_priced).
+    ///
+    /// # Errors
+    /// [`SearchError::Objective`] or [`SearchError::NotFinite`].
+    pub fn feasible(&mut self, archs: Vec<Arch>) -> Result<Vec<Priced>, SearchError> {
+        let stride = self.constraints.len();
+        let is_unknown = |arch: &&Arch| self.legacy.memory.get(arch).is_none();
+        let unknown: Vec<Arch> = archs.iter().filter(is_unknown).cloned().collect();
+        let prices = self.prices(&unknown)?;
+        let mut row = 0;
+        let mut kept = Vec::with_capacity(archs.len());
+        for arch in archs {
+            let values = match self.legacy.memory.get(&arch) {
+                Some(known) => known[1..].to_vec(),
+                None => {
+                    row += 1;
+                    prices[(row - 1) * stride..row * stride].to_vec()
+                }
+            };
+            let priced = Priced { arch, values };
+            let excess = excess(&priced.values, self.constraints);
+            if excess == 0.0 {
+                kept.push(priced);
+            } else if self.best.is_none() && self.nearest.as_ref().is_none_or(|(known, _)| excess < *known) {
+                self.nearest = Some((excess, priced));
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Evaluates archs whose quantities are known, as [`evaluate`](Self::evaluate) does.
+    ///
+    /// # Errors
+    /// [`SearchError::Objective`] or [`SearchError::NotFinite`].
+    pub fn evaluate_priced(&mut self, priced: Vec<Priced>) -> Result<Vec<Candidate>, SearchError> {
+        let (archs, values): (Vec<Arch>, Vec<Vec<f64>>) = priced.into_iter().map(|one| (one.arch, one.values)).unzip();
+        let (fresh, affordable) = self.unknown(&archs);
+        let prices: Vec<f64> = fresh.iter().flat_map(|place| values[*place].iter().copied()).collect();
+        self.compute(&archs, &fresh, &prices)?;
+        Ok(self.recall(&archs[..affordable]))
+    }
+
     /// Evaluates archs in order, a known arch free of charge; stops where the budget ends, so the result may be
     /// shorter than `archs`.
     ///
     /// # Errors
     /// [`SearchError::Objective`] or [`SearchError::NotFinite`].
     pub fn evaluate(&mut self, archs: &[Arch]) -> Result<Vec<Candidate>, SearchError> {
-        let mut fresh: Vec<Arch> = Vec::new();
-        let mut queued: HashSet<&Arch> = HashSet::new();
-        let mut affordable = archs.len();
+        let (fresh, affordable) = self.unknown(archs);
+        let chosen: Vec<Arch> = fresh.iter().map(|place| archs[*place].clone()).collect();
+        let prices = self.prices(&chosen)?;
+        self.compute(archs, &fresh, &prices)?;
+        Ok(self.recall(&archs[..affordable]))
+    }
+
+    /// The constraints' quantities, arch after arch.
+    fn prices(&self, archs: &[Arch]) -> Result<Vec<f64>, SearchError> {
+        let evaluator = self.evaluator();
+        let stride = self.constraints.len();
+        let mut prices = vec![0.0; archs.len() * stride];
+        for (index, constraint) in self.constraints.iter().enumerate() {
+            let column = evaluator.checked(constraint.objective.as_ref(), archs)?;
+            for (row, value) in column.into_iter().enumerate() {
+                prices[row * stride + index] = value;
+            }
+        }
+        Ok(prices)
+    }
+
+    /// Places of the archs that are new, each arch once, as far as the budget reaches; and how many of `archs` it
+    /// reaches.
+    fn unknown(&self, archs: &[Arch]) -> (Vec<usize>, usize) {
         let remaining = self.remaining();
-        for (index, arch) in archs.iter().enumerate() {
+        let mut fresh = Vec::new();
+        let mut queued: HashSet<&Arch> = HashSet::new();
+        for (place, arch) in archs.iter().enumerate() {
             if self.legacy.memory.get(arch).is_some() || queued.contains(arch) {
                 continue;
             }
             if fresh.len() == remaining {
-                affordable = index;
-                break;
+                return (fresh, place);
             }
             queued.insert(arch);
-            fresh.push(arch.clone());
+            fresh.push(place);
         }
-        self.compute(&fresh)?;
-        let mut candidates = Vec::with_capacity(affordable);
-        for arch in &archs[..affordable] {
-            // `compute` has made every affordable arch known.
+        (fresh, archs.len())
+    }
+
+    /// Predicts the archs at these places, and remembers them with their prices.
+    fn compute(&mut self, archs: &[Arch], places: &[usize], prices: &[f64]) -> Result<(), SearchError> {
+        if places.is_empty() {
+            return Ok(());
+        }
+        let chosen: Vec<Arch> = places.iter().map(|place| archs[*place].clone()).collect();
+        let accuracies = self.evaluator().checked(self.accuracy, &chosen)?;
+        self.evaluations += chosen.len();
+        let stride = self.constraints.len();
+        let mut values = Vec::with_capacity(1 + stride);
+        for (row, (arch, accuracy)) in chosen.iter().zip(accuracies).enumerate() {
+            values.clear();
+            values.push(accuracy);
+            values.extend(&prices[row * stride..(row + 1) * stride]);
+            self.legacy.memory.insert(arch, &values);
+        }
+        Ok(())
+    }
+
+    /// Known archs as candidates, each considered.
+    fn recall(&mut self, archs: &[Arch]) -> Vec<Candidate> {
+        let mut candidates = Vec::with_capacity(archs.len());
+        for arch in archs {
             let Some([accuracy, values @ ..]) = self.legacy.memory.get(arch) else { continue };
             let candidate = Candidate { arch: arch.clone(), accuracy: *accuracy, values: values.to_vec() };
             self.consider(&candidate);
             candidates.push(candidate);
         }
         self.observer.on_progress(self.evaluations, self.best.as_ref());
-        Ok(candidates)
+        candidates
     }
 
-    fn compute(&mut self, archs: &[Arch]) -> Result<(), SearchError> {
-        if archs.is_empty() {
-            return Ok(());
-        }
-        let evaluator = self.evaluator();
-        let mut columns = vec![evaluator.checked(self.accuracy, archs)?];
-        for constraint in self.constraints {
-            columns.push(evaluator.checked(constraint.objective.as_ref(), archs)?);
-        }
-        self.evaluations += archs.len();
-        let mut values = Vec::with_capacity(columns.len());
-        for (row, arch) in archs.iter().enumerate() {
-            values.clear();
-            values.extend(columns.iter().map(|column| column[row]));
-            self.legacy.memory.insert(arch, &values);
+    /// Evaluates the nearest arch that [`feasible`](Self::feasible) refused, if nothing feasible was found: a search
+    /// that ends without a result can then name it.
+    ///
+    /// # Errors
+    /// [`SearchError::Objective`] or [`SearchError::NotFinite`].
+    pub fn look_at_nearest(&mut self) -> Result<(), SearchError> {
+        match self.nearest.take() {
+            Some((_, priced)) if self.best.is_none() && self.remaining() > 0 => {
+                self.evaluate_priced(vec![priced])?;
+            }
+            _ => {}
         }
         Ok(())
     }

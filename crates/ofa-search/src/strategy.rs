@@ -15,6 +15,12 @@ pub trait Strategy: Debug + Send + Sync {
     /// [`SearchError`] of an objective, or of an impossible hyper-parameter.
     fn search(&self, problem: &mut Problem<'_>, rng: &mut ChaCha8Rng) -> Result<(), SearchError>;
 
+    /// Whether a case of a grid gains from what the cases before it left. If not, cases run side by side, each as if it
+    /// were alone.
+    fn learns_from_cases(&self) -> bool {
+        true
+    }
+
     /// A sensible budget of evaluations per case, where the user names none. The paper's: 50,100.
     fn default_evaluations(&self) -> usize {
         50_100
