@@ -590,6 +590,26 @@ fn a_pareto_front_holds_no_net_that_another_beats() {
 }
 
 #[test]
+fn search_takes_several_devices_each_with_limits_of_its_own() {
+    let found = search("--device pixel4-cpu:0.5,2 --device stm32f746,v100 --max-latency-ms 300").ok().json();
+    let named: Vec<(&str, f64)> = found["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|case| (case["device"].as_str().unwrap(), case["constraint"]["latency_ms"].as_f64().unwrap()))
+        .collect();
+    assert_eq!(named, [("pixel4-cpu", 0.5), ("pixel4-cpu", 2.0), ("stm32f746", 300.0), ("v100", 300.0)]);
+    for case in found["results"].as_array().unwrap() {
+        assert!(case["latency_ms"].as_f64().unwrap() <= case["constraint"]["latency_ms"].as_f64().unwrap());
+    }
+    // One device alone is not named, as it always was.
+    let alone = search("--device pixel4-cpu:0.5,2").ok().json();
+    assert!(alone["results"][0].get("device").is_none() && alone.get("devices").is_none());
+    assert_eq!(alone["results"], search("--device pixel4-cpu --max-latency-ms 0.5,2").ok().json()["results"]);
+    assert_refused(&search("--device pixel4-cpu:0.5 --device v100"), "v100 has no latency limit");
+}
+
+#[test]
 fn an_infeasible_search_names_the_closest_net_and_exits_with_1() {
     let impossible = search("--max-macs 1000");
     assert_eq!(impossible.code, Some(1), "{impossible:#?}");

@@ -176,7 +176,7 @@ pub(super) fn run(args: &SearchArgs, context: &Context) -> Result<(), Failure> {
     let accuracy = AccuracyObjective::new(space.clone(), predictor).cautious(args.caution)?;
     let strategy = strategy::named(&args.strategy)?;
     let cases: usize = grids.iter().map(Grid::cases).sum();
-    let evaluations = args.evaluations.unwrap_or_else(|| strategy.default_evaluations());
+    let evaluations = args.evaluations.unwrap_or_else(|| strategy.default_evaluations_of(grids.len(), cases));
     let budget = match args.seconds {
         None => Budget::evaluations(evaluations),
         Some(seconds) if seconds > 0.0 && seconds.is_finite() => Budget::seconds(seconds / cases.max(1) as f64),

@@ -47,7 +47,7 @@ pub fn search_page(sections: &[SearchSection], places: &[DrawnBlock]) -> Option<
     let (mut body, mut y, mut width) = (String::new(), 0.0, PLOT_WIDTH);
     let with_nets = sections.iter().any(|section| section.nets.iter().any(|net| !net.blocks.is_empty()));
     if with_nets {
-        key(&mut body);
+        width = width.max(key(&mut body));
         y += KEY;
     }
     for section in sections {
@@ -108,22 +108,21 @@ fn width_of(svg: &str) -> f64 {
     stated.and_then(|(number, _)| number.parse().ok()).unwrap_or(0.0)
 }
 
-/// What the drawings mean.
-fn key(body: &mut String) {
+/// What the drawings mean; returns where it ends.
+fn key(body: &mut String) -> f64 {
     let mut x = PLOT_WIDTH + GAP;
-    for (class, text) in [("k3", "kernel 3"), ("k5", "5"), ("k7", "7"), ("empty", "left out")] {
+    for (class, text) in [("k k3", "kernel 3"), ("k k5", "5"), ("k k7", "7"), ("empty", "left out")] {
         let _ = write!(
             body,
-            "<rect class=\"k {class}\" x=\"{x:.1}\" y=\"7\" width=\"10\" height=\"10\" rx=\"2\"/>\
+            "<rect class=\"{class}\" x=\"{x:.1}\" y=\"7\" width=\"10\" height=\"10\" rx=\"2\"/>\
              <text class=\"tick\" x=\"{:.1}\" y=\"16\">{text}</text>",
             x + 14.0
         );
         x += 26.0 + 6.5 * text.len() as f64;
     }
-    let _ = write!(
-        body,
-        "<text class=\"tick\" x=\"{x:.1}\" y=\"16\">height: expansion · number: depth of the stage</text>"
-    );
+    let text = "height: expansion · number: depth of the stage";
+    let _ = write!(body, "<text class=\"tick\" x=\"{x:.1}\" y=\"16\">{text}</text>");
+    x + 6.0 * text.chars().count() as f64
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The one driver of every strategy: seed, budget, grids of limits.
 
 use crate::error::SearchError;
+use crate::pareto;
 use crate::problem::{Allowance, Candidate, Constraint, Legacy, Observer, Problem, Silent};
 use crate::strategy::Strategy;
 use ofa_space::{Objective, SearchSpace};
@@ -29,6 +30,11 @@ impl Budget {
     /// A wall time, whatever the number of evaluations.
     pub fn seconds(seconds: f64) -> Self {
         Self { evaluations: usize::MAX, seconds: Some(seconds) }
+    }
+
+    /// One of so many equal parts.
+    fn part(&self, parts: usize) -> Self {
+        Self { evaluations: self.evaluations / parts, seconds: self.seconds.map(|seconds| seconds / parts as f64) }
     }
 
     fn allowance(&self) -> Allowance {
@@ -97,7 +103,10 @@ impl Search {
         constraints: &[Constraint],
     ) -> Result<Outcome, SearchError> {
         let never = AtomicBool::new(false);
-        let (outcome, _) = self.run_case(space, accuracy, constraints, Legacy::default(), &mut Silent, &never)?;
+        let mut silent = Silent;
+        let legacy = Legacy::default();
+        let problem = Problem::new(space, accuracy, constraints, self.budget.allowance(), legacy, &mut silent, &never)?;
+        let (outcome, _) = self.run_case(problem, ChaCha8Rng::seed_from_u64(self.seed))?;
         Ok(outcome)
     }
 
@@ -138,23 +147,48 @@ impl Search {
         let mut outcomes: Vec<Vec<Outcome>> = targets.iter().map(|_| Vec::new()).collect();
         // Cases side by side would share the time of a timed search between them in no fixed way.
         if self.strategy.learns_from_cases() || self.budget.seconds.is_some() {
-            let mut legacies: Vec<Legacy> = targets.iter().map(|_| Legacy::default()).collect();
+            let new = || Legacy { targets: targets.len(), ..Legacy::default() };
+            let mut legacies: Vec<Legacy> = targets.iter().map(|_| new()).collect();
             let mut elites = Vec::new();
-            for (case, (index, constraints)) in cases.iter().enumerate() {
-                let legacy = Legacy { elites, ..std::mem::take(&mut legacies[*index]) };
-                let space = targets[*index].space;
-                let (mut outcome, mut left) =
-                    self.run_case(space, accuracy, constraints, legacy, &mut tally.of_case(case), stop)?;
-                elites = std::mem::take(&mut left.elites);
-                legacies[*index] = left;
-                adopt_better(&mut outcome, &outcomes[*index], constraints);
-                outcomes[*index].push(outcome);
+            let turns = self.strategy.turns(targets.len()).max(1);
+            let allowance = |budget: &Budget| budget.part(turns).allowance();
+            let mut found: Vec<Option<Outcome>> = vec![None; cases.len()];
+            for turn in 0..turns {
+                for (case, (index, constraints)) in cases.iter().enumerate() {
+                    let legacy = Legacy { elites, ..std::mem::replace(&mut legacies[*index], new()) };
+                    let before = found[case].as_ref().map_or(0, |outcome| outcome.evaluations);
+                    let mut observer = CaseObserver { tally: &tally, case, before };
+                    let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+                    rng.set_stream(turn as u64);
+                    let space = targets[*index].space;
+                    let problem = Problem::new(
+                        space,
+                        accuracy,
+                        constraints,
+                        allowance(&self.budget),
+                        legacy,
+                        &mut observer,
+                        stop,
+                    )?;
+                    let (outcome, mut left) = self.run_case(problem, rng)?;
+                    elites = std::mem::take(&mut left.elites);
+                    legacies[*index] = left;
+                    found[case] = Some(match found[case].take() {
+                        Some(known) => joined(known, outcome, constraints),
+                        None => outcome,
+                    });
+                }
+            }
+            for ((index, _), outcome) in cases.iter().zip(found) {
+                outcomes[*index].extend(outcome);
             }
         } else {
             let alone = |(case, (index, constraints)): (usize, &(usize, Vec<Constraint>))| {
-                let (space, legacy) = (targets[*index].space, Legacy::default());
-                let (outcome, _) =
-                    self.run_case(space, accuracy, constraints, legacy, &mut tally.of_case(case), stop)?;
+                let mut observer = CaseObserver { tally: &tally, case, before: 0 };
+                let (space, allowance) = (targets[*index].space, self.budget.allowance());
+                let legacy = Legacy::default();
+                let problem = Problem::new(space, accuracy, constraints, allowance, legacy, &mut observer, stop)?;
+                let (outcome, _) = self.run_case(problem, ChaCha8Rng::seed_from_u64(self.seed))?;
                 Ok((*index, outcome))
             };
             let all: Result<Vec<_>, SearchError> = cases.par_iter().enumerate().map(alone).collect();
@@ -171,23 +205,14 @@ impl Search {
         Ok(outcomes)
     }
 
-    fn run_case(
-        &self,
-        space: &dyn SearchSpace,
-        accuracy: &dyn Objective,
-        constraints: &[Constraint],
-        legacy: Legacy,
-        observer: &mut dyn Observer,
-        stop: &AtomicBool,
-    ) -> Result<(Outcome, Legacy), SearchError> {
-        let allowance = self.budget.allowance();
-        let mut problem = Problem::new(space, accuracy, constraints, allowance, legacy, observer, stop)?;
+    fn run_case(&self, mut problem: Problem<'_>, mut rng: ChaCha8Rng) -> Result<(Outcome, Legacy), SearchError> {
+        let limits = problem.constraints().iter().map(|c| c.limit).collect();
         // A second case that finds everything in memory must not run for ever; strategies end by their own counts.
-        self.strategy.search(&mut problem, &mut ChaCha8Rng::seed_from_u64(self.seed))?;
+        self.strategy.search(&mut problem, &mut rng)?;
         problem.look_at_nearest()?;
         let finished = problem.finish();
         let outcome = Outcome {
-            limits: constraints.iter().map(|c| c.limit).collect(),
+            limits,
             best: finished.best,
             closest: finished.closest,
             proven: finished.proven,
@@ -195,6 +220,22 @@ impl Search {
             evaluations: finished.evaluations,
         };
         Ok((outcome, finished.legacy))
+    }
+}
+
+/// What two turns of one case found.
+fn joined(one: Outcome, other: Outcome, constraints: &[Constraint]) -> Outcome {
+    let accuracy = |best: &Option<Candidate>| best.as_ref().map_or(f64::NEG_INFINITY, |best| best.accuracy);
+    let excess = |closest: &Option<Candidate>| closest.as_ref().map_or(f64::INFINITY, |c| c.violation(constraints));
+    let evaluations = one.evaluations + other.evaluations;
+    let front = pareto::front(&[one.front, other.front].concat());
+    Outcome {
+        limits: one.limits,
+        best: if accuracy(&other.best) > accuracy(&one.best) { other.best } else { one.best },
+        closest: if excess(&other.closest) < excess(&one.closest) { other.closest } else { one.closest },
+        proven: one.proven || other.proven,
+        front,
+        evaluations,
     }
 }
 
@@ -234,15 +275,13 @@ struct Tally<'a> {
 struct CaseObserver<'t, 'a> {
     tally: &'t Tally<'a>,
     case: usize,
+    /// Evaluations of the case's turns before this one.
+    before: usize,
 }
 
 impl<'a> Tally<'a> {
     fn new(observer: &'a mut dyn Observer, cases: usize) -> Self {
         Self { inner: Mutex::new((observer, vec![0; cases])) }
-    }
-
-    fn of_case(&self, case: usize) -> CaseObserver<'_, 'a> {
-        CaseObserver { tally: self, case }
     }
 }
 
@@ -250,7 +289,7 @@ impl Observer for CaseObserver<'_, '_> {
     fn on_progress(&mut self, evaluations: usize, best: Option<&Candidate>) {
         let mut inner = self.tally.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let (observer, counts) = &mut *inner;
-        counts[self.case] = evaluations;
+        counts[self.case] = self.before + evaluations;
         observer.on_progress(counts.iter().sum(), best);
     }
 

@@ -163,12 +163,17 @@ impl<'a> Work<'a> {
             let mut joined = Vec::new();
             for (one, left) in below.iter().enumerate() {
                 for (other, right) in part.points.iter().enumerate() {
-                    let costs: Vec<f64> = left.costs.iter().zip(&right.costs).map(|(a, b)| a + b).collect();
-                    let fits = costs.iter().zip(&rest[index + 1]).zip(limits).all(|((c, r), limit)| c + r <= *limit);
-                    if fits {
-                        let made_of = (one as u32, other as u32);
-                        joined.push(Point { accuracy: left.accuracy + right.accuracy, costs, made_of });
+                    let sums = left.costs.iter().zip(&right.costs).map(|(a, b)| a + b);
+                    let mut over = sums.clone().zip(&rest[index + 1]).zip(limits).map(|((c, r), limit)| c + r > *limit);
+                    match over.next() {
+                        // Points stand by rising first cost: the others of the part are dearer still.
+                        Some(true) => break,
+                        _ if over.any(|over| over) => continue,
+                        _ => {}
                     }
+                    let made_of = (one as u32, other as u32);
+                    let accuracy = left.accuracy + right.accuracy;
+                    joined.push(Point { accuracy, costs: sums.collect(), made_of });
                 }
                 if joined.len() > MOST_POINTS {
                     joined = unbeaten(joined);

@@ -6,7 +6,7 @@ use crate::evaluator::Evaluator;
 use crate::neighbourhood::{Moves, Neighbourhood};
 use crate::pareto::Front;
 use crate::pricing::Pricing;
-use crate::problem::Candidate;
+use crate::problem::{Candidate, Elite};
 use ofa_space::{Arch, Population};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -124,6 +124,33 @@ impl<'a> Island<'a> {
         self.seeds.push(choices);
     }
 
+    /// Archs to climb from, chosen among what other cases found: at most `count`, the best of those that keep the limits
+    /// here, and a quarter of those that miss them least.
+    pub(crate) fn seed_among(&mut self, elites: &[Elite], count: usize) -> Result<(), SearchError> {
+        if self.anchor.is_none() {
+            return Ok(());
+        }
+        let mut feasible: Vec<&Elite> = Vec::new();
+        let mut others: Vec<(f64, &Elite)> = Vec::new();
+        for elite in elites.iter().filter(|elite| elite.arch.resolution() == self.resolution) {
+            let prices = self.pricing.prices(elite.arch.choices())?;
+            match self.pricing.is_feasible(&prices) {
+                true => feasible.push(elite),
+                false => others.push((self.pricing.excess(&prices), elite)),
+            }
+        }
+        // Equal archs stand side by side in both orders, as equal figures do.
+        feasible.sort_by(|a, b| b.accuracy.total_cmp(&a.accuracy));
+        feasible.dedup_by(|a, b| a.arch == b.arch);
+        others.sort_by(|a, b| a.0.total_cmp(&b.0));
+        others.dedup_by(|a, b| a.1.arch == b.1.arch);
+        let others = others.into_iter().map(|(_, elite)| elite).take(count / 4);
+        let chosen: Vec<&Elite> = feasible.into_iter().take(count - count / 4).chain(others).collect();
+        // The last is the first to climb.
+        self.seeds.extend(chosen.iter().rev().map(|elite| elite.arch.choices().to_vec()));
+        Ok(())
+    }
+
     /// The best accuracy so far.
     pub(crate) fn best_accuracy(&self) -> f64 {
         self.best.as_ref().map_or(f64::NEG_INFINITY, |best| best.accuracy)
@@ -138,13 +165,15 @@ impl<'a> Island<'a> {
     }
 
     /// The best members, for other islands to start from.
-    pub(crate) fn elites(&self, count: usize) -> Vec<Arch> {
+    pub(crate) fn elites(&self, count: usize) -> Vec<Elite> {
         let mut members: Vec<&Member> = self.members.iter().chain(&self.summits).collect();
         members.sort_by(|a, b| b.accuracy.total_cmp(&a.accuracy));
         members.dedup_by(|a, b| a.choices == b.choices);
+        members.truncate(count);
         let mut rows = Population::new(self.neighbourhood.choices.len());
-        members.iter().take(count).for_each(|member| rows.push_row(&member.choices, self.resolution));
-        rows.archs()
+        members.iter().for_each(|member| rows.push_row(&member.choices, self.resolution));
+        let elite = |(arch, member): (Arch, &Member)| Elite { arch, accuracy: member.accuracy };
+        rows.archs().into_iter().zip(members).map(elite).collect()
     }
 
     /// Evaluations since the last call, and the front of what they found.

@@ -78,6 +78,13 @@ impl Default for Memetic {
 const LEADERS: usize = 3;
 /// Best members of an island that later cases start from.
 const ELITES: usize = 4;
+/// Evaluations that all cases share where there are several targets.
+const SHARED: usize = 760_000;
+/// Times that every case has its turn where there are several targets, so that the first learn from the last too.
+const TURNS: usize = 3;
+/// Neighbours that a climber evaluates in a step where there are several targets: with little to spend, more steps are
+/// worth more than wide ones.
+const SPARING_NEIGHBOURS: usize = 3;
 /// Rungs of the ladder of limits that stands in for a limit of infinity.
 const RUNGS: usize = 12;
 
@@ -107,6 +114,18 @@ impl Strategy for Memetic {
 
     fn default_evaluations(&self) -> usize {
         165_000
+    }
+
+    fn default_evaluations_of(&self, targets: usize, cases: usize) -> usize {
+        // Devices share what is found, and the whole call is to stay a matter of seconds.
+        match targets {
+            0 | 1 => self.default_evaluations(),
+            _ => (SHARED / cases.max(1)).clamp(10_000, self.default_evaluations()),
+        }
+    }
+
+    fn turns(&self, targets: usize) -> usize {
+        if targets > 1 { TURNS } else { 1 }
     }
 }
 
@@ -149,23 +168,27 @@ impl Memetic {
             true => vec![None],
             false => listed.iter().copied().map(Some).collect(),
         };
+        // With several targets every case has little of its own, and starts from what the others found.
+        let sparing = problem.targets() > 1;
         let habits = Habits {
-            population: self.population,
+            population: if sparing { (self.population / 2).max(2) } else { self.population },
             climbers: self.climbers,
-            neighbours: self.neighbours,
+            neighbours: if sparing { self.neighbours.min(SPARING_NEIGHBOURS) } else { self.neighbours },
             kick_probability: self.kick_probability,
             stale: self.stale,
         };
         let mut islands = Vec::new();
-        for index in 0..self.islands {
+        for index in 0..if sparing { 1 } else { self.islands } {
             for resolution in &resolutions {
                 let rng = ChaCha8Rng::from_rng(rng);
                 let evaluator = problem.evaluator();
                 let mut island = Island::new(evaluator, neighbourhood, habits, *resolution, limits.clone(), rng)?;
                 // The first island of a resolution starts from what is known, the others find their own way.
-                if index == 0 {
-                    let known = problem.elites().iter().filter(|arch| arch.resolution() == *resolution);
-                    known.for_each(|arch| island.seed(arch.choices().to_vec()));
+                if sparing {
+                    island.seed_among(problem.elites(), self.population / 2)?;
+                } else if index == 0 {
+                    let known = problem.elites().iter().filter(|elite| elite.arch.resolution() == *resolution);
+                    known.for_each(|elite| island.seed(elite.arch.choices().to_vec()));
                 }
                 islands.push(island);
             }
@@ -173,9 +196,13 @@ impl Memetic {
         // Uninhabitable islands have looked at one arch each, the closest to the limits.
         let mut used = collect(problem, &mut islands);
         islands.retain(Island::is_habitable);
+        let round = match sparing {
+            true => (budget / (2 * islands.len().max(1))).clamp(100, self.round),
+            false => self.round,
+        };
         let (mut first, mut best, mut improved_at) = (true, f64::NEG_INFINITY, 0);
         while !islands.is_empty() && used < budget && problem.remaining() > 0 {
-            let quotas = self.quotas(&islands, first, budget - used);
+            let quotas = self.quotas(&islands, first, round, budget - used);
             first = false;
             let mut working: Vec<(&mut Island<'_>, usize)> =
                 islands.iter_mut().zip(quotas).filter(|(_, quota)| *quota > 0).collect();
@@ -203,7 +230,7 @@ impl Memetic {
     }
 
     /// Evaluations of every island in the next round.
-    fn quotas(&self, islands: &[Island<'_>], first: bool, left: usize) -> Vec<usize> {
+    fn quotas(&self, islands: &[Island<'_>], first: bool, round: usize, left: usize) -> Vec<usize> {
         let mut ranked: Vec<(Option<u32>, f64)> = Vec::new();
         for island in islands {
             let (resolution, accuracy) = (island.resolution(), island.best_accuracy());
@@ -215,8 +242,7 @@ impl Memetic {
         ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(b.0.cmp(&a.0)));
         let leads =
             |island: &Island<'_>| ranked.iter().take(LEADERS).any(|(resolution, _)| *resolution == island.resolution());
-        let wanted: Vec<usize> =
-            islands.iter().map(|island| if first || leads(island) { self.round } else { 0 }).collect();
+        let wanted: Vec<usize> = islands.iter().map(|island| if first || leads(island) { round } else { 0 }).collect();
         let total: usize = wanted.iter().sum();
         match total <= left {
             true => wanted,

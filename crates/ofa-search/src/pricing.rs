@@ -118,7 +118,7 @@ impl<'a> Pricing<'a> {
     }
 
     /// The sum of relative excesses over the limits.
-    fn excess(&self, prices: &[f64]) -> f64 {
+    pub(crate) fn excess(&self, prices: &[f64]) -> f64 {
         let excess = prices
             .iter()
             .zip(&self.limits)

@@ -4,7 +4,7 @@ use crate::error::SearchError;
 use crate::evaluator::Evaluator;
 use crate::memory::Memory;
 use crate::pareto::Front;
-use ofa_space::{Arch, Objective, SearchSpace};
+use ofa_space::{Arch, Objective, Population, SearchSpace};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -94,7 +94,19 @@ pub struct Legacy {
     /// Values of every arch known.
     pub memory: Memory,
     /// Good archs of several kinds, to start from.
-    pub elites: Vec<Arch>,
+    pub elites: Vec<Elite>,
+    /// Targets of the grid that this case belongs to. With several, every case gets a small budget, and most of what it
+    /// needs is known from the others.
+    pub targets: usize,
+}
+
+/// A good arch of some case.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Elite {
+    /// The arch.
+    pub arch: Arch,
+    /// The maximised objective.
+    pub accuracy: f64,
 }
 
 /// What a strategy works on.
@@ -185,13 +197,18 @@ impl<'a> Problem<'a> {
     }
 
     /// Good archs that earlier cases of a grid left; they need not be feasible here.
-    pub fn elites(&self) -> &[Arch] {
+    pub fn elites(&self) -> &[Elite] {
         &self.legacy.elites
     }
 
+    /// Targets (devices, say) of the grid that this case belongs to.
+    pub fn targets(&self) -> usize {
+        self.legacy.targets
+    }
+
     /// Leaves good archs to later cases of a grid.
-    pub fn leave(&mut self, archs: impl IntoIterator<Item = Arch>) {
-        self.legacy.elites.extend(archs);
+    pub fn leave(&mut self, elites: impl IntoIterator<Item = Elite>) {
+        self.legacy.elites.extend(elites);
     }
 
     /// States that nothing feasible is better than the present best.
@@ -228,9 +245,13 @@ impl<'a> Problem<'a> {
     /// [`SearchError::Objective`] or [`SearchError::NotFinite`].
     pub fn feasible(&mut self, archs: Vec<Arch>) -> Result<Vec<Priced>, SearchError> {
         let stride = self.constraints.len();
-        let is_unknown = |arch: &&Arch| self.legacy.memory.get(arch).is_none();
-        let unknown: Vec<Arch> = archs.iter().filter(is_unknown).cloned().collect();
-        let prices = self.prices(&unknown)?;
+        let mut unknown = Population::new(self.space.info().genes.len());
+        archs.iter().filter(|arch| self.legacy.memory.get(arch).is_none()).for_each(|arch| unknown.push(arch));
+        let (evaluator, mut column, mut prices) = (self.evaluator(), Vec::new(), vec![0.0; unknown.len() * stride]);
+        for index in 0..stride {
+            evaluator.quantity(index, &unknown, &mut column)?;
+            column.iter().enumerate().for_each(|(row, value)| prices[row * stride + index] = *value);
+        }
         let mut row = 0;
         let mut kept = Vec::with_capacity(archs.len());
         for arch in archs {

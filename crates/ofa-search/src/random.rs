@@ -14,20 +14,22 @@ pub struct Random {}
 
 /// Archs evaluated together.
 const BATCH: usize = 256;
+/// Batches without a single new arch after which a small space counts as seen.
+const STALE_BATCHES: usize = 20;
 
 #[typetag::serde(name = "random")]
 impl Strategy for Random {
     fn search(&self, problem: &mut Problem<'_>, rng: &mut ChaCha8Rng) -> Result<(), SearchError> {
-        // What earlier cases have evaluated costs nothing, and a small space holds fewer archs than the budget: so many
-        // draws must do.
         let budget = problem.remaining();
-        let mut drawn = 0;
-        while problem.remaining() > 0 && drawn < budget {
-            let count = BATCH.min(budget - drawn);
+        let (mut drawn, mut stale) = (0, 0);
+        // What earlier cases have evaluated costs nothing: with nothing new, as many draws as the budget must do.
+        while problem.remaining() > 0 && (drawn < budget || (problem.evaluations() > 0 && stale < STALE_BATCHES)) {
+            let before = problem.evaluations();
             let batch: Vec<_> =
-                (0..count).map(|_| sampling::sample(problem.space(), &Opened::EVERYTHING, rng)).collect();
+                (0..BATCH).map(|_| sampling::sample(problem.space(), &Opened::EVERYTHING, rng)).collect();
             problem.evaluate(&batch)?;
-            drawn += count;
+            drawn += BATCH;
+            stale = if problem.evaluations() == before { stale + 1 } else { 0 };
         }
         Ok(())
     }

@@ -25,6 +25,16 @@ pub trait Strategy: Debug + Send + Sync {
     fn default_evaluations(&self) -> usize {
         50_100
     }
+
+    /// The same for a grid of several targets (devices, say), `cases` together.
+    fn default_evaluations_of(&self, _targets: usize, _cases: usize) -> usize {
+        self.default_evaluations()
+    }
+
+    /// Times that every case of a grid has its turn, with an equal part of its budget each time.
+    fn turns(&self, _targets: usize) -> usize {
+        1
+    }
 }
 
 /// A registered strategy.

@@ -102,3 +102,12 @@ fn objectives_that_are_no_sums_are_named() {
     assert!(matches!(&error, SearchError::NotAdditive { objective } if objective == "taste"), "{error}");
     assert!(space.subnets() > 1u32.into());
 }
+
+#[test]
+fn exact_search_without_budget_finds_and_proves_nothing() {
+    let (accuracy, cost) = (sum("accuracy", &[0.5; 12]), sum("cost", &[0.1; 12]));
+    let search = Search { strategy: strategy::named("exact").unwrap(), budget: Budget::evaluations(0), seed: 0 };
+    let constraint = Constraint { objective: Arc::new(cost), limit: 10.0 };
+    let outcome = search.run(&toy::space(), &accuracy, &[constraint]).unwrap();
+    assert!(outcome.best.is_none() && !outcome.proven && outcome.evaluations == 0);
+}

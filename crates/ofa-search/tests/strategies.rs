@@ -3,7 +3,7 @@
 
 mod toy;
 
-use ofa_search::driver::LimitList;
+use ofa_search::driver::{LimitList, Target};
 use ofa_search::problem::Silent;
 use ofa_search::{Budget, Constraint, Search, SearchError, exhaustive, pareto, strategy};
 use ofa_space::objective::FnObjective;
@@ -210,5 +210,91 @@ fn limits_that_contradict_each_other_have_no_best() {
         assert!(outcome.best.is_none(), "{name}");
         let closest = outcome.closest.unwrap();
         assert!(closest.values[0] > 200e6 || closest.values[1] > -400e6, "{name}: {:?}", closest.values);
+    }
+}
+
+#[test]
+fn evolution_predicts_only_what_keeps_the_limits() {
+    let space = registry::named("ofa-mbv3-w1.0").unwrap();
+    let macs: Arc<dyn Objective> = Arc::new(BlockObjective::cost("macs", space.clone(), cost::block_macs));
+    let limit = 300e6;
+    let (costed, plain) = (macs.clone(), accuracy());
+    let picky = FnObjective::new("accuracy", move |arch: &Arch| {
+        let archs = std::slice::from_ref(arch);
+        match costed.evaluate(archs)?[0] <= limit {
+            true => Ok(plain.evaluate(archs)?[0]),
+            false => Err("asked about an infeasible arch".into()),
+        }
+    });
+    let search = Search { strategy: strategy::named("evolution").unwrap(), budget: Budget::evaluations(2000), seed: 0 };
+    let outcome = search.run(space.as_ref(), &picky, &[Constraint { objective: macs, limit }]).unwrap();
+    assert_eq!(outcome.evaluations, 2000);
+    assert!(outcome.best.unwrap().values[0] <= limit);
+}
+
+#[test]
+fn cases_side_by_side_are_what_they_are_alone_at_any_number_of_threads() {
+    let space = registry::named("ofa-mbv3-w1.0").unwrap();
+    let macs: Arc<dyn Objective> = Arc::new(BlockObjective::cost("macs", space.clone(), cost::block_macs));
+    let list = LimitList { objective: macs.clone(), limits: vec![250e6, 300e6, 400e6] };
+    for name in ["evolution", "nsga2", "annealing", "particle-swarm"] {
+        let search = Search { strategy: strategy::named(name).unwrap(), budget: Budget::evaluations(1000), seed: 2 };
+        let grid = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let stop = AtomicBool::new(false);
+            let lists = std::slice::from_ref(&list);
+            pool.install(|| search.run_grid(space.as_ref(), &accuracy(), lists, &mut Silent, &stop).unwrap())
+        };
+        let outcomes = grid(1);
+        assert_eq!(outcomes, grid(3), "{name}");
+        for outcome in &outcomes {
+            let limit = Constraint { objective: macs.clone(), limit: outcome.limits[0] };
+            let alone = search.run(space.as_ref(), &accuracy(), &[limit]).unwrap();
+            assert_eq!((outcome.evaluations, &outcome.front), (alone.evaluations, &alone.front), "{name}");
+            assert!(outcome.best.as_ref().unwrap().accuracy >= alone.best.unwrap().accuracy, "{name}");
+        }
+    }
+}
+
+#[test]
+fn random_search_looks_as_far_under_the_last_limit_as_under_the_first() {
+    let space = registry::named("ofa-mbv3-w1.0").unwrap();
+    let macs: Arc<dyn Objective> = Arc::new(BlockObjective::cost("macs", space.clone(), cost::block_macs));
+    let search = Search { strategy: strategy::named("random").unwrap(), budget: Budget::evaluations(8000), seed: 0 };
+    let list = LimitList { objective: macs.clone(), limits: vec![200e6, 350e6] };
+    let stop = AtomicBool::new(false);
+    let outcomes = search.run_grid(space.as_ref(), &accuracy(), &[list], &mut Silent, &stop).unwrap();
+    let alone = search.run(space.as_ref(), &accuracy(), &[Constraint { objective: macs, limit: 350e6 }]).unwrap();
+    assert_eq!(outcomes[1].best, alone.best);
+    assert_eq!((outcomes[0].evaluations, outcomes[1].evaluations), (8000, 0));
+}
+
+#[test]
+fn several_targets_share_what_they_find_and_repeat_at_any_number_of_threads() {
+    let space = registry::named("ofa-mbv3-w1.0").unwrap();
+    let macs: Arc<dyn Objective> = Arc::new(BlockObjective::cost("macs", space.clone(), cost::block_macs));
+    let params: Arc<dyn Objective> = Arc::new(BlockObjective::cost("params", space.clone(), cost::block_params));
+    let lists = [
+        [LimitList { objective: macs, limits: vec![400e6, 250e6] }],
+        [LimitList { objective: params, limits: vec![4.5e6, 5.5e6, 1.0] }],
+    ];
+    let targets = lists.each_ref().map(|lists| Target { space: space.as_ref(), lists });
+    for (name, budget) in [("memetic", 3000), ("evolution", 1000), ("random", 1000)] {
+        let run = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let search =
+                Search { strategy: strategy::named(name).unwrap(), budget: Budget::evaluations(budget), seed: 1 };
+            let stop = AtomicBool::new(false);
+            pool.install(|| search.run_targets(&accuracy(), &targets, &mut Silent, &stop).unwrap())
+        };
+        let found = run(1);
+        assert_eq!(found, run(3), "{name}");
+        assert_eq!((found[0].len(), found[1].len()), (2, 3));
+        let best = |target: usize, case: usize| found[target][case].best.as_ref().unwrap();
+        assert!(best(0, 0).accuracy >= best(0, 1).accuracy && best(1, 1).accuracy >= best(1, 0).accuracy, "{name}");
+        assert!(best(0, 1).values[0] <= 250e6 && best(1, 0).values[0] <= 4.5e6, "{name}");
+        // One parameter is too few.
+        assert!(found[1][2].best.is_none() && found[1][2].closest.as_ref().unwrap().values[0] > 1e6, "{name}");
+        assert!(found.iter().flatten().all(|outcome| outcome.evaluations <= budget), "{name}");
     }
 }
