@@ -25,10 +25,12 @@ impl Strategy for Random {
         // What earlier cases have evaluated costs nothing: with nothing new, as many draws as the budget must do.
         while problem.remaining() > 0 && (drawn < budget || (problem.evaluations() > 0 && stale < STALE_BATCHES)) {
             let before = problem.evaluations();
+            // Up to the budget in whole batches and a rest, so that every case draws the same archs.
+            let count = if drawn < budget { BATCH.min(budget - drawn) } else { BATCH };
             let batch: Vec<_> =
-                (0..BATCH).map(|_| sampling::sample(problem.space(), &Opened::EVERYTHING, rng)).collect();
+                (0..count).map(|_| sampling::sample(problem.space(), &Opened::EVERYTHING, rng)).collect();
             problem.evaluate(&batch)?;
-            drawn += BATCH;
+            drawn += count;
             stale = if problem.evaluations() == before { stale + 1 } else { 0 };
         }
         Ok(())
