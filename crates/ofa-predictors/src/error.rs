@@ -107,7 +107,7 @@ pub enum PredictorError {
     },
     /// A bound was asked of a predictor that has no notion of its own uncertainty.
     #[error(
-        "the predictor `{predictor}` does not know its own uncertainty; fit `gaussian-process` or \
+        "the predictor `{predictor}` does not know its own uncertainty; fit `ridge`, `gaussian-process` or \
              `mlp-ensemble` for cautious search"
     )]
     NoUncertainty {

@@ -96,9 +96,7 @@ fn five_folds_of_all_imagenet_pairs() {
 fn deviations_cover_what_they_say() {
     let Some(pairs) = imagenet_pairs() else { return };
     let space = registry::named("ofa-mbv3-w1.0").unwrap();
-    for (kind, count) in
-        [("ridge", 200), ("gaussian-process", 200), ("ridge", 2000), ("gaussian-process", 2000)]
-    {
+    for (kind, count) in [("ridge", 200), ("gaussian-process", 200), ("ridge", 2000), ("gaussian-process", 2000)] {
         let pairs = &pairs[..count];
         let mut within = [0usize; 2];
         for (train, test) in folds(pairs.len(), 5, 0) {
