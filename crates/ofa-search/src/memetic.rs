@@ -79,7 +79,7 @@ const LEADERS: usize = 3;
 /// Best members of an island that later cases start from.
 const ELITES: usize = 4;
 /// Evaluations that all cases share where there are several targets.
-const SHARED: usize = 840_000;
+const SHARED: usize = 760_000;
 /// Times that every case has its turn where there are several targets, so that the first learn from the last too.
 const TURNS: usize = 3;
 /// Neighbours that a climber evaluates in a step where there are several targets: with little to spend, more steps are
