@@ -17,6 +17,8 @@ pub struct CostPrior {}
 
 /// Least slope, in deviations of the target for a deviation of the column.
 const LEAST_SLOPE: f64 = 0.1;
+/// What stands for the deviation of targets that are all the same: enough to prefer the larger network.
+const SPREAD_OF_THE_ALIKE: f64 = 1e-4;
 const FEWEST: usize = 2;
 
 #[typetag::serde(name = "cost-prior")]
@@ -35,7 +37,9 @@ impl Estimator for CostPrior {
                 moments.standardise(f64::from(row[column])) * target.standardise(*value)
             };
             let slope = features.iter().zip(targets).map(product).sum::<f64>() / targets.len() as f64;
-            let slope = slope.clamp(LEAST_SLOPE, 1.0) * target.deviation / moments.deviation;
+            let alike = targets.windows(2).all(|pair| pair[0] == pair[1]);
+            let spread = if alike { SPREAD_OF_THE_ALIKE } else { target.deviation };
+            let slope = slope.clamp(LEAST_SLOPE, 1.0) * spread / moments.deviation;
             line.weights[column] = slope;
             line.intercept -= slope * moments.mean;
         }

@@ -124,18 +124,22 @@ pub fn choose(features: &[Vec<f32>], targets: &[f64], seed: u64) -> Result<Choic
     };
     for entry in entries().into_iter().filter(|entry| entry.effort == Effort::Fast) {
         let estimator = (entry.build)();
-        let first = out_of_fold(estimator.as_ref(), features, targets, FOLDS, seed)?;
-        let mut errors = square(&first);
-        let mut tau = tau_within_folds(targets, &first.predictions, seed) / repeats as f64;
-        for repeat in 1..repeats {
-            let seed = seed.wrapping_add(repeat);
-            let again = out_of_fold(estimator.as_ref(), features, targets, FOLDS, seed)?;
-            errors.iter_mut().zip(square(&again)).for_each(|(sum, error)| *sum += error);
-            tau += tau_within_folds(targets, &again.predictions, seed) / repeats as f64;
+        let divisions: Result<Vec<OutOfFold>, PredictorError> = (0..repeats)
+            .map(|repeat| out_of_fold(estimator.as_ref(), features, targets, FOLDS, seed.wrapping_add(repeat)))
+            .collect();
+        let divisions = match divisions {
+            // A model that cannot be fitted to some fold is no candidate.
+            Err(PredictorError::Fit { .. }) => continue,
+            other => other?,
+        };
+        let mut errors = vec![0.0; targets.len()];
+        let mut tau = 0.0;
+        for (repeat, made) in (0..).zip(&divisions) {
+            errors.iter_mut().zip(square(made)).for_each(|(sum, error)| *sum += error / repeats as f64);
+            tau += tau_within_folds(targets, &made.predictions, seed.wrapping_add(repeat)) / repeats as f64;
         }
-        errors.iter_mut().for_each(|error| *error /= repeats as f64);
-        // A model that breaks down on some fold is no candidate.
-        if errors.iter().all(|error| error.is_finite()) {
+        // Nor is one that says nothing of some pair.
+        if let Some(first) = divisions.into_iter().next().filter(|_| errors.iter().all(|error| error.is_finite())) {
             tried.push(Tried { entry, freedom: estimator.freedom(), errors, tau, out_of_fold: first });
         }
     }

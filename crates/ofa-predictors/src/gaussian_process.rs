@@ -348,6 +348,8 @@ impl GaussianProcess {
             let factor = Factor::of(kernel.of_products(products.view(), rows.ncols(), *noise)).ok()?;
             let half = factor.solve_lower(values.clone());
             let fit = half.iter().map(|v| v * v).sum::<f64>() / values.len() as f64;
+            // Values that are all the same leave nothing to explain.
+            let fit = fit.max(f64::MIN_POSITIVE);
             Some(-0.5 * values.len() as f64 * fit.ln() - factor.half_log_determinant()).filter(|l| l.is_finite())
         };
         let likelihoods: Vec<Option<f64>> = tried.par_iter().map(likelihood).collect();

@@ -127,3 +127,17 @@ fn a_space_of_the_same_name_with_other_choices_is_refused() {
     let error = fitted.predict(other.as_ref(), &[other.min_arch()]).unwrap_err();
     assert!(matches!(error, PredictorError::OtherChoices { .. }), "{error}");
 }
+
+/// What easy images and few of them give: nothing to tell apart, and still a predictor of every kind.
+#[test]
+fn pairs_that_are_all_alike_can_be_fitted() {
+    let space = space();
+    let mut alike = pairs(space.as_ref(), 40, |_| true);
+    alike.iter_mut().for_each(|pair| pair.value = 1.0);
+    for kind in ["auto", "ridge", "gaussian-process", "svr", "elastic-net", "cost-prior"] {
+        let fitted = fit(space.as_ref(), &alike, &[], kind, 0).unwrap_or_else(|error| panic!("{kind}: {error}"));
+        for value in fitted.predict(space.as_ref(), &[space.min_arch(), space.max_arch()]).unwrap() {
+            assert!((value - 1.0).abs() < 0.01, "{kind}: {value}");
+        }
+    }
+}
