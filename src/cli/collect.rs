@@ -5,14 +5,12 @@ use super::progress::Progress;
 use super::train::CorruptChoice;
 use super::{Context, Failure};
 use crate::pairs_file::PairsFile;
+use crate::pipeline::collect::images;
 use clap::Args;
 use ofa_predictors::pairs;
 use ofa_space::{Model, SearchSpace};
 use ofa_train::collection::{clustered_archs, collect, distinct_archs, saving};
-use ofa_train::data::{SplitName, stratified};
 use ofa_train::device;
-use ofa_train::evaluation::EvaluationSet;
-use ofa_train::progressive_shrinking::EVALUATION_BATCH;
 use ofa_train::supernet::Supernet;
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -98,13 +96,7 @@ pub(super) fn run(args: &CollectArgs, context: &Context) -> Result<(), Failure> 
     let done = file.done().min(archs.len());
     let device = device::open(&context.common.backend)?;
     let supernet = Supernet::from_model(&model, &device)?;
-    let calibration = stratified::sample(&dataset.train, args.calibration_images, seed);
-    let mut calibration = EvaluationSet::new(&dataset, SplitName::Train, calibration, EVALUATION_BATCH);
-    let indices = match args.validation_images {
-        Some(count) => stratified::sample(&dataset.validation, count, seed),
-        None => (0..dataset.validation.len()).collect(),
-    };
-    let mut validation = EvaluationSet::new(&dataset, SplitName::Validation, indices, EVALUATION_BATCH);
+    let (mut calibration, mut validation) = images(&dataset, args.calibration_images, args.validation_images, seed);
     let mut progress = Progress::new("collect", archs.len() as u64, context.output);
     let mut written = Ok(());
     let mut count = done;

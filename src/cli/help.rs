@@ -105,6 +105,17 @@ Examples:
   ofa search --space tiny-28 --accuracy predictor.json --device pixel4-cpu --pareto --plot front.svg
   ofa search --space ofa-mbv3-w1.2 --accuracy acc.pth --device note10 --max-latency-ms 15,20,25 --seconds 60";
 
+/// After `ofa refine --help`.
+pub const REFINE: &str = "\
+Examples:
+  ofa refine --model ofa-run/train/supernet.safetensors --data bundled --pairs ofa-run/pairs.jsonl \\
+      --device pixel4-cpu -o refined/predictor.json
+  ofa refine --model supernet.safetensors --data my-photos/ --pairs pairs.jsonl --rounds 5 -o predictor.json
+
+The first writes refined/pairs-refined.jsonl and leaves ofa-run/pairs.jsonl as it is. After Ctrl-C, or for further
+rounds, give the grown file as --pairs: what is in it is not measured again. One round after another is the same as both
+in one call.";
+
 /// After `ofa extract --help`.
 pub const EXTRACT: &str = "\
 Example:

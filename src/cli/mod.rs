@@ -22,6 +22,7 @@ mod memory_limits;
 mod output;
 mod profile;
 mod progress;
+mod refine;
 mod run;
 mod search;
 mod search_devices;
@@ -128,6 +129,9 @@ enum Command {
     /// Best subnet for each constraint, or the Pareto front.
     #[command(after_help = help::SEARCH)]
     Search(search::SearchArgs),
+    /// Search, measure subnets of the front, fit the predictor again, and repeat.
+    #[command(after_help = help::REFINE)]
+    Refine(refine::RefineArgs),
     /// Cut a standalone subnet out of a supernet.
     #[command(after_help = help::EXTRACT)]
     Extract(extract::ExtractArgs),
@@ -160,6 +164,7 @@ impl Command {
                 | Command::Train(_)
                 | Command::Collect(_)
                 | Command::Search(_)
+                | Command::Refine(_)
                 | Command::Profile(_)
                 | Command::Finetune(_)
         )
@@ -252,6 +257,7 @@ fn run(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Predict(args) => fit::predict(&args, context),
         Command::Latency(args) => latency::run(&args, context),
         Command::Search(args) => search::run(&args, context),
+        Command::Refine(args) => refine::run(&args, context),
         Command::Extract(args) => extract::run(&args, context),
         Command::Finetune(args) => finetune::run(&args, context),
         Command::Export(args) => export::run(&args, context),

@@ -21,11 +21,12 @@ impl Output {
     pub fn result<T: Serialize>(&self, value: &T, text: impl FnOnce() -> String) -> Result<(), Failure> {
         let line =
             if self.json { serde_json::to_string(value).map_err(|e| Failure::Running(e.to_string()))? } else { text() };
-        match writeln!(std::io::stdout().lock(), "{line}") {
-            // The reader of a pipe may have seen enough.
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::Running(error.to_string())),
-            _ => Ok(()),
-        }
+        print(&line)
+    }
+
+    /// Prints a part of a result as soon as it is known; nothing for JSON, which has it in the one value at the end.
+    pub fn part(&self, text: &str) -> Result<(), Failure> {
+        if self.json { Ok(()) } else { print(text) }
     }
 
     /// A line for the user on stderr, unless quiet.
@@ -38,6 +39,14 @@ impl Output {
     /// Whether progress may be drawn.
     pub fn shows_progress(&self) -> bool {
         !self.quiet
+    }
+}
+
+fn print(line: &str) -> Result<(), Failure> {
+    match writeln!(std::io::stdout().lock(), "{line}") {
+        // The reader of a pipe may have seen enough.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::Running(error.to_string())),
+        _ => Ok(()),
     }
 }
 

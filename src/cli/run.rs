@@ -76,7 +76,7 @@ pub(super) fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
         on_corrupt: args.on_corrupt.into(),
         stop: &context.stop,
     };
-    let mut display = Display { output: context.output, bar: None, training: TrainDisplay::new(context.output) };
+    let mut display = Display::new(context.output);
     let finished = pipeline::run(&config, &options, &mut display)?;
     let results = &finished.results;
     let report = RunReport {
@@ -177,10 +177,16 @@ pub(super) fn report(args: &ReportArgs, context: &Context) -> Result<(), Failure
 }
 
 /// Draws the pipeline as one bar per step.
-struct Display {
+pub(super) struct Display {
     output: Output,
     bar: Option<Bar>,
     training: TrainDisplay,
+}
+
+impl Display {
+    pub(super) fn new(output: Output) -> Self {
+        Self { output, bar: None, training: TrainDisplay::new(output) }
+    }
 }
 
 impl Progress for Display {

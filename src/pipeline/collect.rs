@@ -6,7 +6,7 @@ use super::{Progress, Subject};
 use crate::failure::Failure;
 use crate::pairs_file::PairsFile;
 use ofa_train::collection::{clustered_archs, collect};
-use ofa_train::data::{SplitName, stratified};
+use ofa_train::data::{Dataset, SplitName, stratified};
 use ofa_train::evaluation::EvaluationSet;
 use ofa_train::progressive_shrinking::EVALUATION_BATCH;
 use std::ops::ControlFlow;
@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const SEED_OFFSET: u64 = 1000;
 
 /// Measures the pairs that are still missing; returns how many there are.
-pub fn run(
+pub(super) fn run(
     subject: &Subject<'_>,
     config: &PipelineConfig,
     key: &str,
@@ -30,10 +30,7 @@ pub fn run(
     let archs = clustered_archs(space.as_ref(), config.collect.count, seed)?;
     let mut file = PairsFile::open(&folder.path("pairs.jsonl"), space.as_ref())?;
     let done = file.done().min(archs.len());
-    let calibration = stratified::sample(&dataset.train, config.collect.calibration_images, seed);
-    let mut calibration = EvaluationSet::new(dataset, SplitName::Train, calibration, EVALUATION_BATCH);
-    let validation = (0..dataset.validation.len()).collect();
-    let mut validation = EvaluationSet::new(dataset, SplitName::Validation, validation, EVALUATION_BATCH);
+    let (mut calibration, mut validation) = images(dataset, config.collect.calibration_images, None, seed);
     progress.begin("collect", archs.len());
     let mut written = Ok(());
     let mut count = done;
@@ -54,4 +51,23 @@ pub fn run(
     }
     file.finish()?;
     Ok(count)
+}
+
+/// The images that subnets are measured on, wherever pairs are made: a class-balanced sample of training images for BN
+/// recalibration, and validation images for the score: all, or a sample of so many.
+pub fn images(
+    dataset: &Dataset,
+    calibration: usize,
+    validation: Option<usize>,
+    seed: u64,
+) -> (EvaluationSet<'_>, EvaluationSet<'_>) {
+    let calibration = stratified::sample(&dataset.train, calibration, seed);
+    let validation = match validation {
+        Some(count) => stratified::sample(&dataset.validation, count, seed),
+        None => (0..dataset.validation.len()).collect(),
+    };
+    (
+        EvaluationSet::new(dataset, SplitName::Train, calibration, EVALUATION_BATCH),
+        EvaluationSet::new(dataset, SplitName::Validation, validation, EVALUATION_BATCH),
+    )
 }

@@ -3,12 +3,13 @@
 //! Every step writes its output to a file of the run's folder and is keyed by everything it depends on: a finished
 //! step is not redone, and a changed configuration redoes exactly what depends on it.
 
-mod collect;
+pub(crate) mod collect;
 pub mod config;
 mod deploy;
 mod host_profile;
 pub mod plan;
 mod record;
+pub mod refine;
 mod specialise;
 mod train;
 
