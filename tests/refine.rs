@@ -27,9 +27,6 @@ fn pairs_grow_round_by_round_and_everything_repeats() {
         let line = format!("refine {IMAGES} --pairs {{}} --rounds {rounds} --per-round 4 -o {{}} {options}");
         run_line(&format!("{line} --evaluations 400 --predictor ridge --device pixel4-cpu"), &[&model, from, output])
     };
-    for name in ["one", "two", "parts"] {
-        std::fs::create_dir(at(name)).unwrap();
-    }
     let report = refine(&pairs, 2, &at("one/predictor.json"), "").ok().json();
     let grown = at("one/pairs-refined.jsonl");
     assert_eq!(std::fs::read(&pairs).unwrap(), given, "the given pairs were changed");

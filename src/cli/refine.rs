@@ -45,7 +45,7 @@ pub struct RefineArgs {
     /// Subnets of the front to measure in each round.
     #[arg(long, default_value_t = 10)]
     per_round: usize,
-    /// Output predictor file, fitted on all pairs of the last round.
+    /// Output predictor file, fitted on all pairs there are at the end; its folder is made if need be.
     #[arg(short, long)]
     output: PathBuf,
     /// How to search.
@@ -97,6 +97,11 @@ pub(super) fn run(args: &RefineArgs, context: &Context) -> Result<(), Failure> {
         )));
     }
     let mut growing = GrowingPairs::open(&args.pairs, &out_pairs, space.as_ref())?;
+    for path in [&args.output, &out_pairs] {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|e| Failure::writing(folder, e))?;
+        }
+    }
     let dataset =
         load_for(&model, &args.data, space.info().resolutions.last().copied().unwrap_or(224), args.on_corrupt.into())?;
     let backend = device::open(&context.common.backend)?;
