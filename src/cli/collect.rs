@@ -5,17 +5,15 @@ use super::progress::Progress;
 use super::train::CorruptChoice;
 use super::{Context, Failure};
 use crate::pairs_file::PairsFile;
-use crate::pipeline::collect::images;
+use crate::pipeline::collect::{images, measure};
 use clap::Args;
 use ofa_predictors::pairs;
 use ofa_space::{Model, SearchSpace};
-use ofa_train::collection::{clustered_archs, collect, distinct_archs, saving};
+use ofa_train::collection::{clustered_archs, distinct_archs, saving};
 use ofa_train::device;
 use ofa_train::supernet::Supernet;
 use std::collections::HashSet;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 
 /// Arguments of `ofa collect`.
 #[derive(Args, Debug)]
@@ -96,21 +94,17 @@ pub(super) fn run(args: &CollectArgs, context: &Context) -> Result<(), Failure> 
     let done = file.done().min(archs.len());
     let device = device::open(&context.common.backend)?;
     let supernet = Supernet::from_model(&model, &device)?;
-    let (mut calibration, mut validation) = images(&dataset, args.calibration_images, args.validation_images, seed);
+    let mut images = images(&dataset, args.calibration_images, args.validation_images, seed);
     let mut progress = Progress::new("collect", archs.len() as u64, context.output);
-    let mut written = Ok(());
     let mut count = done;
-    collect(&supernet, space.as_ref(), &archs[done..], &mut calibration, &mut validation, |arch, top1| {
-        written = file.push(space.as_ref(), arch, top1);
+    let measured = measure(&supernet, space.as_ref(), &archs[done..], &mut images, &context.stop, |arch, top1| {
+        let written = file.push(space.as_ref(), arch, top1);
         count += 1;
         progress.update(count as u64, &format!("{:.2} %", 100.0 * top1));
-        match written.is_ok() && !context.stop.load(Ordering::Relaxed) {
-            true => ControlFlow::Continue(()),
-            false => ControlFlow::Break(()),
-        }
-    })?;
+        written
+    });
     progress.finish();
-    written?;
+    measured?;
     if count < archs.len() {
         let message = format!("interrupted, {count} pairs are saved: run the same command with --resume");
         return Err(Failure::Interrupted(message));

@@ -5,10 +5,12 @@ use super::record::RunFolder;
 use super::{Progress, Subject};
 use crate::failure::Failure;
 use crate::pairs_file::PairsFile;
+use ofa_space::{Arch, SearchSpace};
 use ofa_train::collection::{clustered_archs, collect};
 use ofa_train::data::{Dataset, SplitName, stratified};
 use ofa_train::evaluation::EvaluationSet;
 use ofa_train::progressive_shrinking::EVALUATION_BATCH;
+use ofa_train::supernet::Supernet;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -30,27 +32,47 @@ pub(super) fn run(
     let archs = clustered_archs(space.as_ref(), config.collect.count, seed)?;
     let mut file = PairsFile::open(&folder.path("pairs.jsonl"), space.as_ref())?;
     let done = file.done().min(archs.len());
-    let (mut calibration, mut validation) = images(dataset, config.collect.calibration_images, None, seed);
+    let mut images = images(dataset, config.collect.calibration_images, None, seed);
     progress.begin("collect", archs.len());
-    let mut written = Ok(());
     let mut count = done;
-    collect(supernet, space.as_ref(), &archs[done..], &mut calibration, &mut validation, |arch, top1| {
-        written = file.push(space.as_ref(), arch, top1);
+    let measured = measure(supernet, space.as_ref(), &archs[done..], &mut images, stop, |arch, top1| {
+        let written = file.push(space.as_ref(), arch, top1);
         count += 1;
         progress.advance(count, &format!("{:.2} %", 100.0 * top1));
-        match written.is_ok() && !stop.load(Ordering::Relaxed) {
-            true => ControlFlow::Continue(()),
-            false => ControlFlow::Break(()),
-        }
-    })?;
+        written
+    });
     progress.end();
-    written?;
+    measured?;
     if count < archs.len() {
         let message = format!("interrupted, {count} pairs are saved: run the same command with --resume");
         return Err(Failure::Interrupted(message));
     }
     file.finish()?;
     Ok(count)
+}
+
+/// Measures subnets on [`images`], in order; `on_pair` keeps each accuracy as soon as it is known. Ends early, without an
+/// error, when `stop` is set.
+///
+/// # Errors
+/// [`Failure`] of the evaluation, or the first of `on_pair`, after which nothing more is measured.
+pub fn measure(
+    supernet: &Supernet,
+    space: &dyn SearchSpace,
+    archs: &[Arch],
+    (calibration, validation): &mut (EvaluationSet<'_>, EvaluationSet<'_>),
+    stop: &AtomicBool,
+    mut on_pair: impl FnMut(&Arch, f64) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut kept = Ok(());
+    collect(supernet, space, archs, calibration, validation, |arch, top1| {
+        kept = on_pair(arch, top1);
+        match kept.is_ok() && !stop.load(Ordering::Relaxed) {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        }
+    })?;
+    kept
 }
 
 /// The images that subnets are measured on, wherever pairs are made: a class-balanced sample of training images for BN

@@ -7,21 +7,19 @@
 //! Modalities" (DyNAS-T, 2022), with measured accuracies and latencies of a device's model.
 
 use super::Progress;
-use super::collect::images;
+use super::collect::{images, measure};
 use crate::failure::Failure;
 use ofa_predictors::{AccuracyObjective, FittedPredictor, Pair, metrics, pairs};
 use ofa_search::driver::LimitList;
 use ofa_search::problem::{Candidate, Silent};
 use ofa_search::{Budget, Search, pareto, strategy};
 use ofa_space::{Arch, Objective, SearchSpace, atomic_file, sampling};
-use ofa_train::collection::collect;
 use ofa_train::data::Dataset;
 use ofa_train::supernet::Supernet;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use std::collections::HashSet;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -144,8 +142,7 @@ pub fn run(
     mut on_round: impl FnMut(&Round) -> Result<(), Failure>,
 ) -> Result<FittedPredictor, Failure> {
     let Refinement { space, supernet, dataset, stop, .. } = *refinement;
-    let (mut calibration, mut validation) =
-        images(dataset, refinement.calibration_images, refinement.validation_images, refinement.seed);
+    let mut images = images(dataset, refinement.calibration_images, refinement.validation_images, refinement.seed);
     for round in 1..=refinement.rounds {
         let predictor = Arc::new(fit(refinement, growing.pairs(), progress)?);
         let archs = proposed(refinement, &predictor, growing)?;
@@ -158,17 +155,13 @@ pub fn run(
         }
         let before = growing.pairs.len();
         progress.begin(&format!("round {round}"), archs.len());
-        let mut written = Ok(());
-        collect(supernet, space, &archs, &mut calibration, &mut validation, |arch, top1| {
-            written = growing.push(space, arch, top1);
+        let kept = measure(supernet, space, &archs, &mut images, stop, |arch, top1| {
+            let written = growing.push(space, arch, top1);
             progress.advance(growing.pairs.len() - before, &format!("{:.2} %", 100.0 * top1));
-            match written.is_ok() && !stop.load(Ordering::Relaxed) {
-                true => ControlFlow::Continue(()),
-                false => ControlFlow::Break(()),
-            }
-        })?;
+            written
+        });
         progress.end();
-        written?;
+        kept?;
         let measured: Vec<f64> = growing.pairs[before..].iter().map(|pair| pair.value).collect();
         if measured.len() < archs.len() {
             return Err(growing.interrupted());

@@ -219,16 +219,20 @@ impl Code {
 
     /// The first active choice of a row that no training pair had, such as `ks[3]=7`.
     pub fn unseen(&self, space: &dyn SearchSpace, choices: &[u8]) -> Option<String> {
-        let active = |gene: usize| self.active[gene].is_none_or(|(depth, least)| choices[depth] >= least);
-        let (gene, choice) = self.unseen.iter().find(|(gene, choice)| choices[*gene] == *choice && active(*gene))?;
+        let (gene, choice) = self.unseen_of(choices).next()?;
         let gene = &space.info().genes[*gene];
         Some(format!("{}[{}]={}", gene.group, gene.index, gene.choices[usize::from(*choice)]))
     }
 
     /// The number of active choices of a row that no training pair had.
     pub(crate) fn count_unseen(&self, choices: &[u8]) -> usize {
+        self.unseen_of(choices).count()
+    }
+
+    /// The active choices of a row that no training pair had.
+    fn unseen_of(&self, choices: &[u8]) -> impl Iterator<Item = &(usize, u8)> {
         let active = |gene: usize| self.active[gene].is_none_or(|(depth, least)| choices[depth] >= least);
-        self.unseen.iter().filter(|(gene, choice)| choices[*gene] == *choice && active(*gene)).count()
+        self.unseen.iter().filter(move |(gene, choice)| choices[*gene] == *choice && active(*gene))
     }
 
     /// Features of a resolution, and the share of each.

@@ -281,7 +281,8 @@ impl<'a> Problem<'a> {
         let (archs, values): (Vec<Arch>, Vec<Vec<f64>>) = priced.into_iter().map(|one| (one.arch, one.values)).unzip();
         let (fresh, affordable) = self.unknown(&archs);
         let prices: Vec<f64> = fresh.iter().flat_map(|place| values[*place].iter().copied()).collect();
-        self.compute(&archs, &fresh, &prices)?;
+        let chosen: Vec<Arch> = fresh.iter().map(|place| archs[*place].clone()).collect();
+        self.compute(&chosen, &prices)?;
         Ok(self.recall(&archs[..affordable]))
     }
 
@@ -294,7 +295,7 @@ impl<'a> Problem<'a> {
         let (fresh, affordable) = self.unknown(archs);
         let chosen: Vec<Arch> = fresh.iter().map(|place| archs[*place].clone()).collect();
         let prices = self.prices(&chosen)?;
-        self.compute(archs, &fresh, &prices)?;
+        self.compute(&chosen, &prices)?;
         Ok(self.recall(&archs[..affordable]))
     }
 
@@ -331,17 +332,16 @@ impl<'a> Problem<'a> {
         (fresh, archs.len())
     }
 
-    /// Predicts the archs at these places, and remembers them with their prices.
-    fn compute(&mut self, archs: &[Arch], places: &[usize], prices: &[f64]) -> Result<(), SearchError> {
-        if places.is_empty() {
+    /// Predicts archs that are new, and remembers them with their prices.
+    fn compute(&mut self, archs: &[Arch], prices: &[f64]) -> Result<(), SearchError> {
+        if archs.is_empty() {
             return Ok(());
         }
-        let chosen: Vec<Arch> = places.iter().map(|place| archs[*place].clone()).collect();
-        let accuracies = self.evaluator().checked(self.accuracy, &chosen)?;
-        self.evaluations += chosen.len();
+        let accuracies = self.evaluator().checked(self.accuracy, archs)?;
+        self.evaluations += archs.len();
         let stride = self.constraints.len();
         let mut values = Vec::with_capacity(1 + stride);
-        for (row, (arch, accuracy)) in chosen.iter().zip(accuracies).enumerate() {
+        for (row, (arch, accuracy)) in archs.iter().zip(accuracies).enumerate() {
             values.clear();
             values.push(accuracy);
             values.extend(&prices[row * stride..(row + 1) * stride]);

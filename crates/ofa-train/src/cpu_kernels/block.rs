@@ -147,6 +147,11 @@ impl Block {
         (0..block.steps.len()).all(|index| block.is_supported(index)).then_some(block)
     }
 
+    /// Whether a batch norm in it wants the batch's statistics.
+    pub fn wants_statistics(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, BlockStep::Conv { after: After::Norm { .. }, .. }))
+    }
+
     /// The steps.
     pub fn steps(&self) -> &[BlockStep] {
         &self.steps

@@ -25,8 +25,10 @@ impl Layouts {
     /// Lays them out; `None` if the block has a batch norm that wants the batch's statistics, or a convolution that the
     /// kernels do not support.
     pub fn new(block: &Block, params: &[&[f32]]) -> Option<Self> {
+        if block.wants_statistics() {
+            return None;
+        }
         let weights = block.steps().iter().map(|step| match step {
-            BlockStep::Conv { after: After::Norm { .. }, .. } => None,
             BlockStep::Conv { geometry, weight, outputs, .. } => {
                 let weight = params[*weight];
                 let channels = weight.len() / (outputs * geometry.kernel * geometry.kernel) * geometry.groups;

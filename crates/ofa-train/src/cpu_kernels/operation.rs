@@ -111,7 +111,8 @@ impl FrozenBlock {
     /// batch norms that want the batch's statistics, or no parameters at all, so that nothing says whether gradients are
     /// recorded.
     pub fn new(block: Arc<Block>, params: &[Parameter]) -> Option<Self> {
-        if !enabled() || params.is_empty() {
+        // Before the parameters are copied: recalibration comes here with every block of every batch.
+        if !enabled() || params.is_empty() || block.wants_statistics() {
             return None;
         }
         let plain = |param: &Parameter| param.plain().map(|param| param.to_contiguous());

@@ -424,19 +424,8 @@ pub fn activate<S: Simd>(simd: S, activation: Activation, u: S::f32s) -> S::f32s
 
 #[cfg(test)]
 mod tests {
-    use super::super::with_nonlinearity;
+    use super::super::{noise, with_nonlinearity};
     use super::*;
-
-    fn noise(count: usize, seed: u64) -> Vec<f32> {
-        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-        let mut next = || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 40) as f32 / (1 << 23) as f32 - 1.0
-        };
-        (0..count).map(|_| next()).collect()
-    }
 
     fn close(a: &[f32], b: &[f32], depth: usize) {
         assert_eq!(a.len(), b.len());
