@@ -22,11 +22,13 @@ mod mobile_stages;
 pub mod model;
 pub mod net_spec;
 pub mod objective;
+pub mod plugin;
 pub mod population;
 pub mod proxyless;
 pub mod registry;
 pub mod resnet;
 pub mod sampling;
+pub mod settings;
 pub mod slicing;
 pub mod space;
 pub mod supernet;
@@ -42,6 +44,7 @@ pub use net_spec::{Activation, Block, BlockKind, NetSpec, Op, OpKind, PoolRoundi
 pub use objective::{Objective, ObjectiveError};
 pub use population::Population;
 pub use registry::SpaceEntry;
+pub use settings::{Checked, InvalidSetting, Settings};
 pub use space::{SearchSpace, SpaceInfo};
 pub use weights::{Tensor, Weights};
 
