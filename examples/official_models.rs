@@ -8,7 +8,7 @@
 //! FOLDER holds one folder for each network, called as published (`note10_lat-16ms_top1-75.5_finetune-25`), with its
 //! `net.config` and `run.config`.
 
-use ofa::export::net_config::{NetConfig, read_run_config};
+use ofa::export::importing::net_config::{NetConfig, read_run_config};
 use ofa::hw::{HardwareBackend, HwError};
 use ofa::space::cost;
 use std::error::Error;

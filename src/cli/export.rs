@@ -6,11 +6,10 @@ use super::forward::{check_channels, read_npy};
 use super::measure::RuntimeArgs;
 use super::{Context, Failure, arch_choice};
 use clap::Args;
-use ofa_export::calibration::Calibration;
-use ofa_export::mixed_precision::{self, Cut};
-use ofa_export::{
-    Agreement, ExportOptions, OPSET, Preprocessing, SessionOptions, Values, agreement, half_precision, quantise,
-};
+use ofa_export::precision::calibration::Calibration;
+use ofa_export::precision::mixed::{self, Cut};
+use ofa_export::precision::{half, int8};
+use ofa_export::{Agreement, ExportOptions, OPSET, Preprocessing, SessionOptions, Values, agreement};
 use ofa_space::model::InputFormat;
 use ofa_space::{Model, NetSpec, atomic_file};
 use ofa_train::data::{OnCorrupt, SplitName, stratified};
@@ -156,7 +155,7 @@ pub(super) fn run(args: &ExportArgs, context: &Context) -> Result<(), Failure> {
     };
     let mut onnx = ofa_export::export_with(&net, &model.weights, &entries, &options)?;
     if let Some(cut) = in_f32 {
-        onnx = half_precision::convert(&onnx, cut.operations_in_f32)?;
+        onnx = half::convert(&onnx, cut.operations_in_f32)?;
     }
     if let (true, Some(source)) = (args.int8, &args.calibrate) {
         let plain = ofa_export::export_net(&net, &model.weights, &BTreeMap::new())?;
@@ -164,7 +163,7 @@ pub(super) fn run(args: &ExportArgs, context: &Context) -> Result<(), Failure> {
         for (images, shape) in calibration_batches(&model, &net, source, seed)? {
             calibration.add(&images, shape)?;
         }
-        onnx = quantise::quantise(&onnx, &calibration.ranges())?;
+        onnx = int8::quantise(&onnx, &calibration.ranges())?;
     }
     atomic_file::write(&args.output, &onnx).map_err(|e| Failure::writing(&args.output, e))?;
     write_companions(args, &model, &net)?;
@@ -210,7 +209,7 @@ pub(super) fn run(args: &ExportArgs, context: &Context) -> Result<(), Failure> {
 fn cut(args: &ExportArgs, model: &Model, net: &NetSpec, seed: u64) -> Result<Cut, Failure> {
     let plain = ofa_export::export_net(net, &model.weights, &BTreeMap::new())?;
     if args.fp16_tolerance == f64::INFINITY {
-        let first = mixed_precision::cuts(&plain)?.into_iter().next();
+        let first = mixed::cuts(&plain)?.into_iter().next();
         return first.ok_or_else(|| Failure::Input(format!("{}: has no operations", args.model.display())));
     }
     let (images, shape) = match &args.calibrate {
@@ -218,7 +217,7 @@ fn cut(args: &ExportArgs, model: &Model, net: &NetSpec, seed: u64) -> Result<Cut
         None => None,
     }
     .unwrap_or_else(|| random_batch(net, VERIFY_IMAGES, &mut ChaCha8Rng::seed_from_u64(seed)));
-    let (cut, _) = mixed_precision::first_cut_within(&plain, &images, shape, args.fp16_tolerance)?;
+    let (cut, _) = mixed::first_cut_within(&plain, &images, shape, args.fp16_tolerance)?;
     Ok(cut)
 }
 

@@ -2,9 +2,9 @@
 
 use super::{Context, Failure, info};
 use clap::{Args, Subcommand};
-use ofa_export::import_net::import_net;
-use ofa_export::import_supernet::{Head, Import, imagenet_input, import_supernet};
-use ofa_export::net_config::{Layout, NetConfig, read_run_config};
+use ofa_export::importing::net::import_net;
+use ofa_export::importing::net_config::{Layout, NetConfig, read_run_config};
+use ofa_export::importing::supernet::{Head, Import, imagenet_input, import_supernet};
 use ofa_space::model::InputFormat;
 use ofa_space::{ModelBody, TensorRole, cost, supernet};
 use serde::Serialize;

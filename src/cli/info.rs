@@ -4,7 +4,7 @@ use super::import::{NetInputArgs, NetInputOrigins};
 use super::output::{short_count, table};
 use super::{Context, Failure, arch_choice};
 use clap::Args;
-use ofa_export::net_config::NetConfig;
+use ofa_export::importing::net_config::NetConfig;
 use ofa_space::{ArchJson, Gene, Model, ModelBody, NetSpec, SearchSpace, cost, registry};
 use serde::Serialize;
 use std::collections::BTreeMap;

@@ -6,7 +6,7 @@ use super::specialise::Found;
 use super::{Progress, Subject};
 use crate::failure::Failure;
 use crate::report::{Case, DrawnBlock, Extreme, HostTimings};
-use ofa_export::verify::verify;
+use ofa_export::verification::verify;
 use ofa_hw::host::Host;
 use ofa_space::{Arch, Model, NetSpec, atomic_file, cost};
 use ofa_train::data::{SplitName, stratified};

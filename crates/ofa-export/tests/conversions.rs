@@ -2,10 +2,10 @@
 //! types (its numbers are checked in `tests/check_onnx.py`, since rten computes f16 files in f32).
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use ofa_export::calibration::Calibration;
+use ofa_export::precision::calibration::Calibration;
+use ofa_export::precision::{half, int8, mixed};
 use ofa_export::{
-    ExportError, ExportOptions, OnnxFile, Preprocessing, SessionOptions, Values, export_net, export_with,
-    half_precision, mixed_precision, quantise, runtime,
+    ExportError, ExportOptions, OnnxFile, Preprocessing, SessionOptions, Values, export_net, export_with, runtime,
 };
 use ofa_space::model::{InputFormat, Resize};
 use ofa_space::{NetSpec, Weights, initialisation, registry, supernet};
@@ -104,8 +104,8 @@ fn int8_is_near_and_small() {
         for _ in 0..2 {
             calibration.add(&images(&net, 16), [16, c, h, w]).unwrap();
         }
-        let int8 = quantise::quantise(&onnx, &calibration.ranges()).unwrap();
-        assert_eq!(int8, quantise::quantise(&onnx, &calibration.ranges()).unwrap());
+        let int8 = int8::quantise(&onnx, &calibration.ranges()).unwrap();
+        assert_eq!(int8, int8::quantise(&onnx, &calibration.ranges()).unwrap());
         let input = images(&net, IMAGES);
         let (plain, quantised) = (run(&onnx, &net, &input, IMAGES), run(&int8, &net, &input, IMAGES));
         let apart = difference(&plain, &quantised);
@@ -117,7 +117,7 @@ fn int8_is_near_and_small() {
         let (floats, bytes) = (weight_bytes(1), weight_bytes(3));
         assert!(bytes > 2 * floats, "{name}: {floats} bytes of scales, {bytes} of int8");
         // A range that was not watched is named.
-        let error = quantise::quantise(&onnx, &BTreeMap::new()).unwrap_err().to_string();
+        let error = int8::quantise(&onnx, &BTreeMap::new()).unwrap_err().to_string();
         assert!(error.contains("input"), "{error}");
     }
 }
@@ -126,7 +126,7 @@ fn int8_is_near_and_small() {
 fn half_precision_is_half_the_size_with_f32_at_both_ends() {
     let (net, weights) = network("cifar-32");
     let onnx = export_net(&net, &weights, &Default::default()).unwrap();
-    let half = half_precision::convert(&onnx, 0).unwrap();
+    let half = half::convert(&onnx, 0).unwrap();
     assert!(half.len() * 10 < onnx.len() * 6, "{} {}", half.len(), onnx.len());
     let proto = ModelProto::parse_from_bytes(&half).unwrap();
     assert!(proto.graph.initializer.iter().all(|t| t.data_type == 10));
@@ -136,31 +136,30 @@ fn half_precision_is_half_the_size_with_f32_at_both_ends() {
     assert_eq!(proto.graph.input[0].type_.tensor_type().elem_type, 1);
     assert_eq!(proto.graph.output[0].type_.tensor_type().elem_type, 1);
     // What is f16 already cannot be converted again.
-    assert!(half_precision::convert(&half, 0).is_err());
+    assert!(half::convert(&half, 0).is_err());
 }
 
 #[test]
 fn the_first_operations_stay_in_f32_as_far_as_needed() {
     let (net, weights) = network("tiny-28");
     let onnx = export_net(&net, &weights, &Default::default()).unwrap();
-    let cuts = mixed_precision::cuts(&onnx).unwrap();
+    let cuts = mixed::cuts(&onnx).unwrap();
     assert_eq!((cuts[0].operations_in_f32, cuts[0].weights_in_f32), (0, 0.0));
     assert!(cuts.is_sorted_by(|a, b| a.weights_in_f32 <= b.weights_in_f32) && cuts.len() > 10);
     let (input, [c, h, w]) = (images(&net, IMAGES), net.input);
     let plain = run(&onnx, &net, &input, IMAGES);
-    let apart =
-        |cut: usize| difference(&plain, &run(&mixed_precision::simulate(&onnx, cut).unwrap(), &net, &input, IMAGES));
+    let apart = |cut: usize| difference(&plain, &run(&mixed::simulate(&onnx, cut).unwrap(), &net, &input, IMAGES));
     let everything = apart(0);
     assert!(everything > 1e-4 && everything < 0.2, "{everything}");
     let best = cuts.iter().map(|cut| apart(cut.operations_in_f32)).fold(everything, f32::min);
     assert!(best < 0.9 * everything, "{best} {everything}");
-    let within = |tolerance: f64| mixed_precision::first_cut_within(&onnx, &input, [IMAGES, c, h, w], tolerance);
+    let within = |tolerance: f64| mixed::first_cut_within(&onnx, &input, [IMAGES, c, h, w], tolerance);
     assert_eq!(within(0.5).unwrap().0, cuts[0]);
     let tolerance = f64::from(best + everything) / 2.0;
     let (cut, found) = within(tolerance).unwrap();
     assert!(cut.operations_in_f32 > 0 && found.within(tolerance), "{cut:?} {found:?}");
     // Operations before the cut keep their type, those behind it lose it, with one change between.
-    let mixed = ModelProto::parse_from_bytes(&half_precision::convert(&onnx, cut.operations_in_f32).unwrap()).unwrap();
+    let mixed = ModelProto::parse_from_bytes(&half::convert(&onnx, cut.operations_in_f32).unwrap()).unwrap();
     let casts = mixed.graph.node.iter().filter(|node| node.op_type == "Cast").count();
     let types: Vec<i32> = mixed.graph.initializer.iter().map(|t| t.data_type).collect();
     assert!(casts == 2 && types.contains(&1) && types.contains(&10), "{casts} {types:?}");
@@ -172,7 +171,7 @@ fn preprocessing_stays_in_f32() {
     let (net, weights) = network("cifar-32");
     let options = ExportOptions { preprocessing: Preprocessing::InGraph(format(3)), ..ExportOptions::default() };
     let onnx = export_with(&net, &weights, &Default::default(), &options).unwrap();
-    let half = ModelProto::parse_from_bytes(&half_precision::convert(&onnx, 0).unwrap()).unwrap();
+    let half = ModelProto::parse_from_bytes(&half::convert(&onnx, 0).unwrap()).unwrap();
     let named = |t: &&onnx_protobuf::TensorProto| t.name.starts_with("preprocessing.");
     assert!(half.graph.initializer.iter().filter(named).all(|t| t.data_type == 1));
     assert!(half.graph.initializer.iter().filter(|t| !named(t)).all(|t| t.data_type == 10));

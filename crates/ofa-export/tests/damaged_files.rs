@@ -2,9 +2,9 @@
 //! within a constant times the file's size.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use ofa_export::import_supernet::{Head, import_supernet};
-use ofa_export::net_config::NetConfig;
-use ofa_export::state_dict::StateDict;
+use ofa_export::importing::net_config::NetConfig;
+use ofa_export::importing::state_dict::StateDict;
+use ofa_export::importing::supernet::{Head, import_supernet};
 use ofa_space::registry;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;

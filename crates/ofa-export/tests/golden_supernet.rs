@@ -2,7 +2,7 @@
 //! with their logits, where the reference results are at hand.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use ofa_export::import_supernet::{Head, import_supernet};
+use ofa_export::importing::supernet::{Head, import_supernet};
 use ofa_export::{SessionOptions, agreement, export_net, runtime};
 use ofa_space::mbv3::{Mbv3, Mbv3Config};
 use ofa_space::{ArchJson, SearchSpace, Weights, extraction, importance, supernet};

@@ -1,7 +1,7 @@
 //! Exported files of random subnets load and run in an independent runtime, and damaged inputs are refused.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use ofa_export::state_dict::StateDict;
+use ofa_export::importing::state_dict::StateDict;
 use ofa_export::{SessionOptions, export_net, runtime};
 use ofa_space::{Opened, extraction, initialisation, registry, sampling, supernet};
 use rand::SeedableRng;

@@ -1,7 +1,7 @@
 //! Memory of the published microcontroller networks under our schedule, beside the figures of MCUNet's model list.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use ofa_export::net_config::NetConfig;
+use ofa_export::importing::net_config::NetConfig;
 use ofa_hw::memory::{Depthwise, Schedule, peak_activation_bytes, weight_bytes};
 use std::path::PathBuf;
 

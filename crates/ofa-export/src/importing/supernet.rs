@@ -1,7 +1,7 @@
 //! The authors' supernet checkpoints as models.
 
 use crate::error::ExportError;
-use crate::state_dict::{self, StateDict};
+use crate::importing::state_dict::{self, StateDict};
 use ofa_space::model::{InputFormat, Resize};
 use ofa_space::net_spec::BlockKind;
 use ofa_space::supernet::TensorDef;

@@ -1,8 +1,12 @@
 //! A network and its weights as an ONNX graph: input `input` (N,C,H,W) with dynamic N, output `logits` (N, classes).
 
+pub mod file;
+pub mod folding;
+pub mod nodes;
+
 use crate::error::ExportError;
-use crate::fold::{fold, foldable};
-use crate::nodes::{Element, batch_value, float, int, ints, metadata, node, tensor};
+use crate::onnx::folding::{fold, foldable};
+use crate::onnx::nodes::{Element, batch_value, float, int, ints, metadata, node, tensor};
 use ofa_space::model::InputFormat;
 use ofa_space::net_spec::{Block, Op, OpKind, TensorRef};
 use ofa_space::{Activation, Model, ModelBody, NetSpec, PoolRounding, Tensor, Weights, slicing};

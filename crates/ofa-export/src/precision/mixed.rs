@@ -12,12 +12,12 @@
 //! (T. J. Dekker, "A floating-point technique for extending the available precision", Numerische Mathematik 18, 1971.)
 
 use crate::error::ExportError;
-use crate::half_precision::{Halves, half_values, rename_inputs};
-use crate::nodes::{Element, node, raw_tensor};
 use crate::onnx::OUTPUT;
-use crate::onnx_file::{floats, read, write};
+use crate::onnx::file::{floats, read, write};
+use crate::onnx::nodes::{Element, node, raw_tensor};
+use crate::precision::half::{Halves, half_values, rename_inputs};
 use crate::runtime::{SessionOptions, load};
-use crate::verify::{Agreement, agreement};
+use crate::verification::{Agreement, agreement};
 use onnx_protobuf::GraphProto;
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
@@ -59,7 +59,7 @@ pub fn cuts(onnx: &[u8]) -> Result<Vec<Cut>, ExportError> {
     Ok(found)
 }
 
-/// The f32 file that computes what [`crate::half_precision::convert`]'s file computes on a device that rounds every
+/// The f32 file that computes what [`crate::precision::half::convert`]'s file computes on a device that rounds every
 /// value to f16. Values beyond f16's range are not cut off.
 ///
 /// # Errors
@@ -136,7 +136,7 @@ pub fn first_cut_within(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nodes::{batch_value, tensor};
+    use crate::onnx::nodes::{batch_value, tensor};
     use half::f16;
     use onnx_protobuf::{ModelProto, OperatorSetIdProto};
 

@@ -4,11 +4,11 @@
 //! one scale and zero point each, from watched ranges; weights one scale per output channel, symmetric; biases are
 //! int32 in the scale of the products they are added to. (ONNX Runtime's static quantisation, S8S8.)
 
-use crate::calibration::Ranges;
 use crate::error::ExportError;
-use crate::nodes::{Element, int, node, raw_tensor};
+use crate::onnx::file::{floats, read, write};
+use crate::onnx::nodes::{Element, int, node, raw_tensor};
 use crate::onnx::{INPUT, OUTPUT, PREPROCESSING};
-use crate::onnx_file::{floats, read, write};
+use crate::precision::calibration::Ranges;
 use onnx_protobuf::{GraphProto, NodeProto, TensorProto};
 use std::collections::BTreeMap;
 

@@ -2,12 +2,12 @@
 //!
 //! Input and output stay f32; the graph casts where the type changes. Preprocessing inside the graph stays f32, since
 //! bytes divided by small deviations lose digits in f16, and so may the first operations of a network: few weights,
-//! but every rounding there is carried through all that follows ([`crate::mixed_precision`] finds how many).
+//! but every rounding there is carried through all that follows ([`crate::precision::mixed`] finds how many).
 
 use crate::error::ExportError;
-use crate::nodes::{Element, int, node, raw_tensor};
+use crate::onnx::file::{floats, read, write};
+use crate::onnx::nodes::{Element, int, node, raw_tensor};
 use crate::onnx::{OUTPUT, PREPROCESSING};
-use crate::onnx_file::{floats, read, write};
 use half::f16;
 use onnx_protobuf::{GraphProto, NodeProto, TensorProto};
 use std::collections::HashSet;

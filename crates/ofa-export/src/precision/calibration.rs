@@ -1,9 +1,9 @@
 //! Ranges of activations over real images, for quantisation.
 
 use crate::error::{ExportError, RuntimeError};
-use crate::nodes::untyped_value;
+use crate::onnx::file::{read, write};
+use crate::onnx::nodes::untyped_value;
 use crate::onnx::{INPUT, OUTPUT, PREPROCESSING};
-use crate::onnx_file::{read, write};
 use rten::{Model, NodeId, RunOptions};
 use rten_tensor::NdTensorView;
 use rten_tensor::prelude::*;

@@ -1,8 +1,8 @@
 //! Reading back files that this crate wrote: their metadata, and their graph for conversion.
 
 use crate::error::ExportError;
-use crate::nodes::Element;
 use crate::onnx::INPUT;
+use crate::onnx::nodes::Element;
 use ofa_space::model::{InputFormat, Resize};
 use onnx_protobuf::{Message, ModelProto, TensorProto};
 use std::collections::BTreeMap;

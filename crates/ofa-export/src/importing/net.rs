@@ -1,9 +1,9 @@
 //! Published single networks, a description and its checkpoint, as models.
 
 use crate::error::ExportError;
-use crate::import_supernet::Import;
-use crate::net_config::NetConfig;
-use crate::state_dict::{self, StateDict};
+use crate::importing::net_config::NetConfig;
+use crate::importing::state_dict::{self, StateDict};
+use crate::importing::supernet::Import;
 use ofa_space::model::InputFormat;
 use ofa_space::{Model, ModelBody, Weights};
 use std::path::Path;
