@@ -4,7 +4,7 @@
 //! `cargo run --release --example quickstart`
 #![allow(clippy::print_stdout)]
 
-use ofa::export::{export, verify};
+use ofa::export::{export, verification};
 use ofa::hw::{self, LatencyObjective};
 use ofa::predictors::{AccuracyObjective, Pair, fit};
 use ofa::search::{Budget, Constraint, Search, strategy};
@@ -94,7 +94,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (images, _) = dataset.eval_batch(SplitName::Test, &[0, 1, 2, 3], net.input[1] as u32)?;
     let logits = to_host(standalone.prepare(&net, &standalone.running).forward(standalone.upload(&images)).logits)?;
     let [n, h, w, c] = images.shape;
-    let (agreement, runtime) = verify::verify(&onnx, &images.to_nchw(), [n, c, h, w], &logits)?;
+    let (agreement, runtime) = verification::verify(&onnx, &images.to_nchw(), [n, c, h, w], &logits)?;
     println!("{runtime} agrees within {:.1e} (largest logit {:.1})", agreement.max_abs_diff, agreement.max_abs_logit);
     Ok(())
 }
