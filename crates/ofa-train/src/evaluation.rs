@@ -1,9 +1,10 @@
 //! Accuracy of a subnet, with BN recalibration on training images first.
 
-use crate::batch_norm::RunningStatistics;
 use crate::data::{Dataset, SplitName};
+use crate::elastic::batch_norm::RunningStatistics;
+use crate::elastic::{Supernet, to_host};
 use crate::error::TrainError;
-use crate::supernet::{Images, Supernet, to_host};
+use crate::images::Images;
 use ofa_space::NetSpec;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

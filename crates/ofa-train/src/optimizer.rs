@@ -2,8 +2,8 @@
 
 #[cfg(feature = "flex")]
 use crate::cpu_kernels::NesterovStep;
+use crate::elastic::parameters::ParameterModule;
 use crate::error::TrainError;
-use crate::parameters::ParameterModule;
 use burn::module::ParamGroup;
 use burn::optim::{GradientsParams, LearningRate, ModuleOptimizer, RecordState, StateSink, StateSource};
 use burn::tensor::{Bytes, Device, Tensor};

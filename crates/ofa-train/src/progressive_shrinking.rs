@@ -7,14 +7,15 @@
 use crate::checkpoint::Checkpoint;
 use crate::config::{PhasePlan, TrainConfig};
 use crate::data::{DataError, Dataset, batches, prefetch};
+use crate::elastic::{Supernet, to_host};
 use crate::error::TrainError;
 use crate::history::Window;
+use crate::images::Images;
 use crate::learning_rate::CosineSchedule;
 use crate::metrics_file::MetricsFile;
 use crate::optimizer::Optimizer;
 use crate::sampler::{self, Teaching};
 use crate::starting_point::StartingPoint;
-use crate::supernet::{Images, Supernet, to_host};
 use crate::training_step::{StepInput, Teacher, step};
 use crate::validation::Validation;
 use crate::weight_average;

@@ -2,11 +2,12 @@
 
 use crate::config::{PhasePlan, TrainConfig};
 use crate::data::batches;
+use crate::elastic::{Supernet, to_host};
 use crate::error::TrainError;
+use crate::images::Images;
 use crate::loss::SoftCrossEntropy;
 use crate::optimizer::Optimizer;
 use crate::sampler::{Teaching, smallest};
-use crate::supernet::{Images, Supernet, to_host};
 use crate::training_step::{StepInput, Teacher, step};
 use burn::tensor::Device;
 use ofa_space::{Arch, NetSpec, Opened, SearchSpace, cost, initialisation, sampling, supernet};

@@ -1,10 +1,11 @@
 //! One step of progressive shrinking: several subnets on one batch, gradients summed, one optimizer step.
 
+use crate::elastic::parameters::ParameterModule;
+use crate::elastic::{Supernet, to_host};
 use crate::error::TrainError;
+use crate::images::Images;
 use crate::loss::{self, DistillationLoss};
 use crate::optimizer::Optimizer;
-use crate::parameters::ParameterModule;
-use crate::supernet::{Images, Supernet, to_host};
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Int, Tensor, TensorData};
 use ofa_space::NetSpec;

@@ -1,7 +1,7 @@
 //! The exponential moving average of a supernet's weights and running statistics.
 
+use crate::elastic::Supernet;
 use crate::error::TrainError;
-use crate::supernet::Supernet;
 use ofa_space::Weights;
 
 /// Moves the average towards the weights of the moment: `decay · average + (1 − decay) · weights`.

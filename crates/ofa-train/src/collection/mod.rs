@@ -6,9 +6,9 @@ mod shared_prefix;
 
 pub use clusters::{CLUSTER, clustered_archs};
 
+use crate::elastic::Supernet;
 use crate::error::TrainError;
 use crate::evaluation::{Accuracy, EvaluationSet, evaluate, recalibrate};
-use crate::supernet::Supernet;
 use ofa_space::{Arch, Opened, SearchSpace, cost, sampling};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;

@@ -5,13 +5,13 @@
 //! memory. A first walk over the calibration images collects the statistics of every node, a second one over the
 //! validation images uses them. Each subnet goes through the same operations on the same numbers as it would alone.
 
-use crate::batch_norm::{BatchStatistics, Recalibration, RunningStatistics};
+use crate::elastic::batch_norm::{BatchStatistics, Recalibration, RunningStatistics};
+use crate::elastic::executor::{Prepared, Statistics};
+use crate::elastic::parameters::Gradients;
+use crate::elastic::plan::Plan;
+use crate::elastic::{Supernet, to_host};
 use crate::error::TrainError;
 use crate::evaluation::{Accuracy, EvaluationSet, Tally};
-use crate::executor::{Prepared, Statistics};
-use crate::parameters::Gradients;
-use crate::plan::Plan;
-use crate::supernet::{Supernet, to_host};
 use burn::tensor::Tensor;
 use ofa_space::{Block, NetSpec, cost};
 

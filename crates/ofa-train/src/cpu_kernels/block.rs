@@ -1,7 +1,7 @@
 //! A block of a network as the kernels see it: a few steps, of which the convolutions carry all the work.
 
 use super::convolution::Kind;
-use crate::plan::ConvGeometry;
+use crate::elastic::plan::ConvGeometry;
 use ofa_space::{Activation, PoolRounding};
 
 /// Height, width and channels of an image's activation.

@@ -4,7 +4,7 @@ use super::depthwise::{self, Sizes};
 use super::matmul::{Matrix, multiply_add};
 use super::packed::{self, Finish, Packed, Pixels, Strides};
 use super::winograd::{self, Transformed};
-use crate::plan::ConvGeometry;
+use crate::elastic::plan::ConvGeometry;
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;

@@ -6,7 +6,7 @@
 #![allow(unsafe_code)]
 
 use super::packed::Pixels;
-use crate::plan::ConvGeometry;
+use crate::elastic::plan::ConvGeometry;
 use pulp::{Simd, WithSimd};
 
 /// Channels of a band are a multiple of this: the widest vector of f32.

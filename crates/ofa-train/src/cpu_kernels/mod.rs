@@ -1,7 +1,7 @@
 //! CPU kernels: convolution, batch norm and nonlinearity in one operation, over NHWC activations.
 //!
 //! A custom operation on Burn's `flex` backend with a hand-written backward pass. Other backends, and
-//! `OFA_KERNELS=off`, run the bodies of [`crate::layer_ops`], which are also what the kernels are tested against.
+//! `OFA_KERNELS=off`, run the bodies of [`crate::elastic::layer_ops`], which are also what the kernels are tested against.
 //! Every sum runs over a fixed division of the batch, so results do not depend on the number of threads.
 
 mod backward;

@@ -7,7 +7,7 @@
 
 use super::depthwise::Band;
 use super::packed::{self, Finish, Packed, Pixels, Strides, activate};
-use crate::plan::ConvGeometry;
+use crate::elastic::plan::ConvGeometry;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 

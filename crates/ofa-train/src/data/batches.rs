@@ -5,7 +5,7 @@ use crate::data::colour_jitter::Colours;
 use crate::data::image_file::cannot_resize;
 use crate::data::resize::{self, Scratch};
 use crate::data::{DataError, Dataset, Split, SplitName};
-use crate::supernet::Images;
+use crate::images::Images;
 use ofa_space::model::InputFormat;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;

@@ -8,7 +8,7 @@ use crate::data::batches::{Normaliser, check_resolution};
 use crate::data::pixels::Raster;
 use crate::data::reduced_jpeg;
 use crate::data::resize::{self, Scratch};
-use crate::supernet::Images;
+use crate::images::Images;
 use image::{DynamicImage, ImageFormat, ImageReader};
 use ofa_space::model::InputFormat;
 use std::borrow::Cow;

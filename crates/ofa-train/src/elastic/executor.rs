@@ -8,14 +8,14 @@ mod fused;
 
 #[cfg(feature = "flex")]
 use self::fused::FusedBlock;
-use crate::batch_norm::{BatchStatistics, RunningStatistics};
+use super::batch_norm::{BatchStatistics, RunningStatistics};
+use super::layer_ops;
+#[cfg(not(feature = "flex"))]
+use super::layer_ops::{conv_activate, conv_normalise_batch};
+use super::parameters::{Gradients, Parameters};
+use super::plan::{ConvGeometry, NormRefs, Plan, StepKind};
 #[cfg(feature = "flex")]
 use crate::cpu_kernels::{conv_activate, conv_normalise_batch};
-use crate::layer_ops;
-#[cfg(not(feature = "flex"))]
-use crate::layer_ops::{conv_activate, conv_normalise_batch};
-use crate::parameters::{Gradients, Parameters};
-use crate::plan::{ConvGeometry, NormRefs, Plan, StepKind};
 use burn::tensor::{Tensor, TensorData};
 use ofa_space::net_spec::TensorRef;
 use ofa_space::{Activation, PoolRounding};
@@ -111,7 +111,7 @@ impl Prepared {
     pub fn new(plan: &Plan, parameters: &Parameters, statistics: Statistics<'_>, gradients: Gradients) -> Self {
         let reader = Reader { parameters, gradients };
         let blocks = plan.blocks.iter().map(|steps| {
-            let step = |step: &crate::plan::Step| PreparedStep {
+            let step = |step: &super::plan::Step| PreparedStep {
                 inputs: step.inputs.clone(),
                 kind: reader.prepare(&step.kind, statistics),
             };

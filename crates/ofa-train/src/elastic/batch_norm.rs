@@ -1,7 +1,7 @@
 //! Running statistics of batch norm: training updates and recalibration.
 
+use super::transfer::to_host;
 use crate::error::TrainError;
-use crate::supernet::to_host;
 use burn::tensor::Tensor;
 use ofa_space::net_spec::TensorRef;
 use ofa_space::supernet::TensorDef;

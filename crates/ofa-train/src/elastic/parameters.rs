@@ -109,7 +109,7 @@ impl Parameters {
     /// A vector by name.
     ///
     /// # Panics
-    /// If the supernet has no such vector: the [`crate::plan::Plan`] was made for another space.
+    /// If the supernet has no such vector: the [`crate::elastic::plan::Plan`] was made for another space.
     pub fn vector(&self, name: &str, gradients: Gradients) -> Tensor<1> {
         match self.slots.get(name) {
             Some(Slot::Vector(i)) => read(&self.module.vectors[*i], gradients),

@@ -2,7 +2,7 @@
 //!
 //! These bodies serve every backend, and are what the CPU kernels are checked against.
 
-use crate::plan::ConvGeometry;
+use super::plan::ConvGeometry;
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use burn::tensor::module::{avg_pool2d, conv2d, max_pool2d};

@@ -1,9 +1,9 @@
 //! A prepared block as one operation of the CPU kernels.
 
 use super::{BatchNorm, Prepare, PreparedStep};
-use crate::batch_norm::BatchStatistics;
 use crate::cpu_kernels::{self, After, Block, BlockStep, FrozenBlock, Parameter, Window};
-use crate::plan::ConvGeometry;
+use crate::elastic::batch_norm::BatchStatistics;
+use crate::elastic::plan::ConvGeometry;
 use burn::tensor::Tensor;
 use ofa_space::PoolRounding;
 use std::sync::Arc;

@@ -1,14 +1,18 @@
 //! A supernet in training: parameters, running statistics, and what it takes to run its subnets.
 
-use crate::batch_norm::{Recalibration, RunningStatistics};
+use super::batch_norm::{Recalibration, RunningStatistics};
+use super::executor::{Output, Prepared, Statistics};
+use super::parameters::{Gradients, Parameters};
+use super::plan::Plan;
+use super::transfer::upload;
 use crate::error::TrainError;
-use crate::executor::{Output, Prepared, Statistics};
-use crate::parameters::{Gradients, Parameters};
-use crate::plan::Plan;
 use burn::tensor::{Device, Tensor};
 use ofa_space::supernet::TensorDef;
 use ofa_space::{Model, ModelBody, NetSpec, Weights, supernet};
 use std::collections::BTreeMap;
+
+pub use super::transfer::to_host;
+pub use crate::images::Images;
 
 /// Trainable tensors and running statistics of a network, elastic or standalone, on a device.
 #[derive(Clone, Debug)]
@@ -20,62 +24,6 @@ pub struct Supernet {
     /// Running statistics of batch norm.
     pub running: RunningStatistics,
     device: Device,
-}
-
-/// A batch of images in NHWC, on the host.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Images {
-    /// Values, `[n, h, w, c]`, already normalised.
-    pub data: Vec<f32>,
-    /// `[n, h, w, c]`.
-    pub shape: [usize; 4],
-}
-
-impl Images {
-    /// From `[n, c, h, w]` values.
-    ///
-    /// # Panics
-    /// If the number of values is not the product of the shape.
-    pub fn from_nchw(values: &[f32], [n, c, h, w]: [usize; 4]) -> Self {
-        assert_eq!(values.len(), n * c * h * w, "values do not fill the shape");
-        let area = h * w;
-        let mut data = vec![0.0; values.len()];
-        for image in 0..n {
-            let from = &values[image * c * area..(image + 1) * c * area];
-            let into = &mut data[image * c * area..(image + 1) * c * area];
-            for (channel, plane) in from.chunks_exact(area.max(1)).enumerate() {
-                for (pixel, value) in plane.iter().enumerate() {
-                    into[pixel * c + channel] = *value;
-                }
-            }
-        }
-        Self { data, shape: [n, h, w, c] }
-    }
-
-    /// The values as `[n, c, h, w]`.
-    pub fn to_nchw(&self) -> Vec<f32> {
-        let [n, h, w, c] = self.shape;
-        // The same transposition with the roles of pixels and channels exchanged.
-        Self::from_nchw(&self.data, [n, h * w, c, 1]).data
-    }
-
-    /// Cuts the batch, in order, into batches of these sizes; the last size repeats until the images are used up.
-    pub fn split(&self, sizes: &[usize]) -> Vec<Images> {
-        let [n, h, w, c] = self.shape;
-        let image = h * w * c;
-        let mut batches = Vec::new();
-        let mut start = 0;
-        let mut sizes = sizes.iter().copied().filter(|size| *size > 0);
-        let mut size = n;
-        while start < n {
-            size = sizes.next().unwrap_or(size);
-            let end = (start + size).min(n);
-            let data = self.data[start * image..end * image].to_vec();
-            batches.push(Images { data, shape: [end - start, h, w, c] });
-            start = end;
-        }
-        batches
-    }
 }
 
 impl Supernet {
@@ -121,12 +69,12 @@ impl Supernet {
 
     /// Puts a batch on the device, without gradients.
     pub fn upload(&self, images: &Images) -> Tensor<4> {
-        place(images, &self.device.clone().inner())
+        upload(images, &self.device.clone().inner())
     }
 
     /// Runs a batch with its own statistics and records gradients, as training does.
     pub fn forward_training(&self, net: &NetSpec, images: &Images) -> Output {
-        let x = place(images, &self.device);
+        let x = upload(images, &self.device);
         Prepared::new(&Plan::new(net), &self.parameters, Statistics::Batch, Gradients::Record).forward(x)
     }
 
@@ -156,40 +104,5 @@ impl Supernet {
             recalibration.add(prepared.forward(self.upload(batch)).statistics)?;
         }
         Ok(recalibration.finish(&self.running))
-    }
-}
-
-/// The data of a tensor on the host.
-///
-/// # Errors
-/// [`TrainError::Compute`] if the backend cannot deliver it.
-pub fn to_host<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, TrainError> {
-    tensor.into_data().try_into_vec::<f32>().map_err(|e| TrainError::Compute(format!("{e:?}")))
-}
-
-#[cfg(feature = "flex")]
-fn place(images: &Images, device: &Device) -> Tensor<4> {
-    crate::cpu_kernels::upload(&images.data, images.shape, device)
-}
-
-#[cfg(not(feature = "flex"))]
-fn place(images: &Images, device: &Device) -> Tensor<4> {
-    Tensor::from_data(burn::tensor::TensorData::new(images.data.clone(), images.shape), device)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn layouts_round_trip_and_splits_keep_order() {
-        let values: Vec<f32> = (0..2 * 3 * 4 * 5).map(|v| v as f32).collect();
-        let images = Images::from_nchw(&values, [2, 3, 4, 5]);
-        assert_eq!(images.data[1], 20.0); // pixel 0, channel 1
-        assert_eq!(images.to_nchw(), values);
-        let many = Images { data: (0..10).map(|v| v as f32).collect(), shape: [10, 1, 1, 1] };
-        let sizes: Vec<usize> = many.split(&[5, 2]).iter().map(|b| b.shape[0]).collect();
-        assert_eq!(sizes, [5, 2, 2, 1]);
-        assert_eq!(many.split(&[4])[2].data, [8.0, 9.0]);
     }
 }

@@ -1,0 +1,22 @@
+//! The elastic executor: runs any subnet of a supernet over the supernet's shared weights.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`supernet`] | [`Supernet`]: parameters and running statistics on a device, and how its subnets are run |
+//! | [`parameters`] | the trainable tensors, by name |
+//! | [`plan`] | a network as fused steps |
+//! | [`executor`] | a plan with its weights sliced, ready to run |
+//! | [`layer_ops`] | the layers as plain Burn operations |
+//! | [`batch_norm`] | running statistics: training updates and recalibration |
+//! | [`transfer`] | tensors and images between host and device |
+
+pub mod batch_norm;
+pub mod executor;
+pub mod layer_ops;
+pub mod parameters;
+pub mod plan;
+pub mod supernet;
+pub mod transfer;
+
+pub use supernet::Supernet;
+pub use transfer::to_host;
