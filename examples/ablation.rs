@@ -14,10 +14,10 @@
 use ofa::pipeline::{PLAN, config::PipelineConfig};
 use ofa::space::{Arch, Model, Opened, SearchSpace, cost, initialisation, supernet};
 use ofa::train::collection::distinct_archs;
-use ofa::train::config::{PhaseConfig, TrainConfig};
 use ofa::train::data::{Dataset, OnCorrupt, SplitName};
 use ofa::train::evaluation::{EvaluationSet, evaluate, recalibrate};
-use ofa::train::progressive_shrinking::{EVALUATION_BATCH, Silent, Trainer};
+use ofa::train::shrinking::config::{PhaseConfig, TrainConfig};
+use ofa::train::shrinking::{EVALUATION_BATCH, Silent, Trainer};
 use ofa::train::supernet::Supernet;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;

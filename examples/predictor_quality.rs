@@ -18,7 +18,7 @@ use ofa::space::Model;
 use ofa::train::collection::distinct_archs;
 use ofa::train::data::{OnCorrupt, SplitName, stratified};
 use ofa::train::evaluation::{EvaluationSet, evaluate, recalibrate};
-use ofa::train::progressive_shrinking::EVALUATION_BATCH;
+use ofa::train::shrinking::EVALUATION_BATCH;
 use ofa::train::supernet::Supernet;
 use std::collections::HashSet;
 use std::error::Error;

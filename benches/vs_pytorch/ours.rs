@@ -3,9 +3,9 @@
 use crate::{Outcome, cases};
 use ofa::space::supernet;
 use ofa::train::device;
-use ofa::train::optimizer::Optimizer;
 use ofa::train::supernet::{Supernet, to_host};
-use ofa::train::training_step::{StepInput, step};
+use ofa::train::training::optimizer::Optimizer;
+use ofa::train::training::step::{StepInput, step};
 use std::io::{BufRead, Write};
 use std::path::Path;
 use std::time::Instant;
@@ -25,7 +25,7 @@ pub fn serve(arguments: &[String]) -> Outcome<()> {
                 images: &images,
                 labels: &labels,
                 subnets: std::slice::from_ref(&net),
-                teacher: ofa::train::training_step::Teacher::None,
+                teacher: ofa::train::training::step::Teacher::None,
                 loss: &ofa::train::loss::SoftCrossEntropy {},
                 distillation: 0.0,
                 label_smoothing: 0.1,

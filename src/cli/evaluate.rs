@@ -9,7 +9,7 @@ use ofa_space::{InputFormat, Model};
 use ofa_train::data::{self, Dataset, LoadOptions, OnCorrupt, SplitName, stratified};
 use ofa_train::device;
 use ofa_train::evaluation::{EvaluationSet, evaluate, recalibrate};
-use ofa_train::progressive_shrinking::EVALUATION_BATCH;
+use ofa_train::shrinking::EVALUATION_BATCH;
 use ofa_train::supernet::Supernet;
 use serde::Serialize;
 use std::collections::BTreeMap;

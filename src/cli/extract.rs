@@ -8,7 +8,7 @@ use ofa_space::{Arch, Model, cost};
 use ofa_train::data::{OnCorrupt, SplitName, stratified};
 use ofa_train::device;
 use ofa_train::evaluation::{EvaluationSet, recalibrate};
-use ofa_train::progressive_shrinking::EVALUATION_BATCH;
+use ofa_train::shrinking::EVALUATION_BATCH;
 use ofa_train::supernet::Supernet;
 use serde::Serialize;
 use std::path::{Path, PathBuf};

@@ -213,7 +213,7 @@ impl Progress for Display {
         }
     }
 
-    fn training(&mut self) -> &mut dyn ofa_train::progressive_shrinking::Observer {
+    fn training(&mut self) -> &mut dyn ofa_train::shrinking::Observer {
         &mut self.training
     }
 }

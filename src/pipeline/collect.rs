@@ -9,7 +9,7 @@ use ofa_space::{Arch, SearchSpace};
 use ofa_train::collection::{clustered_archs, collect};
 use ofa_train::data::{Dataset, SplitName, stratified};
 use ofa_train::evaluation::EvaluationSet;
-use ofa_train::progressive_shrinking::EVALUATION_BATCH;
+use ofa_train::shrinking::EVALUATION_BATCH;
 use ofa_train::supernet::Supernet;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use ofa_search::Strategy;
-use ofa_train::config::TrainConfig;
+use ofa_train::shrinking::config::TrainConfig;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 

@@ -11,7 +11,7 @@ use ofa_hw::host::Host;
 use ofa_space::{Arch, Model, NetSpec, atomic_file, cost};
 use ofa_train::data::{SplitName, stratified};
 use ofa_train::evaluation::{EvaluationSet, evaluate, recalibrate};
-use ofa_train::progressive_shrinking::EVALUATION_BATCH;
+use ofa_train::shrinking::EVALUATION_BATCH;
 use ofa_train::supernet::{Supernet, to_host};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};

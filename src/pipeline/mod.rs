@@ -18,7 +18,7 @@ use crate::report::{self, DrawnBlock, Infeasible, RESULTS_FORMAT, RunResults, Ti
 use config::PipelineConfig;
 use ofa_space::atomic_file;
 use ofa_train::data::{self, OnCorrupt};
-use ofa_train::progressive_shrinking::Trainer;
+use ofa_train::shrinking::Trainer;
 use record::{RunFolder, Step, key};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -34,7 +34,7 @@ pub trait Progress: Send {
     /// The work is done.
     fn end(&mut self);
     /// The observer of a training run.
-    fn training(&mut self) -> &mut dyn ofa_train::progressive_shrinking::Observer;
+    fn training(&mut self) -> &mut dyn ofa_train::shrinking::Observer;
 }
 
 /// What a run needs besides its configuration.

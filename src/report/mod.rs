@@ -11,7 +11,7 @@ mod search_page;
 mod timings;
 
 use ofa_space::ArchJson;
-use ofa_train::progressive_shrinking::{PhaseRecord, StepRecord};
+use ofa_train::shrinking::{PhaseRecord, StepRecord};
 use serde::{Deserialize, Serialize};
 
 pub use markdown::markdown;

@@ -13,11 +13,11 @@
 
 use ofa_space::{Arch, Opened, SearchSpace};
 use ofa_train::collection::{distinct_archs, score_together};
-use ofa_train::config::TrainConfig;
 use ofa_train::data::{self, Dataset, LoadOptions, SplitName};
 use ofa_train::device;
 use ofa_train::evaluation::EvaluationSet;
-use ofa_train::progressive_shrinking::{Silent, Trainer};
+use ofa_train::shrinking::config::TrainConfig;
+use ofa_train::shrinking::{Silent, Trainer};
 use ofa_train::supernet::Supernet;
 use std::collections::HashSet;
 use std::error::Error;

@@ -3,7 +3,7 @@
 mod files;
 
 use crate::error::TrainError;
-use crate::history::{History, Window};
+use crate::shrinking::history::{History, Window};
 use files::{Disk, RealDisk};
 use ofa_space::{Tensor, Weights};
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,6 @@
 //! What a training run tells about itself: metrics, validations, and who listens.
 
-use crate::config::PhasePlan;
+use crate::shrinking::config::PhasePlan;
 use ofa_space::ArchJson;
 use serde::{Deserialize, Serialize};
 

@@ -1,8 +1,8 @@
 //! Starting from a supernet that exists: `[init]` of a training file.
 
-use crate::config::{InitConfig, TrainConfig};
 use crate::data::{self, Dataset, LoadOptions};
 use crate::error::TrainError;
+use crate::shrinking::config::{InitConfig, TrainConfig};
 use ofa_space::supernet::TensorDef;
 use ofa_space::{Model, SearchSpace, TensorRole, Weights, initialisation};
 use rand::SeedableRng;

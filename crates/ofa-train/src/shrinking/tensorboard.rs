@@ -3,7 +3,7 @@
 //! Format: `tensorflow/core/lib/io/record_writer.h` (framing, masked CRC-32C) and `tensorflow/core/util/event.proto`
 //! (`Event`: 1 wall time, 2 step, 3 file version, 5 summary; `Summary.Value`: 1 tag, 2 simple value).
 
-use crate::history::{StepRecord, SubnetRecord};
+use crate::shrinking::history::{StepRecord, SubnetRecord};
 
 /// Name of the event file in a run's folder; TensorBoard looks for `tfevents` in it.
 pub(crate) const FILE: &str = "events.out.tfevents.0.ofa";

@@ -2,8 +2,8 @@
 //! often the run was cut off.
 
 use crate::error::TrainError;
-use crate::history::{History, PhaseRecord, StepRecord, ValidationRecord};
-use crate::tensorboard;
+use crate::shrinking::history::{History, PhaseRecord, StepRecord, ValidationRecord};
+use crate::shrinking::tensorboard;
 use ofa_space::atomic_file;
 use serde::Serialize;
 use std::fs::File;

@@ -5,7 +5,7 @@ use crate::elastic::{Supernet, to_host};
 use crate::error::TrainError;
 use crate::images::Images;
 use crate::loss::{self, DistillationLoss};
-use crate::optimizer::Optimizer;
+use crate::training::optimizer::Optimizer;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Int, Tensor, TensorData};
 use ofa_space::NetSpec;

@@ -1,13 +1,13 @@
 //! Validation while training: the smallest, the middle and the largest opened subnet.
 
-use crate::config::{PhasePlan, TrainConfig};
 use crate::data::{Dataset, SplitName};
 use crate::elastic::Supernet;
 use crate::error::TrainError;
 use crate::evaluation::{EvaluationSet, evaluate, recalibrate};
-use crate::history::SubnetRecord;
-use crate::progressive_shrinking::EVALUATION_BATCH;
 use crate::sampler::smallest;
+use crate::shrinking::EVALUATION_BATCH;
+use crate::shrinking::config::{PhasePlan, TrainConfig};
+use crate::shrinking::history::SubnetRecord;
 use ofa_space::{Arch, Opened, SearchSpace};
 
 /// The images to recalibrate and to score on, read once for a whole run.

@@ -1,14 +1,14 @@
 //! What a training run will cost, told before it starts: steps, samples, time from a short measured probe, memory.
 
-use crate::config::{PhasePlan, TrainConfig};
 use crate::data::batches;
 use crate::elastic::{Supernet, to_host};
 use crate::error::TrainError;
 use crate::images::Images;
 use crate::loss::SoftCrossEntropy;
-use crate::optimizer::Optimizer;
 use crate::sampler::{Teaching, smallest};
-use crate::training_step::{StepInput, Teacher, step};
+use crate::shrinking::config::{PhasePlan, TrainConfig};
+use crate::training::optimizer::Optimizer;
+use crate::training::step::{StepInput, Teacher, step};
 use burn::tensor::Device;
 use ofa_space::{Arch, NetSpec, Opened, SearchSpace, cost, initialisation, sampling, supernet};
 use rand::{RngExt, SeedableRng};

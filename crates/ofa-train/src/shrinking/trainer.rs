@@ -5,20 +5,20 @@
 //! sorted by importance. (Paper, section 3.3; official loop: `train_one_epoch` in `progressive_shrinking.py`.)
 
 use crate::checkpoint::Checkpoint;
-use crate::config::{PhasePlan, TrainConfig};
 use crate::data::{DataError, Dataset, batches, prefetch};
 use crate::elastic::{Supernet, to_host};
 use crate::error::TrainError;
-use crate::history::Window;
 use crate::images::Images;
-use crate::learning_rate::CosineSchedule;
-use crate::metrics_file::MetricsFile;
-use crate::optimizer::Optimizer;
 use crate::sampler::{self, Teaching};
-use crate::starting_point::StartingPoint;
-use crate::training_step::{StepInput, Teacher, step};
-use crate::validation::Validation;
-use crate::weight_average;
+use crate::shrinking::config::{PhasePlan, TrainConfig};
+use crate::shrinking::history::Window;
+use crate::shrinking::metrics_file::MetricsFile;
+use crate::shrinking::starting_point::StartingPoint;
+use crate::shrinking::validation::Validation;
+use crate::shrinking::weight_average;
+use crate::training::learning_rate::CosineSchedule;
+use crate::training::optimizer::Optimizer;
+use crate::training::step::{StepInput, Teacher, step};
 use burn::tensor::Device;
 use ofa_space::{Arch, Model, ModelBody, NetSpec, SearchSpace, Weights};
 use ofa_space::{importance, initialisation, registry, supernet};
@@ -30,7 +30,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub use crate::history::{History, Observer, PhaseRecord, Silent, StepRecord, SubnetRecord, ValidationRecord};
+use crate::shrinking::history::{History, Observer, PhaseRecord, SubnetRecord, ValidationRecord};
 
 /// Images in a batch of evaluation and recalibration.
 pub const EVALUATION_BATCH: usize = 100;

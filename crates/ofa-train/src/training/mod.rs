@@ -1,0 +1,5 @@
+//! Training steps: gradients of several subnets on one batch, Nesterov SGD, and the learning-rate schedule.
+
+pub mod learning_rate;
+pub mod optimizer;
+pub mod step;
