@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use ofa_hw::HardwareBackend;
-use ofa_hw::block_table::BlockTable;
+use ofa_hw::devices::block_table::BlockTable;
 use ofa_predictors::metrics;
 use ofa_space::{Arch, ArchJson, SearchSpace};
 use serde::{Deserialize, Serialize};

@@ -3,10 +3,10 @@
 use super::output::table;
 use super::{Context, Failure, info};
 use clap::{Args, Subcommand};
-use ofa_hw::block_table::BlockTable;
-use ofa_hw::calibrate::{self, Improvement, MeasuredNet};
-use ofa_hw::regression::Regression;
-use ofa_hw::roofline::Roofline;
+use ofa_hw::devices::block_table::BlockTable;
+use ofa_hw::devices::regression::Regression;
+use ofa_hw::devices::roofline::Roofline;
+use ofa_hw::profiling::calibrate::{self, Improvement, MeasuredNet};
 use ofa_hw::{HardwareBackend, registry};
 use ofa_space::{ArchJson, SearchSpace, atomic_file};
 use serde::{Deserialize, Serialize};

@@ -3,8 +3,8 @@
 use super::{Context, Failure, arch_choice};
 use clap::Args;
 use ofa_export::Runtime;
-use ofa_hw::command::CommandDevice;
-use ofa_hw::host::Host;
+use ofa_hw::devices::command::CommandDevice;
+use ofa_hw::devices::host::Host;
 use ofa_space::Model;
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -65,7 +65,7 @@ pub fn measurable(device: &str) -> Result<Measurable, Failure> {
     let origin = path.display().to_string();
     // A device of any kind first, whose errors name the field.
     ofa_hw::registry::from_profile(&text, &origin)?;
-    ofa_hw::profile_text::read(&text, &origin).map_err(|_| unfit("is of another kind"))
+    ofa_hw::devices::profile_text::read(&text, &origin).map_err(|_| unfit("is of another kind"))
 }
 
 /// Arguments of `ofa measure`.

@@ -197,7 +197,7 @@ pub fn main() -> ExitCode {
     let handler = move || {
         let is_first = !signalled.swap(true, Ordering::SeqCst);
         // Commands of a device are in process groups of their own, which a terminal's Ctrl-C does not reach.
-        ofa_hw::command::end_all();
+        ofa_hw::devices::command::end_all();
         if !(is_first && graceful) {
             // Files are written whole or not at all, so nothing is lost but time.
             std::process::exit(130);

@@ -7,7 +7,7 @@ use super::{Progress, Subject};
 use crate::failure::Failure;
 use crate::report::{Case, DrawnBlock, Extreme, HostTimings};
 use ofa_export::verification::verify;
-use ofa_hw::host::Host;
+use ofa_hw::devices::host::Host;
 use ofa_space::{Arch, Model, NetSpec, atomic_file, cost};
 use ofa_train::data::{SplitName, stratified};
 use ofa_train::evaluation::{EvaluationSet, evaluate, recalibrate};

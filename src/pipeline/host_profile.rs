@@ -8,10 +8,10 @@ use super::{Progress, Subject};
 use crate::failure::Failure;
 use crate::measured_profile::{compare, toml_text};
 use ofa_hw::HwError;
-use ofa_hw::block_table::BlockTable;
-use ofa_hw::host::Host;
-use ofa_hw::profiler::{self, Measured, Partial, ProfileObserver, ProfileOptions};
-use ofa_hw::stopwatch::HostStopwatch;
+use ofa_hw::devices::block_table::BlockTable;
+use ofa_hw::devices::host::Host;
+use ofa_hw::profiling::profiler::{self, Measured, Partial, ProfileObserver, ProfileOptions};
+use ofa_hw::profiling::stopwatch::HostStopwatch;
 use ofa_space::atomic_file;
 use std::sync::atomic::AtomicBool;
 

@@ -1,7 +1,7 @@
 //! Devices: parity with the authors' tables where the reference results are at hand, invariants, and bad input.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use ofa_hw::lut::Lut;
+use ofa_hw::devices::lut::Lut;
 use ofa_hw::{HwError, LatencySource, entries, load, registry};
 use ofa_space::{ArchJson, Opened, sampling};
 use proptest::prelude::*;

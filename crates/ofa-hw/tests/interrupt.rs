@@ -2,7 +2,8 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use ofa_hw::{HwError, command, registry};
+use ofa_hw::devices::command;
+use ofa_hw::{HwError, registry};
 use std::process::Command;
 use std::time::Duration;
 

@@ -2,13 +2,15 @@
 //! measurements. The stopwatch is a formula here, so that every expected value is known.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use ofa_hw::block_table::{BlockProfile, BlockTable};
-use ofa_hw::calibrate::{self, MeasuredNet};
-use ofa_hw::profiler::{self, Partial, ProfileObserver, ProfileOptions};
-use ofa_hw::regression::Regression;
-use ofa_hw::roofline::Roofline;
-use ofa_hw::stopwatch::{Group, Item, Part, Stopwatch};
-use ofa_hw::{HardwareBackend, HwError, block_key, load, official_layout, reachable, registry};
+use ofa_hw::devices::block_table::{BlockProfile, BlockTable};
+use ofa_hw::devices::lut::official_layout;
+use ofa_hw::devices::regression::Regression;
+use ofa_hw::devices::roofline::Roofline;
+use ofa_hw::profiling::calibrate::{self, MeasuredNet};
+use ofa_hw::profiling::profiler::{self, Partial, ProfileObserver, ProfileOptions};
+use ofa_hw::profiling::reachable;
+use ofa_hw::profiling::stopwatch::{Group, Item, Part, Stopwatch};
+use ofa_hw::{HardwareBackend, HwError, block_key, load, registry};
 use ofa_space::{NetSpec, Opened, SearchSpace, cost, sampling};
 use proptest::prelude::*;
 use rand::SeedableRng;
@@ -271,7 +273,7 @@ fn a_stop_is_obeyed() {
     let stop = AtomicBool::new(false);
     stop.store(true, Ordering::Relaxed);
     let pacer = space.resolve(&space.min_arch()).unwrap();
-    let mut host = ofa_hw::stopwatch::HostStopwatch::new(Default::default(), &pacer).unwrap();
+    let mut host = ofa_hw::profiling::stopwatch::HostStopwatch::new(Default::default(), &pacer).unwrap();
     let outcome =
         profiler::profile(space.as_ref(), &mut host, &OPTIONS, Partial::default(), &mut Saved::default(), &stop);
     assert!(matches!(outcome, Err(HwError::Interrupted)));
@@ -279,7 +281,7 @@ fn a_stop_is_obeyed() {
 
 #[test]
 fn a_measurement_is_kept_by_what_it_depends_on() {
-    use ofa_hw::host::Host;
+    use ofa_hw::devices::host::Host;
     let folder = tempfile::tempdir().unwrap();
     let space = tiny();
     let net = space.resolve(&space.min_arch()).unwrap();
@@ -311,7 +313,7 @@ fn a_measurement_is_kept_by_what_it_depends_on() {
 
 #[test]
 fn a_noisy_machine_is_refused() {
-    use ofa_hw::host::Host;
+    use ofa_hw::devices::host::Host;
     let space = tiny();
     let net = space.resolve(&space.min_arch()).unwrap();
     let host = Host { runs: 40, max_spread: 0.0, attempts: 1, ..Host::default() };

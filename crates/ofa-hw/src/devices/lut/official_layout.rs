@@ -1,10 +1,10 @@
 //! Writing a measured profile in the layout of the published tables.
 
-use crate::block_table::BlockTable;
+use crate::devices::block_table::BlockTable;
+use crate::devices::lut::keys::Dialect;
+use crate::devices::whole_net::mib;
 use crate::error::HwError;
-use crate::lut_keys::Dialect;
-use crate::reachable;
-use crate::whole_net::mib;
+use crate::profiling::reachable;
 use ofa_space::{BlockKind, SearchSpace};
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -1,9 +1,9 @@
 //! What takes the times of a profile: this machine, or a command of the user's.
 
-use crate::command::CommandDevice;
+use crate::devices::command::CommandDevice;
+use crate::devices::host::{Host, Subject, any_weights_onnx};
 use crate::error::HwError;
-use crate::host::{Host, Subject, any_weights_onnx};
-use crate::timing::percentiles;
+use crate::profiling::timing::percentiles;
 use ofa_space::NetSpec;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

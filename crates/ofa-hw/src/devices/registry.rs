@@ -1,9 +1,9 @@
 //! Named devices, and devices read from files.
 
 use crate::backend::{HardwareBackend, LatencySource};
+use crate::devices::lut::Lut;
+use crate::devices::profile_text;
 use crate::error::HwError;
-use crate::lut::Lut;
-use crate::profile_text;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -4,18 +4,18 @@
 //! measured once.
 
 use crate::backend::{HardwareBackend, LatencySource};
+use crate::devices::host::any_weights_onnx;
+use crate::devices::subprocess::{self, Problem};
 use crate::error::HwError;
-use crate::host::any_weights_onnx;
-use crate::measurement_cache::MeasurementCache;
-use crate::subprocess::{self, Problem};
-use crate::timing::Measurement;
+use crate::profiling::measurement_cache::MeasurementCache;
+use crate::profiling::timing::Measurement;
 use ofa_space::NetSpec;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use crate::subprocess::end_all;
+pub use crate::devices::subprocess::end_all;
 
 /// The user's command.
 ///

@@ -1,9 +1,12 @@
 //! Lookup tables in the published YAML formats: the latency of a network is the sum over its blocks.
 
+pub mod keys;
+pub mod official_layout;
+
 use crate::backend::{Blockwise, HardwareBackend, LatencySource};
+use crate::devices::lut::keys::Dialect;
+use crate::devices::registry::DeviceEntry;
 use crate::error::HwError;
-use crate::lut_keys::Dialect;
-use crate::registry::DeviceEntry;
 use flate2::read::GzDecoder;
 use ofa_space::net_spec::Shape;
 use ofa_space::{Block, BlockKind, NetSpec};
@@ -177,7 +180,7 @@ impl Blockwise for Lut {
 
 macro_rules! note10_tables {
     ($($resolution:literal),*) => {
-        [$(($resolution, include_str!(concat!("../data/note10/", $resolution, "_lookup_table.yaml")))),*]
+        [$(($resolution, include_str!(concat!("../../../data/note10/", $resolution, "_lookup_table.yaml")))),*]
     };
 }
 
@@ -192,7 +195,7 @@ fn note10() -> Result<Arc<dyn HardwareBackend>, HwError> {
 
 fn i7_8700k() -> Result<Arc<dyn HardwareBackend>, HwError> {
     const ORIGIN: &str = "i7-8700k";
-    let bytes: &[u8] = include_bytes!("../data/i7-8700k/i7-8700K_lut.yaml.gz");
+    let bytes: &[u8] = include_bytes!("../../../data/i7-8700k/i7-8700K_lut.yaml.gz");
     let mut text = String::new();
     GzDecoder::new(bytes).read_to_string(&mut text).map_err(|source| HwError::Io { path: ORIGIN.into(), source })?;
     let tables = BTreeMap::from([(0, Table::parse(&text, ORIGIN)?)]);

@@ -1,10 +1,10 @@
 //! Fitting a device to a handful of networks that were measured on it.
 
 use crate::backend::HardwareBackend;
-use crate::block_table::BlockTable;
+use crate::devices::block_table::BlockTable;
+use crate::devices::roofline::Roofline;
+use crate::devices::whole_net::{WholeNet, WholeSample};
 use crate::error::HwError;
-use crate::roofline::Roofline;
-use crate::whole_net::{WholeNet, WholeSample};
 use ofa_space::NetSpec;
 use serde::{Deserialize, Serialize};
 

@@ -5,8 +5,8 @@
 //! before them, as inference runtimes do, and cost nothing of their own.
 
 use crate::backend::{Blockwise, HardwareBackend, LatencySource};
+use crate::devices::registry::{DeviceEntry, from_profile};
 use crate::error::HwError;
-use crate::registry::{DeviceEntry, from_profile};
 use ofa_space::net_spec::{Block, BlockKind, Op, OpKind};
 use ofa_space::{NetSpec, cost};
 use serde::{Deserialize, Serialize};
@@ -239,7 +239,7 @@ macro_rules! shipped {
                 about: $about,
                 source: LatencySource::Analytic,
                 build: || from_profile(
-                    include_str!(concat!("../profiles/", $name, ".toml")),
+                    include_str!(concat!("../../profiles/", $name, ".toml")),
                     concat!("built-in profile ", $name),
                 ),
             }

@@ -3,8 +3,8 @@
 
 use crate::backend::{HardwareBackend, LatencySource};
 use crate::block_key;
+use crate::devices::whole_net::WholeNet;
 use crate::error::HwError;
-use crate::whole_net::WholeNet;
 use ofa_space::{Block, NetSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};

@@ -1,12 +1,12 @@
 //! Timing every block of a space on a device, and a few whole networks.
 
 use crate::block_key;
-use crate::block_table::BlockProfile;
+use crate::devices::block_table::BlockProfile;
+use crate::devices::whole_net::{WholeNet, WholeSample};
 use crate::error::HwError;
-use crate::reachable;
-use crate::stopwatch::{Group, Item, Part, Stopwatch};
-use crate::timing::percentiles;
-use crate::whole_net::{WholeNet, WholeSample};
+use crate::profiling::reachable;
+use crate::profiling::stopwatch::{Group, Item, Part, Stopwatch};
+use crate::profiling::timing::percentiles;
 use ofa_space::{Arch, Block, NetSpec, Opened, SearchSpace, sampling};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;

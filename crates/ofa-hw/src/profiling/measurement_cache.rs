@@ -1,7 +1,7 @@
 //! Measurements kept on disk, each under the hash of everything that it depends on.
 
 use crate::error::HwError;
-use crate::timing::Measurement;
+use crate::profiling::timing::Measurement;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 

@@ -1,10 +1,10 @@
 //! This machine: the exported network timed in a real inference runtime.
 
 use crate::backend::{HardwareBackend, LatencySource};
+use crate::devices::registry::DeviceEntry;
 use crate::error::HwError;
-use crate::measurement_cache::MeasurementCache;
-use crate::registry::DeviceEntry;
-use crate::timing::percentiles;
+use crate::profiling::measurement_cache::MeasurementCache;
+use crate::profiling::timing::percentiles;
 use ofa_export::{Runtime, Session, SessionOptions, Values, export_net};
 use ofa_space::{NetSpec, Tensor, Weights};
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use crate::timing::Measurement;
+pub use crate::profiling::timing::Measurement;
 
 /// How to measure.
 ///

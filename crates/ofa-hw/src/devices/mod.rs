@@ -1,0 +1,13 @@
+//! The kinds of devices, one module each; their registry; and reading them from profiles.
+
+pub mod block_table;
+pub mod command;
+pub mod host;
+pub mod lut;
+pub mod profile_text;
+pub mod registry;
+#[cfg(feature = "regression")]
+pub mod regression;
+pub mod roofline;
+mod subprocess;
+pub mod whole_net;
