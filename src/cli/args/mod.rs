@@ -1,0 +1,15 @@
+//! Arguments that several commands share, and how each is read.
+
+pub mod arch_choice;
+pub mod calibration;
+pub mod corrupt_choice;
+pub mod measurable_device;
+pub mod memory_limits;
+pub mod model_data;
+pub mod net_input;
+pub mod npy_batch;
+pub mod runtime_choice;
+pub mod search_devices;
+pub mod space_choice;
+
+use super::{Context, Failure};

@@ -1,0 +1,83 @@
+//! `ofa classify`: predictions for image files, with the model's own preprocessing.
+
+use crate::cli::args::arch_choice;
+use crate::cli::{Context, Failure};
+use clap::Args;
+use ofa_space::Model;
+use ofa_train::data;
+use ofa_train::device;
+use ofa_train::supernet::{Supernet, to_host};
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// Arguments of `ofa classify`.
+#[derive(Args, Debug)]
+pub struct ClassifyArgs {
+    /// Model file.
+    #[arg(long)]
+    model: PathBuf,
+    /// Subnet of a supernet: max, min, random, JSON, or a file.
+    #[arg(long)]
+    arch: Option<String>,
+    /// How many classes to print.
+    #[arg(long, default_value_t = 5)]
+    top: usize,
+    /// Image files.
+    #[arg(required = true)]
+    images: Vec<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct Line {
+    image: PathBuf,
+    top: Vec<Guess>,
+}
+
+#[derive(Serialize)]
+struct Guess {
+    class: String,
+    index: usize,
+    logit: f32,
+    probability: f32,
+}
+
+pub fn run(args: &ClassifyArgs, context: &Context) -> Result<(), Failure> {
+    let model = Model::load(&args.model)?;
+    let arch = arch_choice::for_model(&model, args.arch.as_deref(), &args.model, context.common.seed)?;
+    let net = model.net(arch.as_ref())?;
+    let device = device::open(&context.common.backend)?;
+    let supernet = Supernet::from_model(&model, &device)?;
+    if arch.is_some() {
+        context.output.note("a supernet's subnet keeps the shared BN statistics here; extract it with --calibrate");
+    }
+    let prepared = supernet.prepare(&net, &supernet.running);
+    for path in &args.images {
+        let image = data::read_image(path, &model.input, net.input[0], net.input[1] as u32)?;
+        let logits = to_host(prepared.forward(supernet.upload(&image)).logits)?;
+        let line = Line { image: path.clone(), top: best(&logits, &model.class_names, args.top) };
+        context.output.result(&line, || {
+            let guesses: Vec<String> =
+                line.top.iter().map(|g| format!("{} {:.1} %", g.class, 100.0 * g.probability)).collect();
+            format!("{}: {}", line.image.display(), guesses.join(", "))
+        })?;
+    }
+    Ok(())
+}
+
+/// The classes with the largest logits, and their softmax probabilities.
+fn best(logits: &[f32], names: &[String], count: usize) -> Vec<Guess> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let total: f32 = logits.iter().map(|l| (l - largest).exp()).sum();
+    let mut order: Vec<usize> = (0..logits.len()).collect();
+    order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
+    order
+        .into_iter()
+        .take(count)
+        .map(|index| Guess {
+            class: names.get(index).cloned().unwrap_or_else(|| index.to_string()),
+            index,
+            logit: logits[index],
+            probability: (logits[index] - largest).exp() / total,
+        })
+        .collect()
+}

@@ -1,0 +1,123 @@
+//! `ofa collect`: accuracy pairs of random subnets, resumable.
+
+use crate::cli::args::corrupt_choice::CorruptChoice;
+use crate::cli::args::model_data::load_for;
+use crate::cli::output::progress::Progress;
+use crate::cli::{Context, Failure};
+use crate::pairs_file::PairsFile;
+use crate::pipeline::collect::{images, measure};
+use clap::Args;
+use ofa_predictors::pairs;
+use ofa_space::{Model, SearchSpace};
+use ofa_train::collection::{clustered_archs, distinct_archs, saving};
+use ofa_train::device;
+use ofa_train::supernet::Supernet;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+/// Arguments of `ofa collect`.
+#[derive(Args, Debug)]
+pub struct CollectArgs {
+    /// Supernet model file.
+    #[arg(long)]
+    model: PathBuf,
+    /// `bundled` or a folder.
+    #[arg(long)]
+    data: String,
+    /// How many subnets to measure.
+    #[arg(long)]
+    count: usize,
+    /// Pairs file (JSON Lines).
+    #[arg(short, long, required_unless_present = "dry_run")]
+    output: Option<PathBuf>,
+    /// Go on with a run that was cut off.
+    #[arg(long)]
+    resume: bool,
+    /// Training images for BN recalibration of each subnet.
+    #[arg(long, default_value_t = 2000)]
+    calibration_images: usize,
+    /// Validation images to score on; all, if left out.
+    #[arg(long)]
+    validation_images: Option<usize>,
+    /// Draw every subnet by itself, instead of in clusters of four that share the beginning of the network (which is
+    /// then computed once for all of them).
+    #[arg(long)]
+    independent: bool,
+    /// Print the subnets that would be measured, and measure nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// What to do with an image that cannot be decoded.
+    #[arg(long, value_enum, default_value = "error")]
+    on_corrupt: CorruptChoice,
+}
+
+pub fn run(args: &CollectArgs, context: &Context) -> Result<(), Failure> {
+    let model = Model::load(&args.model)?;
+    let space =
+        model.space().cloned().ok_or_else(|| Failure::Input(format!("{} is no supernet", args.model.display())))?;
+    let seed = context.common.seed;
+    let archs = match args.independent {
+        true => distinct_archs(space.as_ref(), args.count, seed, &HashSet::new()),
+        false => clustered_archs(space.as_ref(), args.count, seed)?,
+    };
+    context.output.note(&format!(
+        "{} subnets, with {:.2} times less work than one by one",
+        archs.len(),
+        saving(space.as_ref(), &archs)?
+    ));
+    if args.dry_run {
+        for arch in &archs {
+            let line = serde_json::json!({ "arch": space.format(arch) });
+            context.output.result(&line, || space.format(arch).to_string())?;
+        }
+        return Ok(());
+    }
+    let Some(output) = &args.output else {
+        return Err(Failure::Input("--output is missing: the pairs file".into()));
+    };
+    let dataset =
+        load_for(&model, &args.data, space.info().resolutions.last().copied().unwrap_or(224), args.on_corrupt.into())?;
+    let part = PairsFile::part(output);
+    if !args.resume && (part.exists() || output.exists()) {
+        let existing = if part.exists() { &part } else { output };
+        return Err(Failure::Input(format!("{} exists: add --resume, or choose another file", existing.display())));
+    }
+    if args.resume && output.exists() && !part.exists() {
+        // A finished file: what is asked for may be in it already, or it grows.
+        if pairs::read(output, space.as_ref())?.len() >= args.count {
+            context.output.note(&format!("{}: nothing left to do", output.display()));
+            return print(output, args.count, space.as_ref(), context);
+        }
+        std::fs::copy(output, &part).map_err(|e| Failure::writing(&part, e))?;
+    }
+    let mut file = PairsFile::open(output, space.as_ref())?;
+    let done = file.done().min(archs.len());
+    let device = device::open(&context.common.backend)?;
+    let supernet = Supernet::from_model(&model, &device)?;
+    let mut images = images(&dataset, args.calibration_images, args.validation_images, seed);
+    let mut progress = Progress::new("collect", archs.len() as u64, context.output);
+    let mut count = done;
+    let measured = measure(&supernet, space.as_ref(), &archs[done..], &mut images, &context.stop, |arch, top1| {
+        let written = file.push(space.as_ref(), arch, top1);
+        count += 1;
+        progress.update(count as u64, &format!("{:.2} %", 100.0 * top1));
+        written
+    });
+    progress.finish();
+    measured?;
+    if count < archs.len() {
+        let message = format!("interrupted, {count} pairs are saved: run the same command with --resume");
+        return Err(Failure::Interrupted(message));
+    }
+    file.finish()?;
+    print(output, args.count, space.as_ref(), context)
+}
+
+/// Prints as many pairs of the finished file as were asked for.
+fn print(output: &Path, count: usize, space: &dyn SearchSpace, context: &Context) -> Result<(), Failure> {
+    for pair in pairs::read(output, space)?.iter().take(count) {
+        let line = serde_json::json!({ "arch": space.format(&pair.arch), "top1": pair.value });
+        context.output.result(&line, || format!("{:.4}  {}", pair.value, space.format(&pair.arch)))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! `ofa eval`: accuracy on a data set, after BN recalibration for a supernet's subnet.
+
+mod onnx;
+
+use crate::cli::args::arch_choice;
+use crate::cli::args::corrupt_choice::CorruptChoice;
+use crate::cli::args::model_data::load_for;
+use crate::cli::args::runtime_choice::RuntimeArgs;
+use crate::cli::{Context, Failure};
+use clap::{Args, ValueEnum};
+use ofa_space::Model;
+use ofa_train::data::{SplitName, stratified};
+use ofa_train::device;
+use ofa_train::evaluation::{EvaluationSet, evaluate, recalibrate};
+use ofa_train::shrinking::EVALUATION_BATCH;
+use ofa_train::supernet::Supernet;
+use onnx::OnnxEvaluation;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Arguments of `ofa eval`.
+#[derive(Args, Debug)]
+pub struct EvalArgs {
+    /// Model file.
+    #[arg(long, required_unless_present = "onnx")]
+    model: Option<PathBuf>,
+    /// An exported ONNX file instead, run in a real runtime.
+    #[arg(long, conflicts_with_all = ["model", "arch"])]
+    onnx: Option<PathBuf>,
+    #[command(flatten)]
+    runtime: RuntimeArgs,
+    /// Subnet of a supernet: max, min, random, JSON, or a file.
+    #[arg(long)]
+    arch: Option<String>,
+    /// `bundled` or a folder.
+    #[arg(long)]
+    data: String,
+    /// Which images to score.
+    #[arg(long, value_enum, default_value = "test")]
+    split: SplitChoice,
+    /// Score a seeded class-balanced sample of this many images.
+    #[arg(long)]
+    limit: Option<usize>,
+    /// Training images for BN recalibration of a supernet's subnet; 0 = off.
+    #[arg(long, default_value_t = 2000)]
+    calibration_images: usize,
+    /// Alternative spelling of --calibration-images.
+    #[arg(long, hide = true, value_name = "N")]
+    calibrate_images: Option<usize>,
+    /// What to do with an image that cannot be decoded.
+    #[arg(long, value_enum, default_value = "error")]
+    on_corrupt: CorruptChoice,
+}
+
+/// A split of a data set.
+#[derive(ValueEnum, Clone, Copy, Debug)]
+pub enum SplitChoice {
+    /// What training sees.
+    Train,
+    /// Kept out of training, for predictors.
+    Validation,
+    /// For final figures.
+    Test,
+}
+
+impl From<SplitChoice> for SplitName {
+    fn from(choice: SplitChoice) -> Self {
+        match choice {
+            SplitChoice::Train => SplitName::Train,
+            SplitChoice::Validation => SplitName::Validation,
+            SplitChoice::Test => SplitName::Test,
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct EvalReport {
+    pub(super) top1: f64,
+    pub(super) top5: f64,
+    pub(super) images: usize,
+    pub(super) calibration_images: usize,
+    pub(super) seconds: f64,
+    /// The inference runtime, if the network was run in one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) runtime: Option<String>,
+}
+
+pub fn run(args: &EvalArgs, context: &Context) -> Result<(), Failure> {
+    let report = match (&args.onnx, &args.model) {
+        (Some(file), _) => {
+            let evaluation = OnnxEvaluation {
+                file,
+                data: &args.data,
+                split: args.split,
+                limit: args.limit,
+                on_corrupt: args.on_corrupt.into(),
+                runtime: &args.runtime,
+            };
+            onnx::evaluate(&evaluation, context)?
+        }
+        (None, Some(path)) => evaluate_model(args, path, context)?,
+        (None, None) => return Err(Failure::Input("give --model M or --onnx F".into())),
+    };
+    context.output.result(&report, || {
+        let how = match &report.runtime {
+            Some(runtime) => runtime.clone(),
+            None => format!("{} for BN recalibration", report.calibration_images),
+        };
+        format!(
+            "top-1 {:.2} %, top-5 {:.2} % on {} images ({how}), {:.1} s",
+            100.0 * report.top1,
+            100.0 * report.top5,
+            report.images,
+            report.seconds
+        )
+    })
+}
+
+/// Accuracy of a model file, by our own executor.
+fn evaluate_model(args: &EvalArgs, path: &Path, context: &Context) -> Result<EvalReport, Failure> {
+    let started = Instant::now();
+    let model = Model::load(path)?;
+    let seed = context.common.seed;
+    let arch = arch_choice::for_model(&model, args.arch.as_deref(), path, seed)?;
+    let net = model.net(arch.as_ref())?;
+    let dataset = load_for(&model, &args.data, net.input[1] as u32, args.on_corrupt.into())?;
+    let device = device::open(&context.common.backend)?;
+    let supernet = Supernet::from_model(&model, &device)?;
+    let wanted = args.calibrate_images.unwrap_or(args.calibration_images);
+    let calibration_images = if arch.is_some() { wanted.min(dataset.train.len()) } else { 0 };
+    let running = if calibration_images > 0 {
+        let indices = stratified::sample(&dataset.train, calibration_images, seed);
+        let mut calibration = EvaluationSet::new(&dataset, SplitName::Train, indices, EVALUATION_BATCH);
+        recalibrate(&supernet, &net, &mut calibration)?
+    } else {
+        supernet.running.clone()
+    };
+    let split = SplitName::from(args.split);
+    let images = dataset.split(split);
+    let indices = match args.limit {
+        Some(limit) => stratified::sample(images, limit, seed),
+        None => (0..images.len()).collect(),
+    };
+    let mut set = EvaluationSet::new(&dataset, split, indices, EVALUATION_BATCH);
+    let accuracy = evaluate(&supernet, &net, &running, &mut set)?;
+    Ok(EvalReport {
+        top1: accuracy.top1,
+        top5: accuracy.top5,
+        images: accuracy.images,
+        calibration_images,
+        seconds: started.elapsed().as_secs_f64(),
+        runtime: None,
+    })
+}

@@ -1,0 +1,95 @@
+//! `ofa eval --onnx`: accuracy of an exported file in a real runtime, from what its metadata say about its input.
+
+use super::{EvalReport, SplitChoice};
+use crate::cli::args::model_data::TrainedOn;
+use crate::cli::args::runtime_choice::RuntimeArgs;
+use crate::cli::{Context, Failure};
+use ofa_export::{OnnxFile, Session, SessionOptions, Values};
+use ofa_space::model::InputFormat;
+use ofa_train::data::{Dataset, OnCorrupt, SplitName, stratified};
+use ofa_train::supernet::Images;
+use std::path::Path;
+use std::time::Instant;
+
+/// What to score.
+pub(super) struct OnnxEvaluation<'a> {
+    pub(super) file: &'a Path,
+    pub(super) data: &'a str,
+    pub(super) split: SplitChoice,
+    pub(super) limit: Option<usize>,
+    pub(super) on_corrupt: OnCorrupt,
+    pub(super) runtime: &'a RuntimeArgs,
+}
+
+const BATCH: usize = 50;
+
+pub(super) fn evaluate(args: &OnnxEvaluation<'_>, context: &Context) -> Result<EvalReport, Failure> {
+    let started = Instant::now();
+    let named = |error: ofa_export::ExportError| Failure::Input(format!("{}: {error}", args.file.display()));
+    let onnx =
+        std::fs::read(args.file).map_err(|e| Failure::Input(format!("cannot read {}: {e}", args.file.display())))?;
+    let about = OnnxFile::read(&onnx).map_err(named)?;
+    let format = about.input_format().map_err(named)?;
+    let classes = about.class_names().map_err(named)?;
+    let provenance: std::collections::BTreeMap<String, String> =
+        about.metadata.get("provenance").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let resolution = about.image[1] as u32;
+    let trained = TrainedOn { what: "file", provenance: &provenance, class_names: &classes, input: &format };
+    let dataset = trained.load(args.data, resolution, args.on_corrupt)?;
+    let mut session = args.runtime.runtime()?.load(&onnx, &SessionOptions { threads: context.common.threads })?;
+    let split = SplitName::from(args.split);
+    let indices = match args.limit {
+        Some(limit) => stratified::sample(dataset.split(split), limit, context.common.seed),
+        None => (0..dataset.split(split).len()).collect(),
+    };
+    let (top1, top5) = score(&mut *session, &about, &format, &dataset, split, &indices)?;
+    let fraction = |count: usize| count as f64 / indices.len().max(1) as f64;
+    Ok(EvalReport {
+        top1: fraction(top1),
+        top5: fraction(top5),
+        images: indices.len(),
+        calibration_images: 0,
+        seconds: started.elapsed().as_secs_f64(),
+        runtime: Some(session.runtime_name().to_owned()),
+    })
+}
+
+/// How many images have their label first, and among the first five.
+fn score(
+    session: &mut dyn Session,
+    about: &OnnxFile,
+    format: &InputFormat,
+    dataset: &Dataset,
+    split: SplitName,
+    indices: &[usize],
+) -> Result<(usize, usize), Failure> {
+    let [c, h, w] = about.image;
+    let (mut top1, mut top5) = (0, 0);
+    for chunk in indices.chunks(about.batch.unwrap_or(BATCH)) {
+        let (mut images, labels) = dataset.eval_batch(split, chunk, h as u32)?;
+        // A fixed batch is filled up with zeros.
+        let n = about.batch.unwrap_or(chunk.len());
+        images.data.resize(n * h * w * c, 0.0);
+        images.shape = [n, h, w, c];
+        let logits = match about.takes_bytes {
+            true => session.run_timed(Values::U8(&bytes(&images, format)), [n, h, w, c])?.output,
+            false => session.run(&images.to_nchw(), [n, c, h, w])?,
+        };
+        for (row, label) in logits.chunks(logits.len() / n.max(1)).zip(&labels) {
+            let rank = ofa_train::evaluation::rank_of(row, *label);
+            top1 += usize::from(rank == 0);
+            top5 += usize::from(rank < 5);
+        }
+    }
+    Ok((top1, top5))
+}
+
+/// The bytes that normalised images came from.
+fn bytes(images: &Images, format: &InputFormat) -> Vec<u8> {
+    let channels = format.mean.len().max(1);
+    let byte = |(index, value): (usize, &f32)| {
+        let share = value * format.std[index % channels] + format.mean[index % channels];
+        (share * 255.0).round().clamp(0.0, 255.0) as u8
+    };
+    images.data.iter().enumerate().map(byte).collect()
+}

@@ -1,0 +1,90 @@
+//! `ofa forward`: logits of a batch in an .npy file, fed as it is.
+
+use crate::cli::args::arch_choice;
+use crate::cli::args::npy_batch::{check_channels, read_npy};
+use crate::cli::{Context, Failure};
+use clap::Args;
+use npyz::WriterBuilder;
+use ofa_space::{Model, atomic_file};
+use ofa_train::device;
+use ofa_train::supernet::{Supernet, to_host};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// Arguments of `ofa forward`.
+#[derive(Args, Debug)]
+pub struct ForwardArgs {
+    /// Model file.
+    #[arg(long)]
+    model: PathBuf,
+    /// Subnet of a supernet: max, min, random, JSON, or a file; the resolution is the input's.
+    #[arg(long)]
+    arch: Option<String>,
+    /// Input batch: .npy, f32, (N,C,H,W), not normalised any further.
+    #[arg(long)]
+    input: PathBuf,
+    /// Output logits: .npy, f32, (N, classes).
+    #[arg(long)]
+    output: PathBuf,
+    /// Recalibrate BN on this batch first (.npy as the input).
+    #[arg(long)]
+    calibrate: Option<PathBuf>,
+    /// Sizes of the calibration batches, in order; the last repeats.
+    #[arg(long, value_delimiter = ',', default_value = "64")]
+    calibrate_batches: Vec<usize>,
+}
+
+#[derive(Serialize)]
+struct ForwardReport {
+    shape: [usize; 2],
+}
+
+/// Images per forward pass.
+const BATCH: usize = 64;
+
+pub fn run(args: &ForwardArgs, context: &Context) -> Result<(), Failure> {
+    let model = Model::load(&args.model)?;
+    let images = read_npy(&args.input)?;
+    let [n, height, width, _] = images.shape;
+    if height != width {
+        return Err(Failure::Input(format!("{}: images are {height}×{width}, expected square", args.input.display())));
+    }
+    let arch = arch_choice::for_model(&model, args.arch.as_deref(), &args.model, context.common.seed)?
+        .map(|arch| arch.with_resolution(height as u32));
+    let net = model.net(arch.as_ref())?;
+    check_channels(&images, net.input[0], &args.input)?;
+    let device = device::open(&context.common.backend)?;
+    let supernet = Supernet::from_model(&model, &device)?;
+    let running = match &args.calibrate {
+        Some(path) => {
+            if args.calibrate_batches.contains(&0) {
+                return Err(Failure::Input("--calibrate-batches holds a 0, expected sizes of at least 1".into()));
+            }
+            let calibration = read_npy(path)?;
+            check_channels(&calibration, net.input[0], path)?;
+            supernet.recalibrate(&net, &calibration.split(&args.calibrate_batches))?
+        }
+        None => supernet.running.clone(),
+    };
+    let prepared = supernet.prepare(&net, &running);
+    let mut logits = Vec::with_capacity(n * net.classes);
+    for batch in images.split(&[BATCH]) {
+        logits.extend(to_host(prepared.forward(supernet.upload(&batch)).logits)?);
+    }
+    let shape = [n, net.classes];
+    write_npy(&args.output, &logits, &shape)?;
+    let report = ForwardReport { shape };
+    context.output.result(&report, || format!("{}: logits of {n} images", args.output.display()))
+}
+
+/// Writes a row-major f32 array, whole or not at all.
+pub fn write_npy(path: &Path, values: &[f32], shape: &[usize]) -> Result<(), Failure> {
+    let failed = |e: std::io::Error| Failure::Running(format!("cannot write {}: {e}", path.display()));
+    let shape: Vec<u64> = shape.iter().map(|d| *d as u64).collect();
+    let mut bytes = Vec::new();
+    let mut writer =
+        npyz::WriteOptions::new().default_dtype().shape(&shape).writer(&mut bytes).begin_nd().map_err(failed)?;
+    writer.extend(values.iter().copied()).map_err(failed)?;
+    writer.finish().map_err(failed)?;
+    atomic_file::write(path, &bytes).map_err(failed)
+}

@@ -1,0 +1,69 @@
+//! `ofa measure`: time a network in a real inference runtime on this machine.
+
+use crate::cli::args::arch_choice;
+use crate::cli::args::measurable_device::{Measurable, measurable};
+use crate::cli::args::runtime_choice::RuntimeArgs;
+use crate::cli::{Context, Failure};
+use clap::Args;
+use ofa_hw::devices::host::Host;
+use ofa_space::Model;
+use std::path::PathBuf;
+
+/// Arguments of `ofa measure`.
+#[derive(Args, Debug)]
+pub struct MeasureArgs {
+    /// Device to measure on: this machine (`host`), or a profile of kind `host` or `command`.
+    #[arg(long, default_value = "host")]
+    device: String,
+    /// Model file.
+    #[arg(long)]
+    model: PathBuf,
+    /// Subnet of a supernet: max, min, random, JSON, or a file.
+    #[arg(long)]
+    arch: Option<String>,
+    #[command(flatten)]
+    runtime: RuntimeArgs,
+    /// Timed runs; 50 if left out.
+    #[arg(long)]
+    runs: Option<usize>,
+    /// Refuse to report if the 10th and 90th percentile are further apart than this share of the median; 1 if left
+    /// out.
+    #[arg(long)]
+    max_spread: Option<f64>,
+    /// Folder where results are kept, so that a network is measured once in the same way.
+    #[arg(long)]
+    cache: Option<PathBuf>,
+}
+
+pub fn run(args: &MeasureArgs, context: &Context) -> Result<(), Failure> {
+    let model = Model::load(&args.model)?;
+    let arch = arch_choice::for_model(&model, args.arch.as_deref(), &args.model, context.common.seed)?;
+    let net = model.net(arch.as_ref())?;
+    let onnx = ofa_export::export(&model, &net)?;
+    let measurement = match measurable(&args.device)? {
+        Measurable::Command(device) => device.measure(&onnx, net.input)?,
+        Measurable::Host(found) => {
+            let default_runs = if args.device == "host" { 50 } else { found.runs };
+            let host = Host {
+                runtime: args.runtime.chosen()?.unwrap_or(found.runtime),
+                threads: context.common.threads.unwrap_or(found.threads),
+                runs: args.runs.unwrap_or(default_runs).max(1),
+                max_spread: args.max_spread.unwrap_or(found.max_spread),
+                cache: args.cache.clone().or(found.cache),
+                ..found
+            };
+            host.measure(&onnx, net.input)?
+        }
+    };
+    context.output.result(&measurement, || {
+        format!(
+            "{:.3} ms median ({:.3} to {:.3}) over {} runs, {}, {} threads",
+            measurement.median_ms,
+            measurement.p10_ms,
+            measurement.p90_ms,
+            measurement.runs,
+            measurement.runtime,
+            measurement.threads
+        )
+    })
+}

@@ -1,0 +1,154 @@
+//! One module per command.
+
+mod classify;
+mod collect;
+mod completions;
+mod devices;
+mod eval;
+mod export;
+mod extract;
+mod finetune;
+mod fit;
+mod forward;
+mod import;
+mod info;
+mod latency;
+mod listings;
+mod measure;
+mod predict;
+mod profile;
+mod refine;
+mod report;
+mod run;
+mod search;
+mod train;
+
+use super::output::help;
+use super::{Context, Failure};
+use clap::Subcommand;
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// The whole job: train, collect, fit, search, deploy, report. No file: the bundled quickstart.
+    #[command(after_help = help::RUN)]
+    Run(run::RunArgs),
+    /// Render the report of a finished run again.
+    #[command(after_help = help::REPORT)]
+    Report(report::ReportArgs),
+    /// List the registered search spaces.
+    Spaces,
+    /// List the registered devices, and profiles found in OFA_DEVICE_PATH; fit a device to measured networks.
+    #[command(after_help = help::DEVICES)]
+    Devices(devices::DevicesArgs),
+    /// List the registered predictors.
+    Predictors,
+    /// List the registered search strategies.
+    Strategies,
+    /// List the registered samplers: which subnets a training step trains.
+    Samplers,
+    /// List the registered distillation losses.
+    Losses,
+    /// Count the subnets of a space, or cost one of them.
+    #[command(after_help = help::INFO)]
+    Info(info::InfoArgs),
+    /// Train a supernet by progressive shrinking.
+    #[command(after_help = help::TRAIN)]
+    Train(train::TrainArgs),
+    /// Accuracy of a subnet or a standalone net.
+    #[command(after_help = help::EVAL)]
+    Eval(eval::EvalArgs),
+    /// Logits of a batch in an .npy file.
+    #[command(after_help = help::FORWARD)]
+    Forward(forward::ForwardArgs),
+    /// Predictions for image files.
+    #[command(after_help = help::CLASSIFY)]
+    Classify(classify::ClassifyArgs),
+    /// Measure (arch, accuracy) pairs of random subnets.
+    #[command(after_help = help::COLLECT)]
+    Collect(collect::CollectArgs),
+    /// Fit and score a predictor on pairs.
+    #[command(after_help = help::FIT)]
+    Fit(fit::FitArgs),
+    /// Predicted accuracy of archs.
+    #[command(after_help = help::PREDICT)]
+    Predict(predict::PredictArgs),
+    /// Latency of archs on a device.
+    #[command(after_help = help::LATENCY)]
+    Latency(latency::LatencyArgs),
+    /// Best subnet for each constraint, or the Pareto front.
+    #[command(after_help = help::SEARCH)]
+    Search(search::SearchArgs),
+    /// Search, measure subnets of the front, fit the predictor again, and repeat.
+    #[command(after_help = help::REFINE)]
+    Refine(refine::RefineArgs),
+    /// Cut a standalone subnet out of a supernet.
+    #[command(after_help = help::EXTRACT)]
+    Extract(extract::ExtractArgs),
+    /// Train a standalone subnet on from its inherited weights.
+    #[command(after_help = help::FINETUNE)]
+    Finetune(finetune::FinetuneArgs),
+    /// Write a network as ONNX.
+    #[command(after_help = help::EXPORT)]
+    Export(export::ExportArgs),
+    /// Time a network in a real inference runtime.
+    #[command(after_help = help::MEASURE)]
+    Measure(measure::MeasureArgs),
+    /// Time every block of a space on this machine, as a device for --device.
+    #[command(after_help = help::PROFILE)]
+    Profile(profile::ProfileArgs),
+    /// Read official PyTorch checkpoints.
+    #[command(subcommand, after_help = help::IMPORT)]
+    Import(import::ImportCommand),
+    /// Print a completion script for a shell.
+    #[command(after_help = help::COMPLETIONS)]
+    Completions(completions::CompletionsArgs),
+}
+
+impl Command {
+    /// Whether the command looks at [`Context::stop`] between two pieces of work and saves what it has.
+    pub fn stops_by_itself(&self) -> bool {
+        matches!(
+            self,
+            Command::Run(_)
+                | Command::Train(_)
+                | Command::Collect(_)
+                | Command::Search(_)
+                | Command::Refine(_)
+                | Command::Profile(_)
+                | Command::Finetune(_)
+        )
+    }
+}
+
+/// Runs one command.
+pub fn run(command: Command, context: &Context) -> Result<(), Failure> {
+    match command {
+        Command::Run(args) => run::run(&args, context),
+        Command::Report(args) => report::run(&args, context),
+        Command::Spaces => listings::spaces(context),
+        Command::Devices(args) => devices::run(&args, context),
+        Command::Predictors => listings::predictors(context),
+        Command::Strategies => listings::strategies(context),
+        Command::Samplers => listings::samplers(context),
+        Command::Losses => listings::losses(context),
+        Command::Info(args) => info::run(&args, context),
+        Command::Train(args) => train::run(&args, context),
+        Command::Eval(args) => eval::run(&args, context),
+        Command::Forward(args) => forward::run(&args, context),
+        Command::Classify(args) => classify::run(&args, context),
+        Command::Collect(args) => collect::run(&args, context),
+        Command::Fit(args) => fit::run(&args, context),
+        Command::Predict(args) => predict::run(&args, context),
+        Command::Latency(args) => latency::run(&args, context),
+        Command::Search(args) => search::run(&args, context),
+        Command::Refine(args) => refine::run(&args, context),
+        Command::Extract(args) => extract::run(&args, context),
+        Command::Finetune(args) => finetune::run(&args, context),
+        Command::Export(args) => export::run(&args, context),
+        Command::Measure(args) => measure::run(&args, context),
+        Command::Profile(args) => profile::run(&args, context),
+        Command::Import(command) => import::run(&command, context),
+        Command::Completions(args) => completions::run(&args),
+    }
+}

@@ -1,0 +1,158 @@
+//! `ofa refine`: search, measure the front, fit again, and repeat.
+
+use crate::cli::args::corrupt_choice::CorruptChoice;
+use crate::cli::args::model_data::load_for;
+use crate::cli::args::search_devices::{supported, wanted};
+use crate::cli::output::pipeline_display::Display;
+use crate::cli::{Context, Failure};
+use crate::pipeline::refine::{self, GrowingPairs, Refinement, Round, Searched};
+use clap::Args;
+use ofa_hw::LatencyObjective;
+use ofa_predictors::FittedPredictor;
+use ofa_search::strategy;
+use ofa_space::{BlockObjective, Model, cost};
+use ofa_train::device;
+use ofa_train::supernet::Supernet;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Arguments of `ofa refine`.
+#[derive(Args, Debug)]
+pub struct RefineArgs {
+    /// Supernet model file.
+    #[arg(long)]
+    model: PathBuf,
+    /// `bundled` or a folder.
+    #[arg(long)]
+    data: String,
+    /// Pairs to start from (JSON Lines), such as `ofa collect` writes. Not changed, unless --out-pairs is the same file.
+    #[arg(long)]
+    pairs: PathBuf,
+    /// Pairs file that grows, saved after every subnet [default: `pairs-refined.jsonl` beside the output]. If it exists
+    /// it must be the one of --pairs, which goes on from it.
+    #[arg(long)]
+    out_pairs: Option<PathBuf>,
+    /// Kind of predictor, or `auto` for the best by cross-validation.
+    #[arg(long, default_value = "auto")]
+    predictor: String,
+    /// Device whose latency the front trades accuracy against; MACs, if left out.
+    #[arg(long)]
+    device: Option<String>,
+    /// How many times to search and measure.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Subnets of the front to measure in each round.
+    #[arg(long, default_value_t = 10)]
+    per_round: usize,
+    /// Output predictor file, fitted on all pairs there are at the end; its folder is made if need be.
+    #[arg(short, long)]
+    output: PathBuf,
+    /// How to search.
+    #[arg(long, default_value = "nsga2")]
+    strategy: String,
+    /// Evaluations of the predictor in each search.
+    #[arg(long, default_value_t = 5000)]
+    evaluations: usize,
+    /// Training images for BN recalibration of each subnet. Take the number that the pairs were collected with.
+    #[arg(long, default_value_t = 2000)]
+    calibration_images: usize,
+    /// Validation images to score on; all, if left out. Take the number that the pairs were collected with.
+    #[arg(long)]
+    validation_images: Option<usize>,
+    /// What to do with an image that cannot be decoded.
+    #[arg(long, value_enum, default_value = "error")]
+    on_corrupt: CorruptChoice,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    rounds: Vec<Round>,
+    predictor: &'a Path,
+    pairs: &'a Path,
+}
+
+pub fn run(args: &RefineArgs, context: &Context) -> Result<(), Failure> {
+    if args.rounds == 0 || args.per_round == 0 || args.evaluations == 0 {
+        return Err(Failure::Input("--rounds, --per-round and --evaluations must be at least 1".into()));
+    }
+    // What could only fail after the first measurements is looked at first.
+    strategy::named(&args.strategy)?;
+    if args.predictor != "auto" {
+        ofa_predictors::estimator::named(&args.predictor)?;
+    }
+    let model = Model::load(&args.model)?;
+    let space =
+        model.space().cloned().ok_or_else(|| Failure::Input(format!("{} is no supernet", args.model.display())))?;
+    let device_names: Vec<String> = args.device.iter().cloned().collect();
+    let devices = wanted(&device_names, &[], true)?;
+    if devices.len() > 1 || devices.iter().any(|device| !device.limits.is_empty()) {
+        return Err(Failure::Input("--device takes one device, without limits".into()));
+    }
+    let out_pairs = args.out_pairs.clone().unwrap_or_else(|| args.output.with_file_name("pairs-refined.jsonl"));
+    if out_pairs.exists() && !is_same(&out_pairs, &args.pairs) {
+        let path = out_pairs.display();
+        return Err(Failure::Input(format!(
+            "{path} exists: go on from it with `--pairs {path}`, or choose another --out-pairs"
+        )));
+    }
+    let mut growing = GrowingPairs::open(&args.pairs, &out_pairs, space.as_ref())?;
+    for path in [&args.output, &out_pairs] {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|e| Failure::writing(folder, e))?;
+        }
+    }
+    let dataset =
+        load_for(&model, &args.data, space.info().resolutions.last().copied().unwrap_or(224), args.on_corrupt.into())?;
+    let backend = device::open(&context.common.backend)?;
+    let supernet = Supernet::from_model(&model, &backend)?;
+    let searched = |predictor: &FittedPredictor| -> Result<Searched, Failure> {
+        let target = devices.first();
+        let space = supported(space.clone(), predictor, target)?;
+        Ok(match target {
+            Some(target) => (space.clone(), Arc::new(LatencyObjective::new(space, target.device.clone()))),
+            None => (space.clone(), Arc::new(BlockObjective::cost("macs", space, cost::block_macs))),
+        })
+    };
+    let refinement = Refinement {
+        space: space.as_ref(),
+        supernet: &supernet,
+        dataset: &dataset,
+        searched: &searched,
+        predictor: &args.predictor,
+        rounds: args.rounds,
+        per_round: args.per_round,
+        strategy: &args.strategy,
+        evaluations: args.evaluations,
+        calibration_images: args.calibration_images,
+        validation_images: args.validation_images,
+        seed: context.common.seed,
+        stop: &context.stop,
+    };
+    let mut rounds = Vec::new();
+    let mut display = Display::new(context.output);
+    let fitted = refine::run(&refinement, &mut growing, &mut display, |round| {
+        rounds.push(round.clone());
+        context.output.part(&text(round))
+    })?;
+    fitted.save(&args.output)?;
+    let report = Report { rounds, predictor: &args.output, pairs: &out_pairs };
+    context.output.result(&report, || {
+        let (predictor, pairs, count) = (args.output.display(), out_pairs.display(), growing.pairs().len());
+        format!("{predictor}: {} on the {count} pairs of {pairs}", fitted.report.predictor)
+    })
+}
+
+fn text(round: &Round) -> String {
+    let Round { round, pairs, measured, mae, kendall_tau, best } = round;
+    format!(
+        "round {round}: {pairs} pairs; on the {measured} new ones, before they were fitted: MAE {mae:.5}, \
+         Kendall tau {kendall_tau:.3}; best measured {:.2} %",
+        100.0 * best
+    )
+}
+
+/// Whether two paths lead to one file.
+fn is_same(one: &Path, other: &Path) -> bool {
+    matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
+}

@@ -1,0 +1,235 @@
+//! `ofa search`: the best subnet for every combination of limits, or the Pareto front.
+
+mod report;
+
+use crate::cli::args::memory_limits::MemoryLimits;
+use crate::cli::args::search_devices::{Wanted, supported, wanted};
+use crate::cli::args::space_choice::space;
+use crate::cli::output::progress::Progress;
+use crate::cli::{Context, Failure};
+use clap::Args;
+use ofa_hw::LatencyObjective;
+use ofa_predictors::{AccuracyObjective, FittedPredictor};
+use ofa_search::driver::{LimitList, Target};
+use ofa_search::problem::{Candidate, Observer};
+use ofa_search::{Budget, Outcome, Search, pareto, strategy};
+use ofa_space::{BlockObjective, Objective, SearchSpace, cost};
+use report::{CaseReport, DeviceReport, SearchReport, limits, plot, section, text};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// Arguments of `ofa search`.
+#[derive(Args, Debug)]
+pub struct SearchArgs {
+    /// Registered name or TOML file.
+    #[arg(long)]
+    space: String,
+    /// Predictor file of ours, or an official `.pth`.
+    #[arg(long)]
+    accuracy: PathBuf,
+    /// Device that latency limits are for. May be given several times, or list several names; a device may have limits
+    /// of its own: `--device note10:15,20 --device v100:0.5,0.7`. Devices share what the search finds.
+    #[arg(long, value_name = "DEVICE[:MS,…]")]
+    device: Vec<String>,
+    /// Latency limits in milliseconds, for every device without limits of its own.
+    #[arg(long, value_delimiter = ',', requires = "device")]
+    max_latency_ms: Vec<f64>,
+    /// Limits on multiply-accumulates.
+    #[arg(long, value_delimiter = ',')]
+    max_macs: Vec<f64>,
+    /// Limits on parameters.
+    #[arg(long, value_delimiter = ',')]
+    max_params: Vec<f64>,
+    #[command(flatten)]
+    memory: MemoryLimits,
+    /// Return the front of everything evaluated instead of one net per limit.
+    #[arg(long)]
+    pareto: bool,
+    /// How to search.
+    #[arg(long, default_value = strategy::DEFAULT)]
+    strategy: String,
+    /// Budget of evaluations per case [default: the strategy's own].
+    #[arg(long)]
+    evaluations: Option<usize>,
+    /// Wall time for all cases together in seconds, whatever the number of evaluations. The result then depends on the
+    /// machine's speed.
+    #[arg(long, conflicts_with = "evaluations")]
+    seconds: Option<f64>,
+    /// Maximise the prediction less this many of its standard deviations, so that the search does not favour what the
+    /// predictor knows least about.
+    #[arg(long, default_value_t = 0.0)]
+    caution: f64,
+    /// Draw the front, the limits and the chosen networks, block by block, into this SVG file.
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
+}
+
+/// One grid of limits: for a device, or without one.
+struct Grid {
+    wanted: Option<Wanted>,
+    space: Arc<dyn SearchSpace>,
+    lists: Vec<LimitList>,
+    names: Vec<String>,
+}
+
+impl Grid {
+    fn new(
+        args: &SearchArgs,
+        wanted: Option<Wanted>,
+        space: Arc<dyn SearchSpace>,
+        predictor: &FittedPredictor,
+    ) -> Result<Self, Failure> {
+        let space = supported(space, predictor, wanted.as_ref())?;
+        let mut lists: Vec<LimitList> = Vec::new();
+        let mut add = |objective: Arc<dyn Objective>, limits: &[f64]| match limits {
+            [] if !args.pareto => {}
+            [] => lists.push(LimitList { objective, limits: vec![f64::INFINITY] }),
+            limits => lists.push(LimitList { objective, limits: limits.to_vec() }),
+        };
+        if let Some(wanted) = &wanted {
+            add(Arc::new(LatencyObjective::new(space.clone(), wanted.device.clone())), &wanted.limits);
+        }
+        if wanted.is_none() || !args.max_macs.is_empty() {
+            add(Arc::new(BlockObjective::cost("macs", space.clone(), cost::block_macs)), &args.max_macs);
+        }
+        if !args.max_params.is_empty() {
+            add(Arc::new(BlockObjective::cost("params", space.clone(), cost::block_params)), &args.max_params);
+        }
+        for (objective, limits) in args.memory.objectives(&space, wanted.as_ref().map(|wanted| &wanted.device))? {
+            add(objective, limits);
+        }
+        if lists.is_empty() {
+            return Err(Failure::Input(
+                "nothing limits the search: give --device with --max-latency-ms, --max-macs or --max-params, or --pareto"
+                    .into(),
+            ));
+        }
+        let names = lists.iter().map(|list| list.objective.name().to_owned()).collect();
+        Ok(Self { wanted, space, lists, names })
+    }
+
+    fn cases(&self) -> usize {
+        self.lists.iter().map(|list| list.limits.len()).product()
+    }
+
+    fn resolutions(&self) -> &[u32] {
+        &self.space.info().resolutions
+    }
+
+    /// Name of the device; empty without one.
+    fn device(&self) -> String {
+        self.wanted.as_ref().map_or_else(String::new, |wanted| wanted.name.clone())
+    }
+
+    /// What was found; the device is named in each result where there are `several`.
+    fn reports(&self, outcomes: &[Outcome], args: &SearchArgs, several: bool) -> Result<Vec<CaseReport>, Failure> {
+        let device = several.then(|| self.device());
+        let describe = |candidate: &Candidate, constraint| -> Result<CaseReport, Failure> {
+            let net = self.space.resolve(&candidate.arch)?;
+            let latency_ms = self.wanted.as_ref().map(|wanted| wanted.device.latency_ms(&net)).transpose()?;
+            Ok(CaseReport {
+                device: device.clone(),
+                constraint,
+                arch: Some(self.space.format(&candidate.arch)),
+                accuracy: Some(candidate.accuracy),
+                latency_ms,
+                macs: Some(cost::macs(&net)),
+                params: Some(cost::params(&net)),
+                optimal: false,
+                closest: None,
+            })
+        };
+        if args.pareto {
+            let all: Vec<Candidate> = outcomes.iter().flat_map(|outcome| outcome.front.clone()).collect();
+            return pareto::front(&all).iter().map(|candidate| describe(candidate, serde_json::Map::new())).collect();
+        }
+        let report = |outcome: &Outcome| match &outcome.best {
+            Some(best) => {
+                let found = describe(best, limits(&self.names, &outcome.limits))?;
+                Ok(CaseReport { optimal: outcome.proven, ..found })
+            }
+            None => Ok(CaseReport::infeasible(device.clone(), &self.names, outcome)),
+        };
+        outcomes.iter().map(report).collect()
+    }
+}
+
+pub fn run(args: &SearchArgs, context: &Context) -> Result<(), Failure> {
+    let started = Instant::now();
+    let devices = wanted(&args.device, &args.max_latency_ms, args.pareto)?;
+    let predictor = Arc::new(FittedPredictor::load(&args.accuracy)?);
+    let listed = space(&args.space, None)?;
+    let grids: Result<Vec<Grid>, Failure> = match devices.is_empty() {
+        true => vec![None],
+        false => devices.into_iter().map(Some).collect(),
+    }
+    .into_iter()
+    .map(|device| Grid::new(args, device, listed.clone(), &predictor))
+    .collect();
+    let grids = grids?;
+    let mut resolutions: Vec<u32> = grids.iter().flat_map(|grid| grid.resolutions().iter().copied()).collect();
+    resolutions.sort_unstable();
+    resolutions.dedup();
+    let space = match &grids[..] {
+        [only] => only.space.clone(),
+        _ => ofa_space::registry::with_field(listed.as_ref(), "resolutions", serde_json::json!(resolutions))?,
+    };
+    let accuracy = AccuracyObjective::new(space.clone(), predictor).cautious(args.caution)?;
+    let strategy = strategy::named(&args.strategy)?;
+    let cases: usize = grids.iter().map(Grid::cases).sum();
+    let evaluations = args.evaluations.unwrap_or_else(|| strategy.default_evaluations_of(grids.len(), cases));
+    let budget = match args.seconds {
+        None => Budget::evaluations(evaluations),
+        Some(seconds) if seconds > 0.0 && seconds.is_finite() => Budget::seconds(seconds / cases.max(1) as f64),
+        Some(seconds) => return Err(Failure::Input(format!("--seconds is {seconds}, expected more than 0"))),
+    };
+    let search = Search { strategy, budget, seed: context.common.seed };
+    let mut observer = Bar(Progress::new("search", (evaluations * cases) as u64, context.output));
+    let targets: Vec<Target<'_>> =
+        grids.iter().map(|grid| Target { space: grid.space.as_ref(), lists: &grid.lists }).collect();
+    let outcomes = search.run_targets(&accuracy, &targets, &mut observer, &context.stop).map_err(|error| {
+        // A device that was measuring when the user interrupted has failed for that reason.
+        match context.stop.load(Ordering::SeqCst) {
+            true => Failure::Interrupted("interrupted while a device was measuring".into()),
+            false => error.into(),
+        }
+    })?;
+    observer.0.finish();
+    let several = grids.len() > 1;
+    let mut results = Vec::new();
+    let mut sections = Vec::new();
+    for (grid, outcomes) in grids.iter().zip(&outcomes) {
+        results.extend(grid.reports(outcomes, args, several)?);
+        let title = if several { grid.device() } else { String::new() };
+        sections.push(section(title, &grid.names, outcomes, grid.space.as_ref())?);
+    }
+    if let Some(path) = &args.plot {
+        plot(path, &sections, space.as_ref())?;
+    }
+    let feasible = results.iter().any(|case| case.arch.is_some());
+    let of_device = |grid: &Grid| DeviceReport { device: grid.device(), resolutions: grid.resolutions().to_vec() };
+    let report = SearchReport {
+        strategy: args.strategy.clone(),
+        evaluations: outcomes.iter().flatten().map(|outcome| outcome.evaluations).sum(),
+        seconds: started.elapsed().as_secs_f64(),
+        resolutions,
+        devices: if several { grids.iter().map(of_device).collect() } else { Vec::new() },
+        results,
+    };
+    context.output.result(&report, || text(&report))?;
+    match feasible {
+        true => Ok(()),
+        false => Err(Failure::Running("no case is feasible: the closest values found are shown".into())),
+    }
+}
+
+struct Bar(Progress);
+
+impl Observer for Bar {
+    fn on_progress(&mut self, evaluations: usize, best: Option<&Candidate>) {
+        let accuracy = best.map_or_else(|| "–".to_owned(), |b| format!("{:.3} %", 100.0 * b.accuracy));
+        self.0.update(evaluations as u64, &accuracy);
+    }
+}

@@ -1,0 +1,154 @@
+//! What `ofa search` prints and draws.
+
+use crate::cli::Failure;
+use crate::cli::output::{short_count, table};
+use crate::report::{ChosenNet, DrawnBlock, SearchSection, search_page};
+use ofa_search::problem::Candidate;
+use ofa_search::{Outcome, pareto};
+use ofa_space::{ArchJson, SearchSpace};
+use serde::Serialize;
+use std::path::Path;
+
+#[derive(Serialize)]
+pub(super) struct SearchReport {
+    pub(super) strategy: String,
+    pub(super) evaluations: usize,
+    pub(super) seconds: f64,
+    /// Resolutions searched: those that space, predictor and device all support.
+    pub(super) resolutions: Vec<u32>,
+    /// With several devices, what each supports.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) devices: Vec<DeviceReport>,
+    pub(super) results: Vec<CaseReport>,
+}
+
+#[derive(Serialize)]
+pub(super) struct DeviceReport {
+    pub(super) device: String,
+    pub(super) resolutions: Vec<u32>,
+}
+
+#[derive(Serialize)]
+pub(super) struct CaseReport {
+    /// With several devices, which one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) device: Option<String>,
+    pub(super) constraint: serde_json::Map<String, serde_json::Value>,
+    pub(super) arch: Option<ArchJson>,
+    pub(super) accuracy: Option<f64>,
+    pub(super) latency_ms: Option<f64>,
+    pub(super) macs: Option<u64>,
+    pub(super) params: Option<u64>,
+    /// Present where the strategy has proven that nothing feasible is better.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) optimal: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) closest: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+/// Limits or values by the names of what they limit.
+pub(super) fn limits(names: &[String], limits: &[f64]) -> serde_json::Map<String, serde_json::Value> {
+    names.iter().cloned().zip(limits.iter().map(|limit| serde_json::json!(limit))).collect()
+}
+
+impl CaseReport {
+    /// A case without a feasible net, and the closest that there was.
+    pub(super) fn infeasible(device: Option<String>, names: &[String], outcome: &Outcome) -> Self {
+        Self {
+            device,
+            constraint: limits(names, &outcome.limits),
+            arch: None,
+            accuracy: None,
+            latency_ms: None,
+            macs: None,
+            params: None,
+            optimal: false,
+            closest: outcome.closest.as_ref().map(|closest| limits(names, &closest.values)),
+        }
+    }
+}
+
+/// The report for a person.
+pub(super) fn text(report: &SearchReport) -> String {
+    let several = !report.devices.is_empty();
+    let rows: Vec<Vec<String>> = report
+        .results
+        .iter()
+        .map(|case| {
+            let limit: Vec<String> = case.constraint.iter().map(|(name, value)| format!("{name} ≤ {value}")).collect();
+            let arch = match (&case.arch, &case.closest) {
+                (Some(arch), _) => arch.to_string(),
+                (None, closest) => format!("infeasible; closest {}", serde_json::json!(closest)),
+            };
+            let mut row: Vec<String> = if several { case.device.iter().cloned().collect() } else { Vec::new() };
+            row.extend([
+                limit.join(", "),
+                case.accuracy.map_or_else(String::new, |a| format!("{:.3} %", 100.0 * a)),
+                case.latency_ms.map_or_else(String::new, |ms| format!("{ms:.3} ms")),
+                case.macs.map_or_else(String::new, short_count),
+                case.params.map_or_else(String::new, short_count),
+                arch,
+            ]);
+            row
+        })
+        .collect();
+    let header = ["device", "limit", "accuracy", "latency", "MACs", "params", "arch"];
+    format!(
+        "{}\n{} evaluations by {} in {:.2} s",
+        table(if several { &header } else { &header[1..] }, &rows),
+        report.evaluations,
+        report.strategy,
+        report.seconds
+    )
+}
+
+/// What was found for one device, over the first limited quantity.
+pub(super) fn section(
+    title: String,
+    names: &[String],
+    outcomes: &[Outcome],
+    space: &dyn SearchSpace,
+) -> Result<SearchSection, Failure> {
+    let point = |candidate: &Candidate| Some((*candidate.values.first()?, candidate.accuracy));
+    let all: Vec<Candidate> = outcomes.iter().flat_map(|outcome| outcome.front.clone()).collect();
+    let limits = outcomes.iter().filter_map(|outcome| outcome.limits.first().copied());
+    let quantity = match names.first().map(String::as_str) {
+        Some("latency_ms") => "latency (ms)",
+        Some(other) => other,
+        None => "",
+    };
+    let mut nets = Vec::new();
+    for outcome in outcomes {
+        let Some(best) = &outcome.best else { continue };
+        let amounts: Vec<String> = names
+            .iter()
+            .zip(best.values.iter().zip(&outcome.limits))
+            .map(|(name, (value, limit))| match limit.is_finite() {
+                true => format!("{name} {value:.5} ≤ {limit}"),
+                false => format!("{name} {value:.5}"),
+            })
+            .collect();
+        let size = best.arch.resolution().map_or_else(String::new, |pixels| format!(" · {pixels} px"));
+        nets.push(ChosenNet {
+            label: format!("{} · {:.2} %{size}", amounts.join(" · "), 100.0 * best.accuracy),
+            blocks: DrawnBlock::of(&space.resolve(&best.arch)?),
+        });
+    }
+    Ok(SearchSection {
+        title,
+        quantity: quantity.to_owned(),
+        front: pareto::front(&all).iter().filter_map(point).collect(),
+        chosen: outcomes.iter().filter_map(|outcome| point(outcome.best.as_ref()?)).collect(),
+        limits: limits.filter(|limit| limit.is_finite()).collect(),
+        nets,
+    })
+}
+
+/// Draws what was found into an SVG file.
+pub(super) fn plot(path: &Path, sections: &[SearchSection], space: &dyn SearchSpace) -> Result<(), Failure> {
+    let places = DrawnBlock::of(&space.resolve(&space.max_arch())?);
+    let text = search_page(sections, &places)
+        .ok_or_else(|| Failure::Running(format!("nothing was found to draw into {}", path.display())))?;
+    let written = ofa_space::atomic_file::write(path, text.as_bytes());
+    written.map_err(|e| Failure::Running(format!("cannot write {}: {e}", path.display())))
+}

@@ -1,0 +1,176 @@
+//! `ofa train`: progressive shrinking from a configuration.
+
+use crate::cli::args::corrupt_choice::CorruptChoice;
+use crate::cli::output::table;
+use crate::cli::output::training_display::TrainDisplay;
+use crate::cli::{Context, Failure};
+use crate::folder_lock::FolderLock;
+use clap::Args;
+use ofa_train::checkpoint::Checkpoint;
+use ofa_train::device;
+use ofa_train::shrinking::config::TrainConfig;
+use ofa_train::shrinking::rehearsal::{self, Rehearsal};
+use ofa_train::shrinking::{PhaseRecord, Trainer};
+use serde::Serialize;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Arguments of `ofa train`.
+#[derive(Args, Debug)]
+pub struct TrainArgs {
+    /// Training configuration (TOML).
+    config: PathBuf,
+    /// Data set, instead of the configuration's: `bundled` or a folder.
+    #[arg(long)]
+    data: Option<String>,
+    /// Folder for the model, metrics and checkpoints.
+    #[arg(long, required_unless_present = "dry_run")]
+    out: Option<PathBuf>,
+    /// Print what the run would do and cost (steps, samples, estimated time and memory), and do nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// With --dry-run: count with this many training images instead of loading the data.
+    #[arg(long, requires = "dry_run", value_name = "N")]
+    images: Option<usize>,
+    /// Go on from the checkpoint in the output folder, if there is one.
+    #[arg(long)]
+    resume: bool,
+    /// Start the classifier of the model in [init] afresh, for other classes.
+    #[arg(long)]
+    new_head: bool,
+    /// What to do with an image that cannot be decoded.
+    #[arg(long, value_enum, default_value = "error")]
+    on_corrupt: CorruptChoice,
+}
+
+#[derive(Serialize)]
+struct TrainReport {
+    model: PathBuf,
+    phases: Vec<PhaseRecord>,
+    seconds: f64,
+}
+
+pub fn run(args: &TrainArgs, context: &Context) -> Result<(), Failure> {
+    let started = Instant::now();
+    let mut config = TrainConfig::load(&args.config)?;
+    if let Some(data) = &args.data {
+        config.data.clone_from(data);
+    }
+    if let Some(seed) = context.explicit_seed {
+        config.seed = seed;
+    }
+    if args.new_head {
+        match &mut config.init {
+            Some(init) => init.new_head = true,
+            None => {
+                let problem = "`--new-head` needs a model to start from: add [init] with model = \"…\"";
+                return Err(Failure::Input(format!("{}: {problem}", args.config.display())));
+            }
+        }
+    }
+    if args.dry_run {
+        return rehearse(args, &config, context);
+    }
+    let Some(out) = &args.out else {
+        return Err(Failure::Input("--out is missing: the folder for model, metrics and checkpoints".into()));
+    };
+    let dataset = config.load_data(args.on_corrupt.into())?;
+    context.output.note(&format!("{}: {}", dataset.name, dataset.split_note));
+    std::fs::create_dir_all(out).map_err(|e| Failure::Input(format!("cannot create {}: {e}", out.display())))?;
+    let _lock = FolderLock::take(out)?;
+    if !args.resume && !Checkpoint::files(out).is_empty() {
+        return Err(Failure::Input(format!(
+            "{} holds a checkpoint: add --resume to go on from it, or choose another --out",
+            out.display()
+        )));
+    }
+    let device = device::open(&context.common.backend)?;
+    let trainer = Trainer::new(&config, &dataset, &device)?;
+    let mut display = TrainDisplay::new(context.output);
+    let trained = trainer.train(Some(out), &mut display, &context.stop).map_err(|error| match error {
+        ofa_train::TrainError::Interrupted => Failure::Interrupted(format!(
+            "interrupted; the checkpoint is in {}: run the same command with --resume to go on",
+            out.display()
+        )),
+        other => other.into(),
+    })?;
+    let path = out.join("supernet.safetensors");
+    trained.model.save(&path)?;
+    let report = TrainReport { model: path, phases: trained.history.phases, seconds: started.elapsed().as_secs_f64() };
+    context.output.result(&report, || {
+        format!("{} in {:.0} s; next: ofa eval --model {0} --arch max", report.model.display(), report.seconds)
+    })
+}
+
+/// Prints what a run would do.
+fn rehearse(args: &TrainArgs, config: &TrainConfig, context: &Context) -> Result<(), Failure> {
+    let device = device::open(&context.common.backend)?;
+    let (space, images) = match args.images {
+        Some(0) => return Err(Failure::Input("--images is 0, expected at least 1".into())),
+        Some(images) => (config.space()?, images),
+        None => {
+            let dataset = config.load_data(args.on_corrupt.into()).map_err(|error| match Failure::from(error) {
+                Failure::Input(problem) => {
+                    let hint = "`--images N` counts with N training images instead (ImageNet: 1281167)";
+                    Failure::Input(format!("{problem}; {hint}"))
+                }
+                other => other,
+            })?;
+            context.output.note(&format!("{}: {}", dataset.name, dataset.split_note));
+            (Trainer::new(config, &dataset, &device)?.space().clone(), dataset.train.len())
+        }
+    };
+    let plan = rehearsal::rehearse(config, &space, images, &device)?;
+    context.output.result(&plan, || in_lines(&plan, config))
+}
+
+fn in_lines(plan: &Rehearsal, config: &TrainConfig) -> String {
+    let mut rows = Vec::new();
+    for phase in &plan.phases {
+        rows.push(vec![
+            phase.name.clone(),
+            format!("{:.1}", phase.epochs),
+            phase.steps.to_string(),
+            phase.samples.to_string(),
+            phase.subnets_per_step.to_string(),
+            phase.learning_rate.to_string(),
+            if phase.teacher { "yes" } else { "no" }.to_owned(),
+            duration(phase.seconds),
+        ]);
+    }
+    let header = ["phase", "epochs", "steps", "samples", "subnets a step", "learning rate", "teacher", "estimate"];
+    let Rehearsal { probe, memory, .. } = plan;
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    format!(
+        "{}\n{} optimizer steps on {} images in batches of {}, {} samples, about {} of training (without validation and \
+         reading images)\nmeasured with {} images of {} px: {:.2} ms per image for the largest subnet ({:.1} M MACs), \
+         {:.2} ms for the smallest ({:.1} M), {:.2} ms for the teacher\nmemory, estimated: {:.0} MiB of weights, \
+         gradients, momentum and copies, {:.0} MiB of activations, {:.0} MiB of batches prepared ahead",
+        table(&header, &rows),
+        plan.steps,
+        plan.training_images,
+        config.batch_size,
+        plan.samples,
+        duration(plan.seconds),
+        probe.batch,
+        probe.resolution,
+        probe.largest_ms,
+        probe.largest_macs as f64 / 1e6,
+        probe.smallest_ms,
+        probe.smallest_macs as f64 / 1e6,
+        probe.teacher_ms,
+        mib(memory.parameters),
+        mib(memory.activations),
+        mib(memory.prefetched),
+    )
+}
+
+/// Seconds in the unit that suits.
+fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 120.0 => format!("{s:.0} s"),
+        s if s < 7200.0 => format!("{:.0} min", s / 60.0),
+        s if s < 172_800.0 => format!("{:.1} h", s / 3600.0),
+        s => format!("{:.1} days", s / 86_400.0),
+    }
+}
