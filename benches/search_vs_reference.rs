@@ -15,7 +15,6 @@ use ofa::search::{Budget, Search, strategy};
 use ofa::space::{BlockObjective, Objective, Opened, Population, SearchSpace, cost, registry, sampling};
 use rand::SeedableRng;
 use rayon::prelude::*;
-use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -29,12 +28,9 @@ const BEST_KNOWN: [f64; 5] = [0.78800, 0.80789, 0.82222, 0.83187, 0.83791];
 const REFERENCE_SECONDS: [f64; 5] = [9.3, 6.1, 5.7, 5.5, 5.3];
 
 fn main() {
-    let shared = std::env::var_os("OFA_SHARED").map(PathBuf::from).unwrap_or_else(|| "../shared".into());
-    let file = shared.join("data/official/acc_predictor.pth");
-    if !file.is_file() {
-        println!("skipped: {} is absent (set OFA_SHARED)", file.display());
-        return;
-    }
+    let name = "data/official/acc_predictor.pth";
+    let Some(shared) = ofa_reference_data::folder_with(&[name]) else { return };
+    let file = shared.join(name);
     rayon::ThreadPoolBuilder::new().num_threads(THREADS).build_global().unwrap();
     let named = registry::named("ofa-mbv3-w1.2").unwrap();
     let kept = serde_json::json!([160, 176, 192, 208, 224]);

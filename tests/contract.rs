@@ -28,17 +28,6 @@ fn supernet() -> PathBuf {
     trained().0.path().join("run/supernet.safetensors")
 }
 
-/// `$OFA_SHARED/golden`, or the one beside the workspace.
-fn golden() -> Option<PathBuf> {
-    let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared");
-    let golden = std::env::var_os("OFA_SHARED").map_or_else(beside, PathBuf::from).join("golden");
-    if !golden.is_dir() {
-        eprintln!("skipped: no reference results (set OFA_SHARED)");
-        return None;
-    }
-    Some(golden)
-}
-
 fn read_json(path: &Path) -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
@@ -165,8 +154,8 @@ fn info_costs_an_arch_and_its_blocks_add_up() {
 
 #[test]
 fn info_agrees_with_the_authors_costs() {
-    let Some(golden) = golden() else { return };
-    let spaces = read_json(&golden.join("cost.json"))["spaces"].take();
+    let Some(shared) = ofa_reference_data::folder_with(&["golden/cost.json"]) else { return };
+    let spaces = read_json(&shared.join("golden/cost.json"))["spaces"].take();
     for space in ["ofa-mbv3-w1.0", "ofa-mbv3-w1.2"] {
         for case in spaces[space].as_array().unwrap().iter().take(3) {
             let ours = run(&["info", "--space", space, "--json", "--arch", &case["arch"].to_string()]).ok().json();
@@ -213,8 +202,8 @@ fn latency_of_the_note10_comes_from_the_authors_table() {
     assert_eq!(line["source"], "table");
     let outside = run_line("latency --device note10 --space ofa-mbv3-w1.0 --arch max", &[]);
     assert_refused(&outside, "measured for other networks");
-    let Some(golden) = golden() else { return };
-    let file = read_json(&golden.join("latency-note10.json"));
+    let Some(shared) = ofa_reference_data::folder_with(&["golden/latency-note10.json"]) else { return };
+    let file = read_json(&shared.join("golden/latency-note10.json"));
     let folder = tempfile::tempdir().unwrap();
     let (mut archs, mut expected) = (Vec::new(), Vec::new());
     for case in file["cases"].as_array().unwrap() {
@@ -628,7 +617,9 @@ fn an_infeasible_search_names_the_closest_net_and_exits_with_1() {
 
 #[test]
 fn an_imported_checkpoint_gives_the_authors_logits() {
-    let Some(golden) = golden() else { return };
+    let names = ["golden/mbv3-small", "golden/supernet-mbv3-small-legacy-keys.pth"];
+    let Some(shared) = ofa_reference_data::folder_with(&names) else { return };
+    let golden = shared.join("golden");
     let cases = read_json(&golden.join("mbv3-small/cases.json"));
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);

@@ -10,16 +10,11 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-fn shared() -> Option<PathBuf> {
-    let shared = std::env::var_os("OFA_SHARED")
-        .map(PathBuf::from)
-        .unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"));
-    if !shared.join("golden").is_dir() {
-        eprintln!("skipped: no reference results (set OFA_SHARED)");
-        return None;
-    }
-    Some(shared)
-}
+/// What a family's supernet is checked with: its folder and its checkpoint.
+const MBV3: [&str; 2] = ["golden/mbv3-small", "golden/supernet-mbv3-small-legacy-keys.pth"];
+const PROXYLESS: [&str; 2] = ["golden/proxyless-small", "golden/supernet-proxyless-small.pth"];
+const RESNET: [&str; 2] = ["golden/resnet-small", "golden/supernet-resnet-small.pth"];
+const SPECIALISED: &str = "data/official/ofa_specialized";
 
 fn read_json(path: &Path) -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
@@ -65,10 +60,10 @@ fn space_toml(cases: &Value) -> String {
     text
 }
 
-fn supernet_gives_the_authors_logits(name: &str) {
-    let Some(shared) = shared() else { return };
-    let golden = shared.join("golden");
-    let folder = golden.join(name);
+fn supernet_gives_the_authors_logits(names: [&str; 2]) {
+    let Some(shared) = ofa_reference_data::folder_with(&names) else { return };
+    let [name, _] = names;
+    let (golden, folder) = (shared.join("golden"), shared.join(name));
     let cases = read_json(&folder.join("cases.json"));
     let scratch = tempfile::tempdir().unwrap();
     let file = |name: &str| scratch.path().join(name);
@@ -126,27 +121,27 @@ fn supernet_gives_the_authors_logits(name: &str) {
 
 #[test]
 fn mobilenet_supernet() {
-    supernet_gives_the_authors_logits("mbv3-small");
+    supernet_gives_the_authors_logits(MBV3);
 }
 
 #[test]
 fn proxyless_supernet() {
-    supernet_gives_the_authors_logits("proxyless-small");
+    supernet_gives_the_authors_logits(PROXYLESS);
 }
 
 #[test]
 fn resnet_supernet() {
-    supernet_gives_the_authors_logits("resnet-small");
+    supernet_gives_the_authors_logits(RESNET);
 }
 
 #[test]
 fn another_number_of_classes_needs_a_new_head() {
-    let Some(shared) = shared() else { return };
+    let Some(shared) = ofa_reference_data::folder_with(&[MBV3, PROXYLESS, RESNET].concat()) else { return };
     let golden = shared.join("golden");
     let scratch = tempfile::tempdir().unwrap();
     let file = |name: &str| scratch.path().join(name);
-    for name in ["mbv3-small", "proxyless-small", "resnet-small"] {
-        let cases = read_json(&golden.join(name).join("cases.json"));
+    for [name, _] in [MBV3, PROXYLESS, RESNET] {
+        let cases = read_json(&shared.join(name).join("cases.json"));
         let checkpoint = golden.join(cases["checkpoint"].as_str().unwrap());
         let (space, model, again) = (file("space.toml"), file("m.safetensors"), file("again.safetensors"));
         std::fs::write(&space, space_toml(&cases)).unwrap();
@@ -168,7 +163,7 @@ fn another_number_of_classes_needs_a_new_head() {
 
 #[test]
 fn mcunet_on_photographs() {
-    let Some(shared) = shared() else { return };
+    let Some(shared) = ofa_reference_data::folder_with(&["data/mcunet"]) else { return };
     let folder = shared.join("data/mcunet");
     let golden = read_json(&folder.join("golden-50.json"));
     let scratch = tempfile::tempdir().unwrap();
@@ -226,8 +221,8 @@ fn mcunet_on_photographs() {
 
 #[test]
 fn what_a_description_leaves_open_is_asked_for_or_told() {
-    let Some(shared) = shared() else { return };
-    let Some(folder) = specialised(&shared).into_iter().next() else { return };
+    let Some(shared) = ofa_reference_data::folder_with(&[SPECIALISED]) else { return };
+    let folder = specialised(&shared).into_iter().next().expect("a published network");
     let (config, run) = (folder.join("net.config"), folder.join("run.config"));
     let refused = run_line("info --config {}", &[&config]);
     assert_eq!(refused.code, Some(2));
@@ -248,7 +243,7 @@ fn what_a_description_leaves_open_is_asked_for_or_told() {
 
 /// Folders of the published specialised networks.
 fn specialised(shared: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(shared.join("data/official/ofa_specialized")) else { return Vec::new() };
+    let entries = std::fs::read_dir(shared.join(SPECIALISED)).unwrap();
     let mut folders: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     folders.sort();
     folders
@@ -256,7 +251,7 @@ fn specialised(shared: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn every_published_description_builds_with_its_published_macs() {
-    let Some(shared) = shared() else { return };
+    let Some(shared) = ofa_reference_data::folder_with(&[SPECIALISED]) else { return };
     let mut compared = 0;
     for folder in specialised(&shared) {
         let (config, run) = (folder.join("net.config"), folder.join("run.config"));
@@ -269,12 +264,13 @@ fn every_published_description_builds_with_its_published_macs() {
             compared += 1;
         }
     }
+    assert!(compared > 0, "no name holds a figure");
     println!("{compared} published figures compared");
 }
 
 #[test]
 fn official_predictors_give_the_authors_accuracies() {
-    let Some(shared) = shared() else { return };
+    let Some(shared) = ofa_reference_data::folder_with(&["golden/predictor.json", "data/official"]) else { return };
     let golden = read_json(&shared.join("golden/predictor.json"));
     let scratch = tempfile::tempdir().unwrap();
     let archs = scratch.path().join("archs.jsonl");
@@ -295,12 +291,9 @@ fn official_predictors_give_the_authors_accuracies() {
 
 #[test]
 fn the_pixel_1_table_is_a_file_device() {
-    let Some(shared) = shared() else { return };
-    let table = shared.join("data/luts/pixel1/mobile_trim.yaml");
-    if !table.exists() {
-        eprintln!("skipped: no {}", table.display());
-        return;
-    }
+    let name = "data/luts/pixel1/mobile_trim.yaml";
+    let Some(shared) = ofa_reference_data::folder_with(&[name]) else { return };
+    let table = shared.join(name);
     let scratch = tempfile::tempdir().unwrap();
     let space = scratch.path().join("space.toml");
     std::fs::write(&space, "[space]\nkind = \"proxyless\"\nexpand_ratios = [3, 6]\n").unwrap();

@@ -11,17 +11,6 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
-fn shared() -> Option<PathBuf> {
-    let shared = std::env::var_os("OFA_SHARED")
-        .map(PathBuf::from)
-        .unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared"));
-    if !shared.join("golden").is_dir() {
-        eprintln!("skipped: no reference results (set OFA_SHARED)");
-        return None;
-    }
-    Some(shared)
-}
-
 /// Largest resident memory of this process so far in bytes, where the system tells.
 fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -31,7 +20,7 @@ fn peak_memory() -> Option<u64> {
 
 #[test]
 fn truncated_and_flipped_checkpoints() {
-    let Some(shared) = shared() else { return };
+    let Some(shared) = ofa_reference_data::folder_with(&["golden", "data/mcunet"]) else { return };
     let scratch = tempfile::tempdir().unwrap();
     let damaged = scratch.path().join("damaged.pth");
     let space =

@@ -9,16 +9,17 @@ use ofa_space::{ArchJson, SearchSpace, Weights, extraction, importance, supernet
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-fn golden() -> Option<PathBuf> {
-    let shared = std::env::var_os("OFA_SHARED")
-        .map(PathBuf::from)
-        .unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared"));
-    let golden = shared.join("golden");
-    if !golden.is_dir() {
-        eprintln!("skipped: no reference results (set OFA_SHARED)");
-        return None;
-    }
-    Some(golden)
+const MBV3: [&str; 2] = ["golden/mbv3-small", "golden/supernet-mbv3-small-legacy-keys.pth"];
+const OTHERS: [&str; 4] = [
+    "golden/proxyless-small",
+    "golden/supernet-proxyless-small.pth",
+    "golden/resnet-small",
+    "golden/supernet-resnet-small.pth",
+];
+
+/// The folder of the reference results, if it holds `names`.
+fn golden(names: &[&str]) -> Option<PathBuf> {
+    Some(ofa_reference_data::folder_with(names)?.join("golden"))
 }
 
 fn read_f32(path: &Path) -> (Vec<f32>, Vec<usize>) {
@@ -56,7 +57,7 @@ fn archs(cases: &serde_json::Value) -> Vec<ArchJson> {
 
 #[test]
 fn exported_subnets_give_the_authors_logits() {
-    let Some(golden) = golden() else { return };
+    let Some(golden) = golden(&MBV3) else { return };
     let folder = golden.join("mbv3-small");
     let cases = read_json(&folder.join("cases.json"));
     let space = small_space(&cases);
@@ -85,7 +86,7 @@ fn exported_subnets_give_the_authors_logits() {
 
 #[test]
 fn extraction_gives_the_authors_static_subnet() {
-    let Some(golden) = golden() else { return };
+    let Some(golden) = golden(&MBV3) else { return };
     let folder = golden.join("mbv3-small");
     let cases = read_json(&folder.join("cases.json"));
     let space = small_space(&cases);
@@ -105,7 +106,7 @@ fn extraction_gives_the_authors_static_subnet() {
 
 #[test]
 fn channels_sort_as_the_authors_with_stable_ties() {
-    let Some(golden) = golden() else { return };
+    let Some(golden) = golden(&[MBV3[0], MBV3[1], "golden/sorted"]) else { return };
     let sorted = read_json(&golden.join("sorted/sorted.json"));
     let cases = read_json(&golden.join("mbv3-small/cases.json"));
     let space = small_space(&cases);
@@ -141,7 +142,7 @@ fn channels_sort_as_the_authors_with_stable_ties() {
 
 #[test]
 fn sorting_leaves_the_other_families_max_subnet_as_it_was() {
-    let Some(golden) = golden() else { return };
+    let Some(golden) = golden(&OTHERS) else { return };
     for (kind, name) in [("proxyless", "proxyless-small"), ("resnet50", "resnet-small")] {
         let cases = read_json(&golden.join(name).join("cases.json"));
         let mut toml = format!("[space]\nkind = \"{kind}\"\n");

@@ -9,20 +9,11 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::path::{Path, PathBuf};
 
-fn shared() -> Option<PathBuf> {
-    let shared = std::env::var_os("OFA_SHARED")
-        .map(PathBuf::from)
-        .unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared"));
-    if !shared.join("golden").is_dir() {
-        eprintln!("skipped: no reference results (set OFA_SHARED)");
-        return None;
-    }
-    Some(shared)
-}
-
 #[test]
 fn note10_latencies_are_the_authors() {
-    let Some(shared) = shared() else { return };
+    let Some(shared) = ofa_reference_data::folder_with(&["golden/latency-note10.json", "data/luts/note10"]) else {
+        return;
+    };
     let text = std::fs::read_to_string(shared.join("golden/latency-note10.json")).unwrap();
     let golden: serde_json::Value = serde_json::from_str(&text).unwrap();
     let space = ofa_space::registry::named("ofa-mbv3-w1.2").unwrap();
@@ -51,8 +42,9 @@ fn note10_latencies_are_the_authors() {
 
 #[test]
 fn pixel_1_keys_are_the_published_ones() {
-    let Some(shared) = shared() else { return };
-    let path = shared.join("data/luts/pixel1/mobile_trim.yaml");
+    let name = "data/luts/pixel1/mobile_trim.yaml";
+    let Some(shared) = ofa_reference_data::folder_with(&[name]) else { return };
+    let path = shared.join(name);
     if !path.exists() {
         eprintln!("skipped: no {}", path.display());
         return;

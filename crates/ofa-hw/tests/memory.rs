@@ -3,18 +3,6 @@
 
 use ofa_export::importing::net_config::NetConfig;
 use ofa_hw::memory::{Depthwise, Schedule, peak_activation_bytes, weight_bytes};
-use std::path::PathBuf;
-
-fn shared() -> Option<PathBuf> {
-    let shared = std::env::var_os("OFA_SHARED")
-        .map(PathBuf::from)
-        .unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared"));
-    if !shared.join("data/mcunet").is_dir() {
-        eprintln!("skipped: no reference data (set OFA_SHARED)");
-        return None;
-    }
-    Some(shared)
-}
 
 /// SRAM and flash in kB as MCUNet's README lists them, profiled with TinyEngine on an STM32F746.
 ///
@@ -25,7 +13,7 @@ const PUBLISHED: [(&str, u32, f64, f64); 2] =
 
 #[test]
 fn published_microcontroller_nets_fit_where_they_were_made_to_fit() {
-    let Some(shared) = shared() else { return };
+    let Some(shared) = ofa_reference_data::folder_with(&["data/mcunet"]) else { return };
     for (file, resolution, sram, flash) in PUBLISHED {
         let config = NetConfig::read(&shared.join("data/mcunet").join(file)).unwrap();
         let net = config.net(config.image_size.unwrap_or(resolution)).unwrap();

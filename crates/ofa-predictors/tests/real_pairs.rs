@@ -5,22 +5,11 @@ use ofa_predictors::cross_validation::{folds, out_of_fold};
 use ofa_predictors::estimator::Effort;
 use ofa_predictors::{AccuracyObjective, Code, Encoder, FittedPredictor, Pair, estimator, fit, metrics, pairs};
 use ofa_space::{ArchJson, Objective, Population, registry};
-use std::path::PathBuf;
-
-fn shared() -> Option<PathBuf> {
-    let shared = std::env::var_os("OFA_SHARED")
-        .map(PathBuf::from)
-        .unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared"));
-    if !shared.join("golden").is_dir() {
-        eprintln!("skipped: no reference results (set OFA_SHARED)");
-        return None;
-    }
-    Some(shared)
-}
 
 #[test]
 fn the_official_predictor_gives_the_authors_numbers() {
-    let Some(shared) = shared() else { return };
+    let names = ["golden/predictor.json", "data/official/acc_predictor.pth"];
+    let Some(shared) = ofa_reference_data::folder_with(&names) else { return };
     let text = std::fs::read_to_string(shared.join("golden/predictor.json")).unwrap();
     let golden: serde_json::Value = serde_json::from_str(&text).unwrap();
     let predictor = FittedPredictor::load(&shared.join("data/official/acc_predictor.pth")).unwrap();
@@ -36,7 +25,8 @@ fn the_official_predictor_gives_the_authors_numbers() {
 
 fn imagenet_pairs() -> Option<Vec<Pair>> {
     let space = registry::named("ofa-mbv3-w1.0").unwrap();
-    let path = shared()?.join("data/acc/mit_ofa_train.jsonl");
+    let name = "data/acc/mit_ofa_train.jsonl";
+    let path = ofa_reference_data::folder_with(&[name])?.join(name);
     Some(pairs::read(&path, space.as_ref()).unwrap())
 }
 

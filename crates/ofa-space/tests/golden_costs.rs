@@ -2,16 +2,6 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use ofa_space::{Activation, ArchJson, NetSpec, OpKind, cost, registry};
-use std::path::PathBuf;
-
-/// The folder of reference results: `$OFA_SHARED/golden` or `../shared/golden` beside the workspace.
-fn golden() -> Option<PathBuf> {
-    let shared = std::env::var_os("OFA_SHARED")
-        .map(PathBuf::from)
-        .unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared"));
-    let golden = shared.join("golden");
-    golden.is_dir().then_some(golden)
-}
 
 /// A row of a reference layer list, as our operations describe it: name, kind, channels, kernel, stride, groups, sizes,
 /// bias, multiply-accumulates.
@@ -99,12 +89,9 @@ fn expected_layers(rows: &[serde_json::Value]) -> Vec<Layer> {
 
 #[test]
 fn costs_and_layers_of_every_row() {
-    let Some(golden) = golden() else {
-        eprintln!("skipped: no reference results (set OFA_SHARED)");
-        return;
-    };
+    let Some(shared) = ofa_reference_data::folder_with(&["golden/cost.json"]) else { return };
     let file: serde_json::Value =
-        serde_json::from_str(&std::fs::read_to_string(golden.join("cost.json")).unwrap()).unwrap();
+        serde_json::from_str(&std::fs::read_to_string(shared.join("golden/cost.json")).unwrap()).unwrap();
     let mut rows = 0;
     for (name, cases) in file["spaces"].as_object().unwrap() {
         let space = registry::named(name).unwrap();

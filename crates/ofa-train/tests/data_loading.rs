@@ -505,20 +505,10 @@ fn cmyk_photos_become_rgb() {
 
 // ---------------------------------------------------------------- real photos
 
-fn shared(relative: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("OFA_SHARED")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"), PathBuf::from);
-    let path = root.join(relative);
-    if !path.exists() {
-        eprintln!("skipped: {} is not there", path.display());
-        return None;
-    }
-    Some(path)
-}
-
 #[test]
 fn crops_of_real_photos_are_those_of_pillow() {
-    let Some(folder) = shared("data/mcunet") else { return };
+    let Some(shared) = ofa_reference_data::folder_with(&["data/mcunet"]) else { return };
+    let folder = shared.join("data/mcunet");
     let golden: serde_json::Value =
         serde_json::from_str(&fs::read_to_string(folder.join("golden-50.json")).unwrap()).unwrap();
     let raw = InputFormat {
@@ -549,11 +539,12 @@ fn crops_of_real_photos_are_those_of_pillow() {
 
 #[test]
 fn cifar_as_files_has_the_published_mean_and_deviation() {
-    let Some(archive) = shared("data/cifar10/cifar10-jpeg.tar.gz") else { return };
+    let name = "data/cifar10/cifar10-jpeg.tar.gz";
+    let Some(shared) = ofa_reference_data::folder_with(&[name]) else { return };
     let folder = tempfile::tempdir().unwrap();
     let mut bytes = Vec::new();
     // Some 3,000 files are enough: each is 512 bytes of header, then the file in blocks of 512.
-    GzDecoder::new(fs::File::open(archive).unwrap()).take(5 << 20).read_to_end(&mut bytes).unwrap();
+    GzDecoder::new(fs::File::open(shared.join(name)).unwrap()).take(5 << 20).read_to_end(&mut bytes).unwrap();
     let (mut at, mut count) = (0, 0);
     while let Some(header) = bytes.get(at..at + 512) {
         let text =

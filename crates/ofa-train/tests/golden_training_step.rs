@@ -12,15 +12,7 @@ use ofa_train::training::step::{StepInput, Teacher, step};
 use std::path::{Path, PathBuf};
 
 fn golden() -> Option<PathBuf> {
-    let shared = std::env::var_os("OFA_SHARED")
-        .map(PathBuf::from)
-        .unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared"));
-    let golden = shared.join("golden/train-steps");
-    if !golden.is_dir() {
-        eprintln!("skipped: no reference results (set OFA_SHARED)");
-        return None;
-    }
-    Some(golden)
+    Some(ofa_reference_data::folder_with(&["golden/train-steps"])?.join("golden/train-steps"))
 }
 
 fn read_f32(path: &Path) -> (Vec<f32>, Vec<usize>) {
