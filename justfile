@@ -1,0 +1,34 @@
+# The heavier suites, which .ci/run leaves out. `just --list` shows them.
+
+# Everything that a change must pass.
+ci:
+    .ci/run
+
+# Every feature of every crate alone.
+features:
+    .ci/features
+
+# The kernels under AddressSanitizer, each instruction set forced in turn.
+asan:
+    crates/ofa-kernels/asan
+
+# Runs killed at random moments and resumed, byte for byte.
+kills:
+    cargo test --release --test resume -- --ignored
+
+# All estimators on all of the authors' 2,000 pairs: the tables of docs/predictors.md.
+predictors:
+    cargo test --release -p ofa-predictors -- --ignored --nocapture
+
+# Search against the authors' finder.
+search:
+    cargo bench --bench search_vs_reference
+
+# Training steps and evaluation against PyTorch.
+pytorch:
+    benches/vs-pytorch
+
+# Import of a full-size checkpoint against PyTorch.
+import:
+    cargo build --release
+    python tests/import_speed.py target/release/ofa
