@@ -111,9 +111,14 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// The command line as data, for completion scripts and checks.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Reads the command line; beside it the seed, if it was given.
 fn parse() -> Result<(Cli, Option<u64>), clap::Error> {
-    let matches = Cli::command().try_get_matches()?;
+    let matches = command().try_get_matches()?;
     let given = matches.value_source("seed") == Some(ValueSource::CommandLine);
     let cli = Cli::from_arg_matches(&matches)?;
     let seed = cli.common.seed;
