@@ -19,8 +19,10 @@ pub type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// What is timed.
 const WHATS: [&str; 3] = ["train_step", "eval", "recalibrate"];
-/// Whom it is timed against.
+/// What it is timed against.
 const PEERS: [&str; 4] = ["torch_nchw", "torch_channels_last", "torch_compile", "onnxruntime"];
+/// Before the path of another build of this program, as a peer.
+const BUILD: &str = "build:";
 /// Largest relative difference of the first step's check value between the sides.
 const AGREEMENT: f64 = 0.01;
 
@@ -67,8 +69,12 @@ fn parse(arguments: &[String]) -> Outcome<Options> {
         }
     }
     let unknown = |given: &[String], known: &[&str]| given.iter().find(|g| !known.contains(&g.as_str())).cloned();
-    if let Some(name) = unknown(&options.whats, &WHATS).or_else(|| unknown(&options.peers, &PEERS)) {
-        return Err(format!("unknown `{name}`; --what takes {WHATS:?}, --peer takes {PEERS:?}").into());
+    if let Some(name) = unknown(&options.whats, &WHATS) {
+        return Err(format!("unknown `{name}`; --what takes {WHATS:?}").into());
+    }
+    let named = options.peers.iter().filter(|peer| !peer.starts_with(BUILD)).cloned().collect::<Vec<_>>();
+    if let Some(name) = unknown(&named, &PEERS) {
+        return Err(format!("unknown `{name}`; --peer takes {PEERS:?} and {BUILD}PATH").into());
     }
     Ok(options)
 }
@@ -145,7 +151,10 @@ impl Row {
 
 /// Interleaved pairs of one case; some steps come first, unmeasured, and the first of them is compared in value.
 fn compare(case: &Case, what: &str, peer: &str, folder: &Path, options: &Options) -> Outcome<Row> {
-    let mut theirs = Side::peer(peer, what, folder, case.batch, options.threads)?;
+    let mut theirs = match peer.strip_prefix(BUILD) {
+        Some(program) => Side::build(Path::new(program), what, folder, case, options.threads)?,
+        None => Side::peer(peer, what, folder, case.batch, options.threads)?,
+    };
     let mut ours = Side::ours(what, folder, case, options.threads)?;
     let (first, other) = (ours.first_step()?, theirs.first_step()?);
     let difference = (first.check - other.check).abs() / other.check.abs().max(1e-6);

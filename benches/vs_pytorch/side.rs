@@ -39,7 +39,12 @@ impl Side {
 
     /// Ours.
     pub fn ours(what: &str, folder: &Path, case: &Case, threads: usize) -> Outcome<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
+        Self::build(&std::env::current_exe()?, what, folder, case, threads)
+    }
+
+    /// Ours as another build of this program has it.
+    pub fn build(program: &Path, what: &str, folder: &Path, case: &Case, threads: usize) -> Outcome<Self> {
+        let mut command = Command::new(program);
         command.args(["ours", what]).arg(folder).arg(&case.name).env("RAYON_NUM_THREADS", threads.to_string());
         Self::start(command)
     }
