@@ -9,8 +9,8 @@
 
 use ofa::hw::LatencyObjective;
 use ofa::predictors::{AccuracyObjective, FittedPredictor};
-use ofa::search::driver::LimitList;
-use ofa::search::problem::Silent;
+use ofa::search::LimitList;
+use ofa::search::Silent;
 use ofa::search::{Budget, Search, strategy};
 use ofa::space::{BlockObjective, Objective, Opened, Population, SearchSpace, cost, registry, sampling};
 use rand::SeedableRng;

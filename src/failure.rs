@@ -1,6 +1,6 @@
 //! How a command fails: one readable paragraph and an exit code.
 
-use ofa_space::model::ModelError;
+use ofa_space::ModelError;
 use ofa_space::{SpaceError, WeightsError};
 use ofa_train::TrainError;
 

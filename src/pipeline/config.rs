@@ -91,7 +91,7 @@ pub struct SearchConfig {
 }
 
 fn default_strategy() -> Box<dyn Strategy> {
-    Box::new(ofa_search::evolution::Evolution::default())
+    Box::new(ofa_search::strategies::evolution::Evolution::default())
 }
 
 fn default_evaluations() -> usize {

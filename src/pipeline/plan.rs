@@ -2,7 +2,7 @@
 
 use super::config::{PipelineConfig, QUICKSTART};
 use crate::failure::Failure;
-use ofa_space::model::Resize;
+use ofa_space::Resize;
 use ofa_train::data::{self, Dataset, LoadOptions, OnCorrupt};
 use std::fmt::Write;
 

@@ -1,6 +1,6 @@
 //! What can go wrong in exporting, importing and running.
 
-use ofa_space::model::ModelError;
+use ofa_space::ModelError;
 use ofa_space::{SpaceError, WeightsError};
 use std::path::PathBuf;
 

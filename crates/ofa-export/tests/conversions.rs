@@ -7,7 +7,7 @@ use ofa_export::precision::{half, int8, mixed};
 use ofa_export::{
     ExportError, ExportOptions, OnnxFile, Preprocessing, SessionOptions, Values, export_net, export_with, runtime,
 };
-use ofa_space::model::{InputFormat, Resize};
+use ofa_space::{InputFormat, Resize};
 use ofa_space::{NetSpec, Weights, initialisation, registry, supernet};
 use onnx_protobuf::{Message, ModelProto};
 use rand::{RngExt, SeedableRng};

@@ -4,7 +4,7 @@
 
 use ofa_export::importing::supernet::{Head, import_supernet};
 use ofa_export::{SessionOptions, agreement, export_net, runtime};
-use ofa_space::mbv3::{Mbv3, Mbv3Config};
+use ofa_space::spaces::mbv3::{Mbv3, Mbv3Config};
 use ofa_space::{ArchJson, SearchSpace, Weights, extraction, importance, supernet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

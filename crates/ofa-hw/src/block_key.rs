@@ -3,7 +3,7 @@
 //! The name is a readable part and 16 hexadecimal digits that stand for every shape and attribute of every operation,
 //! but for none of the weights' names. So blocks of any family, also a plugin's, are told apart.
 
-use ofa_space::net_spec::{Block, BlockKind, OpKind};
+use ofa_space::{Block, BlockKind, OpKind};
 
 /// Names change with this number, so that a table of another version is refused instead of missed.
 pub const KEY_VERSION: u32 = 1;

@@ -1,6 +1,6 @@
 //! Memory that a network takes on a device: activations under a stated schedule, and weights.
 
-use ofa_space::net_spec::{Block, OpKind};
+use ofa_space::{Block, OpKind};
 use ofa_space::{NetSpec, cost};
 use std::collections::HashSet;
 

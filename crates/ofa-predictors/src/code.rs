@@ -4,7 +4,7 @@
 use crate::encoder::Encoder;
 use crate::error::PredictorError;
 use crate::sparse::SparseRows;
-use ofa_space::block_objective::BlockTables;
+use ofa_space::objectives::block_objective::BlockTables;
 use ofa_space::{BlockSum, NetSpec, ObjectiveError, PlainTerm, Population, SearchSpace, SpaceError, cost};
 use std::ops::Range;
 use std::sync::Arc;

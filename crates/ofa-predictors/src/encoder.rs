@@ -3,7 +3,7 @@
 
 use crate::code::{Code, Quantity};
 use crate::error::PredictorError;
-use ofa_space::gene::Gene;
+use ofa_space::Gene;
 use ofa_space::{Arch, Population, SearchSpace};
 use serde::{Deserialize, Serialize};
 

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use ofa_predictors::{AccuracyObjective, Encoder, FittedPredictor, Pair, PredictorError, fit, fit_encoded};
-use ofa_space::gene::Dimension;
+use ofa_space::Dimension;
 use ofa_space::{Arch, Objective, Opened, Population, SearchSpace, registry, sampling};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;

@@ -1,7 +1,7 @@
 //! A plain function over a space of one's own: the oven settings of the best bread within an hour.
 #![allow(clippy::print_stdout)]
 use ofa_search::{Budget, Constraint, Search, strategy};
-use ofa_space::objective::FnObjective;
+use ofa_space::FnObjective;
 use ofa_space::{Arch, Dimension, Gene, NetSpec, SearchSpace, SpaceError, SpaceInfo, typetag};
 use std::sync::Arc;
 #[derive(Debug, serde::Serialize, serde::Deserialize)]

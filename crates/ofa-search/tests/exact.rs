@@ -4,7 +4,7 @@
 mod toy;
 
 use ofa_search::{Budget, Constraint, Search, SearchError, strategy};
-use ofa_space::objective::FnObjective;
+use ofa_space::FnObjective;
 use ofa_space::{Arch, BlockSum, Objective, ObjectiveError, PlainTerm, SearchSpace};
 use proptest::prelude::*;
 use std::sync::Arc;

@@ -3,10 +3,11 @@
 
 mod toy;
 
-use ofa_search::driver::{LimitList, Target};
-use ofa_search::problem::Silent;
-use ofa_search::{Budget, Constraint, Search, SearchError, exhaustive, pareto, strategy};
-use ofa_space::objective::FnObjective;
+use ofa_search::Silent;
+use ofa_search::strategies::exhaustive;
+use ofa_search::{Budget, Constraint, Search, SearchError, pareto, strategy};
+use ofa_search::{LimitList, Target};
+use ofa_space::FnObjective;
 use ofa_space::{Arch, BlockObjective, Objective, SearchSpace, cost, registry};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -178,7 +179,7 @@ fn a_search_ends_where_it_is_told_to() {
 /// Stops the search at the first good net.
 struct StopEarly<'a>(&'a AtomicBool);
 
-impl ofa_search::problem::Observer for StopEarly<'_> {
+impl ofa_search::Observer for StopEarly<'_> {
     fn on_improvement(&mut self, _: &ofa_search::Candidate) {
         self.0.store(true, std::sync::atomic::Ordering::Relaxed);
     }

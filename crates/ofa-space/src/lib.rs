@@ -1,52 +1,35 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
-pub mod arch;
 pub mod atomic_file;
-pub mod block_builder;
-pub mod block_objective;
-pub mod block_plan;
-pub mod bottleneck;
-pub mod channels;
 mod config_check;
-pub mod cost;
-pub mod encoding;
 pub mod error;
-pub mod extraction;
-pub mod gene;
-pub mod importance;
-pub mod initialisation;
-pub mod inverted_residual;
-pub mod mbv3;
-mod mobile_stages;
-pub mod model;
-pub mod net_spec;
-pub mod objective;
+pub mod genotype;
+pub mod network;
+pub mod objectives;
 pub mod plugin;
-pub mod population;
-pub mod proxyless;
-pub mod registry;
-pub mod resnet;
-pub mod sampling;
 pub mod settings;
-pub mod slicing;
-pub mod space;
-pub mod supernet;
+pub mod spaces;
 pub mod weights;
 
-pub use arch::{Arch, ArchJson};
-pub use block_objective::BlockObjective;
-pub use block_plan::{BlockPlan, BlockSum, PlainTerm};
 pub use error::{SpaceError, WeightsError};
-pub use gene::{Dimension, Gene, Opened};
-pub use model::{InputFormat, Model, ModelBody};
-pub use net_spec::{Activation, Block, BlockKind, NetSpec, Op, OpKind, PoolRounding, TensorRef, TensorRole};
-pub use objective::{Objective, ObjectiveError};
-pub use population::Population;
-pub use registry::SpaceEntry;
+pub use genotype::arch::{Arch, ArchJson};
+pub use genotype::gene::{ActiveWhen, Dimension, Gene, Opened};
+pub use genotype::population::Population;
+pub use genotype::sampling;
+pub use network::cost;
+pub use network::net_spec::{
+    Activation, Block, BlockKind, NetSpec, Op, OpKind, PoolRounding, Shape, TensorRef, TensorRole,
+};
+pub use objectives::block_objective::BlockObjective;
+pub use objectives::block_plan::{BlockPlan, BlockSum, PlainTerm};
+pub use objectives::objective::{FnObjective, Objective, ObjectiveError};
 pub use settings::{Checked, InvalidSetting, Settings};
-pub use space::{SearchSpace, SpaceInfo};
-pub use weights::{Tensor, Weights};
+pub use spaces::registry::{self, SpaceEntry};
+pub use spaces::space::{SearchSpace, SpaceInfo};
+pub use weights::model::{InputFormat, Model, ModelBody, ModelError, Resize};
+pub use weights::tensors::{Tensor, Weights};
+pub use weights::{extraction, importance, initialisation, slicing, supernet};
 
 // Plugins need the very versions whose registries we read.
 pub use inventory;

@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use ofa_space::{
-    Arch, Opened, SearchSpace, Tensor, Weights, cost, encoding::OneHot, extraction, registry, sampling, supernet,
+    Arch, Opened, SearchSpace, Tensor, Weights, cost, extraction, genotype::encoding::OneHot, registry, sampling,
+    supernet,
 };
 use proptest::prelude::*;
 use rand::SeedableRng;

@@ -9,7 +9,7 @@
 //! difference of any accuracy, and how much work the clusters save in multiply-accumulates.
 
 use burn::tensor::Device;
-use ofa_space::mbv3::{Mbv3, Mbv3Config};
+use ofa_space::spaces::mbv3::{Mbv3, Mbv3Config};
 use ofa_space::{SearchSpace, initialisation, supernet};
 use ofa_train::collection::{CLUSTER, clustered_archs, collect, saving, score_alone};
 use ofa_train::data::{self, LoadOptions, SplitName};

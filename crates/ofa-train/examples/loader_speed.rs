@@ -12,7 +12,7 @@
 //!    prepared before: the two take turns, the medians over all steps are compared.
 
 use burn::tensor::Device;
-use ofa_space::model::Resize;
+use ofa_space::Resize;
 use ofa_space::{initialisation, registry, supernet};
 use ofa_train::data::batches::epoch_order;
 use ofa_train::data::prefetch::prefetch;

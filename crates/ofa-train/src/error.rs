@@ -1,7 +1,7 @@
 //! What can go wrong while training or evaluating.
 
 use crate::device::BackendError;
-use ofa_space::model::ModelError;
+use ofa_space::ModelError;
 use ofa_space::{SpaceError, WeightsError};
 use std::path::PathBuf;
 

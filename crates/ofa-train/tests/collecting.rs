@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use burn::tensor::Device;
-use ofa_space::mbv3::{Mbv3, Mbv3Config};
+use ofa_space::spaces::mbv3::{Mbv3, Mbv3Config};
 use ofa_space::{Arch, SearchSpace, initialisation, registry, supernet};
 use ofa_train::collection::{clustered_archs, collect, distinct_archs, saving, score_alone};
 use ofa_train::data::{self, Dataset, LoadOptions, SplitName};

@@ -5,7 +5,7 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use image::{Rgb, RgbImage};
-use ofa_space::model::{InputFormat, Resize};
+use ofa_space::{InputFormat, Resize};
 use ofa_train::data::{
     self, Augmentation, DataError, Dataset, LoadOptions, OnCorrupt, Split, SplitName, batches, stratified,
 };

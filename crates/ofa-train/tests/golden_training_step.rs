@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use burn::tensor::Device;
-use ofa_space::mbv3::{Mbv3, Mbv3Config};
+use ofa_space::spaces::mbv3::{Mbv3, Mbv3Config};
 use ofa_space::{ArchJson, SearchSpace, Weights, supernet};
 use ofa_train::loss::SoftCrossEntropy;
 use ofa_train::supernet::{Images, Supernet, to_host};

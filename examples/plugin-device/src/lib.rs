@@ -3,7 +3,7 @@
 use inventory::submit;
 use ofa::hw::registry::from_profile;
 use ofa::hw::{DeviceEntry, HardwareBackend, HwError, LatencySource};
-use ofa::space::net_spec::{NetSpec, Op, OpKind};
+use ofa::space::{NetSpec, Op, OpKind};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 

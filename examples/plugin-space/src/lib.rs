@@ -4,9 +4,9 @@
 //! training, prediction, search, extraction and export follow from them.
 
 use inventory::submit;
-use ofa::space::block_builder::{BlockBuilder, ConvShape, ElasticKernel, Width};
-use ofa::space::gene::{ActiveWhen, Dimension};
-use ofa::space::net_spec::{Activation, Block, BlockKind, Shape};
+use ofa::space::network::block_builder::{BlockBuilder, ConvShape, ElasticKernel, Width};
+use ofa::space::{Activation, Block, BlockKind, Shape};
+use ofa::space::{ActiveWhen, Dimension};
 use ofa::space::{Arch, Gene, NetSpec, SearchSpace, SpaceEntry, SpaceError, SpaceInfo};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;

@@ -4,7 +4,7 @@ use super::Failure;
 use clap::{Args, ValueEnum};
 use ofa_hw::HardwareBackend;
 use ofa_hw::memory::{Depthwise, Schedule, peak_activation_bytes, weight_bytes};
-use ofa_space::objective::FnObjective;
+use ofa_space::FnObjective;
 use ofa_space::{Arch, Objective, SearchSpace};
 use std::sync::Arc;
 

@@ -11,7 +11,7 @@ use ofa_export::precision::calibration::Calibration;
 use ofa_export::precision::mixed::{self, Cut};
 use ofa_export::precision::{half, int8};
 use ofa_export::{Agreement, ExportOptions, OPSET, Preprocessing, SessionOptions, Values, agreement};
-use ofa_space::model::InputFormat;
+use ofa_space::InputFormat;
 use ofa_space::{Model, NetSpec, atomic_file};
 use ofa_train::data::{OnCorrupt, SplitName, stratified};
 use ofa_train::device;

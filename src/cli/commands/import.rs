@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use ofa_export::importing::net::import_net;
 use ofa_export::importing::net_config::NetConfig;
 use ofa_export::importing::supernet::{Head, Import, imagenet_input, import_supernet};
-use ofa_space::model::InputFormat;
+use ofa_space::InputFormat;
 use ofa_space::{ModelBody, TensorRole, cost, supernet};
 use serde::Serialize;
 use std::path::{Path, PathBuf};

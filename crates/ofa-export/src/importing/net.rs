@@ -4,7 +4,7 @@ use crate::error::ExportError;
 use crate::importing::net_config::NetConfig;
 use crate::importing::state_dict::{self, StateDict};
 use crate::importing::supernet::Import;
-use ofa_space::model::InputFormat;
+use ofa_space::InputFormat;
 use ofa_space::{Model, ModelBody, Weights};
 use std::path::Path;
 

@@ -4,9 +4,11 @@
 //! published one in a detail computes something else without complaint.
 
 use crate::error::ExportError;
-use ofa_space::block_builder::{ConvShape, ElasticKernel, Width, classifier_block, conv_block, global_pool_block};
-use ofa_space::inverted_residual::InvertedResidual;
-use ofa_space::net_spec::Shape;
+use ofa_space::Shape;
+use ofa_space::network::block_builder::{
+    ConvShape, ElasticKernel, Width, classifier_block, conv_block, global_pool_block,
+};
+use ofa_space::network::inverted_residual::InvertedResidual;
 use ofa_space::{Activation, Block, BlockKind, NetSpec};
 use serde::{Deserialize, Deserializer};
 use std::path::Path;

@@ -2,9 +2,9 @@
 
 use crate::error::ExportError;
 use crate::importing::state_dict::{self, StateDict};
-use ofa_space::model::{InputFormat, Resize};
-use ofa_space::net_spec::BlockKind;
+use ofa_space::BlockKind;
 use ofa_space::supernet::TensorDef;
+use ofa_space::{InputFormat, Resize};
 use ofa_space::{Model, ModelBody, SearchSpace, SpaceError, Tensor, Weights, initialisation, supernet};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;

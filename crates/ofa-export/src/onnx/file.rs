@@ -3,7 +3,7 @@
 use crate::error::ExportError;
 use crate::onnx::INPUT;
 use crate::onnx::nodes::Element;
-use ofa_space::model::{InputFormat, Resize};
+use ofa_space::{InputFormat, Resize};
 use onnx_protobuf::{Message, ModelProto, TensorProto};
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 //! Folding batch norm into the convolution before it.
 
-use ofa_space::net_spec::{Block, OpKind};
+use ofa_space::{Block, OpKind};
 use ofa_space::{Tensor, Weights, WeightsError};
 
 /// For every operation of a block: the index of the batch norm that can be folded into it, if there is one. That is a

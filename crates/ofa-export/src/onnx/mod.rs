@@ -7,9 +7,9 @@ pub mod nodes;
 use crate::error::ExportError;
 use crate::onnx::folding::{fold, foldable};
 use crate::onnx::nodes::{Element, batch_value, float, int, ints, metadata, node, tensor};
-use ofa_space::model::InputFormat;
-use ofa_space::net_spec::{Block, Op, OpKind, TensorRef};
+use ofa_space::InputFormat;
 use ofa_space::{Activation, Model, ModelBody, NetSpec, PoolRounding, Tensor, Weights, slicing};
+use ofa_space::{Block, Op, OpKind, TensorRef};
 use onnx_protobuf::{GraphProto, Message, ModelProto, OperatorSetIdProto};
 use std::collections::BTreeMap;
 

@@ -9,7 +9,7 @@ use crate::error::HwError;
 use linfa::prelude::*;
 use linfa_elasticnet::ElasticNet;
 use ndarray::{Array1, Array2};
-use ofa_space::net_spec::{Block, BlockKind, Op, OpKind};
+use ofa_space::{Block, BlockKind, Op, OpKind};
 use ofa_space::{NetSpec, cost};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -7,7 +7,7 @@
 use crate::backend::{Blockwise, HardwareBackend, LatencySource};
 use crate::devices::registry::{DeviceEntry, from_profile};
 use crate::error::HwError;
-use ofa_space::net_spec::{Block, BlockKind, Op, OpKind};
+use ofa_space::{Block, BlockKind, Op, OpKind};
 use ofa_space::{NetSpec, cost};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

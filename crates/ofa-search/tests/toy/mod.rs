@@ -1,6 +1,6 @@
 //! A space small enough to enumerate.
 
-use ofa_space::gene::{ActiveWhen, Dimension, Gene};
+use ofa_space::{ActiveWhen, Dimension, Gene};
 use ofa_space::{Arch, NetSpec, SearchSpace, SpaceError, SpaceInfo};
 
 /// Two stages of up to two blocks: small enough to enumerate, with inactive genes.

@@ -271,10 +271,10 @@ mod tests {
 
     #[test]
     fn a_small_space_is_exhausted() {
-        let mut config = ofa_space::mbv3::Mbv3Config { resolutions: vec![32], ..Default::default() };
+        let mut config = ofa_space::spaces::mbv3::Mbv3Config { resolutions: vec![32], ..Default::default() };
         (config.kernel_sizes, config.expand_ratios, config.depths) = (vec![3], vec![3.0, 6.0], vec![1]);
         config.stages.truncate(2);
-        let space = ofa_space::mbv3::Mbv3::try_from(config).unwrap();
+        let space = ofa_space::spaces::mbv3::Mbv3::try_from(config).unwrap();
         assert_eq!(clustered_archs(&space, 100, 0).unwrap().len(), 4);
     }
 }

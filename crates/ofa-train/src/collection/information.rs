@@ -8,7 +8,7 @@
 //! Source: Bayesian D-optimal design, e.g. Chaloner & Verdinelli, "Bayesian Experimental Design: A Review" (1995); the
 //! growth by rows is the matrix determinant lemma, the update the Woodbury identity.
 
-use ofa_space::{Arch, Opened, SearchSpace, gene::Gene, sampling};
+use ofa_space::{Arch, Gene, Opened, SearchSpace, sampling};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 

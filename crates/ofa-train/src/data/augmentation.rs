@@ -1,7 +1,7 @@
 //! How training images are varied.
 
 use crate::data::colour_jitter::Colours;
-use ofa_space::model::Resize;
+use ofa_space::Resize;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};

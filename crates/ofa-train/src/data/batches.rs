@@ -6,7 +6,7 @@ use crate::data::image_file::cannot_resize;
 use crate::data::resize::{self, Scratch};
 use crate::data::{DataError, Dataset, Split, SplitName};
 use crate::images::Images;
-use ofa_space::model::InputFormat;
+use ofa_space::InputFormat;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;

@@ -4,7 +4,7 @@ use crate::data::cifar::Cifar;
 use crate::data::image_folder::ImageFolder;
 use crate::data::splitting::{self, Description, Parts};
 use crate::data::{DataError, Dataset, LoadOptions, bundled, idx};
-use ofa_space::model::Resize;
+use ofa_space::Resize;
 use std::collections::BTreeMap;
 use std::path::Path;
 

@@ -10,7 +10,7 @@ use crate::data::reduced_jpeg;
 use crate::data::resize::{self, Scratch};
 use crate::images::Images;
 use image::{DynamicImage, ImageFormat, ImageReader};
-use ofa_space::model::InputFormat;
+use ofa_space::InputFormat;
 use std::borrow::Cow;
 use std::fs;
 use std::io::Cursor;

@@ -5,7 +5,7 @@ use crate::data::pixels::{Pixels, Store};
 use crate::data::resize;
 use crate::data::splitting::{Labelled, Parts};
 use crate::data::{DataError, LoadOptions, OnCorrupt, stratified};
-use ofa_space::model::Resize;
+use ofa_space::Resize;
 use rayon::prelude::*;
 use std::fs;
 use std::path::{Path, PathBuf};

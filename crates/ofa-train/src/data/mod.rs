@@ -29,7 +29,7 @@ pub use detect::{DEFAULT_MEMORY_BYTES, load, load_within};
 pub use error::DataError;
 pub use image_file::read_image;
 
-use ofa_space::model::InputFormat;
+use ofa_space::InputFormat;
 use pixels::Pixels;
 use std::collections::BTreeMap;
 use std::fmt;

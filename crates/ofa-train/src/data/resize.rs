@@ -5,7 +5,7 @@ use crate::data::pillow_resize;
 use crate::data::pixels::Raster;
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
-use ofa_space::model::Resize;
+use ofa_space::Resize;
 use std::borrow::Cow;
 
 /// Buffers and coefficients that a thread uses again for each image.

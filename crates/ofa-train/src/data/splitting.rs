@@ -2,7 +2,7 @@
 
 use crate::data::pixels::Pixels;
 use crate::data::{DataError, Dataset, LoadOptions, Split, stratified};
-use ofa_space::model::{InputFormat, Resize};
+use ofa_space::{InputFormat, Resize};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -3,7 +3,7 @@
 use super::transfer::to_host;
 use crate::error::TrainError;
 use burn::tensor::Tensor;
-use ofa_space::net_spec::TensorRef;
+use ofa_space::TensorRef;
 use ofa_space::supernet::TensorDef;
 use ofa_space::{TensorRole, Weights, WeightsError};
 use std::collections::BTreeMap;

@@ -17,7 +17,7 @@ use super::plan::{ConvGeometry, NormRefs, Plan, StepKind};
 #[cfg(feature = "flex")]
 use crate::cpu_kernels::{conv_activate, conv_normalise_batch};
 use burn::tensor::{Tensor, TensorData};
-use ofa_space::net_spec::TensorRef;
+use ofa_space::TensorRef;
 use ofa_space::{Activation, PoolRounding};
 
 /// Which statistics batch norm uses.

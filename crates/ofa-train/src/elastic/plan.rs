@@ -2,7 +2,7 @@
 //!
 //! The plan holds no tensors; it says which slices of which supernet tensors every step reads.
 
-use ofa_space::net_spec::{Activation, Block, NetSpec, OpKind, PoolRounding, Shape, TensorRef};
+use ofa_space::{Activation, Block, NetSpec, OpKind, PoolRounding, Shape, TensorRef};
 
 /// A network ready for execution.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use crate::cli::args::model_data::TrainedOn;
 use crate::cli::args::runtime_choice::RuntimeArgs;
 use crate::cli::{Context, Failure};
 use ofa_export::{OnnxFile, Session, SessionOptions, Values};
-use ofa_space::model::InputFormat;
+use ofa_space::InputFormat;
 use ofa_train::data::{Dataset, OnCorrupt, SplitName, stratified};
 use ofa_train::supernet::Images;
 use std::path::Path;

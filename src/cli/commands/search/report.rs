@@ -3,7 +3,7 @@
 use crate::cli::Failure;
 use crate::cli::output::{short_count, table};
 use crate::report::{ChosenNet, DrawnBlock, SearchSection, search_page};
-use ofa_search::problem::Candidate;
+use ofa_search::Candidate;
 use ofa_search::{Outcome, pareto};
 use ofa_space::{ArchJson, SearchSpace};
 use serde::Serialize;

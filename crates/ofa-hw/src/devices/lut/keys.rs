@@ -1,7 +1,7 @@
 //! Keys of published lookup tables, in their three dialects.
 
 use ofa_space::Activation;
-use ofa_space::net_spec::{Block, BlockKind, Shape};
+use ofa_space::{Block, BlockKind, Shape};
 use serde::{Deserialize, Serialize};
 
 /// How a table spells its keys.

@@ -8,7 +8,7 @@ use crate::devices::lut::keys::Dialect;
 use crate::devices::registry::DeviceEntry;
 use crate::error::HwError;
 use flate2::read::GzDecoder;
-use ofa_space::net_spec::Shape;
+use ofa_space::Shape;
 use ofa_space::{Block, BlockKind, NetSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

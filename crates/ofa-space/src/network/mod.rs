@@ -1,0 +1,8 @@
+//! Networks: the static network of an arch, the blocks it is built from, and its exact costs.
+
+pub mod block_builder;
+pub mod bottleneck;
+pub mod channels;
+pub mod cost;
+pub mod inverted_residual;
+pub mod net_spec;

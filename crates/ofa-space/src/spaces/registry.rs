@@ -1,0 +1,117 @@
+//! Named spaces, and spaces read from TOML.
+
+use crate::error::SpaceError;
+use crate::spaces::space::SearchSpace;
+use serde::Deserialize;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A registered space. Submit one with [`inventory::submit!`] to make it selectable by name.
+pub struct SpaceEntry {
+    /// Name, as given to `--space`.
+    pub name: &'static str,
+    /// One line for listings.
+    pub about: &'static str,
+    /// Builds the space with its own default number of classes.
+    pub build: fn() -> Result<Arc<dyn SearchSpace>, SpaceError>,
+}
+
+inventory::collect!(SpaceEntry);
+
+/// Every registered space, by name.
+pub fn entries() -> Vec<&'static SpaceEntry> {
+    let mut all: Vec<&SpaceEntry> = inventory::iter::<SpaceEntry>.into_iter().collect();
+    all.sort_by_key(|entry| entry.name);
+    all
+}
+
+/// The space registered under `name`.
+///
+/// # Errors
+/// [`SpaceError::UnknownSpace`] with the nearest name and all names.
+pub fn named(name: &str) -> Result<Arc<dyn SearchSpace>, SpaceError> {
+    match entries().into_iter().find(|entry| entry.name == name) {
+        Some(entry) => (entry.build)(),
+        None => {
+            let known: Vec<String> = entries().iter().map(|entry| entry.name.to_owned()).collect();
+            Err(SpaceError::UnknownSpace { name: name.to_owned(), closest: closest(name, &known), known })
+        }
+    }
+}
+
+/// The space of `--space`: a registered name, or a TOML file with a `[space]` table.
+///
+/// # Errors
+/// [`SpaceError`] naming the file and field, or the nearest registered name.
+pub fn load(name_or_file: &str) -> Result<Arc<dyn SearchSpace>, SpaceError> {
+    let path = Path::new(name_or_file);
+    if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("toml")) || path.is_file() {
+        let text = std::fs::read_to_string(path).map_err(|source| SpaceError::Io { path: path.to_owned(), source })?;
+        return from_toml(&text, path);
+    }
+    named(name_or_file)
+}
+
+/// Reads the `[space]` table of a TOML text; `path` is for messages.
+///
+/// # Errors
+/// [`SpaceError::File`] with line and column.
+pub fn from_toml(text: &str, path: &Path) -> Result<Arc<dyn SearchSpace>, SpaceError> {
+    #[derive(Deserialize)]
+    struct File {
+        space: Box<dyn SearchSpace>,
+    }
+    toml::from_str::<File>(text)
+        .map(|file| Arc::from(file.space))
+        .map_err(|e| SpaceError::File { path: path.to_owned(), problem: e.to_string() })
+}
+
+/// The same space with another number of classes.
+///
+/// # Errors
+/// [`SpaceError::Config`] if the space has no `classes` field or refuses the number.
+pub fn with_classes(space: &dyn SearchSpace, classes: usize) -> Result<Arc<dyn SearchSpace>, SpaceError> {
+    with_field(space, "classes", classes.into())
+}
+
+/// The same space with one field of its configuration replaced.
+///
+/// # Errors
+/// [`SpaceError::Config`] if the space refuses the value.
+pub fn with_field(
+    space: &dyn SearchSpace,
+    field: &str,
+    value: serde_json::Value,
+) -> Result<Arc<dyn SearchSpace>, SpaceError> {
+    let problem =
+        |problem: String| SpaceError::Config { space: space.name().to_owned(), field: field.to_owned(), problem };
+    // The configuration is plain serde data, so a round trip through JSON is a generic setter.
+    let mut config = serde_json::to_value(space).map_err(|e| problem(e.to_string()))?;
+    match config.as_object_mut() {
+        Some(object) => object.insert(field.to_owned(), value),
+        None => return Err(problem("cannot be set: the space has no fields".to_owned())),
+    };
+    serde_json::from_value::<Box<dyn SearchSpace>>(config).map(Arc::from).map_err(|e| problem(e.to_string()))
+}
+
+/// The known name nearest to `name`, if it is near enough to be a slip of the fingers.
+pub fn closest(name: &str, known: &[String]) -> Option<String> {
+    known
+        .iter()
+        .map(|candidate| (strsim::damerau_levenshtein(&name.to_lowercase(), candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
+        .min()
+        .map(|(_, candidate)| candidate.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_gets_a_hint() {
+        let error = named("ofa-mbv3-w1.O").expect_err("unknown").to_string();
+        assert!(error.contains("did you mean `ofa-mbv3-w1.0`"), "{error}");
+        assert!(named("resnext").expect_err("unknown").to_string().contains("registered:"));
+    }
+}

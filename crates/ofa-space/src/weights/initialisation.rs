@@ -1,0 +1,55 @@
+//! Fresh weights for a supernet.
+
+use crate::network::net_spec::TensorRole;
+use crate::weights::supernet::TensorDef;
+use crate::weights::tensors::{Tensor, Weights};
+use rand::{Rng, RngExt};
+use std::collections::BTreeMap;
+
+/// Random weights as the authors initialise them: convolutions normal with variance `2 / (k²·out)` (`he_fout`),
+/// linear layers uniform within `±1/√in`, biases 0, batch norms at identity, transform matrices at identity.
+///
+/// Tensors are drawn in the order of their names, so the same generator gives the same weights.
+pub fn initialise(defs: &BTreeMap<String, TensorDef>, rng: &mut dyn Rng) -> Weights {
+    let mut weights = Weights::default();
+    for (name, def) in defs {
+        let shape = &def.shape;
+        let tensor = match def.role {
+            TensorRole::ConvWeight => {
+                let fan_out = (shape[0] * shape[2] * shape[3]) as f32;
+                random(shape, rng, |rng| standard_normal(rng) * (2.0 / fan_out).sqrt())
+            }
+            TensorRole::LinearWeight => {
+                let bound = 1.0 / (shape[1] as f32).sqrt();
+                random(shape, rng, |rng| rng.random_range(-bound..bound))
+            }
+            TensorRole::KernelTransform => identity(shape),
+            TensorRole::NormWeight | TensorRole::RunningVariance => Tensor::full(shape, 1.0),
+            TensorRole::ConvBias | TensorRole::LinearBias | TensorRole::NormBias | TensorRole::RunningMean => {
+                Tensor::full(shape, 0.0)
+            }
+        };
+        weights.insert(name.clone(), tensor);
+    }
+    weights
+}
+
+fn random(shape: &[usize], rng: &mut dyn Rng, draw: impl Fn(&mut dyn Rng) -> f32) -> Tensor {
+    let data = (0..shape.iter().product::<usize>()).map(|_| draw(rng)).collect();
+    Tensor { shape: shape.to_vec(), data }
+}
+
+/// One draw of the standard normal distribution (Box–Muller).
+fn standard_normal(rng: &mut dyn Rng) -> f32 {
+    let radius: f64 = rng.random_range(f64::MIN_POSITIVE..1.0);
+    let angle: f64 = rng.random_range(0.0..std::f64::consts::TAU);
+    ((-2.0 * radius.ln()).sqrt() * angle.cos()) as f32
+}
+
+fn identity(shape: &[usize]) -> Tensor {
+    let mut tensor = Tensor::full(shape, 0.0);
+    for index in 0..shape[0] {
+        tensor.data[index * shape[1] + index] = 1.0;
+    }
+    tensor
+}

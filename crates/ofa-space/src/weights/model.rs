@@ -1,0 +1,218 @@
+//! A model file: weights, and everything needed to use them.
+
+use crate::error::{SpaceError, WeightsError};
+use crate::network::net_spec::NetSpec;
+use crate::spaces::space::SearchSpace;
+use crate::weights::tensors::Weights;
+use crate::{Arch, ArchJson, extraction, supernet};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Version of the model file; raised when a reader of an older version would misread it.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// What the weights are weights of.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ModelBody {
+    /// A supernet of a space.
+    Supernet {
+        /// The space, with its whole configuration.
+        space: Arc<dyn SearchSpace>,
+    },
+    /// One standalone network.
+    Net {
+        /// The network, reading tensors of its own.
+        spec: Box<NetSpec>,
+        /// Name of the space it was extracted from, if any.
+        #[serde(default)]
+        space: Option<String>,
+        /// The arch it was extracted for, if any.
+        #[serde(default)]
+        arch: Option<ArchJson>,
+    },
+}
+
+/// How images become the network's input: `(pixel / 255 − mean) / std`, per channel.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct InputFormat {
+    /// Mean per channel, of pixels in 0..1.
+    pub mean: Vec<f32>,
+    /// Standard deviation per channel.
+    pub std: Vec<f32>,
+    /// How an image is brought to the input size.
+    pub resize: Resize,
+}
+
+/// How an image is brought to the input size.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Resize {
+    /// Resized to exactly the input size.
+    Stretch,
+    /// The shorter side is resized to `int(size · numerator / denominator)`, then the centre is cropped
+    /// (ImageNet evaluation: 256 / 224).
+    CenterCrop {
+        /// Numerator.
+        numerator: u32,
+        /// Denominator.
+        denominator: u32,
+    },
+}
+
+/// Weights and everything needed to use them; one safetensors file.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// What the weights are weights of.
+    pub body: ModelBody,
+    /// Class names, in the order of the logits.
+    pub class_names: Vec<String>,
+    /// Input preprocessing.
+    pub input: InputFormat,
+    /// Where the weights come from: training config, data, seed, hashes of imported files.
+    pub provenance: BTreeMap<String, String>,
+    /// The tensors.
+    pub weights: Weights,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    format: u32,
+    body: ModelBody,
+    class_names: Vec<String>,
+    input: InputFormat,
+    provenance: BTreeMap<String, String>,
+}
+
+/// Why a model cannot serve a request.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// The file or a tensor in it.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// The arch does not fit.
+    #[error(transparent)]
+    Space(#[from] SpaceError),
+    /// The file is no model of ours.
+    #[error("{}: {problem}", path.display())]
+    NotAModel {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is missing or wrong.
+        problem: String,
+    },
+    /// A supernet was used without saying which subnet.
+    #[error("the model is a supernet of `{space}`: choose a subnet with --arch (max, min, random, JSON or a file)")]
+    ArchNeeded {
+        /// The supernet's space.
+        space: String,
+    },
+    /// A standalone net was asked for another arch or resolution.
+    #[error("the model is one standalone network at {resolution} pixels; it has no subnets to choose with --arch")]
+    NotElastic {
+        /// Its input size.
+        resolution: usize,
+    },
+}
+
+impl Model {
+    /// Reads a model file and checks that every tensor it needs is there.
+    ///
+    /// # Errors
+    /// [`ModelError`] naming the file and what is wrong.
+    pub fn load(path: &Path) -> Result<Self, ModelError> {
+        let not_a_model = |problem: String| ModelError::NotAModel { path: path.to_owned(), problem };
+        let (weights, metadata) = Weights::load(path)?;
+        let header = metadata.get("model").ok_or_else(|| {
+            not_a_model(
+                "has no `model` metadata, so it is not a model of ofa (import official checkpoints first)".into(),
+            )
+        })?;
+        let header: Header =
+            serde_json::from_str(header).map_err(|e| not_a_model(format!("bad `model` metadata: {e}")))?;
+        if header.format > FORMAT_VERSION {
+            let found = header.format;
+            return Err(not_a_model(format!("is of format {found}, this version reads up to {FORMAT_VERSION}")));
+        }
+        let Header { body, class_names, input, provenance, .. } = header;
+        let model = Self { body, class_names, input, provenance, weights };
+        model.check()?;
+        Ok(model)
+    }
+
+    /// Writes the model, whole or not at all.
+    ///
+    /// # Errors
+    /// [`WeightsError`] if the file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), WeightsError> {
+        let header = Header {
+            format: FORMAT_VERSION,
+            body: self.body.clone(),
+            class_names: self.class_names.clone(),
+            input: self.input.clone(),
+            provenance: self.provenance.clone(),
+        };
+        let json = serde_json::to_string(&header)
+            .map_err(|e| WeightsError::Format { path: path.to_owned(), problem: e.to_string() })?;
+        self.weights.save(path, &BTreeMap::from([("model".to_owned(), json)]))
+    }
+
+    fn check(&self) -> Result<(), ModelError> {
+        match &self.body {
+            ModelBody::Supernet { space } => {
+                for (name, def) in supernet::tensors(space.as_ref())? {
+                    self.weights.expect(&name, &def.shape)?;
+                }
+            }
+            ModelBody::Net { spec, .. } => {
+                for tensor in spec.tensors() {
+                    self.weights.expect(&tensor.name, &tensor.full)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The space, if the model is a supernet.
+    pub fn space(&self) -> Option<&Arc<dyn SearchSpace>> {
+        match &self.body {
+            ModelBody::Supernet { space } => Some(space),
+            ModelBody::Net { .. } => None,
+        }
+    }
+
+    /// The network to run: the subnet of `arch`, or the standalone net.
+    ///
+    /// # Errors
+    /// [`ModelError::ArchNeeded`] for a supernet without arch, [`ModelError::NotElastic`] for the reverse.
+    pub fn net(&self, arch: Option<&Arch>) -> Result<NetSpec, ModelError> {
+        match (&self.body, arch) {
+            (ModelBody::Supernet { space }, Some(arch)) => Ok(space.resolve(arch)?),
+            (ModelBody::Supernet { space }, None) => Err(ModelError::ArchNeeded { space: space.name().to_owned() }),
+            (ModelBody::Net { spec, .. }, None) => Ok((**spec).clone()),
+            (ModelBody::Net { spec, .. }, Some(_)) => Err(ModelError::NotElastic { resolution: spec.input[1] }),
+        }
+    }
+
+    /// The standalone model of one subnet, with the batch-norm statistics that the weights hold now.
+    ///
+    /// # Errors
+    /// [`ModelError`] if the model is not a supernet or the arch does not fit.
+    pub fn extract(&self, arch: &Arch) -> Result<Model, ModelError> {
+        let net = self.net(Some(arch))?;
+        let (spec, weights) = extraction::extract(&net, &self.weights)?;
+        let (space, arch) = match self.space() {
+            Some(space) => (Some(space.name().to_owned()), Some(space.format(arch))),
+            None => (None, None),
+        };
+        Ok(Model {
+            body: ModelBody::Net { spec: Box::new(spec), space, arch },
+            class_names: self.class_names.clone(),
+            input: self.input.clone(),
+            provenance: self.provenance.clone(),
+            weights,
+        })
+    }
+}
