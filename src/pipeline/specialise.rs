@@ -46,7 +46,7 @@ pub struct Found {
 /// Refuses, before anything is trained, devices, tables and limits that could only fail afterwards; returns warnings.
 pub fn check(space: &dyn SearchSpace, config: &PipelineConfig) -> Result<Vec<String>, Failure> {
     if config.fit.predictor != "auto" {
-        ofa_predictors::estimator::named(&config.fit.predictor)?;
+        ofa_predictors::estimators::named(&config.fit.predictor)?;
     }
     let mut warnings = Vec::new();
     let mut hopeless = 0;

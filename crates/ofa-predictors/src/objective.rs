@@ -1,6 +1,6 @@
 //! Predicted accuracy as a search objective.
 
-use crate::code::{Code, UNSEEN_COST};
+use crate::encoding::code::{Code, UNSEEN_COST};
 use crate::error::PredictorError;
 use crate::fitted::FittedPredictor;
 use ofa_space::{Arch, BlockSum, Objective, ObjectiveError, Population, SearchSpace};

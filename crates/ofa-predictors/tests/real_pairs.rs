@@ -1,9 +1,9 @@
 //! Real data: the authors' predictor, and pairs measured on ImageNet, where they are at hand.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use ofa_predictors::cross_validation::{folds, out_of_fold};
-use ofa_predictors::estimator::Effort;
-use ofa_predictors::{AccuracyObjective, Code, Encoder, FittedPredictor, Pair, estimator, fit, metrics, pairs};
+use ofa_predictors::estimators::Effort;
+use ofa_predictors::evaluation::cross_validation::{folds, out_of_fold};
+use ofa_predictors::{AccuracyObjective, Code, Encoder, FittedPredictor, Pair, estimators, fit, metrics, pairs};
 use ofa_space::{ArchJson, Objective, Population, registry};
 
 #[test]
@@ -39,7 +39,7 @@ fn estimators_do_well_on_imagenet_pairs() {
     let targets: Vec<f64> = pairs.iter().map(|p| p.value).collect();
     let features = Encoder::Stages.encode(space.as_ref(), &archs).unwrap();
     for name in ["ridge", "elastic-net", "svr", "gaussian-process"] {
-        let estimator = (estimator::named(name).unwrap().build)();
+        let estimator = (estimators::named(name).unwrap().build)();
         let predictions = out_of_fold(estimator.as_ref(), &features, &targets, 5, 0).unwrap().predictions;
         let rmse = metrics::rmse(&targets, &predictions);
         println!("{name}: RMSE {rmse:.5}, Kendall tau {:.3}", metrics::kendall_tau(&targets, &predictions));
@@ -63,7 +63,7 @@ fn five_folds_of_all_imagenet_pairs() {
         let resolutions = Some([128, 160, 192].as_slice());
         let code = Code::new(encoder, space.as_ref(), resolutions).unwrap();
         let features = code.rows(space.as_ref(), &Population::of(&archs)).unwrap().dense();
-        for entry in estimator::entries() {
+        for entry in estimators::entries() {
             // The MLPs take minutes on each.
             if entry.effort == Effort::Slow && encoder != Encoder::Stages {
                 continue;

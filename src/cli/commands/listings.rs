@@ -23,7 +23,7 @@ pub(super) fn spaces(context: &Context) -> Result<(), Failure> {
 }
 
 pub(super) fn predictors(context: &Context) -> Result<(), Failure> {
-    let entries = ofa_predictors::estimator::entries();
+    let entries = ofa_predictors::estimators::entries();
     list(context, entries.iter().map(|e| Entry { name: e.name.to_owned(), about: e.about.to_owned() }).collect())
 }
 

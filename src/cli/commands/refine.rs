@@ -79,7 +79,7 @@ pub fn run(args: &RefineArgs, context: &Context) -> Result<(), Failure> {
     // What could only fail after the first measurements is looked at first.
     strategy::named(&args.strategy)?;
     if args.predictor != "auto" {
-        ofa_predictors::estimator::named(&args.predictor)?;
+        ofa_predictors::estimators::named(&args.predictor)?;
     }
     let model = Model::load(&args.model)?;
     let space =

@@ -1,9 +1,9 @@
 //! Fitting an MLP with Burn.
 
 use crate::error::PredictorError;
-use crate::estimator::{Effort, Estimator, EstimatorEntry};
-use crate::mlp::{Layer, Mlp};
-use crate::predictor::Predictor;
+use crate::estimators::{Effort, Estimator, EstimatorEntry};
+use crate::inference::Predictor;
+use crate::inference::mlp::{Layer, Mlp};
 use crate::standardise::{Moments, columns, standardised};
 use burn::module::{Module, Param};
 use burn::optim::{AdamConfig, GradientsParams};

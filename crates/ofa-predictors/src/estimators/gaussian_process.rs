@@ -7,10 +7,10 @@
 //! Source: Rasmussen and Williams, Gaussian Processes for Machine Learning (2006): algorithm 2.1 for the fit, equation
 //! 5.8 for the marginal likelihood.
 
+use crate::encoding::sparse::SparseRows;
 use crate::error::PredictorError;
-use crate::estimator::{Effort, Estimator, EstimatorEntry};
-use crate::predictor::Predictor;
-use crate::sparse::SparseRows;
+use crate::estimators::{Effort, Estimator, EstimatorEntry};
+use crate::inference::Predictor;
 use crate::standardise::{Moments, columns};
 use linfa_linalg::cholesky::CholeskyInplace;
 use linfa_linalg::triangular::{SolveTriangularInplace, UPLO};

@@ -1,16 +1,16 @@
 //! A predictor with everything needed to use it: encoder, space, report; one JSON file.
 
-use crate::code::Code;
-use crate::cross_validation::{self, OutOfFold};
-use crate::encoder::Encoder;
+use crate::encoding::Encoder;
+use crate::encoding::code::Code;
+use crate::encoding::seen::{self, Seen};
+use crate::encoding::sparse::SparseRows;
 use crate::error::PredictorError;
-use crate::estimator::{self, Effort};
-use crate::metrics;
-use crate::official;
+use crate::estimators::{self, Effort};
+use crate::evaluation::cross_validation::{self, OutOfFold};
+use crate::evaluation::metrics;
+use crate::inference::Predictor;
+use crate::inference::official;
 use crate::pairs::Pair;
-use crate::predictor::Predictor;
-use crate::seen::{self, Seen};
-use crate::sparse::SparseRows;
 use crate::standardise::Moments;
 use ofa_space::{Arch, Population, SearchSpace, atomic_file, registry};
 use rand::SeedableRng;
@@ -131,7 +131,7 @@ pub fn fit_encoded(
             }
             (choice.entry, Some(choice.out_of_fold))
         }
-        name => (estimator::named(name)?, None),
+        name => (estimators::named(name)?, None),
     };
     let estimator = (entry.build)();
     let predictor = estimator.fit(&features, &targets, seed)?;

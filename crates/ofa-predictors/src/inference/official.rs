@@ -1,8 +1,8 @@
 //! The authors' accuracy predictors, from their `.pth` files.
 
-use crate::encoder::Encoder;
+use crate::encoding::Encoder;
 use crate::error::PredictorError;
-use crate::mlp::{Layer, Mlp};
+use crate::inference::mlp::{Layer, Mlp};
 use crate::standardise::Moments;
 use pytorch_reader::{DType, PickleValue, PytorchReader};
 use std::path::Path;

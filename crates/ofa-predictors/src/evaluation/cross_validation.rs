@@ -1,8 +1,8 @@
 //! Seeded k-fold cross-validation, and choosing an estimator by it.
 
 use crate::error::PredictorError;
-use crate::estimator::{Effort, Estimator, EstimatorEntry, entries};
-use crate::metrics;
+use crate::estimators::{Effort, Estimator, EstimatorEntry, entries};
+use crate::evaluation::metrics;
 use crate::standardise::Moments;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;

@@ -1,11 +1,11 @@
 //! Linear regression with elastic-net penalty, by linfa.
 
-use crate::cross_validation::folds;
 use crate::error::PredictorError;
-use crate::estimator::{Effort, Estimator, EstimatorEntry};
-use crate::linear::Linear;
-use crate::metrics;
-use crate::predictor::Predictor;
+use crate::estimators::{Effort, Estimator, EstimatorEntry};
+use crate::evaluation::cross_validation::folds;
+use crate::evaluation::metrics;
+use crate::inference::Predictor;
+use crate::inference::linear::Linear;
 use crate::standardise::{Moments, columns, standardised};
 use linfa::prelude::*;
 use linfa_elasticnet::ElasticNet as LinfaElasticNet;

@@ -1,9 +1,9 @@
 //! What is left to say where measured pairs say nothing: larger networks tend to be more accurate.
 
 use crate::error::PredictorError;
-use crate::estimator::{Effort, Estimator, EstimatorEntry};
-use crate::linear::Linear;
-use crate::predictor::Predictor;
+use crate::estimators::{Effort, Estimator, EstimatorEntry};
+use crate::inference::Predictor;
+use crate::inference::linear::Linear;
 use crate::standardise::Moments;
 use serde::{Deserialize, Serialize};
 

@@ -1,6 +1,10 @@
 //! A fitted model.
 
-use crate::sparse::SparseRows;
+pub mod linear;
+pub mod mlp;
+pub mod official;
+
+use crate::encoding::sparse::SparseRows;
 use std::fmt::Debug;
 
 /// A fitted model: features in, one number each out. Serialised under its `kind`.

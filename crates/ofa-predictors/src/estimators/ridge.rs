@@ -6,9 +6,9 @@
 //! regression with the same penalty.
 
 use crate::error::PredictorError;
-use crate::estimator::{Effort, Estimator, EstimatorEntry};
-use crate::linear::{Linear, UncertainLinear};
-use crate::predictor::Predictor;
+use crate::estimators::{Effort, Estimator, EstimatorEntry};
+use crate::inference::Predictor;
+use crate::inference::linear::{Linear, UncertainLinear};
 use crate::standardise::{Moments, columns, standardised};
 use linfa_linalg::eigh::EighInto;
 use ndarray::{Array1, Array2, Axis};

@@ -1,7 +1,19 @@
 //! What can be fitted, and its registry.
 
+pub mod cost_prior;
+#[cfg(feature = "linfa")]
+pub mod elastic_net;
+pub mod gaussian_process;
+#[cfg(feature = "mlp")]
+pub mod mlp;
+#[cfg(feature = "mlp")]
+pub mod mlp_ensemble;
+pub mod ridge;
+#[cfg(feature = "linfa")]
+pub mod svr;
+
 use crate::error::PredictorError;
-use crate::predictor::Predictor;
+use crate::inference::Predictor;
 use std::fmt::Debug;
 
 /// Hyper-parameters that can be fitted to pairs. Configured by `kind`; plugins submit an [`EstimatorEntry`].

@@ -1,7 +1,11 @@
 //! How an arch becomes features. A predictor file names its encoder, so predicting always uses the one it was fitted
 //! with.
 
-use crate::code::{Code, Quantity};
+pub mod code;
+pub(crate) mod seen;
+pub mod sparse;
+
+use crate::encoding::code::{Code, Quantity};
 use crate::error::PredictorError;
 use ofa_space::Gene;
 use ofa_space::{Arch, Population, SearchSpace};

@@ -1,8 +1,8 @@
 //! Support-vector regression with a Gaussian kernel, by linfa.
 
 use crate::error::PredictorError;
-use crate::estimator::{Effort, Estimator, EstimatorEntry};
-use crate::predictor::Predictor;
+use crate::estimators::{Effort, Estimator, EstimatorEntry};
+use crate::inference::Predictor;
 use crate::standardise::Moments;
 use linfa::prelude::*;
 use linfa_svm::Svm;

@@ -1,8 +1,8 @@
 //! Multi-layer perceptrons: inference as matrix products, in batches.
 
 use crate::dense::{Activation, PackedLayer};
-use crate::predictor::Predictor;
-use crate::sparse::SparseRows;
+use crate::encoding::sparse::SparseRows;
+use crate::inference::Predictor;
 use crate::standardise::Moments;
 use serde::{Deserialize, Serialize};
 use std::sync::OnceLock;

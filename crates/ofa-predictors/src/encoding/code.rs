@@ -1,9 +1,9 @@
 //! An encoding worked out for one space: which feature every choice of every gene sets, so that encoding a population
 //! is a walk through its genes.
 
-use crate::encoder::Encoder;
+use crate::encoding::Encoder;
+use crate::encoding::sparse::SparseRows;
 use crate::error::PredictorError;
-use crate::sparse::SparseRows;
 use ofa_space::objectives::block_objective::BlockTables;
 use ofa_space::{BlockSum, NetSpec, ObjectiveError, PlainTerm, Population, SearchSpace, SpaceError, cost};
 use std::ops::Range;

@@ -1,7 +1,7 @@
 //! Linear functions of the features, with or without an uncertainty of their weights.
 
-use crate::predictor::Predictor;
-use crate::sparse::SparseRows;
+use crate::encoding::sparse::SparseRows;
+use crate::inference::Predictor;
 use crate::standardise::Moments;
 use serde::{Deserialize, Serialize};
 

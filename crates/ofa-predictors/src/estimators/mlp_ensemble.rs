@@ -1,10 +1,10 @@
 //! Several MLPs fitted from different starts on resampled pairs: their mean predicts, their spread is the uncertainty.
 
+use crate::encoding::sparse::SparseRows;
 use crate::error::PredictorError;
-use crate::estimator::{Effort, Estimator, EstimatorEntry};
-use crate::mlp_fit::MlpEstimator;
-use crate::predictor::Predictor;
-use crate::sparse::SparseRows;
+use crate::estimators::mlp::MlpEstimator;
+use crate::estimators::{Effort, Estimator, EstimatorEntry};
+use crate::inference::Predictor;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
