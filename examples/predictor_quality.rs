@@ -12,7 +12,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use ofa::pipeline::{PLAN, config::PipelineConfig};
-use ofa::predictors::{FittedPredictor, metrics, pairs};
+use ofa::predictors::{FittedPredictor, Target, metrics, pairs};
 use ofa::report::RunResults;
 use ofa::space::Model;
 use ofa::train::collection::distinct_archs;
@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let space = model.space().ok_or("the run's model is not a supernet")?.clone();
     let dataset = config.train.load_data(OnCorrupt::Error)?;
     let predictor = FittedPredictor::load(&folder.join("predictor.json"))?;
-    let measured = pairs::read(&folder.join("pairs.jsonl"), space.as_ref())?;
+    let measured = pairs::read(&folder.join("pairs.jsonl"), space.as_ref(), Target::Accuracy)?;
 
     let known: HashSet<_> = measured.iter().map(|pair| pair.arch.clone()).collect();
     let archs = distinct_archs(space.as_ref(), SUBNETS, SEED, &known);

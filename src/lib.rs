@@ -15,7 +15,6 @@ pub mod cli;
 pub mod failure;
 mod folder_lock;
 pub mod measured_profile;
-mod pairs_file;
 pub mod pipeline;
 pub mod report;
 

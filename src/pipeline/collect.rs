@@ -4,7 +4,7 @@ use super::config::PipelineConfig;
 use super::record::RunFolder;
 use super::{Progress, Subject};
 use crate::failure::Failure;
-use crate::pairs_file::PairsFile;
+use ofa_predictors::{PairsFile, Target};
 use ofa_space::{Arch, SearchSpace};
 use ofa_train::collection::{clustered_archs, collect};
 use ofa_train::data::{Dataset, SplitName, stratified};
@@ -30,8 +30,8 @@ pub(super) fn run(
     let seed = config.train.seed.wrapping_add(SEED_OFFSET);
     folder.claim("pairs.key", key, &[folder.path("pairs.jsonl.part")])?;
     let archs = clustered_archs(space.as_ref(), config.collect.count, seed)?;
-    let mut file = PairsFile::open(&folder.path("pairs.jsonl"), space.as_ref())?;
-    let done = file.done().min(archs.len());
+    let mut file = PairsFile::begin(&folder.path("pairs.jsonl"), space.as_ref(), Target::Accuracy)?;
+    let done = file.pairs().len().min(archs.len());
     let mut images = images(dataset, config.collect.calibration_images, None, seed);
     progress.begin("collect", archs.len());
     let mut count = done;
@@ -39,7 +39,7 @@ pub(super) fn run(
         let written = file.push(space.as_ref(), arch, top1);
         count += 1;
         progress.advance(count, &format!("{:.2} %", 100.0 * top1));
-        written
+        Ok(written?)
     });
     progress.end();
     measured?;

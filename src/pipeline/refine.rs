@@ -9,11 +9,11 @@
 use super::Progress;
 use super::collect::{images, measure};
 use crate::failure::Failure;
-use ofa_predictors::{AccuracyObjective, FittedPredictor, Pair, metrics, pairs};
+use ofa_predictors::{AccuracyObjective, FittedPredictor, Pair, PairsFile, Target, metrics, pairs};
 use ofa_search::LimitList;
 use ofa_search::{Budget, Search, pareto, strategy};
 use ofa_search::{Candidate, Silent};
-use ofa_space::{Arch, Objective, SearchSpace, atomic_file, sampling};
+use ofa_space::{Arch, Objective, SearchSpace, sampling};
 use ofa_train::data::Dataset;
 use ofa_train::supernet::Supernet;
 use rand::SeedableRng;
@@ -74,57 +74,61 @@ pub struct Round {
     pub best: f64,
 }
 
-/// The pairs, in memory and in a file that is replaced as a whole with each pair that comes.
+/// The pairs that a refinement starts from, and the file in which they grow.
 pub struct GrowingPairs {
-    path: PathBuf,
-    text: String,
-    pairs: Vec<Pair>,
+    from: PathBuf,
+    to: PathBuf,
+    given: Vec<Pair>,
+    /// Open from the first new pair on.
+    file: Option<PairsFile>,
     measured: HashSet<Arch>,
 }
 
 impl GrowingPairs {
     /// Reads the pairs of `from`, to grow in the file `to`, which is written from the first new pair on; their lines stay
-    /// as they are.
+    /// as they are. If both are one file, it grows in place.
     ///
     /// # Errors
-    /// [`Failure`] if the file cannot be read or holds something else.
+    /// [`Failure`] if a file cannot be read or written, is in use, or holds something else.
     pub fn open(from: &Path, to: &Path, space: &dyn SearchSpace) -> Result<Self, Failure> {
-        let pairs = pairs::read(from, space)?;
-        let mut text = std::fs::read_to_string(from)
-            .map_err(|e| Failure::Input(format!("cannot read {}: {e}", from.display())))?;
-        if !text.is_empty() && !text.ends_with('\n') {
-            text.push('\n');
-        }
-        let measured = pairs.iter().map(|pair| pair.arch.clone()).collect();
-        Ok(Self { path: to.to_owned(), text, pairs, measured })
+        let (given, file) = match to.exists() {
+            true => (Vec::new(), Some(PairsFile::copy(from, to, space, Target::Accuracy)?)),
+            false => (pairs::read(from, space, Target::Accuracy)?, None),
+        };
+        let mut growing = Self { from: from.to_owned(), to: to.to_owned(), given, file, measured: HashSet::new() };
+        growing.measured = growing.pairs().iter().map(|pair| pair.arch.clone()).collect();
+        Ok(growing)
     }
 
     /// The pairs so far.
     pub fn pairs(&self) -> &[Pair] {
-        &self.pairs
+        self.file.as_ref().map_or(&self.given, PairsFile::pairs)
     }
 
     fn push(&mut self, space: &dyn SearchSpace, arch: &Arch, top1: f64) -> Result<(), Failure> {
-        self.text += &pairs::format_line(space, arch, top1);
-        self.text.push('\n');
+        self.file(space)?.push(space, arch, top1)?;
         self.measured.insert(arch.clone());
-        self.pairs.push(Pair { arch: arch.clone(), value: top1 });
-        self.write()
+        Ok(())
     }
 
-    fn write(&self) -> Result<(), Failure> {
-        atomic_file::write(&self.path, self.text.as_bytes()).map_err(|e| Failure::writing(&self.path, e))
+    /// The file, which holds all pairs.
+    fn file(&mut self, space: &dyn SearchSpace) -> Result<&mut PairsFile, Failure> {
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => PairsFile::copy(&self.from, &self.to, space, Target::Accuracy)?,
+        };
+        Ok(self.file.insert(file))
     }
 
     /// Writes what there is; how to go on.
-    fn interrupted(&self) -> Failure {
-        if let Err(failure) = self.write() {
+    fn interrupted(&mut self, space: &dyn SearchSpace) -> Failure {
+        if let Err(failure) = self.file(space) {
             return failure;
         }
-        let path = self.path.display();
+        let path = self.to.display();
         Failure::Interrupted(format!(
             "interrupted, {} pairs are saved: go on with `--pairs {path}`, and fewer --rounds",
-            self.pairs.len()
+            self.pairs().len()
         ))
     }
 }
@@ -147,36 +151,36 @@ pub fn run(
         let predictor = Arc::new(fit(refinement, growing.pairs(), progress)?);
         let archs = proposed(refinement, &predictor, growing)?;
         if stop.load(Ordering::Relaxed) {
-            return Err(growing.interrupted());
+            return Err(growing.interrupted(space));
         }
         if archs.is_empty() {
             progress.note("every subnet that the predictor can propose is measured: no further rounds");
             break;
         }
-        let before = growing.pairs.len();
+        let before = growing.pairs().len();
         progress.begin(&format!("round {round}"), archs.len());
         let kept = measure(supernet, space, &archs, &mut images, stop, |arch, top1| {
             let written = growing.push(space, arch, top1);
-            progress.advance(growing.pairs.len() - before, &format!("{:.2} %", 100.0 * top1));
+            progress.advance(growing.pairs().len() - before, &format!("{:.2} %", 100.0 * top1));
             written
         });
         progress.end();
         kept?;
-        let measured: Vec<f64> = growing.pairs[before..].iter().map(|pair| pair.value).collect();
+        let measured: Vec<f64> = growing.pairs()[before..].iter().map(|pair| pair.value).collect();
         if measured.len() < archs.len() {
-            return Err(growing.interrupted());
+            return Err(growing.interrupted(space));
         }
         let predicted = predictor.predict(space, &archs)?;
         on_round(&Round {
             round,
-            pairs: growing.pairs.len(),
+            pairs: growing.pairs().len(),
             measured: measured.len(),
             mae: metrics::mae(&measured, &predicted),
             kendall_tau: metrics::kendall_tau(&measured, &predicted),
-            best: growing.pairs.iter().map(|pair| pair.value).fold(0.0, f64::max),
+            best: growing.pairs().iter().map(|pair| pair.value).fold(0.0, f64::max),
         })?;
     }
-    growing.write()?;
+    growing.file(space)?;
     fit(refinement, growing.pairs(), progress)
 }
 
@@ -201,7 +205,7 @@ fn proposed(
     growing: &GrowingPairs,
 ) -> Result<Vec<Arch>, Failure> {
     let (space, quantity) = (refinement.searched)(predictor)?;
-    let seed = refinement.seed.wrapping_add(growing.pairs.len() as u64);
+    let seed = refinement.seed.wrapping_add(growing.pairs().len() as u64);
     let accuracy = AccuracyObjective::new(space.clone(), predictor.clone());
     let list = LimitList { objective: quantity, limits: vec![f64::INFINITY] };
     let (strategy, budget) = (strategy::named(refinement.strategy)?, Budget::evaluations(refinement.evaluations));

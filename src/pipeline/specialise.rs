@@ -6,7 +6,7 @@ use super::{Progress, Subject};
 use crate::failure::Failure;
 use crate::report::{Front, PredictorResults};
 use ofa_hw::{HardwareBackend, LatencyObjective, LatencySource};
-use ofa_predictors::{AccuracyObjective, FittedPredictor, Pair, pairs};
+use ofa_predictors::{AccuracyObjective, FittedPredictor, Pair, Target, pairs};
 use ofa_search::LimitList;
 use ofa_search::{Budget, Search, pareto};
 use ofa_search::{Candidate, Observer};
@@ -95,7 +95,7 @@ pub fn fit(
     progress: &mut dyn Progress,
 ) -> Result<PredictorResults, Failure> {
     let space = subject.space.as_ref();
-    let all = pairs::read(&folder.path("pairs.jsonl"), space)?;
+    let all = pairs::read(folder.path("pairs.jsonl"), space, Target::Accuracy)?;
     let seed = config.train.seed;
     let (train, test) = pairs::hold_out(&all, config.fit.holdout, seed);
     let fitted = ofa_predictors::fit(space, &train, &test, &config.fit.predictor, seed)?;

@@ -50,6 +50,12 @@ pub enum PredictorError {
         /// What is wrong and what was expected.
         problem: String,
     },
+    /// Another process writes the file.
+    #[error("{}: another run is writing this file: wait for it, or choose another output", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
     /// Too few pairs for what was asked.
     #[error("{found} pairs are too few: {purpose} needs at least {needed}")]
     TooFewPairs {

@@ -11,6 +11,7 @@ pub mod inference;
 pub mod objective;
 pub mod pairs;
 pub mod standardise;
+pub mod target;
 
 pub use encoding::Encoder;
 pub use encoding::code::Code;
@@ -21,4 +22,5 @@ pub use evaluation::metrics;
 pub use fitted::{CurvePoint, FitReport, FittedPredictor, Prediction, fit, fit_encoded, learning_curve};
 pub use inference::Predictor;
 pub use objective::AccuracyObjective;
-pub use pairs::Pair;
+pub use pairs::{Pair, PairsFile};
+pub use target::Target;

@@ -3,7 +3,9 @@
 
 use ofa_predictors::estimators::Effort;
 use ofa_predictors::evaluation::cross_validation::{folds, out_of_fold};
-use ofa_predictors::{AccuracyObjective, Code, Encoder, FittedPredictor, Pair, estimators, fit, metrics, pairs};
+use ofa_predictors::{
+    AccuracyObjective, Code, Encoder, FittedPredictor, Pair, Target, estimators, fit, metrics, pairs,
+};
 use ofa_space::{ArchJson, Objective, Population, registry};
 
 #[test]
@@ -27,7 +29,7 @@ fn imagenet_pairs() -> Option<Vec<Pair>> {
     let space = registry::named("ofa-mbv3-w1.0").unwrap();
     let name = "data/acc/mit_ofa_train.jsonl";
     let path = ofa_reference_data::folder_with(&[name])?.join(name);
-    Some(pairs::read(&path, space.as_ref()).unwrap())
+    Some(pairs::read(path, space.as_ref(), Target::Accuracy).unwrap())
 }
 
 #[test]
@@ -186,13 +188,13 @@ fn bad_pairs_name_file_and_line() {
     let space = registry::named("tiny-28").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("pairs.jsonl");
-    let good = pairs::format_line(space.as_ref(), &space.max_arch(), 0.75);
+    let good = pairs::format_line(space.as_ref(), &space.max_arch(), Target::Accuracy, 0.75);
     std::fs::write(&path, format!("{good}\n\n{good}\n")).unwrap();
-    let read = pairs::read(&path, space.as_ref()).unwrap();
+    let read = pairs::read(&path, space.as_ref(), Target::Accuracy).unwrap();
     assert_eq!(read, vec![Pair { arch: space.max_arch(), value: 0.75 }; 2]);
     for bad in [good.replace("0.75", "75"), good.replace("top1", "acc"), "{".to_owned(), good.replace("[7", "[9")] {
         std::fs::write(&path, format!("{good}\n{bad}\n")).unwrap();
-        let error = pairs::read(&path, space.as_ref()).unwrap_err().to_string();
+        let error = pairs::read(&path, space.as_ref(), Target::Accuracy).unwrap_err().to_string();
         assert!(error.contains("pairs.jsonl:2"), "{error}");
     }
     assert!(fit(space.as_ref(), &read, &read, "elastic-net", 0).is_err());

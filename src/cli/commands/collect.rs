@@ -4,10 +4,9 @@ use crate::cli::args::corrupt_choice::CorruptChoice;
 use crate::cli::args::model_data::load_for;
 use crate::cli::output::progress::Progress;
 use crate::cli::{Context, Failure};
-use crate::pairs_file::PairsFile;
 use crate::pipeline::collect::{images, measure};
 use clap::Args;
-use ofa_predictors::pairs;
+use ofa_predictors::{PairsFile, Target, pairs};
 use ofa_space::{Model, SearchSpace};
 use ofa_train::collection::{clustered_archs, distinct_archs, saving};
 use ofa_train::device;
@@ -84,14 +83,14 @@ pub fn run(args: &CollectArgs, context: &Context) -> Result<(), Failure> {
     }
     if args.resume && output.exists() && !part.exists() {
         // A finished file: what is asked for may be in it already, or it grows.
-        if pairs::read(output, space.as_ref())?.len() >= args.count {
+        if pairs::read(output, space.as_ref(), Target::Accuracy)?.len() >= args.count {
             context.output.note(&format!("{}: nothing left to do", output.display()));
             return print(output, args.count, space.as_ref(), context);
         }
         std::fs::copy(output, &part).map_err(|e| Failure::writing(&part, e))?;
     }
-    let mut file = PairsFile::open(output, space.as_ref())?;
-    let done = file.done().min(archs.len());
+    let mut file = PairsFile::begin(output, space.as_ref(), Target::Accuracy)?;
+    let done = file.pairs().len().min(archs.len());
     let device = device::open(&context.common.backend)?;
     let supernet = Supernet::from_model(&model, &device)?;
     let mut images = images(&dataset, args.calibration_images, args.validation_images, seed);
@@ -101,7 +100,7 @@ pub fn run(args: &CollectArgs, context: &Context) -> Result<(), Failure> {
         let written = file.push(space.as_ref(), arch, top1);
         count += 1;
         progress.update(count as u64, &format!("{:.2} %", 100.0 * top1));
-        written
+        Ok(written?)
     });
     progress.finish();
     measured?;
@@ -115,7 +114,7 @@ pub fn run(args: &CollectArgs, context: &Context) -> Result<(), Failure> {
 
 /// Prints as many pairs of the finished file as were asked for.
 fn print(output: &Path, count: usize, space: &dyn SearchSpace, context: &Context) -> Result<(), Failure> {
-    for pair in pairs::read(output, space)?.iter().take(count) {
+    for pair in pairs::read(output, space, Target::Accuracy)?.iter().take(count) {
         let line = serde_json::json!({ "arch": space.format(&pair.arch), "top1": pair.value });
         context.output.result(&line, || format!("{:.4}  {}", pair.value, space.format(&pair.arch)))?;
     }

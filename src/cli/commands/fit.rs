@@ -3,7 +3,7 @@
 use crate::cli::args::space_choice::space;
 use crate::cli::{Context, Failure};
 use clap::Args;
-use ofa_predictors::{CurvePoint, Encoder, FitReport, fit_encoded, learning_curve, pairs};
+use ofa_predictors::{CurvePoint, Encoder, FitReport, Target, fit_encoded, learning_curve, pairs};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -52,10 +52,10 @@ struct Fit<'a> {
 
 pub fn run(args: &FitArgs, context: &Context) -> Result<(), Failure> {
     let space = space(&args.space, None)?;
-    let all = pairs::read(&args.pairs, space.as_ref())?;
+    let all = pairs::read(&args.pairs, space.as_ref(), Target::Accuracy)?;
     let seed = context.common.seed;
     let (train, test) = match &args.test {
-        Some(path) => (all, pairs::read(path, space.as_ref())?),
+        Some(path) => (all, pairs::read(path, space.as_ref(), Target::Accuracy)?),
         None if (0.0..0.9).contains(&args.holdout) => pairs::hold_out(&all, args.holdout, seed),
         None => return Err(Failure::Input(format!("--holdout is {}, expected 0 to 0.9", args.holdout))),
     };

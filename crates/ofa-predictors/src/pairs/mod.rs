@@ -1,6 +1,12 @@
-//! Pairs files: one JSON a line, `{"arch":{…},"top1":…}` or the flat published form.
+//! Measured pairs of arch and accuracy or latency, and the files that hold them: one JSON a line,
+//! `{"arch":{…},"top1":…}`, `{"arch":{…},"latency_ms":…}`, or the flat published form with the genes beside the value.
+
+mod file;
+
+pub use file::PairsFile;
 
 use crate::error::PredictorError;
+use crate::target::Target;
 use ofa_space::{Arch, ArchJson, SearchSpace};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -12,55 +18,63 @@ use std::path::Path;
 pub struct Pair {
     /// The arch.
     pub arch: Arch,
-    /// Top-1 accuracy as a fraction, or another target.
+    /// What was measured, in the unit of the [`Target`].
     pub value: f64,
 }
 
-/// Reads a pairs file; empty lines are skipped.
+/// Reads a pairs file. Empty lines are skipped, and fields that are not needed are ignored.
 ///
 /// # Errors
-/// [`PredictorError`] naming file and line.
-pub fn read(path: &Path, space: &dyn SearchSpace) -> Result<Vec<Pair>, PredictorError> {
+/// [`PredictorError::Io`], or [`PredictorError::Format`] naming file and line.
+pub fn read(path: impl AsRef<Path>, space: &dyn SearchSpace, target: Target) -> Result<Vec<Pair>, PredictorError> {
+    let path = path.as_ref();
     let text = std::fs::read_to_string(path).map_err(|source| PredictorError::Io {
         action: "read",
         path: path.to_owned(),
         source,
     })?;
+    parsed(&text, space, target, |line, problem| PredictorError::Format {
+        path: path.to_owned(),
+        line: Some(line),
+        problem,
+    })
+}
+
+/// The pairs of a whole text; `bad` makes an error of a line's number and what is wrong with it.
+fn parsed(
+    text: &str,
+    space: &dyn SearchSpace,
+    target: Target,
+    bad: impl Fn(usize, String) -> PredictorError,
+) -> Result<Vec<Pair>, PredictorError> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    lines
-        .map(|(index, line)| {
-            parse(line, space).map_err(|problem| PredictorError::Format {
-                path: path.to_owned(),
-                line: Some(index + 1),
-                problem,
-            })
-        })
-        .collect()
+    lines.map(|(index, line)| parse(line, space, target).map_err(|problem| bad(index + 1, problem))).collect()
 }
 
 /// One line of a pairs file.
 ///
 /// # Errors
-/// What is wrong, in words.
-pub fn parse(line: &str, space: &dyn SearchSpace) -> Result<Pair, String> {
-    let mut value: serde_json::Value = serde_json::from_str(line).map_err(|e| format!("is not JSON: {e}"))?;
-    let top1 =
-        value.get("top1").and_then(serde_json::Value::as_f64).ok_or("has no number `top1` (accuracy as a fraction)")?;
-    if !(0.0..=1.0).contains(&top1) {
-        return Err(format!("`top1` is {top1}, expected a fraction from 0 to 1"));
+/// What is wrong and what was expected, in words.
+pub fn parse(line: &str, space: &dyn SearchSpace, target: Target) -> Result<Pair, String> {
+    let mut json: serde_json::Value = serde_json::from_str(line).map_err(|e| format!("is not JSON: {e}"))?;
+    let (field, expected) = (target.field(), target.expected());
+    let value = json.get(field).and_then(serde_json::Value::as_f64);
+    let value = value.ok_or_else(|| format!("has no number `{field}` ({target}: {expected})"))?;
+    if !target.allows(value) {
+        return Err(format!("`{field}` is {value}, expected {expected}"));
     }
-    let json = match value.get_mut("arch") {
+    let arch = match json.get_mut("arch") {
         Some(arch) => arch.take(),
-        None => value,
+        None => json,
     };
-    let json: ArchJson = serde_json::from_value(json).map_err(|e| e.to_string())?;
-    let arch = space.parse(&json).map_err(|e| e.to_string())?;
-    Ok(Pair { arch, value: top1 })
+    let arch: ArchJson = serde_json::from_value(arch).map_err(|e| e.to_string())?;
+    let arch = space.parse(&arch).map_err(|e| e.to_string())?;
+    Ok(Pair { arch, value })
 }
 
 /// One line of a pairs file, without a line break.
-pub fn format_line(space: &dyn SearchSpace, arch: &Arch, top1: f64) -> String {
-    format!("{{\"arch\":{},\"top1\":{}}}", space.format(arch), serde_json::Value::from(top1))
+pub fn format_line(space: &dyn SearchSpace, arch: &Arch, target: Target, value: f64) -> String {
+    format!("{{\"arch\":{},\"{}\":{}}}", space.format(arch), target.field(), serde_json::Value::from(value))
 }
 
 /// A seeded split into the rest and a held-out `share` of the pairs.
