@@ -19,7 +19,7 @@ pub use genotype::population::Population;
 pub use genotype::sampling;
 pub use network::cost;
 pub use network::net_spec::{
-    Activation, Block, BlockKind, NetSpec, Op, OpKind, PoolRounding, Shape, TensorRef, TensorRole,
+    Activation, Block, BlockKind, ConvGeometry, NetSpec, Op, OpKind, PoolRounding, Shape, TensorRef, TensorRole,
 };
 pub use objectives::block_objective::BlockObjective;
 pub use objectives::block_plan::{BlockPlan, BlockSum, PlainTerm};

@@ -1,9 +1,8 @@
 #![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
 
 pub mod checkpoint;
 pub mod collection;
-#[cfg(feature = "flex")]
-pub mod cpu_kernels;
 pub mod data;
 pub mod device;
 pub mod elastic;

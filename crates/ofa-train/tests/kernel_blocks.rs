@@ -7,10 +7,10 @@ mod fixed_cases;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use fixed_cases::{host, noise};
-use ofa_space::{Activation, PoolRounding};
-use ofa_train::cpu_kernels::{After, Block, BlockStep, FrozenBlock, Parameter, Window, run_block};
-use ofa_train::layer_ops;
-use ofa_train::plan::ConvGeometry;
+use ofa_kernels::block::{After, Block, BlockStep, Window};
+use ofa_space::{Activation, ConvGeometry, PoolRounding};
+use ofa_train::elastic::layer_ops;
+use ofa_train::elastic::operation::{FrozenBlock, Parameter, run_block};
 use proptest::prelude::*;
 use std::sync::Arc;
 

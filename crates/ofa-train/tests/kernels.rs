@@ -7,10 +7,9 @@ mod fixed_cases;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use fixed_cases::{host, noise};
-use ofa_space::Activation;
-use ofa_train::layer_ops::Normalised;
-use ofa_train::plan::ConvGeometry;
-use ofa_train::{cpu_kernels, layer_ops};
+use ofa_space::{Activation, ConvGeometry};
+use ofa_train::elastic::layer_ops::Normalised;
+use ofa_train::elastic::{layer_ops, operation};
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
@@ -129,7 +128,7 @@ proptest! {
     fn kernels_agree_with_plain_operations(case in cases()) {
         let plain = run(&case, layer_ops::conv_normalise_batch);
         prop_assume!(!degenerate(&case, &plain) && !near_kink(&case));
-        let kernel = run(&case, cpu_kernels::conv_normalise_batch);
+        let kernel = run(&case, operation::conv_normalise_batch);
         prop_assert!(relative(&kernel.value, &plain.value) < 1e-4, "value");
         prop_assert!(relative(&kernel.mean, &plain.mean) < 1e-4, "mean");
         prop_assert!(relative(&kernel.variance, &plain.variance) < 1e-4, "variance");
@@ -153,7 +152,7 @@ proptest! {
         let run = |layer: fn(Tensor<4>, Tensor<4>, Option<Tensor<1>>, ConvGeometry, Option<Activation>) -> Tensor<4>| {
             host(layer(x.clone(), weight.clone(), Some(bias.clone()), geometry, case.activation))
         };
-        prop_assert!(relative(&run(cpu_kernels::conv_activate), &run(layer_ops::conv_activate)) < 1e-4);
+        prop_assert!(relative(&run(operation::conv_activate), &run(layer_ops::conv_activate)) < 1e-4);
     }
 }
 
@@ -172,7 +171,7 @@ fn the_same_bits_on_any_number_of_threads() {
         };
         let on = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| run(&case, cpu_kernels::conv_normalise_batch))
+            pool.install(|| run(&case, operation::conv_normalise_batch))
         };
         let (one, three) = (on(1), on(3));
         assert_eq!(one.value, three.value);

@@ -252,6 +252,31 @@ impl OpKind {
     }
 }
 
+/// The geometry of a square convolution.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ConvGeometry {
+    /// Kernel size.
+    pub kernel: usize,
+    /// Stride.
+    pub stride: usize,
+    /// Zero padding on every side.
+    pub padding: usize,
+    /// Groups.
+    pub groups: usize,
+}
+
+impl ConvGeometry {
+    /// Whether it is a plain matrix product per pixel.
+    pub fn is_pointwise(&self) -> bool {
+        self.kernel == 1 && self.stride == 1 && self.padding == 0 && self.groups == 1
+    }
+
+    /// Output size along one axis.
+    pub fn output(&self, size: usize) -> usize {
+        (size + 2 * self.padding - self.kernel) / self.stride + 1
+    }
+}
+
 /// What becomes of a last pooling window that reaches beyond the edge.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

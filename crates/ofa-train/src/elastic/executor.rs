@@ -12,13 +12,12 @@ use super::batch_norm::{BatchStatistics, RunningStatistics};
 use super::layer_ops;
 #[cfg(not(feature = "flex"))]
 use super::layer_ops::{conv_activate, conv_normalise_batch};
-use super::parameters::{Gradients, Parameters};
-use super::plan::{ConvGeometry, NormRefs, Plan, StepKind};
 #[cfg(feature = "flex")]
-use crate::cpu_kernels::{conv_activate, conv_normalise_batch};
+use super::operation::{conv_activate, conv_normalise_batch};
+use super::parameters::{Gradients, Parameters};
+use super::plan::{NormRefs, Plan, StepKind};
 use burn::tensor::{Tensor, TensorData};
-use ofa_space::TensorRef;
-use ofa_space::{Activation, PoolRounding};
+use ofa_space::{Activation, ConvGeometry, PoolRounding, TensorRef};
 
 /// Which statistics batch norm uses.
 #[derive(Clone, Copy, Debug)]

@@ -2,12 +2,11 @@
 //!
 //! These bodies serve every backend, and are what the CPU kernels are checked against.
 
-use super::plan::ConvGeometry;
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use burn::tensor::module::{avg_pool2d, conv2d, max_pool2d};
 use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
-use ofa_space::{Activation, PoolRounding};
+use ofa_space::{Activation, ConvGeometry, PoolRounding};
 
 /// A value and the statistics of the batch it was normalised with.
 pub struct Normalised {

@@ -7,14 +7,20 @@
 //! | [`plan`] | a network as fused steps |
 //! | [`executor`] | a plan with its weights sliced, ready to run |
 //! | [`layer_ops`] | the layers as plain Burn operations |
+//! | `operation` | blocks by the CPU kernels, as Burn operations (feature `flex`) |
+//! | `sgd` | the optimizer's step by the CPU kernels (feature `flex`) |
 //! | [`batch_norm`] | running statistics: training updates and recalibration |
 //! | [`transfer`] | tensors and images between host and device |
 
 pub mod batch_norm;
 pub mod executor;
 pub mod layer_ops;
+#[cfg(feature = "flex")]
+pub mod operation;
 pub mod parameters;
 pub mod plan;
+#[cfg(feature = "flex")]
+pub mod sgd;
 pub mod supernet;
 pub mod transfer;
 

@@ -2,7 +2,7 @@
 //!
 //! The plan holds no tensors; it says which slices of which supernet tensors every step reads.
 
-use ofa_space::{Activation, Block, NetSpec, OpKind, PoolRounding, Shape, TensorRef};
+use ofa_space::{Activation, Block, ConvGeometry, NetSpec, OpKind, PoolRounding, Shape, TensorRef};
 
 /// A network ready for execution.
 #[derive(Clone, Debug)]
@@ -20,31 +20,6 @@ pub struct Step {
     pub inputs: Vec<usize>,
     /// What to compute.
     pub kind: StepKind,
-}
-
-/// The geometry of a square convolution.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct ConvGeometry {
-    /// Kernel size.
-    pub kernel: usize,
-    /// Stride.
-    pub stride: usize,
-    /// Zero padding on every side.
-    pub padding: usize,
-    /// Groups.
-    pub groups: usize,
-}
-
-impl ConvGeometry {
-    /// Whether it is a plain matrix product per pixel.
-    pub fn is_pointwise(&self) -> bool {
-        self.kernel == 1 && self.stride == 1 && self.padding == 0 && self.groups == 1
-    }
-
-    /// Output size along one axis.
-    pub fn output(&self, size: usize) -> usize {
-        (size + 2 * self.padding - self.kernel) / self.stride + 1
-    }
 }
 
 /// The slices that a batch norm reads.

@@ -15,7 +15,7 @@ pub fn to_host<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, TrainError
 /// Puts a batch on a device.
 #[cfg(feature = "flex")]
 pub fn upload(images: &Images, device: &Device) -> Tensor<4> {
-    crate::cpu_kernels::upload(&images.data, images.shape, device)
+    super::operation::upload(&images.data, images.shape, device)
 }
 
 /// Puts a batch on a device.

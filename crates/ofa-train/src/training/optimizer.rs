@@ -1,13 +1,15 @@
 //! Nesterov SGD as the paper trains with: no weight decay on batch norm and biases.
 
-#[cfg(feature = "flex")]
-use crate::cpu_kernels::NesterovStep;
 use crate::elastic::parameters::ParameterModule;
+#[cfg(feature = "flex")]
+use crate::elastic::sgd::nesterov_step;
 use crate::error::TrainError;
 use burn::module::ParamGroup;
 use burn::optim::{GradientsParams, LearningRate, ModuleOptimizer, RecordState, StateSink, StateSource};
 use burn::tensor::{Bytes, Device, Tensor};
 use burn_pack::{Reader, Writer};
+#[cfg(feature = "flex")]
+use ofa_kernels::sgd::NesterovStep;
 use std::fmt::Display;
 
 /// Nesterov SGD over the supernet's parameters.
@@ -104,7 +106,7 @@ impl burn::optim::Optimizer for Nesterov {
         #[cfg(feature = "flex")]
         let (parameter, gradient, velocity) = {
             let step = NesterovStep { rate: rate as f32, momentum: self.momentum, decay: self.decay };
-            match step.run(parameter, gradient, velocity) {
+            match nesterov_step(step, parameter, gradient, velocity) {
                 Ok((parameter, velocity)) => return (parameter, Some(Velocity { velocity })),
                 Err(refused) => refused,
             }

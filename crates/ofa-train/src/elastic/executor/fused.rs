@@ -1,11 +1,11 @@
 //! A prepared block as one operation of the CPU kernels.
 
 use super::{BatchNorm, Prepare, PreparedStep};
-use crate::cpu_kernels::{self, After, Block, BlockStep, FrozenBlock, Parameter, Window};
 use crate::elastic::batch_norm::BatchStatistics;
-use crate::elastic::plan::ConvGeometry;
+use crate::elastic::operation::{self, FrozenBlock, Parameter};
 use burn::tensor::Tensor;
-use ofa_space::PoolRounding;
+use ofa_kernels::block::{After, Block, BlockStep, Window};
+use ofa_space::{ConvGeometry, PoolRounding};
 use std::sync::Arc;
 
 const POINTWISE: ConvGeometry = ConvGeometry { kernel: 1, stride: 1, padding: 0, groups: 1 };
@@ -73,7 +73,7 @@ impl FusedBlock {
         if let Some(frozen) = &self.frozen {
             return frozen.run(input);
         }
-        let made = cpu_kernels::run_block(&self.block, input, &self.params)?;
+        let made = operation::run_block(&self.block, input, &self.params)?;
         let shapes = self.block.shapes([h, w, c])?;
         for ((step, value), (mean, variance)) in self.norms.iter().zip(made.statistics) {
             let Prepare::ConvNorm { norm, .. } = &prepared[*step].kind else {

@@ -3,7 +3,8 @@
 //! Every pass takes rows `[pixels, channels]` that are still in the cache, and walks down the rows with a block of
 //! channels in registers.
 
-use super::{Nonlinearity, for_channel_blocks};
+use crate::nonlinearity::Nonlinearity;
+use crate::simd::{for_channel_blocks, vectorised};
 
 /// Count, mean and sum of squared deviations per channel; combined without loss (Chan et al. 1979).
 #[derive(Clone, Debug)]
@@ -29,7 +30,7 @@ impl Moments {
         let pivot = &rows[..channels];
         let mut sums = vec![0.0f32; channels];
         let mut squares = vec![0.0f32; channels];
-        super::vectorised(
+        vectorised(
             #[inline(always)]
             || {
                 for_channel_blocks!(channels, B, at => {
@@ -128,7 +129,7 @@ impl Affine {
 pub fn activate<A: Nonlinearity>(z: &[f32], y: &mut [f32], affine: &Affine) {
     let channels = affine.channels();
     let (slope, offset) = (&affine.slope[..channels], &affine.offset[..channels]);
-    super::vectorised(
+    vectorised(
         #[inline(always)]
         || {
             for (row, out) in z.chunks_exact(channels).zip(y.chunks_exact_mut(channels)) {
@@ -144,7 +145,7 @@ pub fn activate<A: Nonlinearity>(z: &[f32], y: &mut [f32], affine: &Affine) {
 pub fn activate_and_add<A: Nonlinearity>(z: &[f32], other: &[f32], y: &mut [f32], affine: &Affine) {
     let channels = affine.channels();
     let (slope, offset) = (&affine.slope[..channels], &affine.offset[..channels]);
-    super::vectorised(
+    vectorised(
         #[inline(always)]
         || {
             let rows = z.chunks_exact(channels).zip(other.chunks_exact(channels)).zip(y.chunks_exact_mut(channels));
@@ -159,7 +160,7 @@ pub fn activate_and_add<A: Nonlinearity>(z: &[f32], other: &[f32], y: &mut [f32]
 
 /// `y = act(y + bias)` in place.
 pub fn activate_in_place<A: Nonlinearity>(y: &mut [f32], bias: &[f32]) {
-    super::vectorised(
+    vectorised(
         #[inline(always)]
         || {
             for row in y.chunks_exact_mut(bias.len()) {
@@ -196,7 +197,7 @@ impl Sums {
     pub fn add_rows(&mut self, z: &[f32], g: &[f32], affine: &Affine) {
         let channels = affine.channels();
         let (mut plain, mut weighted) = (vec![0.0f32; channels], vec![0.0f32; channels]);
-        super::vectorised(
+        vectorised(
             #[inline(always)]
             || {
                 for_channel_blocks!(channels, B, at => {
@@ -222,7 +223,7 @@ impl Sums {
     pub fn add_sloped_rows<A: Nonlinearity>(&mut self, z: &[f32], g: &mut [f32], affine: &Affine) {
         let channels = affine.channels();
         let (mut plain, mut weighted) = (vec![0.0f32; channels], vec![0.0f32; channels]);
-        super::vectorised(
+        vectorised(
             #[inline(always)]
             || {
                 for_channel_blocks!(channels, B, at => {
@@ -287,7 +288,7 @@ impl Pullback {
     pub fn apply(&self, z: &[f32], g: &[f32], dz: &mut [f32]) {
         let channels = self.of_gradient.len();
         let coefficients = (&self.of_gradient[..channels], &self.of_value[..channels], &self.constant[..channels]);
-        super::vectorised(
+        vectorised(
             #[inline(always)]
             || {
                 let rows = z.chunks_exact(channels).zip(g.chunks_exact(channels)).zip(dz.chunks_exact_mut(channels));
@@ -304,7 +305,7 @@ impl Pullback {
 
 /// `y = act(y)` in place.
 pub fn activate_values<A: Nonlinearity>(y: &mut [f32]) {
-    super::vectorised(
+    vectorised(
         #[inline(always)]
         || y.iter_mut().for_each(|value| *value = A::value(*value)),
     );

@@ -3,10 +3,10 @@
 //! The operands are *bands*: a few rows of an image, copied by the caller into scratch memory with zeros around them
 //! and the channels rounded up to whole vectors. So no loop here knows about borders or remainders, and every load is
 //! a full vector from the cache.
-#![allow(unsafe_code)]
+#![expect(unsafe_code, reason = "the inner loops")]
 
-use super::packed::Pixels;
-use crate::elastic::plan::ConvGeometry;
+use crate::gemm::packed::Pixels;
+use ofa_space::ConvGeometry;
 use pulp::{Simd, WithSimd};
 
 /// Channels of a band are a multiple of this: the widest vector of f32.

@@ -1,10 +1,11 @@
 //! A convolution's weight laid out for the kernels, and dense convolutions as matrix products over patches.
 
 use super::depthwise::{self, Sizes};
-use super::matmul::{Matrix, multiply_add};
-use super::packed::{self, Finish, Packed, Pixels, Strides};
 use super::winograd::{self, Transformed};
-use crate::elastic::plan::ConvGeometry;
+use crate::gemm::matmul::{Matrix, multiply_add};
+use crate::gemm::packed::{self, Finish, Packed, Pixels, Strides};
+use crate::simd::vectorised;
+use ofa_space::ConvGeometry;
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
@@ -281,7 +282,7 @@ impl Convolution {
     pub fn scatter(&self, patches: &[f32], rows: Range<usize>, image: &mut [f32]) {
         let ConvGeometry { kernel, stride, padding, .. } = self.geometry;
         let (s, c) = (&self.sizes, self.input_channels());
-        super::vectorised(
+        vectorised(
             #[inline(always)]
             || {
                 let mut patches = patches.chunks_exact(kernel * c);

@@ -1,15 +1,16 @@
 //! A block without statistics (batch norm folded into the weights): a few images at a time run through all its steps,
 //! so that nothing but its input and its output ever leaves the cache.
 
-use super::block::{After, Block, BlockStep, ImageShape};
-use super::buffers::Buffer;
-use super::convolution::{Convolution, Kind, Layout};
 use super::forward::{self, LEAST_ROWS, Scratch, TILE};
-use super::gate::Gates;
-use super::normalise;
-use super::packed::Finish;
 use super::source::Source;
-use super::with_nonlinearity;
+use super::{After, Block, BlockStep, ImageShape};
+use crate::buffers::Buffer;
+use crate::conv::convolution::{Convolution, Kind, Layout};
+use crate::gate::Gates;
+use crate::gemm::packed::Finish;
+use crate::nonlinearity::with_nonlinearity;
+use crate::simd::{add_to, vectorised};
+use crate::{normalisation, pooling};
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -152,10 +153,10 @@ fn run<'a>(
             let [h, w, c] = shapes[*input];
             let values = read(*input);
             let mut pooled = vec![0.0; count * c];
-            forward::global_pool(&whole(*input), [h, w, c], &mut pooled);
+            pooling::global_pool(&whole(*input), [h, w, c], &mut pooled);
             let gates = Gates::of_means(pooled, forward::gate_weights(params, weights)).gates;
             let rows = values.chunks_exact(c).zip(into.chunks_exact_mut(c));
-            super::vectorised(
+            vectorised(
                 #[inline(always)]
                 || {
                     for (pixel, (row, out)) in rows.enumerate() {
@@ -169,17 +170,17 @@ fn run<'a>(
         }
         BlockStep::Add { inputs: [a, b], activation } => {
             into.copy_from_slice(read(*a));
-            forward::add_to(into, read(*b));
-            with_nonlinearity!(*activation, Act => normalise::activate_values::<Act>(into));
+            add_to(into, read(*b));
+            with_nonlinearity!(*activation, Act => normalisation::activate_values::<Act>(into));
         }
         BlockStep::AveragePool { input, window } => {
             let out = [window.output(shapes[*input][0]), window.output(shapes[*input][1]), shapes[*input][2]];
-            forward::average_pool(&whole(*input), shapes[*input], out, window, into);
+            pooling::average_pool(&whole(*input), shapes[*input], out, window, into);
         }
         BlockStep::MaxPool { input, window } => {
             let out = [window.output(shapes[*input][0]), window.output(shapes[*input][1]), shapes[*input][2]];
-            forward::max_pool(&whole(*input), shapes[*input], out, window, into);
+            pooling::max_pool(&whole(*input), shapes[*input], out, window, into);
         }
-        BlockStep::GlobalPool { input } => forward::global_pool(&whole(*input), shapes[*input], into),
+        BlockStep::GlobalPool { input } => pooling::global_pool(&whole(*input), shapes[*input], into),
     }
 }

@@ -3,9 +3,10 @@
 //! The wide activations between the convolutions of a block never exist as a whole: only what a convolution wrote is
 //! kept, and whoever reads it normalises, activates and gates the rows it needs while they are in the cache.
 
-use super::depthwise::padded_channels;
-use super::normalise::{self, Affine};
-use super::{Nonlinearity, with_nonlinearity};
+use crate::conv::depthwise::padded_channels;
+use crate::nonlinearity::{Nonlinearity, with_nonlinearity};
+use crate::normalisation::{self, Affine};
+use crate::simd::vectorised;
 use ofa_space::Activation;
 use std::ops::Range;
 
@@ -65,7 +66,7 @@ impl<'a> Source<'a> {
         match self {
             Source::Whole { values: whole, .. } => out.copy_from_slice(&whole[values]),
             Source::Lazy { z, affine, activation, gates, area } => {
-                with_nonlinearity!(*activation, Act => normalise::activate::<Act>(&z[values], out, affine));
+                with_nonlinearity!(*activation, Act => normalisation::activate::<Act>(&z[values], out, affine));
                 if let Some(gates) = gates {
                     gate(out, channels, pixels.start, gates, *area);
                 }
@@ -102,7 +103,7 @@ fn gate(rows: &mut [f32], channels: usize, first_pixel: usize, gates: &[f32], ar
         let count = (area - pixel % area).min(rows.len() / channels);
         let (these, rest) = std::mem::take(&mut rows).split_at_mut(count * channels);
         let of_image = &gates[image * channels..(image + 1) * channels];
-        super::vectorised(
+        vectorised(
             #[inline(always)]
             || {
                 for row in these.chunks_exact_mut(channels) {
@@ -129,7 +130,7 @@ fn activate_padded<A: Nonlinearity>(z: &[f32], y: &mut [f32], affine: &Affine) {
     let channels = affine.channels();
     let padded = padded_channels(channels);
     let (slope, offset) = (&affine.slope[..channels], &affine.offset[..channels]);
-    super::vectorised(
+    vectorised(
         #[inline(always)]
         || {
             for (row, out) in z.chunks_exact(channels).zip(y.chunks_exact_mut(padded)) {

@@ -6,8 +6,9 @@
 //! matrix products over tiles. All entries of the matrices are 0, ±1 and ±½, so little precision is lost.
 
 use super::depthwise::Band;
-use super::packed::{self, Finish, Packed, Pixels, Strides, activate};
-use crate::elastic::plan::ConvGeometry;
+use crate::gemm::packed::{self, Finish, Packed, Pixels, Strides};
+use crate::nonlinearity::activate;
+use ofa_space::ConvGeometry;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -264,8 +265,8 @@ impl WithSimd for Back<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::noise;
     use super::*;
+    use crate::noise;
 
     /// Four loops in f64, for odd and even sizes, several images, and rows that begin inside the image.
     #[test]

@@ -1,8 +1,14 @@
 //! A block of a network as the kernels see it: a few steps, of which the convolutions carry all the work.
 
-use super::convolution::Kind;
-use crate::elastic::plan::ConvGeometry;
-use ofa_space::{Activation, PoolRounding};
+pub mod backward;
+pub mod evaluation;
+pub mod forward;
+pub(crate) mod source;
+
+pub use crate::pooling::Window;
+
+use crate::conv::convolution::Kind;
+use ofa_space::{Activation, ConvGeometry};
 
 /// Height, width and channels of an image's activation.
 pub type ImageShape = [usize; 3];
@@ -84,40 +90,6 @@ pub enum After {
     Bias(usize),
     /// Nothing.
     Nothing,
-}
-
-/// The windows of a pooling.
-#[derive(Clone, Copy, Debug)]
-pub struct Window {
-    /// Size.
-    pub kernel: usize,
-    /// Stride.
-    pub stride: usize,
-    /// Padding on every side.
-    pub padding: usize,
-    /// What becomes of a last window that reaches beyond the edge.
-    pub rounding: PoolRounding,
-}
-
-impl Window {
-    /// Output size along one axis; a last window starts inside the image or its left padding, as in PyTorch.
-    pub fn output(&self, size: usize) -> usize {
-        let span = (size + 2 * self.padding).saturating_sub(self.kernel);
-        match self.rounding {
-            PoolRounding::Floor => span / self.stride + 1,
-            PoolRounding::Ceil => {
-                let count = span.div_ceil(self.stride) + 1;
-                if (count - 1) * self.stride >= size + self.padding { count - 1 } else { count }
-            }
-        }
-    }
-
-    /// The inside of window `index` along an axis.
-    pub fn range(&self, index: usize, size: usize) -> std::ops::Range<usize> {
-        let start = index * self.stride;
-        let end = (start + self.kernel).saturating_sub(self.padding).min(size);
-        start.saturating_sub(self.padding).min(end)..end
-    }
 }
 
 impl BlockStep {

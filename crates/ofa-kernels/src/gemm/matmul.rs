@@ -1,5 +1,5 @@
 //! Matrix products over slices, by the `gemm` crate on one thread (the caller divides the work).
-#![allow(unsafe_code)]
+#![expect(unsafe_code, reason = "the interface of `gemm`")]
 
 /// A matrix in a slice: `rows × columns`, with the distance between rows and between columns in elements.
 #[derive(Clone, Copy)]

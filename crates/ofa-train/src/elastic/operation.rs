@@ -1,13 +1,6 @@
 //! The kernels as Burn operations: forward on plain tensors, and one backward node a block on autodiff tensors.
 
-use super::backward::{Backward as BlockBackward, InputGradient};
-use super::block::{After, Block, BlockStep, ImageShape};
-use super::buffers::Buffer;
-use super::evaluation::Layouts;
-use super::forward::{Forward, Keep, Kept, forward};
-use super::{backward, evaluation};
-use crate::elastic::layer_ops::{self, Normalised};
-use crate::elastic::plan::ConvGeometry;
+use super::layer_ops::{self, Normalised};
 use burn::backend::{Autodiff, Flex};
 use burn::tensor::{AllocationProperty, Bytes, DType, Device, Tensor, TensorData};
 use burn_autodiff::checkpoint::base::Checkpointer;
@@ -15,7 +8,12 @@ use burn_autodiff::checkpoint::strategy::NoCheckpointing;
 use burn_autodiff::grads::Gradients;
 use burn_autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
 use burn_flex::FlexTensor;
-use ofa_space::Activation;
+use ofa_kernels::block::backward::{self, Backward as BlockBackward, InputGradient};
+use ofa_kernels::block::evaluation::{self, Layouts};
+use ofa_kernels::block::forward::{Forward, Keep, Kept, forward};
+use ofa_kernels::block::{After, Block, BlockStep, ImageShape};
+use ofa_kernels::buffers::Buffer;
+use ofa_space::{Activation, ConvGeometry};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 type Differentiable = Autodiff<Flex, NoCheckpointing>;

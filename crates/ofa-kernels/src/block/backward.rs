@@ -3,19 +3,20 @@
 //! A convolution's gradient arrives with the slope of its nonlinearity multiplied in and the two sums that batch norm
 //! needs already taken: whoever makes a gradient does both while the rows are in the cache.
 
-use super::Lanes;
-use super::block::{After, Block, BlockStep, ImageShape, Window};
-use super::buffers::Buffer;
-use super::convolution::{Convolution, Kind, Pass};
-use super::depthwise::{self, Band};
 use super::forward::{self, Kept, TILE};
-use super::gate::{GateGradients, GateWeights, Gated, Gates};
-use super::matmul::{self, Matrix};
-use super::normalise::{Affine, Pullback, Sums};
-use super::packed::{self, Pixels};
 use super::source::{Source, pad};
-use super::with_nonlinearity;
-use crate::cpu_kernels::normalise;
+use super::{After, Block, BlockStep, ImageShape};
+use crate::buffers::Buffer;
+use crate::conv::convolution::{Convolution, Kind, Pass};
+use crate::conv::depthwise::{self, Band};
+use crate::gate::{GateGradients, GateWeights, Gated, Gates};
+use crate::gemm::matmul::{self, Matrix};
+use crate::gemm::packed::{self, Pixels};
+use crate::lanes::Lanes;
+use crate::nonlinearity::with_nonlinearity;
+use crate::normalisation::{Affine, Pullback, Sums};
+use crate::pooling::{average_pool_back, max_pool_back};
+use crate::simd::add_to;
 use ofa_space::Activation;
 use rayon::prelude::*;
 use std::ops::{Deref, Range};
@@ -274,7 +275,7 @@ impl<'a> Backward<'a> {
             None => gradient,
             Some(old) => {
                 let mut both = copy(&old);
-                forward::add_to(&mut both, &gradient);
+                add_to(&mut both, &gradient);
                 Gradient::Owned(Arc::new(both))
             }
         });
@@ -411,7 +412,7 @@ impl Task<'_> {
         let mut parts = parts.into_iter();
         let Some(mut all) = parts.next() else { unreachable!("a batch has images") };
         for part in parts {
-            forward::add_to(&mut all.weight, &part.weight);
+            add_to(&mut all.weight, &part.weight);
             all.sums.merge(&part.sums);
             all.gates.append(part.gates);
         }
@@ -629,7 +630,7 @@ fn finish(target: &Target<'_>, pixels: Range<usize>, out: &mut [f32], made: &mut
         Target::Nothing | Target::Whole { add: None } => {}
         Target::Whole { add: Some(add) } => {
             let channels = out.len() / pixels.len();
-            forward::add_to(out, &add[pixels.start * channels..pixels.end * channels]);
+            add_to(out, &add[pixels.start * channels..pixels.end * channels]);
         }
         Target::Lazy { lazy, gate } => {
             if let Some((gates, weights)) = gate {
@@ -643,51 +644,6 @@ fn finish(target: &Target<'_>, pixels: Range<usize>, out: &mut [f32], made: &mut
     }
 }
 
-fn slope(activation: Option<Activation>, z: &[f32], out: &mut [f32], affine: &Affine, sums: &mut normalise::Sums) {
+fn slope(activation: Option<Activation>, z: &[f32], out: &mut [f32], affine: &Affine, sums: &mut Sums) {
     with_nonlinearity!(activation, Act => sums.add_sloped_rows::<Act>(z, out, affine));
-}
-
-/// Adds the gradient of every window to the first of its largest pixels.
-fn max_pool_back(dy: &[f32], x: &[f32], [h, w, c]: ImageShape, out: ImageShape, window: &Window, dx: &mut [f32]) {
-    let [out_h, out_w, _] = out;
-    let images = dx.par_chunks_mut(h * w * c).zip(dy.par_chunks(out_h * out_w * c)).zip(x.par_chunks(h * w * c));
-    images.for_each_init(
-        || (vec![0.0; c], vec![0; c]),
-        |(best, at), ((dx, dy), x)| {
-            for (index, dy) in dy.chunks_exact(c).enumerate() {
-                best.fill(f32::NEG_INFINITY);
-                at.fill(0);
-                for row in window.range(index / out_w, h) {
-                    for column in window.range(index % out_w, w) {
-                        let pixel = (row * w + column) * c;
-                        for ((value, best), at) in x[pixel..pixel + c].iter().zip(&mut *best).zip(&mut *at) {
-                            if *value > *best {
-                                (*best, *at) = (*value, pixel);
-                            }
-                        }
-                    }
-                }
-                for (channel, (dy, pixel)) in dy.iter().zip(&*at).enumerate() {
-                    dx[pixel + channel] += dy;
-                }
-            }
-        },
-    );
-}
-
-/// Adds the gradient of every window to the pixels that it is the mean of.
-fn average_pool_back(dy: &[f32], [h, w, c]: ImageShape, out: ImageShape, window: &Window, dx: &mut [f32]) {
-    let [out_h, out_w, _] = out;
-    dx.par_chunks_mut(h * w * c).zip(dy.par_chunks(out_h * out_w * c)).for_each(|(dx, dy)| {
-        for (index, dy) in dy.chunks_exact(c).enumerate() {
-            let (ys, xs) = (window.range(index / out_w, h), window.range(index % out_w, w));
-            let share = 1.0 / (ys.len() * xs.len()) as f32;
-            for y in ys {
-                for x in xs.clone() {
-                    let into = &mut dx[(y * w + x) * c..][..c];
-                    into.iter_mut().zip(dy).for_each(|(sum, value)| *sum += value * share);
-                }
-            }
-        }
-    });
 }

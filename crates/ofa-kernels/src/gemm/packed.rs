@@ -4,9 +4,10 @@
 //! a dense convolution, whose patches are never gathered. A row of the product is therefore a pixel's first value and,
 //! for every tap, a distance from there. Only the weight is laid out anew, in panels of columns in the order in which
 //! the inner loop reads them.
-#![allow(unsafe_code)]
+#![expect(unsafe_code, reason = "the inner loops of products")]
 
-use super::buffers::Buffer;
+use crate::buffers::Buffer;
+use crate::nonlinearity::activate;
 use ofa_space::Activation;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -408,24 +409,11 @@ impl PanelProduct<'_> {
     }
 }
 
-/// The nonlinearities of [`super::Nonlinearity`] for a vector, to the same bits.
-#[inline(always)]
-pub fn activate<S: Simd>(simd: S, activation: Activation, u: S::f32s) -> S::f32s {
-    let (zero, six) = (simd.splat_f32s(0.0), simd.splat_f32s(6.0));
-    match activation {
-        Activation::Relu => simd.max_f32s(u, zero),
-        Activation::Relu6 => simd.min_f32s(simd.max_f32s(u, zero), six),
-        Activation::HSwish => {
-            let inside = simd.min_f32s(simd.max_f32s(simd.add_f32s(u, simd.splat_f32s(3.0)), zero), six);
-            simd.mul_f32s(simd.mul_f32s(u, inside), simd.splat_f32s(1.0 / 6.0))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::{noise, with_nonlinearity};
     use super::*;
+    use crate::noise;
+    use crate::nonlinearity::with_nonlinearity;
 
     fn close(a: &[f32], b: &[f32], depth: usize) {
         assert_eq!(a.len(), b.len());
@@ -463,7 +451,7 @@ mod tests {
                     .map(|i| {
                         let (r, c) = (i / columns, i % columns);
                         let sum: f32 = (0..depth).map(|k| a[r * depth + k] * weight[c * depth + k]).sum();
-                        with_nonlinearity!(activation, Act => <Act as super::super::Nonlinearity>::value(sum + bias[c]))
+                        with_nonlinearity!(activation, Act => <Act as crate::nonlinearity::Nonlinearity>::value(sum + bias[c]))
                     })
                     .collect();
                 let finish = Finish { bias: Some(&bias), activation };

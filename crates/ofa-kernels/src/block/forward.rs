@@ -1,15 +1,18 @@
 //! The forward pass of a block with the batch's own statistics, and the convolution that evaluation shares.
 
-use super::block::{After, Block, BlockStep, ImageShape, Window};
-use super::buffers::Buffer;
-use super::convolution::{Convolution, Kind, Pass};
-use super::depthwise::{self, Band};
-use super::gate::{GateWeights, Gated, Gates};
-use super::normalise::{self, Affine, Moments};
-use super::packed::{self, Finish, Pixels};
 use super::source::Source;
-use super::winograd::{self, Tiles};
-use super::{Lanes, with_nonlinearity};
+use super::{After, Block, BlockStep, ImageShape};
+use crate::buffers::Buffer;
+use crate::conv::convolution::{Convolution, Kind, Pass};
+use crate::conv::depthwise::{self, Band};
+use crate::conv::winograd::{self, Tiles};
+use crate::gate::{GateWeights, Gated, Gates};
+use crate::gemm::packed::{self, Finish, Pixels};
+use crate::lanes::Lanes;
+use crate::nonlinearity::{Identity, with_nonlinearity};
+use crate::normalisation::{self, Affine, Moments};
+use crate::pooling::{average_pool, global_pool, max_pool};
+use crate::simd::add_to;
 use ofa_space::Activation;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -201,24 +204,16 @@ fn add(a: Source<'_>, b: Source<'_>, activation: Option<Activation>, values: usi
         match a {
             Source::Lazy { z, affine, activation: None, gates: None, .. } => {
                 let z = &z[pixels.start * channels..pixels.end * channels];
-                normalise::activate_and_add::<super::Identity>(z, other, out, affine);
+                normalisation::activate_and_add::<Identity>(z, other, out, affine);
             }
             _ => {
                 a.write(pixels, out);
                 add_to(out, other);
             }
         }
-        with_nonlinearity!(activation, Act => normalise::activate_values::<Act>(out));
+        with_nonlinearity!(activation, Act => normalisation::activate_values::<Act>(out));
     });
     output
-}
-
-/// `sums += values`.
-pub fn add_to(sums: &mut [f32], values: &[f32]) {
-    super::vectorised(
-        #[inline(always)]
-        || sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value),
-    );
 }
 
 /// What is wanted of a convolution over the batch.
@@ -322,8 +317,8 @@ pub fn convolve(
                     let out = &mut z[made..made + values];
                     depthwise::forward(&scratch.band, conv.taps(), out, rows, s, geometry);
                     with_nonlinearity!(finish.activation, Act => match finish.bias {
-                        Some(bias) => normalise::activate_in_place::<Act>(out, bias),
-                        None => normalise::activate_values::<Act>(out),
+                        Some(bias) => normalisation::activate_in_place::<Act>(out, bias),
+                        None => normalisation::activate_values::<Act>(out),
                     });
                     made += values;
                     start += piece;
@@ -377,58 +372,4 @@ pub fn convolve(
             }
         }
     }
-}
-
-/// Mean over height and width of every image.
-pub fn global_pool(read: &Source<'_>, [h, w, c]: ImageShape, pooled: &mut [f32]) {
-    pooled.par_chunks_mut(c).enumerate().for_each_init(Vec::new, |scratch, (image, mean)| {
-        let rows = read.rows(image * h * w..(image + 1) * h * w, scratch);
-        mean.fill(0.0);
-        for row in rows.chunks_exact(c) {
-            add_to(mean, row);
-        }
-        mean.iter_mut().for_each(|value| *value /= (h * w) as f32);
-    });
-}
-
-/// Maximum pooling of every image.
-pub fn max_pool(read: &Source<'_>, [h, w, c]: ImageShape, out: ImageShape, window: &Window, pooled: &mut [f32]) {
-    let [out_h, out_w, _] = out;
-    pooled.par_chunks_mut(out_h * out_w * c).enumerate().for_each_init(Vec::new, |scratch, (image, pooled)| {
-        let rows = read.rows(image * h * w..(image + 1) * h * w, scratch);
-        super::vectorised(
-            #[inline(always)]
-            || {
-                for (index, best) in pooled.chunks_exact_mut(c).enumerate() {
-                    best.fill(f32::NEG_INFINITY);
-                    for y in window.range(index / out_w, h) {
-                        for x in window.range(index % out_w, w) {
-                            for (best, value) in best.iter_mut().zip(&rows[(y * w + x) * c..][..c]) {
-                                *best = if *value > *best { *value } else { *best };
-                            }
-                        }
-                    }
-                }
-            },
-        );
-    });
-}
-
-/// Average pooling of every image.
-pub fn average_pool(read: &Source<'_>, [h, w, c]: ImageShape, out: ImageShape, window: &Window, pooled: &mut [f32]) {
-    let [out_h, out_w, _] = out;
-    pooled.par_chunks_mut(out_h * out_w * c).enumerate().for_each_init(Vec::new, |scratch, (image, pooled)| {
-        let rows = read.rows(image * h * w..(image + 1) * h * w, scratch);
-        for (index, mean) in pooled.chunks_exact_mut(c).enumerate() {
-            let (ys, xs) = (window.range(index / out_w, h), window.range(index % out_w, w));
-            let share = 1.0 / (ys.len() * xs.len()) as f32;
-            mean.fill(0.0);
-            for y in ys {
-                for x in xs.clone() {
-                    add_to(mean, &rows[(y * w + x) * c..][..c]);
-                }
-            }
-            mean.iter_mut().for_each(|value| *value *= share);
-        }
-    });
 }

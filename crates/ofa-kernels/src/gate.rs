@@ -1,8 +1,9 @@
 //! Squeeze-excite: the gates of every image, and their backward.
 
-use super::matmul::{Matrix, multiply};
-use super::normalise::Affine;
-use super::{Nonlinearity, for_channel_blocks, with_nonlinearity};
+use crate::gemm::matmul::{Matrix, multiply};
+use crate::nonlinearity::{Nonlinearity, with_nonlinearity};
+use crate::normalisation::Affine;
+use crate::simd::{for_channel_blocks, vectorised};
 use ofa_space::Activation;
 use rayon::prelude::*;
 
@@ -123,7 +124,7 @@ impl GateGradients {
         multiply(Matrix::new(&squeezed, count, squeeze), reduce, &mut pooled);
         pooled.iter_mut().for_each(|value| *value /= input.area as f32);
         let of_gates = &gates.gates[images.start * channels..images.end * channels];
-        super::vectorised(
+        vectorised(
             #[inline(always)]
             || {
                 let rows = of_gates.chunks_exact(channels).zip(pooled.chunks_exact(channels));
@@ -172,7 +173,7 @@ fn column_sums(rows: &[f32], columns: usize) -> Vec<f32> {
 fn mean_activated<A: Nonlinearity>(z: &[f32], affine: &Affine, mean: &mut [f32]) {
     let channels = affine.channels();
     let share = channels as f32 / z.len() as f32;
-    super::vectorised(
+    vectorised(
         #[inline(always)]
         || {
             for_channel_blocks!(channels, B, at => {
@@ -196,7 +197,7 @@ fn mean_activated<A: Nonlinearity>(z: &[f32], affine: &Affine, mean: &mut [f32])
 /// Sum over an image's pixels of `dy · act(z · slope + offset)`.
 fn sum_products<A: Nonlinearity>(z: &[f32], dy: &[f32], affine: &Affine, sums: &mut [f32]) {
     let channels = affine.channels();
-    super::vectorised(
+    vectorised(
         #[inline(always)]
         || {
             for_channel_blocks!(channels, B, at => {

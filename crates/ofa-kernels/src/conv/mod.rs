@@ -1,0 +1,5 @@
+//! Convolutions: pointwise, depthwise and dense.
+
+pub mod convolution;
+pub mod depthwise;
+pub mod winograd;
