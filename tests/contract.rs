@@ -546,20 +546,25 @@ fn search_keeps_to_every_limit_and_more_room_is_never_worse() {
 
 #[test]
 fn search_crosses_the_limits_of_a_device_with_others() {
-    let report = search("--device pixel4-cpu --max-latency-ms 0.5,2 --max-params 40e3,80e3 --strategy random").ok();
+    let report = search("--device pixel4-cpu --max-latency-ms 0.2,0.4 --max-params 40e3,80e3 --strategy random").ok();
     let report = report.json();
     let results = report["results"].as_array().unwrap();
     let pairs: Vec<(f64, f64)> = results
         .iter()
         .map(|case| (number(&case["constraint"]["latency_ms"]), number(&case["constraint"]["params"])))
         .collect();
-    assert_eq!(pairs, [(0.5, 40e3), (0.5, 80e3), (2.0, 40e3), (2.0, 80e3)]);
+    assert_eq!(pairs, [(0.2, 40e3), (0.2, 80e3), (0.4, 40e3), (0.4, 80e3)]);
     for (case, (latency, params)) in results.iter().zip(pairs) {
         assert!(number(&case["latency_ms"]) <= latency && number(&case["params"]) <= params, "{case}");
         let arch = case["arch"].to_string();
         let alone = ["latency", "--device", "pixel4-cpu", "--space", "tiny-28", "--json", "--arch", &arch];
         assert_eq!(run(&alone).ok().json()["latency_ms"], case["latency_ms"]);
     }
+    // Both limits bind: the largest subnet keeps neither, and more room of either kind gives a better net.
+    let slowest = run_line("latency --device pixel4-cpu --space tiny-28 --arch max", &[]).ok().json();
+    assert!(number(&slowest["latency_ms"]) > 0.4, "{slowest}");
+    let accuracy: Vec<f64> = results.iter().map(|case| number(&case["accuracy"])).collect();
+    assert!(accuracy[1] < accuracy[3] && accuracy[2] < accuracy[3], "{accuracy:?}");
 }
 
 #[test]
@@ -580,22 +585,22 @@ fn a_pareto_front_holds_no_net_that_another_beats() {
 
 #[test]
 fn search_takes_several_devices_each_with_limits_of_its_own() {
-    let found = search("--device pixel4-cpu:0.5,2 --device stm32f746,v100 --max-latency-ms 300").ok().json();
+    let found = search("--device pixel4-cpu:0.2,0.4 --device stm32f746,jetson-nano --max-latency-ms 9").ok().json();
     let named: Vec<(&str, f64)> = found["results"]
         .as_array()
         .unwrap()
         .iter()
         .map(|case| (case["device"].as_str().unwrap(), case["constraint"]["latency_ms"].as_f64().unwrap()))
         .collect();
-    assert_eq!(named, [("pixel4-cpu", 0.5), ("pixel4-cpu", 2.0), ("stm32f746", 300.0), ("v100", 300.0)]);
+    assert_eq!(named, [("pixel4-cpu", 0.2), ("pixel4-cpu", 0.4), ("stm32f746", 9.0), ("jetson-nano", 9.0)]);
     for case in found["results"].as_array().unwrap() {
         assert!(case["latency_ms"].as_f64().unwrap() <= case["constraint"]["latency_ms"].as_f64().unwrap());
     }
     // One device alone is not named, as it always was.
-    let alone = search("--device pixel4-cpu:0.5,2").ok().json();
+    let alone = search("--device pixel4-cpu:0.2,0.4").ok().json();
     assert!(alone["results"][0].get("device").is_none() && alone.get("devices").is_none());
-    assert_eq!(alone["results"], search("--device pixel4-cpu --max-latency-ms 0.5,2").ok().json()["results"]);
-    assert_refused(&search("--device pixel4-cpu:0.5 --device v100"), "v100 has no latency limit");
+    assert_eq!(alone["results"], search("--device pixel4-cpu --max-latency-ms 0.2,0.4").ok().json()["results"]);
+    assert_refused(&search("--device pixel4-cpu:0.2 --device v100"), "v100 has no latency limit");
 }
 
 #[test]
