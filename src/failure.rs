@@ -95,7 +95,10 @@ impl From<ofa_hw::HwError> for Failure {
     fn from(error: ofa_hw::HwError) -> Self {
         match error {
             ofa_hw::HwError::Runtime(error) => error.into(),
-            ofa_hw::HwError::Noisy { .. } | ofa_hw::HwError::Command { .. } => Failure::Running(error.to_string()),
+            ofa_hw::HwError::Noisy { .. }
+            | ofa_hw::HwError::Command { .. }
+            | ofa_hw::HwError::Unusable(_)
+            | ofa_hw::HwError::Io { action: "write", .. } => Failure::Running(error.to_string()),
             ofa_hw::HwError::Interrupted => Failure::Interrupted(error.to_string()),
             other => Failure::Input(other.to_string()),
         }

@@ -7,7 +7,7 @@ use super::{Progress, Subject};
 use crate::failure::Failure;
 use crate::report::{Case, DrawnBlock, Extreme, HostTimings};
 use ofa_export::verification::verify;
-use ofa_hw::devices::host::Host;
+use ofa_hw::{Host, HostSettings, HwError};
 use ofa_space::{Arch, Model, NetSpec, atomic_file, cost};
 use ofa_train::data::{SplitName, stratified};
 use ofa_train::evaluation::{EvaluationSet, evaluate, recalibrate};
@@ -65,7 +65,11 @@ pub fn run(
     };
     let verify_indices = stratified::sample(&dataset.test, config.deploy.verify_images, config.train.seed);
     // These timings stand beside the results and decide nothing: a busy machine must not fail the run.
-    let host = Host { runs: config.deploy.host_runs, max_spread: f64::INFINITY, ..Host::default() };
+    let settings = HostSettings { runs: config.deploy.host_runs, max_spread: f64::INFINITY, ..Default::default() };
+    let host = match settings.runs {
+        0 => None,
+        _ => Some(Host::try_from(settings).map_err(HwError::from)?),
+    };
     progress.begin("deploy", found.cases.len() + 2);
     let mut extremes = Vec::new();
     for (label, arch) in [("min", space.min_arch()), ("max", space.max_arch())] {
@@ -106,7 +110,7 @@ pub fn run(
             )));
         }
         let onnx_name = format!("nets/{name}.onnx");
-        if host.runs > 0 {
+        if let Some(host) = &host {
             let measured = host.measure(&onnx, net.input)?;
             let timings = host_timings.get_or_insert_with(|| HostTimings {
                 runtime: measured.runtime.clone(),

@@ -60,8 +60,8 @@ pub fn check(space: &dyn SearchSpace, config: &PipelineConfig) -> Result<Vec<Str
             continue;
         }
         // A table may lack resolutions or blocks.
-        backend.latency_ms(&space.resolve(&space.max_arch())?)?;
-        let fastest = backend.latency_ms(&space.resolve(&space.min_arch())?)?;
+        backend.subnet_latency_ms(space, &space.max_arch())?;
+        let fastest = backend.subnet_latency_ms(space, &space.min_arch())?;
         let too_fast = wanted.max_latency_ms.iter().filter(|limit| **limit < HOPELESS * fastest);
         let too_fast: Vec<String> = too_fast.map(f64::to_string).collect();
         if !too_fast.is_empty() {
@@ -208,7 +208,7 @@ fn limits(
     let mut latencies = Vec::with_capacity(SAMPLES);
     for _ in 0..SAMPLES {
         let arch = sampling::sample(space, &Opened::EVERYTHING, &mut rng);
-        latencies.push(device.latency_ms(&space.resolve(&arch)?)?);
+        latencies.push(device.subnet_latency_ms(space, &arch)?);
     }
     latencies.sort_by(f64::total_cmp);
     let quantile = |share: f64| {

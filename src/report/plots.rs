@@ -2,7 +2,8 @@
 
 use super::plot::{Band, Mark, Plot, Series, number};
 use super::{Case, Front, RunResults, Timings};
-use crate::measured_profile::{self, Compared};
+use crate::measured_profile;
+use ofa_hw::profiling::comparison::Compared;
 use std::fmt::Write;
 
 /// A plot with its title and the name of its file.

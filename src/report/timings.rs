@@ -1,6 +1,6 @@
 //! Measured times of a run, kept apart from its results because they never repeat.
 
-use crate::measured_profile::Compared;
+use ofa_hw::profiling::comparison::Compared;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

@@ -1,9 +1,10 @@
 //! The trait of a device.
 
 use crate::error::HwError;
-use ofa_space::NetSpec;
+use ofa_space::{Arch, NetSpec, SearchSpace};
 use serde::{Deserialize, Serialize};
 use std::fmt::{self, Debug};
+use std::path::Path;
 
 /// Where a latency comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -11,7 +12,7 @@ use std::fmt::{self, Debug};
 pub enum LatencySource {
     /// A sum over a lookup table.
     Table,
-    /// A formula.
+    /// A formula, or a model fitted to measurements.
     Analytic,
     /// A stopwatch; does not repeat bit for bit.
     Measured,
@@ -28,7 +29,7 @@ impl fmt::Display for LatencySource {
 }
 
 /// A device: how long a network takes on it. Configured by `kind` in a profile; plugins submit a
-/// [`crate::DeviceEntry`].
+/// [`DeviceEntry`](crate::DeviceEntry).
 #[typetag::serde(tag = "kind")]
 pub trait HardwareBackend: Debug + Send + Sync {
     /// Latency of one image, in milliseconds.
@@ -40,7 +41,24 @@ pub trait HardwareBackend: Debug + Send + Sync {
     /// Where the latency comes from.
     fn source(&self) -> LatencySource;
 
-    /// Energy of one image in millijoules, where the device knows it.
+    /// Latency of one image by a subnet of `space`, in milliseconds: that of the resolved network, unless the device
+    /// reads archs themselves. Searches and listings call this or [`subnet_latencies_ms`](Self::subnet_latencies_ms).
+    ///
+    /// # Errors
+    /// As [`latency_ms`](Self::latency_ms); [`HwError::Space`] for an arch of another space.
+    fn subnet_latency_ms(&self, space: &dyn SearchSpace, arch: &Arch) -> Result<f64, HwError> {
+        self.latency_ms(&space.resolve(arch)?)
+    }
+
+    /// The same for many subnets, in order; a device that works faster on many overrides it.
+    ///
+    /// # Errors
+    /// As [`subnet_latency_ms`](Self::subnet_latency_ms), for the first subnet that fails.
+    fn subnet_latencies_ms(&self, space: &dyn SearchSpace, archs: &[Arch]) -> Result<Vec<f64>, HwError> {
+        archs.iter().map(|arch| self.subnet_latency_ms(space, arch)).collect()
+    }
+
+    /// Energy of one image in millijoules; `None` where the device gives none.
     fn energy_mj(&self, _net: &NetSpec) -> Option<f64> {
         None
     }
@@ -48,6 +66,14 @@ pub trait HardwareBackend: Debug + Send + Sync {
     /// The device as a sum over blocks, where its latency is one: a search then needs no network resolved.
     fn blockwise(&self) -> Option<&dyn Blockwise> {
         None
+    }
+
+    /// Reads the files that the profile names, found from the profile's folder. Called once, after a profile is read.
+    ///
+    /// # Errors
+    /// [`HwError`] for a file that cannot be read or does not suit the device.
+    fn open(&mut self, _folder: &Path) -> Result<(), HwError> {
+        Ok(())
     }
 }
 

@@ -1,40 +1,37 @@
-//! What can go wrong in asking a device.
+//! What can go wrong in asking, measuring or fitting a device.
 
 use ofa_export::{ExportError, RuntimeError};
-use ofa_space::SpaceError;
-use std::path::PathBuf;
+use ofa_space::plugin::UnknownName;
+use ofa_space::{InvalidSetting, SpaceError};
+use std::path::{Path, PathBuf};
 
-/// A device that cannot be found or cannot answer.
+/// A device that cannot be found, read or measured, or that cannot give a latency.
 #[derive(Debug, thiserror::Error)]
 pub enum HwError {
     /// No device of this name is known.
-    #[error("there is no device called `{name}`{}; registered: {}; or give a profile (.toml), a table (.yaml) or a \
-             folder of tables", closest.as_ref().map(|c| format!(" (did you mean `{c}`?)")).unwrap_or_default(),
-             known.join(", "))]
-    UnknownDevice {
-        /// The name asked for.
-        name: String,
-        /// The known name nearest to it.
-        closest: Option<String>,
-        /// Every known name.
-        known: Vec<String>,
-    },
-    /// A file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("{0}; or give a profile (.toml), a table (.yaml) or a folder of tables")]
+    UnknownDevice(UnknownName),
+    /// A file cannot be read or written.
+    #[error("cannot {action} {}: {source}", path.display())]
     Io {
+        /// `read` or `write`.
+        action: &'static str,
         /// The file or folder.
         path: PathBuf,
         /// The reason given by the system.
         source: std::io::Error,
     },
-    /// A profile or table does not hold what it should.
+    /// A profile, table or file of measurements does not hold what it should.
     #[error("{origin}: {problem}")]
     Profile {
-        /// The file, or the name of a built-in one.
+        /// The file (with a line, where the problem does not name it), or the name of a built-in profile.
         origin: String,
         /// The line or field, what is wrong and what was expected.
         problem: String,
     },
+    /// A setting with an impossible value.
+    #[error(transparent)]
+    Setting(#[from] InvalidSetting),
     /// A table has no entry for a block.
     #[error("{table} has no entry `{key}` (block `{block}`); it was measured for other networks or resolutions")]
     MissingKey {
@@ -46,7 +43,7 @@ pub enum HwError {
         block: String,
     },
     /// A set of tables has none for a resolution.
-    #[error("{device} has no table for {resolution} pixels; it has {}", 
+    #[error("{device} has no table for {resolution} pixels; it has {}",
             available.iter().map(u32::to_string).collect::<Vec<_>>().join(", "))]
     MissingResolution {
         /// The device.
@@ -56,9 +53,12 @@ pub enum HwError {
         /// Resolutions that it has.
         available: Vec<u32>,
     },
+    /// The device gives no energy.
+    #[error("the device gives no energy; its profile needs `pj_per_mac`, `pj_per_byte` and `energy_source`")]
+    NoEnergy,
     /// The machine was too busy to measure on.
     #[error("the machine is too noisy to measure on: 10th and 90th percentile lie {:.0} % of the median apart after \
-             {attempts} attempts, at most {:.0} % are allowed. Stop other programs, or raise --max-spread",
+             {attempts} attempts, at most {:.0} % are allowed. Stop other programs, or raise `max_spread`",
             100.0 * spread, 100.0 * allowed)]
     Noisy {
         /// Spread of the quietest attempt, as a share of the median.
@@ -78,6 +78,14 @@ pub enum HwError {
         /// What was wrong with the last try.
         problem: String,
     },
+    /// A device predicts latencies instead of measuring them.
+    #[error("{device} cannot be measured: it {problem}; only `host` and profiles of kind `host` or `command` can")]
+    NotMeasurable {
+        /// The device asked for.
+        device: String,
+        /// What it is instead.
+        problem: &'static str,
+    },
     /// A device cannot be fitted to measurements.
     #[error("cannot fit {what}: {problem}")]
     Fit {
@@ -86,15 +94,32 @@ pub enum HwError {
         /// What is missing or failed.
         problem: String,
     },
+    /// A device of this kind has nothing to calibrate.
+    #[error("a device of kind `{kind}` cannot be calibrated; rooflines and profiles of `ofa profile` can")]
+    NotCalibratable {
+        /// Its kind.
+        kind: String,
+    },
+    /// Measurements of another runtime or number of threads than the device's own.
+    #[error("the networks were measured in {measured}, the device in {device}: results are never mixed")]
+    OtherConditions {
+        /// How the networks were measured.
+        measured: String,
+        /// How the device was measured.
+        device: String,
+    },
     /// Measuring was stopped by the user.
     #[error("interrupted")]
     Interrupted,
-    /// A partial profile belongs to another space, runtime, or number of threads, rounds or networks.
+    /// An unfinished profile belongs to another space, runtime, or number of threads, rounds or networks.
     #[error(
         "the unfinished profile was measured for another space, runtime, or number of threads, rounds or nets; \
-             results are never mixed: remove it, or write to another file"
+         results are never mixed: remove it, or write to another file"
     )]
     OtherProfile,
+    /// Measured times that make no profile.
+    #[error("the measured profile is not usable: {0}")]
+    Unusable(InvalidSetting),
     /// A table cannot be written in the official layout.
     #[error("the official YAML layout cannot hold this profile: {0}")]
     Layout(String),
@@ -107,4 +132,16 @@ pub enum HwError {
     /// The arch does not fit its space.
     #[error(transparent)]
     Space(#[from] SpaceError),
+}
+
+impl HwError {
+    /// For `map_err`: a file or folder that cannot be read.
+    pub(crate) fn reading(path: &Path) -> impl Fn(std::io::Error) -> Self {
+        move |source| Self::Io { action: "read", path: path.to_owned(), source }
+    }
+
+    /// For `map_err`: a file or folder that cannot be written.
+    pub(crate) fn writing(path: &Path) -> impl Fn(std::io::Error) -> Self {
+        move |source| Self::Io { action: "write", path: path.to_owned(), source }
+    }
 }

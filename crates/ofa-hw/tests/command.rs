@@ -65,7 +65,7 @@ fn a_failure_is_tried_again() {
 fn wrong_output_says_what_was_expected() {
     let folder = tempfile::tempdir().unwrap();
     let cases = [
-        ("echo fast", "no JSON"),
+        ("echo fast", "not JSON"),
         ("true", "printed nothing"),
         ("echo '{\"ms\": 3}'", "no number `latency_ms`"),
         ("echo '{\"latency_ms\": -3}'", "`latency_ms` is -3"),

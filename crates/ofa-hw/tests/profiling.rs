@@ -2,20 +2,22 @@
 //! measurements. The stopwatch is a formula here, so that every expected value is known.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use ofa_hw::devices::block_table::{BlockProfile, BlockTable};
+use ofa_hw::devices::block_table::BlockTable;
 use ofa_hw::devices::lut::official_layout;
 use ofa_hw::devices::regression::Regression;
 use ofa_hw::devices::roofline::Roofline;
 use ofa_hw::profiling::calibrate::{self, MeasuredNet};
-use ofa_hw::profiling::profiler::{self, Partial, ProfileObserver, ProfileOptions};
+use ofa_hw::profiling::profiler::{self, ProfileOptions, Profiler};
 use ofa_hw::profiling::reachable;
 use ofa_hw::profiling::stopwatch::{Group, Item, Part, Stopwatch};
-use ofa_hw::{HardwareBackend, HwError, block_key, load, registry};
+use ofa_hw::profiling::unfinished::Unfinished;
+use ofa_hw::{HardwareBackend, Host, HostSettings, HwError, block_key, load, registry};
 use ofa_space::{NetSpec, Opened, SearchSpace, cost, sampling};
 use proptest::prelude::*;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::collections::{BTreeSet, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -59,58 +61,51 @@ impl Stopwatch for Formula {
     }
 }
 
-#[derive(Default)]
-struct Saved(Partial);
-
-impl ProfileObserver for Saved {
-    fn on_progress(&mut self, done: usize, total: usize) {
-        assert!(done <= total);
-    }
-
-    fn on_group(&mut self, partial: &Partial) -> Result<(), HwError> {
-        self.0 = partial.clone();
-        Ok(())
-    }
-}
-
 const OPTIONS: ProfileOptions = ProfileOptions { rounds: 3, whole_nets: 24, check_nets: 20, seed: 7 };
 
 fn tiny() -> Arc<dyn SearchSpace> {
     ofa_space::registry::named("tiny-28").unwrap()
 }
 
-fn profile_of(
-    space: &dyn SearchSpace,
-    groups: usize,
-    partial: Partial,
-    saved: &mut Saved,
-) -> Result<BlockProfile, HwError> {
+/// Measures with a stopwatch that stops after `groups`; what is measured is kept in `unfinished`.
+fn measured(space: &dyn SearchSpace, groups: usize, unfinished: &Path) -> Result<BlockTable, HwError> {
     let mut stopwatch = Formula { groups_before_stop: groups, groups: 0 };
-    let measured = profiler::profile(space, &mut stopwatch, &OPTIONS, partial, saved, &AtomicBool::new(false))?;
+    let profiler = Profiler::new(space).options(OPTIONS).resumable(unfinished);
+    let measured = profiler.on_progress(|done, total| assert!(done <= total)).run_with(&mut stopwatch)?;
     assert_eq!(measured.checks.len(), OPTIONS.check_nets);
-    Ok(measured.profile)
+    Ok(measured.table)
+}
+
+fn table_of(space: &dyn SearchSpace) -> BlockTable {
+    let folder = tempfile::tempdir().unwrap();
+    measured(space, usize::MAX, &folder.path().join("partial")).unwrap()
 }
 
 #[test]
 fn a_profile_that_was_cut_off_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let partial = folder.path().join("partial");
     let space = tiny();
-    let whole = profile_of(space.as_ref(), usize::MAX, Partial::default(), &mut Saved::default()).unwrap();
-    let mut saved = Saved::default();
-    assert!(matches!(profile_of(space.as_ref(), 3, Partial::default(), &mut saved), Err(HwError::Interrupted)));
-    assert_eq!(saved.0.groups.len(), 3);
-    let partial = saved.0.clone();
-    let resumed = profile_of(space.as_ref(), usize::MAX, partial.clone(), &mut Saved::default()).unwrap();
-    assert_eq!(resumed.blocks.keys().collect::<Vec<_>>(), whole.blocks.keys().collect::<Vec<_>>());
+    let whole = table_of(space.as_ref());
+    assert!(matches!(measured(space.as_ref(), 3, &partial), Err(HwError::Interrupted)));
+    assert_eq!(Unfinished::load(&partial).unwrap().groups.len(), 3);
+    let kept = std::fs::read(&partial).unwrap();
     // Another space, or another number of rounds, would mix results.
     let other = ofa_space::registry::named("cifar-32").unwrap();
-    assert!(matches!(profile_of(other.as_ref(), 1, partial, &mut Saved::default()), Err(HwError::OtherProfile)));
+    assert!(matches!(measured(other.as_ref(), 1, &partial), Err(HwError::OtherProfile)));
+    assert_eq!(std::fs::read(&partial).unwrap(), kept);
+    let resumed = measured(space.as_ref(), usize::MAX, &partial).unwrap();
+    let names = |table: &BlockTable| table.profile().blocks.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&resumed), names(&whole));
+    std::fs::write(&partial, "nonsense").unwrap();
+    let error = measured(space.as_ref(), 1, &partial).unwrap_err().to_string();
+    assert!(error.contains("partial") && error.contains("remove it"), "{error}");
 }
 
 #[test]
 fn drift_is_taken_out_and_whole_networks_are_predicted() {
     let space = tiny();
-    let profile = profile_of(space.as_ref(), usize::MAX, Partial::default(), &mut Saved::default()).unwrap();
-    let table = BlockTable::try_from(profile).unwrap();
+    let table = table_of(space.as_ref());
     let first = table.profile().blocks.values().next().copied().unwrap();
     let mut rng = ChaCha8Rng::seed_from_u64(3);
     for _ in 0..40 {
@@ -131,8 +126,7 @@ fn drift_is_taken_out_and_whole_networks_are_predicted() {
 fn the_official_layout_gives_the_same_latencies() {
     let folder = tempfile::tempdir().unwrap();
     let space = tiny();
-    let profile = profile_of(space.as_ref(), usize::MAX, Partial::default(), &mut Saved::default()).unwrap();
-    let table = BlockTable::try_from(profile).unwrap();
+    let table = table_of(space.as_ref());
     let path = folder.path().join("table.yaml");
     std::fs::write(&path, official_layout::yaml(&table, space.as_ref()).unwrap()).unwrap();
     let official = load(path.to_str().unwrap()).unwrap();
@@ -145,22 +139,20 @@ fn the_official_layout_gives_the_same_latencies() {
     // The layout has no attributes of bottlenecks.
     let resnet = ofa_space::registry::named("ofa-resnet50").unwrap();
     let narrow = ofa_space::registry::with_field(resnet.as_ref(), "resolutions", serde_json::json!([128])).unwrap();
-    let profile = profile_of(narrow.as_ref(), usize::MAX, Partial::default(), &mut Saved::default()).unwrap();
-    let table = BlockTable::try_from(profile).unwrap();
+    let table = table_of(narrow.as_ref());
     assert!(matches!(official_layout::yaml(&table, narrow.as_ref()), Err(HwError::Layout(_))));
 }
 
 #[test]
 fn a_profile_survives_its_file_and_a_damaged_one_names_the_field() {
-    #[derive(serde::Serialize)]
-    struct File<'a> {
-        device: &'a dyn HardwareBackend,
-    }
     let space = tiny();
-    let profile = profile_of(space.as_ref(), usize::MAX, Partial::default(), &mut Saved::default()).unwrap();
-    let table = BlockTable::try_from(profile).unwrap();
-    let text = toml::to_string(&File { device: &table }).unwrap();
-    let read = registry::from_profile(&text, "p.toml").unwrap();
+    let table = table_of(space.as_ref());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("p.toml");
+    table.save(&path).unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.starts_with("# Written by `ofa profile`. "), "{text}");
+    let read = load(path.to_str().unwrap()).unwrap();
     let net = space.resolve(&space.max_arch()).unwrap();
     assert_eq!(read.latency_ms(&net).unwrap(), table.latency_ms(&net).unwrap());
     let missing = space.resolve(&space.max_arch().with_resolution(36)).unwrap();
@@ -254,13 +246,13 @@ fn a_roofline_is_calibrated_by_a_handful_of_networks() {
 fn a_regression_learns_from_whole_networks() {
     let space = tiny();
     let truth = load("raspberry-pi-4").unwrap();
-    let timed = |count, seed| -> Vec<(NetSpec, f64)> {
+    let timed = |count, seed| -> Vec<MeasuredNet> {
         let archs = profiler::random_archs(space.as_ref(), count, seed);
         let nets = archs.iter().map(|arch| space.resolve(arch).unwrap());
-        nets.map(|net| (net.clone(), truth.latency_ms(&net).unwrap())).collect()
+        nets.map(|net| MeasuredNet { latency_ms: truth.latency_ms(&net).unwrap(), net }).collect()
     };
     let fitted = Regression::fit("pi", &timed(40, 0)).unwrap();
-    for (net, expected) in timed(30, 99) {
+    for MeasuredNet { net, latency_ms: expected } in timed(30, 99) {
         let ours = fitted.latency_ms(&net).unwrap();
         assert!((ours / expected - 1.0).abs() < 0.1, "{ours} {expected}");
     }
@@ -272,20 +264,17 @@ fn a_stop_is_obeyed() {
     let space = tiny();
     let stop = AtomicBool::new(false);
     stop.store(true, Ordering::Relaxed);
-    let pacer = space.resolve(&space.min_arch()).unwrap();
-    let mut host = ofa_hw::profiling::stopwatch::HostStopwatch::new(Default::default(), &pacer).unwrap();
-    let outcome =
-        profiler::profile(space.as_ref(), &mut host, &OPTIONS, Partial::default(), &mut Saved::default(), &stop);
+    let outcome = Profiler::new(space.as_ref()).options(OPTIONS).stop_at(&stop).run(Host::default());
     assert!(matches!(outcome, Err(HwError::Interrupted)));
 }
 
 #[test]
 fn a_measurement_is_kept_by_what_it_depends_on() {
-    use ofa_hw::devices::host::Host;
     let folder = tempfile::tempdir().unwrap();
     let space = tiny();
     let net = space.resolve(&space.min_arch()).unwrap();
-    let host = |runs| Host { runs, cache: Some(folder.path().join("kept")), ..Host::default() };
+    let settings = |runs| HostSettings { runs, cache: Some(folder.path().join("kept")), ..HostSettings::default() };
+    let host = |runs| Host::try_from(settings(runs)).unwrap();
     let first = host(5).latency_ms(&net).unwrap();
     assert_eq!(host(5).latency_ms(&net).unwrap(), first);
     let files = || std::fs::read_dir(folder.path().join("kept")).unwrap().count();
@@ -294,7 +283,7 @@ fn a_measurement_is_kept_by_what_it_depends_on() {
     let other = space.resolve(&space.max_arch()).unwrap();
     host(5).latency_ms(&other).unwrap();
     assert_eq!(files(), 3);
-    Host { threads: 2, ..host(5) }.latency_ms(&net).unwrap();
+    Host::try_from(HostSettings { threads: 2, ..settings(5) }).unwrap().latency_ms(&net).unwrap();
     assert_eq!(files(), 4);
     host(5).latency_ms(&net).unwrap();
     assert_eq!(files(), 4);
@@ -313,11 +302,11 @@ fn a_measurement_is_kept_by_what_it_depends_on() {
 
 #[test]
 fn a_noisy_machine_is_refused() {
-    use ofa_hw::devices::host::Host;
     let space = tiny();
     let net = space.resolve(&space.min_arch()).unwrap();
-    let host = Host { runs: 40, max_spread: 0.0, attempts: 1, ..Host::default() };
+    let settings = HostSettings { runs: 40, max_spread: 0.0, attempts: 1, ..HostSettings::default() };
+    let host = Host::try_from(settings).unwrap();
     // Not even the quietest machine repeats a time to the last bit forty times.
     let error = host.latency_ms(&net).unwrap_err();
-    assert!(matches!(error, HwError::Noisy { .. }) && error.to_string().contains("--max-spread"), "{error}");
+    assert!(matches!(error, HwError::Noisy { .. }) && error.to_string().contains("`max_spread`"), "{error}");
 }

@@ -3,6 +3,7 @@
 //! `cargo run --release -p ofa-space --example count_and_cost [SPACE or FILE.toml]`
 #![allow(clippy::print_stdout)]
 
+use ofa_space::memory::{self, Schedule};
 use ofa_space::{Opened, cost, registry, sampling};
 use rand::SeedableRng;
 
@@ -18,7 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "{label:>8}: {:7.1} M MACs, {:5.2} M parameters, {:5.0} KiB peak activations in f32, {} blocks at {} px",
             cost::macs(&net) as f64 / 1e6,
             cost::params(&net) as f64 / 1e6,
-            cost::peak_activation_bytes(&net) as f64 / 1024.0,
+            memory::peak_activation_bytes(&net, Schedule::F32) as f64 / 1024.0,
             net.blocks.len(),
             net.input[1]
         );

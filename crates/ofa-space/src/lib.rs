@@ -17,10 +17,10 @@ pub use genotype::arch::{Arch, ArchJson};
 pub use genotype::gene::{ActiveWhen, Dimension, Gene, Opened};
 pub use genotype::population::Population;
 pub use genotype::sampling;
-pub use network::cost;
 pub use network::net_spec::{
     Activation, Block, BlockKind, ConvGeometry, NetSpec, Op, OpKind, PoolRounding, Shape, TensorRef, TensorRole,
 };
+pub use network::{cost, memory};
 pub use objectives::block_objective::BlockObjective;
 pub use objectives::block_plan::{BlockPlan, BlockSum, PlainTerm};
 pub use objectives::objective::{FnObjective, Objective, ObjectiveError};

@@ -2,10 +2,9 @@
 
 use super::Failure;
 use clap::{Args, ValueEnum};
-use ofa_hw::HardwareBackend;
-use ofa_hw::memory::{Depthwise, Schedule, peak_activation_bytes, weight_bytes};
-use ofa_space::FnObjective;
-use ofa_space::{Arch, Objective, SearchSpace};
+use ofa_hw::memory::{Depthwise, Schedule};
+use ofa_hw::{EnergyObjective, FlashObjective, HardwareBackend, HwError, SramObjective};
+use ofa_space::{Objective, SearchSpace};
 use std::sync::Arc;
 
 /// Limits on memory and energy.
@@ -17,10 +16,10 @@ pub struct MemoryLimits {
     /// Limits on weights in kB of 1,024 bytes, at --precision.
     #[arg(long, value_delimiter = ',')]
     max_flash_kb: Vec<f64>,
-    /// Arithmetic that memory limits are for.
+    /// Width of weights and activations for the memory limits.
     #[arg(long, value_enum, default_value = "int8")]
     precision: Precision,
-    /// Limits on energy per image in millijoules, for a device that knows it.
+    /// Limits on energy per image in millijoules, for a device whose profile gives it.
     #[arg(long, value_delimiter = ',', requires = "device")]
     max_energy_mj: Vec<f64>,
 }
@@ -46,8 +45,6 @@ impl Precision {
     }
 }
 
-const KB: f64 = 1024.0;
-
 /// What is limited, and its limits.
 type Limited<'a> = (Arc<dyn Objective>, &'a [f64]);
 
@@ -62,32 +59,17 @@ impl MemoryLimits {
         let mut found: Vec<Limited<'_>> = Vec::new();
         if !self.max_sram_kb.is_empty() {
             let schedule = Schedule { bytes_per_element: bytes, depthwise: Depthwise::InPlace };
-            let space = space.clone();
-            let objective = FnObjective::new("sram_kb", move |arch: &Arch| {
-                Ok(peak_activation_bytes(&space.resolve(arch)?, schedule) as f64 / KB)
-            });
-            found.push((Arc::new(objective), &self.max_sram_kb));
+            found.push((Arc::new(SramObjective::new(space.clone(), schedule)), &self.max_sram_kb));
         }
         if !self.max_flash_kb.is_empty() {
-            let space = space.clone();
-            let objective = FnObjective::new("flash_kb", move |arch: &Arch| {
-                Ok(weight_bytes(&space.resolve(arch)?, bytes) as f64 / KB)
-            });
-            found.push((Arc::new(objective), &self.max_flash_kb));
+            found.push((Arc::new(FlashObjective::new(space.clone(), bytes)), &self.max_flash_kb));
         }
         if let (false, Some(device)) = (self.max_energy_mj.is_empty(), device) {
-            if device.energy_mj(&space.resolve(&space.min_arch())?).is_none() {
-                return Err(Failure::Input(
-                    "--max-energy-mj: the device knows no energy; its profile needs `pj_per_mac`, `pj_per_byte` and \
-                     `energy_source`"
-                        .into(),
-                ));
-            }
-            let (space, device) = (space.clone(), device.clone());
-            let objective = FnObjective::new("energy_mj", move |arch: &Arch| {
-                Ok(device.energy_mj(&space.resolve(arch)?).unwrap_or(f64::INFINITY))
-            });
-            found.push((Arc::new(objective), &self.max_energy_mj));
+            let energy = EnergyObjective::new(space.clone(), device.clone()).map_err(|error| match error {
+                HwError::NoEnergy => Failure::Input(format!("--max-energy-mj: {error}")),
+                other => other.into(),
+            })?;
+            found.push((Arc::new(energy), &self.max_energy_mj));
         }
         Ok(found)
     }

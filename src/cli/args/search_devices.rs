@@ -62,9 +62,9 @@ pub fn supported(
     let mut works = |resolution: u32| {
         let arch = space.min_arch().with_resolution(resolution);
         let predicted = predictor.predict(space.as_ref(), std::slice::from_ref(&arch)).map_err(|e| e.to_string());
-        let timed = match (device, space.resolve(&arch)) {
-            (Some(wanted), Ok(net)) if wanted.device.source() != LatencySource::Measured => {
-                wanted.device.latency_ms(&net).map_err(|e| e.to_string())
+        let timed = match device {
+            Some(wanted) if wanted.device.source() != LatencySource::Measured => {
+                wanted.device.subnet_latency_ms(space.as_ref(), &arch).map_err(|e| e.to_string())
             }
             _ => Ok(0.0),
         };

@@ -7,6 +7,7 @@ use crate::cli::output::{short_count, table};
 use crate::cli::{Context, Failure};
 use clap::Args;
 use ofa_export::importing::net_config::NetConfig;
+use ofa_space::memory::{Schedule, peak_activation_bytes};
 use ofa_space::{ArchJson, Gene, Model, ModelBody, NetSpec, SearchSpace, cost};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -236,7 +237,7 @@ impl CostReport {
             params: cost::params(net),
             macs: cost::macs(net),
             macs_se: cost::macs_se(net),
-            peak_activation_bytes: cost::peak_activation_bytes(net),
+            peak_activation_bytes: peak_activation_bytes(net, Schedule::F32),
             blocks: blocks.collect(),
         }
     }

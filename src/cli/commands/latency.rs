@@ -43,8 +43,8 @@ pub fn run(args: &LatencyArgs, context: &Context) -> Result<(), Failure> {
         arch_choice::one_or_many(args.arch.as_deref(), args.archs.as_deref(), space.as_ref(), context.common.seed)?;
     let device = ofa_hw::load(&args.device)?;
     for arch in &archs {
-        let net = space.resolve(arch)?;
-        let (latency_ms, energy_mj) = (device.latency_ms(&net)?, device.energy_mj(&net));
+        let latency_ms = device.subnet_latency_ms(space.as_ref(), arch)?;
+        let energy_mj = device.energy_mj(&space.resolve(arch)?);
         let line = Line { arch: space.format(arch), latency_ms, source: device.source(), energy_mj };
         context.output.result(&line, || {
             let energy = energy_mj.map_or_else(String::new, |mj| format!(", {mj:.4} mJ"));

@@ -1,11 +1,11 @@
 //! `ofa measure`: time a network in a real inference runtime on this machine.
 
 use crate::cli::args::arch_choice;
-use crate::cli::args::measurable_device::{Measurable, measurable};
+use crate::cli::args::measurable_device::measurable;
 use crate::cli::args::runtime_choice::RuntimeArgs;
 use crate::cli::{Context, Failure};
 use clap::Args;
-use ofa_hw::devices::host::Host;
+use ofa_hw::{Host, HostSettings, HwError, MeasurableDevice};
 use ofa_space::Model;
 use std::path::PathBuf;
 
@@ -40,21 +40,14 @@ pub fn run(args: &MeasureArgs, context: &Context) -> Result<(), Failure> {
     let arch = arch_choice::for_model(&model, args.arch.as_deref(), &args.model, context.common.seed)?;
     let net = model.net(arch.as_ref())?;
     let onnx = ofa_export::export(&model, &net)?;
-    let measurement = match measurable(&args.device)? {
-        Measurable::Command(device) => device.measure(&onnx, net.input)?,
-        Measurable::Host(found) => {
-            let default_runs = if args.device == "host" { 50 } else { found.runs };
-            let host = Host {
-                runtime: args.runtime.chosen()?.unwrap_or(found.runtime),
-                threads: context.common.threads.unwrap_or(found.threads),
-                runs: args.runs.unwrap_or(default_runs).max(1),
-                max_spread: args.max_spread.unwrap_or(found.max_spread),
-                cache: args.cache.clone().or(found.cache),
-                ..found
-            };
-            host.measure(&onnx, net.input)?
-        }
+    let device = match measurable(&args.device)? {
+        MeasurableDevice::Host(host) => MeasurableDevice::Host(adjusted(host, args, context)?),
+        command => command,
     };
+    let measurement = device.measure(&onnx, net.input).map_err(|error| match error {
+        HwError::Noisy { .. } => Failure::Running(format!("{error} with --max-spread")),
+        other => other.into(),
+    })?;
     context.output.result(&measurement, || {
         format!(
             "{:.3} ms median ({:.3} to {:.3}) over {} runs, {}, {} threads",
@@ -66,4 +59,19 @@ pub fn run(args: &MeasureArgs, context: &Context) -> Result<(), Failure> {
             measurement.threads
         )
     })
+}
+
+/// This machine, measured as the options ask.
+fn adjusted(host: Host, args: &MeasureArgs, context: &Context) -> Result<Host, Failure> {
+    let found = host.settings().clone();
+    let default_runs = if args.device == "host" { 50 } else { found.runs };
+    let settings = HostSettings {
+        runtime: args.runtime.chosen()?.unwrap_or(found.runtime),
+        threads: context.common.threads.unwrap_or(found.threads),
+        runs: args.runs.unwrap_or(default_runs).max(1),
+        max_spread: args.max_spread.unwrap_or(found.max_spread),
+        cache: args.cache.clone().or(found.cache),
+        ..found
+    };
+    Ok(Host::try_from(settings).map_err(HwError::from)?)
 }

@@ -1,20 +1,20 @@
 //! `ofa profile`: every block of a space timed on this machine, as a device for `--device`.
 
-use crate::cli::args::measurable_device::{Measurable, measurable};
+use crate::cli::args::measurable_device::measurable;
 use crate::cli::args::runtime_choice::RuntimeArgs;
-use crate::cli::args::space_choice::space;
+use crate::cli::args::space_choice;
 use crate::cli::output::progress::Progress;
 use crate::cli::{Context, Failure};
-use crate::measured_profile::{self, Agreement, ROOFLINE};
+use crate::measured_profile::{self, Agreement};
 use crate::report::{Predicted, plot_latencies};
 use clap::{Args, ValueEnum};
-use ofa_hw::HwError;
-use ofa_hw::devices::block_table::BlockTable;
+use ofa_hw::devices::block_table::BlockProfile;
 use ofa_hw::devices::lut::official_layout;
 use ofa_hw::devices::whole_net::WholeNet;
-use ofa_hw::profiling::profiler::{self, Measured, Partial, ProfileObserver, ProfileOptions};
-use ofa_hw::profiling::stopwatch::{HostStopwatch, Stopwatch};
-use ofa_space::{Arch, SearchSpace, atomic_file, registry};
+use ofa_hw::profiling::comparison::{self, ROOFLINE};
+use ofa_hw::profiling::unfinished::Unfinished;
+use ofa_hw::{Host, HostSettings, HwError, MeasurableDevice, Measured, ProfileOptions, Profiler};
+use ofa_space::{SearchSpace, atomic_file, registry};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -85,38 +85,14 @@ const SUSPICIOUS_ERROR: f64 = 0.05;
 
 pub fn run(args: &ProfileArgs, context: &Context) -> Result<(), Failure> {
     let started = Instant::now();
-    let mut space = space(&args.space, args.classes)?;
+    let mut space = space_choice::space(&args.space, args.classes)?;
     if !args.resolutions.is_empty() {
         space = registry::with_field(space.as_ref(), "resolutions", serde_json::json!(args.resolutions))?;
     }
-    let mut stopwatch = stopwatch(args, space.as_ref(), context)?;
-    let options = ProfileOptions {
-        rounds: args.rounds.max(1),
-        whole_nets: args.nets,
-        check_nets: args.check,
-        seed: context.common.seed,
-    };
-    let unfinished = beside(&args.output);
-    let partial = read_partial(&unfinished)?;
-    if !partial.groups.is_empty() {
-        context.output.note(&format!("going on from {}", unfinished.display()));
-    }
-    let mut observer = Bar { context, progress: None, unfinished: &unfinished };
-    let Measured { mut profile, checks } =
-        profiler::profile(space.as_ref(), &mut *stopwatch, &options, partial, &mut observer, &context.stop).map_err(
-            |error| match error {
-                HwError::Interrupted => Failure::Interrupted(format!(
-                    "interrupted; what is measured is in {}: run the same command again to go on",
-                    unfinished.display()
-                )),
-                HwError::OtherProfile => Failure::Input(format!("{}: {error}", unfinished.display())),
-                other => other.into(),
-            },
-        )?;
-    observer.finish();
-    profile.name = args.output.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    let entries = profile.blocks.len();
-    let (runtime, threads, whole_net) = (profile.runtime.clone(), profile.threads, profile.whole_net);
+    let device = device(args, context)?;
+    let unfinished = Unfinished::beside(&args.output);
+    let measured = measure(args, device, space.as_ref(), &unfinished, context)?;
+    let BlockProfile { runtime, threads, whole_net, blocks, .. } = measured.table.profile();
     if whole_net.mape > SUSPICIOUS_ERROR {
         context.output.note(&format!(
             "warning: the profile misses the networks that it was fitted on by {:.0} % on average: the machine was \
@@ -124,22 +100,26 @@ pub fn run(args: &ProfileArgs, context: &Context) -> Result<(), Failure> {
             100.0 * whole_net.mape
         ));
     }
-    let bad = |problem: String| Failure::Running(format!("the profile is not usable: {problem}"));
-    let table = BlockTable::try_from(profile).map_err(bad)?;
-    let text = match args.format {
-        Format::Toml => measured_profile::toml_text(&table)?,
-        Format::Yaml => official_layout::yaml(&table, space.as_ref())?,
-    };
-    atomic_file::write(&args.output, text.as_bytes()).map_err(|e| Failure::writing(&args.output, e))?;
-    let check = match checks.is_empty() {
+    match args.format {
+        Format::Toml => measured.table.save(&args.output)?,
+        Format::Yaml => official_layout::save(&measured.table, space.as_ref(), &args.output)?,
+    }
+    let check = match measured.checks.is_empty() {
         true => None,
-        false => Some(check(&table, space.as_ref(), &checks, args)?),
+        false => Some(check(&measured, space.as_ref(), args)?),
     };
     if unfinished.exists() {
         std::fs::remove_file(&unfinished).map_err(|e| Failure::writing(&unfinished, e))?;
     }
-    let seconds = started.elapsed().as_secs_f64();
-    let report = ProfileReport { entries, output: args.output.clone(), runtime, threads, seconds, whole_net, check };
+    let report = ProfileReport {
+        entries: blocks.len(),
+        output: args.output.clone(),
+        runtime: runtime.clone(),
+        threads: *threads,
+        seconds: started.elapsed().as_secs_f64(),
+        whole_net: *whole_net,
+        check,
+    };
     context.output.result(&report, || {
         let checked = report.check.as_ref().map_or_else(String::new, |c| {
             format!(
@@ -165,83 +145,75 @@ pub fn run(args: &ProfileArgs, context: &Context) -> Result<(), Failure> {
     })
 }
 
-/// What takes the times.
-fn stopwatch(args: &ProfileArgs, space: &dyn SearchSpace, context: &Context) -> Result<Box<dyn Stopwatch>, Failure> {
-    let mut host = match measurable(&args.device)? {
-        Measurable::Command(device) => return Ok(Box::new(device)),
-        Measurable::Host(host) => host,
+/// The device to measure, with the options' runtime and threads.
+fn device(args: &ProfileArgs, context: &Context) -> Result<MeasurableDevice, Failure> {
+    let host = match measurable(&args.device)? {
+        MeasurableDevice::Host(host) => host,
+        command => return Ok(command),
     };
-    if let Some(runtime) = args.runtime.chosen()? {
-        host.runtime = runtime;
+    let found = host.settings().clone();
+    let settings = HostSettings {
+        runtime: args.runtime.chosen()?.unwrap_or(found.runtime),
+        threads: context.common.threads.unwrap_or(found.threads),
+        ..found
+    };
+    Ok(Host::try_from(settings).map_err(HwError::from)?.into())
+}
+
+/// Times the space, showing progress; what is measured is kept in the file `unfinished`.
+fn measure(
+    args: &ProfileArgs,
+    device: MeasurableDevice,
+    space: &dyn SearchSpace,
+    unfinished: &Path,
+    context: &Context,
+) -> Result<Measured, Failure> {
+    let options = ProfileOptions {
+        rounds: args.rounds.max(1),
+        whole_nets: args.nets,
+        check_nets: args.check,
+        seed: context.common.seed,
+    };
+    let mut progress: Option<Progress> = None;
+    let show = |done: usize, total: usize| {
+        let bar = progress.get_or_insert_with(|| {
+            if done > 0 {
+                context.output.note(&format!("going on from {}", unfinished.display()));
+            }
+            Progress::new("profile", total as u64, context.output)
+        });
+        bar.update(done as u64, "");
+    };
+    let measured = Profiler::new(space)
+        .named(args.output.file_stem().unwrap_or_default().to_string_lossy())
+        .options(options)
+        .resumable(unfinished)
+        .on_progress(show)
+        .stop_at(&context.stop)
+        .run(device)
+        .map_err(|error| match error {
+            HwError::Interrupted => Failure::Interrupted(format!(
+                "interrupted; what is measured is in {}: run the same command again to go on",
+                unfinished.display()
+            )),
+            HwError::OtherProfile => Failure::Input(format!("{}: {error}", unfinished.display())),
+            other => other.into(),
+        })?;
+    if let Some(progress) = progress {
+        progress.finish();
     }
-    host.threads = context.common.threads.unwrap_or(host.threads);
-    let pacer = space.resolve(&space.min_arch())?;
-    Ok(Box::new(HostStopwatch::new(host, &pacer)?))
+    Ok(measured)
 }
 
 /// Predicts the networks of the check and writes what was asked for.
-fn check(
-    table: &BlockTable,
-    space: &dyn SearchSpace,
-    checks: &[(Arch, f64)],
-    args: &ProfileArgs,
-) -> Result<Agreement, Failure> {
-    let compared = measured_profile::compare(table, space, checks)?;
+fn check(measured: &Measured, space: &dyn SearchSpace, args: &ProfileArgs) -> Result<Agreement, Failure> {
+    let compared = measured.compare(space)?;
     if let Some(path) = &args.check_output {
-        let mut text = String::new();
-        for line in &compared {
-            text += &serde_json::to_string(line).map_err(|e| Failure::Running(e.to_string()))?;
-            text.push('\n');
-        }
-        atomic_file::write(path, text.as_bytes()).map_err(|e| Failure::writing(path, e))?;
+        comparison::save(&compared, path)?;
     }
     if let Some(path) = &args.check_plot {
         let svg = plot_latencies(&compared, Predicted::ByBlocks).and_then(|plot| plot.svg_file()).unwrap_or_default();
         atomic_file::write(path, svg.as_bytes()).map_err(|e| Failure::writing(path, e))?;
     }
     Ok(measured_profile::agreement(&compared))
-}
-
-/// Where an unfinished profile waits.
-fn beside(output: &Path) -> PathBuf {
-    let mut name = output.file_name().unwrap_or_default().to_owned();
-    name.push(".partial");
-    output.with_file_name(name)
-}
-
-fn read_partial(path: &Path) -> Result<Partial, Failure> {
-    match std::fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| {
-            Failure::Input(format!("{}: is no unfinished profile ({e}); remove it to start afresh", path.display()))
-        }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Partial::default()),
-        Err(error) => Err(Failure::Input(format!("cannot read {}: {error}", path.display()))),
-    }
-}
-
-struct Bar<'a> {
-    context: &'a Context,
-    progress: Option<Progress>,
-    unfinished: &'a Path,
-}
-
-impl Bar<'_> {
-    fn finish(self) {
-        if let Some(progress) = self.progress {
-            progress.finish();
-        }
-    }
-}
-
-impl ProfileObserver for Bar<'_> {
-    fn on_progress(&mut self, done: usize, total: usize) {
-        let output = self.context.output;
-        self.progress.get_or_insert_with(|| Progress::new("profile", total as u64, output)).update(done as u64, "");
-    }
-
-    fn on_group(&mut self, partial: &Partial) -> Result<(), HwError> {
-        let bytes = serde_json::to_vec(partial).unwrap_or_default();
-        atomic_file::write(self.unfinished, &bytes)
-            .map_err(|source| HwError::Io { path: self.unfinished.to_owned(), source })
-    }
 }

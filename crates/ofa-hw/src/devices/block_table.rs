@@ -3,13 +3,26 @@
 
 use crate::backend::{HardwareBackend, LatencySource};
 use crate::block_key;
+use crate::devices::profile::DeviceProfile;
 use crate::devices::whole_net::WholeNet;
 use crate::error::HwError;
+use ofa_space::settings::{self, Checked, InvalidSetting, Settings};
 use ofa_space::{Block, NetSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
 
-/// A measured table as a device. A block that was not measured is an error, never a guess.
+/// A measured table as a device, made from a [`BlockProfile`]. A block that was not measured is an error: nothing is
+/// interpolated.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "BlockProfile", into = "BlockProfile")]
+pub struct BlockTable {
+    profile: Checked<BlockProfile>,
+    by_hash: HashMap<u64, f64>,
+}
+
+/// The fields of a measured table.
 ///
 /// | name | default | purpose | range |
 /// |---|---|---|---|
@@ -20,14 +33,6 @@ use std::collections::{BTreeMap, HashMap};
 /// | `rounds` | | timed runs of each block | ≥ 1 |
 /// | `whole_net` | sum alone | from block times to a network's time, fitted on whole networks | |
 /// | `blocks` | | milliseconds by block name | ≥ 0 |
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(try_from = "BlockProfile", into = "BlockProfile")]
-pub struct BlockTable {
-    profile: BlockProfile,
-    by_hash: HashMap<u64, f64>,
-}
-
-/// What stands in a profile, unchecked.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BlockProfile {
@@ -56,47 +61,73 @@ pub struct BlockProfile {
 
 impl From<BlockTable> for BlockProfile {
     fn from(table: BlockTable) -> Self {
-        table.profile
+        table.profile.into_inner()
+    }
+}
+
+impl Settings for BlockProfile {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        if self.format != block_key::KEY_VERSION {
+            let (found, read) = (self.format, block_key::KEY_VERSION);
+            let problem = format!("is {found}, this version reads {read}: measure again with `ofa profile`");
+            return Err(InvalidSetting::new("format", problem));
+        }
+        self.whole_net.check().map_err(|e| e.within("whole_net"))?;
+        for (key, ms) in &self.blocks {
+            if block_key::parse(key).is_none() {
+                let problem = format!("holds `{key}`, expected a name ending in # and 16 digits");
+                return Err(InvalidSetting::new("blocks", problem));
+            }
+            settings::number(key, *ms, 0.0..f64::INFINITY).map_err(|e| e.within("blocks"))?;
+        }
+        match self.blocks.is_empty() {
+            true => Err(InvalidSetting::new("blocks", "is empty, expected milliseconds by block name")),
+            false => Ok(()),
+        }
     }
 }
 
 impl TryFrom<BlockProfile> for BlockTable {
-    type Error = String;
+    type Error = InvalidSetting;
 
-    fn try_from(profile: BlockProfile) -> Result<Self, String> {
-        if profile.format != block_key::KEY_VERSION {
-            return Err(format!(
-                "`format` is {}, this version reads {}: measure again with `ofa profile`",
-                profile.format,
-                block_key::KEY_VERSION
-            ));
-        }
-        profile.whole_net.check()?;
-        let mut by_hash = HashMap::with_capacity(profile.blocks.len());
-        for (key, ms) in &profile.blocks {
-            let hash = block_key::parse(key)
-                .ok_or_else(|| format!("`blocks` holds `{key}`, expected a name ending in # and 16 digits"))?;
-            if !(*ms >= 0.0 && ms.is_finite()) {
-                return Err(format!("`blocks.\"{key}\"` is {ms}, expected 0 or more"));
-            }
-            by_hash.insert(hash, *ms);
-        }
-        match by_hash.is_empty() {
-            true => Err("`blocks` is empty, expected milliseconds by block name".into()),
-            false => Ok(Self { profile, by_hash }),
-        }
+    fn try_from(profile: BlockProfile) -> Result<Self, InvalidSetting> {
+        let profile = profile.checked()?;
+        let by_hash = profile.blocks.iter().filter_map(|(key, ms)| Some((block_key::parse(key)?, *ms))).collect();
+        Ok(Self { profile, by_hash })
     }
 }
 
 impl BlockTable {
-    /// What stands in the profile.
+    /// The fields of the table.
     pub fn profile(&self) -> &BlockProfile {
         &self.profile
     }
 
     /// The same table with another correction of the whole network.
-    pub(crate) fn with_whole_net(&self, whole_net: WholeNet) -> Self {
-        Self { profile: BlockProfile { whole_net, ..self.profile.clone() }, by_hash: self.by_hash.clone() }
+    ///
+    /// # Errors
+    /// [`InvalidSetting`] for a correction that is not one.
+    pub(crate) fn with_whole_net(&self, whole_net: WholeNet) -> Result<Self, InvalidSetting> {
+        Self::try_from(BlockProfile { whole_net, ..self.profile.clone().into_inner() })
+    }
+
+    /// Writes the table as a device profile, whole or not at all, with a comment on what its numbers are.
+    ///
+    /// # Errors
+    /// [`HwError::Io`].
+    pub fn save(&self, path: &Path) -> Result<(), HwError> {
+        let mut comment =
+            "Written by `ofa profile`. Milliseconds of every block of the space, each on its own.\n".to_owned();
+        let whole = self.profile.whole_net;
+        comment += &match whole.nets {
+            0 => "A network's latency is the plain sum over its blocks.".to_owned(),
+            nets => format!(
+                "A network's latency is fixed_ms + scale x sum + per_block_ms x blocks + per_mib_ms x MiB across block \
+                 borders;\nthe coefficients were fitted on {nets} random networks measured whole, mean error {:.1} %.",
+                100.0 * whole.mape
+            ),
+        };
+        DeviceProfile { device: Arc::new(self.clone()), comment }.save(path)
     }
 
     /// Milliseconds of one block on its own.

@@ -10,12 +10,18 @@ use crate::error::HwError;
 use crate::profiling::measurement_cache::MeasurementCache;
 use crate::profiling::timing::Measurement;
 use ofa_space::NetSpec;
+use ofa_space::settings::{self, Checked, InvalidSetting, Settings};
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use crate::devices::subprocess::end_all;
+
+/// A device measured by a command, made from a [`CommandProfile`].
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "CommandProfile", into = "CommandProfile")]
+pub struct CommandDevice(Checked<CommandProfile>);
 
 /// The user's command.
 ///
@@ -31,25 +37,28 @@ pub use crate::devices::subprocess::end_all;
 /// The command prints one JSON object on its last line of output, `{"latency_ms": 12.3}`. It may add `p10_ms`, `p90_ms`
 /// and `runs`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(try_from = "CommandProfile", into = "CommandProfile")]
-pub struct CommandDevice(CommandProfile);
-
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct CommandProfile {
+pub struct CommandProfile {
+    /// Name for listings, messages and files; the program if empty.
     #[serde(default)]
-    name: String,
+    pub name: String,
+    /// One line for listings.
     #[serde(default)]
-    about: String,
-    command: Vec<String>,
+    pub about: String,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Field of the printed JSON that holds milliseconds.
     #[serde(default = "latency_ms")]
-    field: String,
+    pub field: String,
+    /// Seconds that the command may take.
     #[serde(default = "two_minutes")]
-    timeout_s: f64,
+    pub timeout_s: f64,
+    /// Further tries after a failure.
     #[serde(default = "two")]
-    retries: usize,
+    pub retries: usize,
+    /// Folder where results are kept; `None` for the user's own, an empty path for none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    cache: Option<PathBuf>,
+    pub cache: Option<PathBuf>,
 }
 
 fn latency_ms() -> String {
@@ -67,11 +76,11 @@ fn two() -> usize {
 /// Bytes. What is larger is a program that somebody installed.
 const LARGEST_SCRIPT: u64 = 1 << 20;
 
-/// Why one try gave nothing.
+/// Why a try gave no measurement.
 enum Failed {
-    /// For this reason; another try may go well.
+    /// For this reason; another try may succeed.
     Try(String),
-    /// The user wants no more of it.
+    /// The user has stopped it.
     Interrupted,
 }
 
@@ -80,29 +89,32 @@ const SHAPE: &str = "{shape}";
 
 impl From<CommandDevice> for CommandProfile {
     fn from(device: CommandDevice) -> Self {
-        device.0
+        device.0.into_inner()
     }
 }
 
 impl TryFrom<CommandProfile> for CommandDevice {
-    type Error = String;
+    type Error = InvalidSetting;
 
-    fn try_from(profile: CommandProfile) -> Result<Self, String> {
-        if profile.command.first().is_none_or(|program| program.trim().is_empty()) {
-            return Err("`command` is empty, expected a program and its arguments".into());
+    fn try_from(profile: CommandProfile) -> Result<Self, InvalidSetting> {
+        Ok(Self(profile.checked()?))
+    }
+}
+
+impl Settings for CommandProfile {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        if self.command.first().is_none_or(|program| program.trim().is_empty()) {
+            return Err(InvalidSetting::new("command", "is empty, expected a program and its arguments"));
         }
-        if !profile.command.iter().any(|argument| argument.contains(FILE)) {
-            return Err(format!("`command` has no argument with {FILE}, which stands for the network's file"));
+        if !self.command.iter().any(|argument| argument.contains(FILE)) {
+            let problem = format!("has no argument with {FILE}, which stands for the network's file");
+            return Err(InvalidSetting::new("command", problem));
         }
-        if !(profile.timeout_s > 0.0 && profile.timeout_s.is_finite()) {
-            return Err(format!("`timeout_s` is {}, expected more than 0", profile.timeout_s));
-        }
-        if profile.retries > 20 {
-            return Err(format!("`retries` is {}, expected at most 20", profile.retries));
-        }
-        match profile.field.is_empty() {
-            true => Err("`field` is empty, expected the name of a JSON field".into()),
-            false => Ok(Self(profile)),
+        settings::positive("timeout_s", self.timeout_s)?;
+        settings::count("retries", self.retries, 0..=20)?;
+        match self.field.is_empty() {
+            true => Err(InvalidSetting::new("field", "is empty, expected the name of a JSON field")),
+            false => Ok(()),
         }
     }
 }
@@ -119,7 +131,7 @@ impl CommandDevice {
     /// Measures an ONNX file that takes images of `[c, h, w]`, or finds the result of an earlier time.
     ///
     /// # Errors
-    /// [`HwError::Command`] with what the command said, once every try has failed; [`HwError::Interrupted`] if it was
+    /// [`HwError::Command`] with the command's output, once every try has failed; [`HwError::Interrupted`] if it was
     /// ended by [`end_all`].
     pub fn measure(&self, onnx: &[u8], shape: [usize; 3]) -> Result<Measurement, HwError> {
         let cache = match &self.0.cache {
@@ -199,7 +211,7 @@ impl CommandDevice {
         };
         let line = output.lines().rev().find(|line| !line.trim().is_empty());
         let line = line.ok_or_else(|| expected("it printed nothing"))?;
-        let json: serde_json::Value = serde_json::from_str(line).map_err(|_| expected("its last line is no JSON"))?;
+        let json: serde_json::Value = serde_json::from_str(line).map_err(|_| expected("its last line is not JSON"))?;
         let number = |name: &str| json.get(name).and_then(serde_json::Value::as_f64);
         let median_ms = number(field).ok_or_else(|| expected(&format!("its JSON has no number `{field}`")))?;
         if !(median_ms > 0.0 && median_ms.is_finite()) {

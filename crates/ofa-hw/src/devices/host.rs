@@ -6,6 +6,7 @@ use crate::error::HwError;
 use crate::profiling::measurement_cache::MeasurementCache;
 use crate::profiling::timing::percentiles;
 use ofa_export::{Runtime, Session, SessionOptions, Values, export_net};
+use ofa_space::settings::{self, Checked, InvalidSetting, Settings};
 use ofa_space::{NetSpec, Tensor, Weights};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -13,6 +14,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use crate::profiling::timing::Measurement;
+
+/// This machine, measured as [`HostSettings`] describe.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(try_from = "HostSettings", into = "HostSettings")]
+pub struct Host(Checked<HostSettings>);
 
 /// How to measure.
 ///
@@ -22,12 +28,12 @@ pub use crate::profiling::timing::Measurement;
 /// | `threads` | 1 | of the runtime | ≥ 1 |
 /// | `warmup` | 5 | runs before the clock starts, at least; they go on for a tenth of a second | |
 /// | `runs` | 30 | timed runs | ≥ 1 |
-/// | `max_spread` | 1 | refuse a result of 10 runs or more whose 10th and 90th percentile are further apart than this share of the median | > 0; `inf` = never |
+/// | `max_spread` | 1 | refuse a result of 10 runs or more whose 10th and 90th percentile are further apart than this share of the median | ≥ 0; `inf` = never |
 /// | `attempts` | 4 | how often to try until the machine is quiet enough | ≥ 1 |
 /// | `cache` | none | folder where results are kept, by the content of the network and everything above | |
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Host {
+pub struct HostSettings {
     /// Inference runtime.
     pub runtime: Runtime,
     /// Threads of the runtime.
@@ -48,25 +54,53 @@ pub struct Host {
 /// A core that was idle takes its time to come to its clock rate; a small network's runs would all fall into it.
 const WARM_UP: Duration = Duration::from_millis(100);
 
-/// With fewer runs, the outer percentiles are single runs and say nothing about the machine.
+/// With fewer runs, the outer percentiles are single runs and no measure of the machine.
 const ENOUGH_TO_JUDGE: usize = 10;
 
-impl Default for Host {
+impl Default for HostSettings {
     fn default() -> Self {
         Self { runtime: Runtime::default(), threads: 1, warmup: 5, runs: 30, max_spread: 1.0, attempts: 4, cache: None }
     }
 }
 
+impl Settings for HostSettings {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        settings::count("threads", self.threads, 1..=usize::MAX)?;
+        settings::count("runs", self.runs, 1..=usize::MAX)?;
+        settings::number("max_spread", self.max_spread, 0.0..)?;
+        settings::count("attempts", self.attempts, 1..=usize::MAX)
+    }
+}
+
+impl From<Host> for HostSettings {
+    fn from(host: Host) -> Self {
+        host.0.into_inner()
+    }
+}
+
+impl TryFrom<HostSettings> for Host {
+    type Error = InvalidSetting;
+
+    fn try_from(settings: HostSettings) -> Result<Self, InvalidSetting> {
+        Ok(Self(settings.checked()?))
+    }
+}
+
 impl Host {
+    /// How it measures.
+    pub fn settings(&self) -> &HostSettings {
+        &self.0
+    }
+
     /// Times an ONNX file on images of `[c, h, w]`, one at a time.
     ///
     /// # Errors
     /// [`HwError::Runtime`] if the runtime cannot load or run the file; [`HwError::Noisy`] if no attempt was quiet.
     pub fn measure(&self, onnx: &[u8], shape: [usize; 3]) -> Result<Measurement, HwError> {
         let mut subject = self.subject(onnx, shape)?;
-        let Some(folder) = &self.cache else { return self.measure_subject(&mut subject) };
+        let Some(folder) = &self.0.cache else { return self.measure_subject(&mut subject) };
         let runtime = subject.session.runtime_name();
-        let Self { threads, warmup, runs, max_spread, .. } = self;
+        let HostSettings { threads, warmup, runs, max_spread, .. } = self.settings();
         let how = format!("host {runtime} {threads} {warmup} {WARM_UP:?} {runs} {max_spread} {shape:?}");
         let (cache, key) = (MeasurementCache::new(folder), MeasurementCache::key(onnx, &how));
         if let Some(known) = cache.get(&key) {
@@ -80,17 +114,17 @@ impl Host {
     fn measure_subject(&self, subject: &mut Subject) -> Result<Measurement, HwError> {
         let started = Instant::now();
         let mut warmed = 0;
-        while warmed < self.warmup || started.elapsed() < WARM_UP {
+        while warmed < self.0.warmup || started.elapsed() < WARM_UP {
             subject.time_ms()?;
             warmed += 1;
         }
         let mut quietest: Option<Measurement> = None;
-        for _ in 0..self.attempts.max(1) {
-            let mut times = (0..self.runs.max(1)).map(|_| subject.time_ms()).collect::<Result<Vec<_>, _>>()?;
+        for _ in 0..self.0.attempts {
+            let mut times = (0..self.0.runs).map(|_| subject.time_ms()).collect::<Result<Vec<_>, _>>()?;
             let [p10_ms, median_ms, p90_ms] = percentiles(&mut times);
             let (runs, runtime) = (times.len(), subject.session.runtime_name().to_owned());
-            let found = Measurement { median_ms, p10_ms, p90_ms, runs, runtime, threads: self.threads.max(1) };
-            if found.spread() <= self.max_spread || runs < ENOUGH_TO_JUDGE {
+            let found = Measurement { median_ms, p10_ms, p90_ms, runs, runtime, threads: self.0.threads };
+            if found.spread() <= self.0.max_spread || runs < ENOUGH_TO_JUDGE {
                 return Ok(found);
             }
             if quietest.as_ref().is_none_or(|best| found.spread() < best.spread()) {
@@ -98,12 +132,12 @@ impl Host {
             }
         }
         let spread = quietest.map_or(f64::INFINITY, |best| best.spread());
-        Err(HwError::Noisy { spread, allowed: self.max_spread, attempts: self.attempts.max(1) })
+        Err(HwError::Noisy { spread, allowed: self.0.max_spread, attempts: self.0.attempts })
     }
 
     /// An ONNX file loaded in the runtime with an input to run it on.
     pub(crate) fn subject(&self, onnx: &[u8], [c, h, w]: [usize; 3]) -> Result<Subject, HwError> {
-        let session = self.runtime.load(onnx, &SessionOptions { threads: Some(self.threads.max(1)) })?;
+        let session = self.0.runtime.load(onnx, &SessionOptions { threads: Some(self.0.threads) })?;
         let input = (0..c * h * w).map(|i| (i as f32 * 0.1).sin()).collect();
         Ok(Subject { session, input, shape: [1, c, h, w] })
     }

@@ -4,7 +4,7 @@ pub mod block_table;
 pub mod command;
 pub mod host;
 pub mod lut;
-pub mod profile_text;
+pub mod profile;
 pub mod registry;
 #[cfg(feature = "regression")]
 pub mod regression;

@@ -1,15 +1,16 @@
 //! Named devices, and devices read from files.
 
+use super::lut::Lut;
+use super::profile::DeviceProfile;
 use crate::backend::{HardwareBackend, LatencySource};
-use crate::devices::lut::Lut;
-use crate::devices::profile_text;
 use crate::error::HwError;
+use ofa_space::plugin::{self, Entry, UnknownName};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A registered device. Submit one with [`inventory::submit!`] to make it selectable by name.
 pub struct DeviceEntry {
-    /// Name, as given to `--device`.
+    /// The name to select it by.
     pub name: &'static str,
     /// One line for listings.
     pub about: &'static str,
@@ -21,14 +22,24 @@ pub struct DeviceEntry {
 
 inventory::collect!(DeviceEntry);
 
+impl Entry for DeviceEntry {
+    const WHAT: &'static str = "device";
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn about(&self) -> &'static str {
+        self.about
+    }
+}
+
 /// Folders of profiles beside the registered devices, separated as in `PATH`.
 const PATH_VARIABLE: &str = "OFA_DEVICE_PATH";
 
 /// Every registered device, by name.
 pub fn entries() -> Vec<&'static DeviceEntry> {
-    let mut all: Vec<&DeviceEntry> = inventory::iter::<DeviceEntry>.into_iter().collect();
-    all.sort_by_key(|entry| entry.name);
-    all
+    plugin::entries()
 }
 
 /// Profiles found in the folders of `OFA_DEVICE_PATH`: name and file.
@@ -50,16 +61,17 @@ pub fn dropped_in() -> Vec<(String, PathBuf)> {
 /// # Errors
 /// [`HwError::UnknownDevice`] with the nearest name and all names.
 pub fn named(name: &str) -> Result<Arc<dyn HardwareBackend>, HwError> {
-    if let Some(entry) = entries().into_iter().find(|entry| entry.name == name) {
-        return (entry.build)();
+    match plugin::find::<DeviceEntry>(name) {
+        Ok(entry) => (entry.build)(),
+        Err(UnknownName { what, mut known, .. }) => {
+            known.extend(dropped_in().into_iter().map(|(name, _)| name));
+            Err(HwError::UnknownDevice(UnknownName::new(what, name, known)))
+        }
     }
-    let mut known: Vec<String> = entries().iter().map(|entry| entry.name.to_owned()).collect();
-    known.extend(dropped_in().into_iter().map(|(name, _)| name));
-    Err(HwError::UnknownDevice { name: name.to_owned(), closest: ofa_space::registry::closest(name, &known), known })
 }
 
-/// The device of `--device`: a registered name, a profile (`.toml`), a table (`.yaml`), a folder of tables, or the name
-/// of a profile in a folder of `OFA_DEVICE_PATH`.
+/// The device that a name or path stands for: a registered name, a profile (`.toml`), a table (`.yaml`), a folder of
+/// tables, or the name of a profile in a folder of `OFA_DEVICE_PATH`.
 ///
 /// # Errors
 /// [`HwError`] naming the file and field, or the nearest name.
@@ -75,11 +87,8 @@ pub fn load(name_or_path: &str) -> Result<Arc<dyn HardwareBackend>, HwError> {
     if has_extension("yaml") || has_extension("yml") {
         return Ok(Arc::new(Lut::from_file(path)?));
     }
-    if has_extension("toml") {
-        return from_profile(&read(path)?, &path.display().to_string());
-    }
-    match dropped_in().into_iter().find(|(name, _)| name == name_or_path) {
-        Some((_, path)) => from_profile(&read(&path)?, &path.display().to_string()),
+    match profile_path(name_or_path) {
+        Some(path) => Ok(DeviceProfile::load(&path)?.device),
         None => named(name_or_path),
     }
 }
@@ -93,15 +102,11 @@ pub fn profile_path(name_or_path: &str) -> Option<PathBuf> {
     }
 }
 
-/// Reads the `[device]` table of a TOML profile; `origin` is for messages.
+/// Reads the `[device]` table of a TOML profile; `origin` is for messages. Files that the profile names are found from the
+/// working directory.
 ///
 /// # Errors
 /// [`HwError::Profile`] with line and field.
 pub fn from_profile(text: &str, origin: &str) -> Result<Arc<dyn HardwareBackend>, HwError> {
-    let device: Box<dyn HardwareBackend> = profile_text::read(text, origin)?;
-    Ok(Arc::from(device))
-}
-
-fn read(path: &Path) -> Result<String, HwError> {
-    std::fs::read_to_string(path).map_err(|source| HwError::Io { path: path.to_owned(), source })
+    Ok(DeviceProfile::parse(text, origin, Path::new(""))?.device)
 }

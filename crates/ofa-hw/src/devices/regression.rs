@@ -6,13 +6,20 @@
 
 use crate::backend::{HardwareBackend, LatencySource};
 use crate::error::HwError;
+use crate::profiling::calibrate::MeasuredNet;
 use linfa::prelude::*;
 use linfa_elasticnet::ElasticNet;
 use ndarray::{Array1, Array2};
+use ofa_space::settings::{self, Checked, InvalidSetting, Settings};
 use ofa_space::{Block, BlockKind, Op, OpKind};
 use ofa_space::{NetSpec, cost};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+/// A linear model of whole-network timings, fitted by [`Regression::fit`].
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "RegressionProfile", into = "RegressionProfile")]
+pub struct Regression(Checked<RegressionProfile>);
 
 /// A fitted model.
 ///
@@ -23,44 +30,51 @@ use std::collections::BTreeMap;
 /// | `smallest_ms` | | shortest latency among them; predictions stay above a tenth of it | > 0 |
 /// | `coefficients` | | milliseconds per feature | |
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(try_from = "RegressionProfile", into = "RegressionProfile")]
-pub struct Regression(RegressionProfile);
-
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RegressionProfile {
+pub struct RegressionProfile {
+    /// Name for listings.
     #[serde(default)]
-    name: String,
+    pub name: String,
+    /// One line for listings.
     #[serde(default)]
-    about: String,
-    nets: usize,
-    smallest_ms: f64,
-    coefficients: BTreeMap<String, f64>,
+    pub about: String,
+    /// Networks that it was fitted on.
+    pub nets: usize,
+    /// Shortest latency among them.
+    pub smallest_ms: f64,
+    /// Milliseconds per feature.
+    pub coefficients: BTreeMap<String, f64>,
 }
 
 impl From<Regression> for RegressionProfile {
     fn from(regression: Regression) -> Self {
-        regression.0
+        regression.0.into_inner()
     }
 }
 
 impl TryFrom<RegressionProfile> for Regression {
-    type Error = String;
+    type Error = InvalidSetting;
 
-    fn try_from(profile: RegressionProfile) -> Result<Self, String> {
-        if !(profile.smallest_ms > 0.0 && profile.smallest_ms.is_finite()) {
-            return Err(format!("`smallest_ms` is {}, expected more than 0", profile.smallest_ms));
-        }
+    fn try_from(profile: RegressionProfile) -> Result<Self, InvalidSetting> {
+        Ok(Self(profile.checked()?))
+    }
+}
+
+impl Settings for RegressionProfile {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        settings::positive("smallest_ms", self.smallest_ms)?;
         let known = names();
-        for (name, value) in &profile.coefficients {
+        for (name, value) in &self.coefficients {
+            let field = || format!("coefficients.{name}");
             if !known.contains(name) {
-                return Err(format!("`coefficients.{name}`: expected one of {}", known.join(", ")));
+                let problem = format!("is not a feature, expected one of {}", known.join(", "));
+                return Err(InvalidSetting::new(field(), problem));
             }
             if !value.is_finite() {
-                return Err(format!("`coefficients.{name}` is {value}, expected a number"));
+                return Err(InvalidSetting::new(field(), format!("is {value}, expected a number")));
             }
         }
-        Ok(Self(profile))
+        Ok(())
     }
 }
 
@@ -116,24 +130,24 @@ impl Regression {
     ///
     /// # Errors
     /// [`HwError::Fit`] with fewer than 8 networks, or if the solver fails.
-    pub fn fit(name: &str, nets: &[(NetSpec, f64)]) -> Result<Self, HwError> {
+    pub fn fit(name: &str, nets: &[MeasuredNet]) -> Result<Self, HwError> {
         const FEWEST: usize = 8;
         let fail = |problem: String| HwError::Fit { what: "a latency regression", problem };
         if nets.len() < FEWEST {
             return Err(fail(format!("{} measured networks, expected at least {FEWEST}", nets.len())));
         }
-        let rows: Vec<Vec<f64>> = nets.iter().map(|(net, _)| features(net)).collect();
+        let rows: Vec<Vec<f64>> = nets.iter().map(|measured| features(&measured.net)).collect();
         let names = names();
         let columns = names.len();
         // Columns are brought to a common size, rows divided by the latency: the target is then 1 everywhere.
         let size: Vec<f64> = (0..columns)
             .map(|c| {
-                let sum: f64 = rows.iter().zip(nets).map(|(row, (_, ms))| (row[c] / ms).powi(2)).sum();
+                let sum: f64 = rows.iter().zip(nets).map(|(row, net)| (row[c] / net.latency_ms).powi(2)).sum();
                 (sum / nets.len() as f64).sqrt()
             })
             .collect();
         let scaled = |row: usize, column: usize| match size[column] > 0.0 {
-            true => rows[row][column] / nets[row].1 / size[column],
+            true => rows[row][column] / nets[row].latency_ms / size[column],
             false => 0.0,
         };
         let x = Array2::from_shape_fn((nets.len(), columns), |(row, column)| scaled(row, column));
@@ -152,14 +166,15 @@ impl Regression {
             .filter(|((_, value), size)| **value != 0.0 && *size > 0.0)
             .map(|((name, value), size)| (name, value / size))
             .collect();
-        let smallest_ms = nets.iter().map(|(_, ms)| *ms).fold(f64::INFINITY, f64::min);
-        Ok(Self(RegressionProfile {
+        let smallest_ms = nets.iter().map(|net| net.latency_ms).fold(f64::INFINITY, f64::min);
+        let profile = RegressionProfile {
             name: name.to_owned(),
             about: format!("linear model fitted on {} measured networks", nets.len()),
             nets: nets.len(),
             smallest_ms,
             coefficients,
-        }))
+        };
+        Ok(Self::try_from(profile)?)
     }
 }
 

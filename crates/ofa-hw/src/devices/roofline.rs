@@ -7,10 +7,17 @@
 use crate::backend::{Blockwise, HardwareBackend, LatencySource};
 use crate::devices::registry::{DeviceEntry, from_profile};
 use crate::error::HwError;
+use ofa_space::settings::{self, Checked, InvalidSetting, Settings};
 use ofa_space::{Block, BlockKind, Op, OpKind};
 use ofa_space::{NetSpec, cost};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::ops::Bound;
+
+/// A device as peak arithmetic, memory bandwidth, and a fixed cost per operation; made from a [`RooflineProfile`].
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "RooflineProfile", into = "RooflineProfile")]
+pub struct Roofline(Checked<RooflineProfile>);
 
 /// A roofline profile.
 ///
@@ -28,48 +35,61 @@ use std::collections::BTreeMap;
 /// | `pj_per_mac`, `pj_per_byte` | none | energy of arithmetic and of memory traffic, in picojoules | > 0 |
 /// | `energy_source` | | where these numbers are published; needed with them | not empty |
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(try_from = "Profile", into = "Profile")]
-pub struct Roofline(Profile);
-
-/// The unchecked profile.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Profile {
+pub struct RooflineProfile {
+    /// Name for listings.
     #[serde(default)]
-    name: String,
+    pub name: String,
+    /// One line for listings.
     #[serde(default)]
-    about: String,
-    peak_gmacs: f64,
-    peak_source: String,
-    bandwidth_gb_s: f64,
-    bandwidth_source: String,
+    pub about: String,
+    /// 10⁹ multiply-accumulates a second.
+    pub peak_gmacs: f64,
+    /// Where the peak is published.
+    pub peak_source: String,
+    /// Memory bandwidth in 10⁹ bytes a second.
+    pub bandwidth_gb_s: f64,
+    /// Where the bandwidth is published.
+    pub bandwidth_source: String,
+    /// Bytes of a weight or activation.
     #[serde(default = "four")]
-    bytes_per_element: f64,
+    pub bytes_per_element: f64,
+    /// Fixed cost of an operation in microseconds.
     #[serde(default)]
-    overhead_us: f64,
+    pub overhead_us: f64,
+    /// Share of the peak reached, by kind of operation.
     #[serde(default)]
-    efficiency: Efficiency,
+    pub efficiency: Efficiency,
+    /// Further share of the peak, by kind of block ([`BlockKind::NAMES`]).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    block_efficiency: BTreeMap<String, f64>,
+    pub block_efficiency: BTreeMap<String, f64>,
+    /// Memory for activations, in kB of 1,024 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    sram_kb: Option<f64>,
+    pub sram_kb: Option<f64>,
+    /// Memory for weights, in kB of 1,024 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    flash_kb: Option<f64>,
+    pub flash_kb: Option<f64>,
+    /// Energy of a multiply-accumulate, in picojoules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pj_per_mac: Option<f64>,
+    pub pj_per_mac: Option<f64>,
+    /// Energy of a byte moved to or from memory, in picojoules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pj_per_byte: Option<f64>,
+    pub pj_per_byte: Option<f64>,
+    /// Where the energies are published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    energy_source: Option<String>,
+    pub energy_source: Option<String>,
 }
 
 /// Share of the peak reached, by kind of operation.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct Efficiency {
-    dense: f64,
-    depthwise: f64,
-    linear: f64,
+pub struct Efficiency {
+    /// Of convolutions over all channels.
+    pub dense: f64,
+    /// Of depthwise and grouped convolutions.
+    pub depthwise: f64,
+    /// Of linear layers and everything else.
+    pub linear: f64,
 }
 
 impl Default for Efficiency {
@@ -82,60 +102,60 @@ fn four() -> f64 {
     4.0
 }
 
-impl From<Roofline> for Profile {
+impl From<Roofline> for RooflineProfile {
     fn from(roofline: Roofline) -> Self {
-        roofline.0
+        roofline.0.into_inner()
     }
 }
 
-impl TryFrom<Profile> for Roofline {
-    type Error = String;
+impl TryFrom<RooflineProfile> for Roofline {
+    type Error = InvalidSetting;
 
-    fn try_from(profile: Profile) -> Result<Self, String> {
+    fn try_from(profile: RooflineProfile) -> Result<Self, InvalidSetting> {
+        Ok(Self(profile.checked()?))
+    }
+}
+
+/// A share of the peak.
+fn share(field: &str, value: f64) -> Result<(), InvalidSetting> {
+    settings::number(field, value, (Bound::Excluded(0.0), Bound::Included(1.0)))
+}
+
+impl Settings for RooflineProfile {
+    fn check(&self) -> Result<(), InvalidSetting> {
         let positive = [
-            ("peak_gmacs", Some(profile.peak_gmacs)),
-            ("bandwidth_gb_s", Some(profile.bandwidth_gb_s)),
-            ("sram_kb", profile.sram_kb),
-            ("flash_kb", profile.flash_kb),
-            ("pj_per_mac", profile.pj_per_mac),
-            ("pj_per_byte", profile.pj_per_byte),
+            ("peak_gmacs", Some(self.peak_gmacs)),
+            ("bandwidth_gb_s", Some(self.bandwidth_gb_s)),
+            ("sram_kb", self.sram_kb),
+            ("flash_kb", self.flash_kb),
+            ("pj_per_mac", self.pj_per_mac),
+            ("pj_per_byte", self.pj_per_byte),
         ];
         for (field, value) in positive {
-            if value.is_some_and(|v| !(v > 0.0 && v.is_finite())) {
-                return Err(format!("`{field}` is {}, expected more than 0", value.unwrap_or_default()));
-            }
+            value.map_or(Ok(()), |value| settings::positive(field, value))?;
         }
+        let mut sources = vec![("peak_source", &self.peak_source), ("bandwidth_source", &self.bandwidth_source)];
         let nothing = String::new();
-        let mut sources = vec![("peak_source", &profile.peak_source), ("bandwidth_source", &profile.bandwidth_source)];
-        if profile.pj_per_mac.is_some() || profile.pj_per_byte.is_some() {
-            sources.push(("energy_source", profile.energy_source.as_ref().unwrap_or(&nothing)));
+        if self.pj_per_mac.is_some() || self.pj_per_byte.is_some() {
+            sources.push(("energy_source", self.energy_source.as_ref().unwrap_or(&nothing)));
         }
-        for (field, source) in sources {
-            if source.trim().is_empty() {
-                return Err(format!("`{field}` is empty, expected where the number is published"));
-            }
+        if let Some((field, _)) = sources.iter().find(|(_, source)| source.trim().is_empty()) {
+            return Err(InvalidSetting::new(*field, "is empty, expected where the number is published"));
         }
-        if !(1.0..=8.0).contains(&profile.bytes_per_element) {
-            return Err(format!("`bytes_per_element` is {}, expected 1 to 8", profile.bytes_per_element));
+        settings::number("bytes_per_element", self.bytes_per_element, 1.0..=8.0)?;
+        settings::number("overhead_us", self.overhead_us, 0.0..f64::INFINITY)?;
+        let Efficiency { dense, depthwise, linear } = self.efficiency;
+        for (field, value) in [("dense", dense), ("depthwise", depthwise), ("linear", linear)] {
+            share(field, value).map_err(|e| e.within("efficiency"))?;
         }
-        if !(profile.overhead_us >= 0.0 && profile.overhead_us.is_finite()) {
-            return Err(format!("`overhead_us` is {}, expected 0 or more", profile.overhead_us));
-        }
-        let Efficiency { dense, depthwise, linear } = profile.efficiency;
-        for (field, share) in [("dense", dense), ("depthwise", depthwise), ("linear", linear)] {
-            if !(share > 0.0 && share <= 1.0) {
-                return Err(format!("`efficiency.{field}` is {share}, expected more than 0, up to 1"));
-            }
-        }
-        for (kind, share) in &profile.block_efficiency {
+        for (kind, value) in &self.block_efficiency {
             if !BlockKind::NAMES.contains(&kind.as_str()) {
-                return Err(format!("`block_efficiency.{kind}`: expected one of {}", BlockKind::NAMES.join(", ")));
+                let problem = format!("is not a kind of block, expected one of {}", BlockKind::NAMES.join(", "));
+                return Err(InvalidSetting::new(format!("block_efficiency.{kind}"), problem));
             }
-            if !(*share > 0.0 && *share <= 1.0) {
-                return Err(format!("`block_efficiency.{kind}` is {share}, expected more than 0, up to 1"));
-            }
+            share(kind, *value).map_err(|e| e.within("block_efficiency"))?;
         }
-        Ok(Self(profile))
+        Ok(())
     }
 }
 
@@ -183,8 +203,15 @@ impl Roofline {
     }
 
     /// The same device with other values there, and a note of where they come from.
-    pub(crate) fn with_knobs(&self, [dense, depthwise, linear, bandwidth, overhead]: [f64; 5], note: &str) -> Self {
-        let mut profile = self.0.clone();
+    ///
+    /// # Errors
+    /// [`InvalidSetting`] for values that no device has.
+    pub(crate) fn with_knobs(
+        &self,
+        [dense, depthwise, linear, bandwidth, overhead]: [f64; 5],
+        note: &str,
+    ) -> Result<Self, InvalidSetting> {
+        let mut profile = self.0.clone().into_inner();
         profile.efficiency = Efficiency { dense, depthwise, linear };
         profile.bandwidth_gb_s = bandwidth;
         profile.overhead_us = overhead;
@@ -192,7 +219,7 @@ impl Roofline {
             profile.about = format!("{}; {note}", profile.about);
             profile.bandwidth_source = format!("{}; {note}", profile.bandwidth_source);
         }
-        Self(profile)
+        Self::try_from(profile)
     }
 }
 

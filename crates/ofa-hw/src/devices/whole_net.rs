@@ -11,7 +11,9 @@
 use linfa_linalg::qr::LeastSquaresQrInto;
 use ndarray::Array2;
 use ofa_space::Block;
+use ofa_space::settings::{self, InvalidSetting, Settings};
 use serde::{Deserialize, Serialize};
+use std::ops::Bound;
 
 /// Coefficients of the line, and what they were fitted on.
 ///
@@ -129,19 +131,16 @@ impl WholeNet {
         fitted.mape = errors.sum::<f64>() / usable.len() as f64;
         fitted
     }
+}
 
-    pub(crate) fn check(&self) -> Result<(), String> {
-        let numbers = [
-            ("fixed_ms", self.fixed_ms),
-            ("scale", self.scale),
-            ("per_block_ms", self.per_block_ms),
-            ("per_mib_ms", self.per_mib_ms),
-        ];
-        match numbers.iter().find(|(_, value)| !value.is_finite()) {
-            Some((field, value)) => Err(format!("`whole_net.{field}` is {value}, expected a number")),
-            None if self.scale <= 0.0 => Err(format!("`whole_net.scale` is {}, expected more than 0", self.scale)),
-            None => Ok(()),
+impl Settings for WholeNet {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        let numbers =
+            [("fixed_ms", self.fixed_ms), ("per_block_ms", self.per_block_ms), ("per_mib_ms", self.per_mib_ms)];
+        for (field, value) in numbers {
+            settings::number(field, value, (Bound::Excluded(f64::NEG_INFINITY), Bound::Excluded(f64::INFINITY)))?;
         }
+        settings::positive("scale", self.scale)
     }
 }
 

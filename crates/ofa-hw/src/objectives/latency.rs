@@ -1,6 +1,6 @@
 //! Latency as a search objective.
 
-use crate::backend::HardwareBackend;
+use crate::backend::{HardwareBackend, LatencySource};
 use ofa_space::{Arch, BlockObjective, BlockSum, Objective, ObjectiveError, Population, SearchSpace};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,7 +12,7 @@ pub struct LatencyObjective {
     space: Arc<dyn SearchSpace>,
     device: Arc<dyn HardwareBackend>,
     blocks: Option<BlockObjective>,
-    /// Held while a network runs: two at a time would slow each other down.
+    /// Held while a network is measured: two at a time would slow each other down.
     turn: Mutex<()>,
 }
 
@@ -41,8 +41,9 @@ impl Objective for LatencyObjective {
         match &self.blocks {
             Some(blocks) => blocks.evaluate(archs),
             None => {
-                let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-                archs.iter().map(|arch| Ok(self.device.latency_ms(&self.space.resolve(arch)?)?)).collect()
+                let measures = self.device.source() == LatencySource::Measured;
+                let _turn = measures.then(|| self.turn.lock().unwrap_or_else(PoisonError::into_inner));
+                Ok(self.device.subnet_latencies_ms(self.space.as_ref(), archs)?)
             }
         }
     }

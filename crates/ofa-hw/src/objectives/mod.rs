@@ -1,3 +1,5 @@
-//! What a search minimises or limits: quantities of a subnet on a device.
+//! What a search minimises or limits: latency, memory and energy of a space's subnets on a device.
 
+pub mod energy;
 pub mod latency;
+pub mod memory;

@@ -2,6 +2,7 @@
 
 use crate::error::HwError;
 use crate::profiling::timing::Measurement;
+use ofa_space::atomic_file;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
@@ -24,7 +25,7 @@ impl MeasurementCache {
         Some(Self::new(&base.join("ofa").join("measurements")))
     }
 
-    /// The name of a measurement of this file by this device; `device` says everything that could change the result:
+    /// The name of a measurement of this file by this device; `device` holds everything that could change the result:
     /// the command, or runtime, version, threads and number of runs.
     pub fn key(onnx: &[u8], device: &str) -> String {
         let mut hash = Sha256::new();
@@ -34,7 +35,7 @@ impl MeasurementCache {
         hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// What is known; an unreadable entry counts as unknown.
+    /// The measurement kept under this name; an unreadable one counts as none.
     pub fn get(&self, key: &str) -> Option<Measurement> {
         serde_json::from_slice(&std::fs::read(self.file(key)).ok()?).ok()
     }
@@ -44,10 +45,10 @@ impl MeasurementCache {
     /// # Errors
     /// [`HwError::Io`] if the folder cannot be written.
     pub fn put(&self, key: &str, measurement: &Measurement) -> Result<(), HwError> {
-        let io = |source| HwError::Io { path: self.folder.clone(), source };
-        std::fs::create_dir_all(&self.folder).map_err(io)?;
+        let io = HwError::writing(&self.folder);
+        std::fs::create_dir_all(&self.folder).map_err(&io)?;
         let bytes = serde_json::to_vec(measurement).unwrap_or_default();
-        ofa_space::atomic_file::write(&self.file(key), &bytes).map_err(io)
+        atomic_file::write(&self.file(key), &bytes).map_err(&io)
     }
 
     fn file(&self, key: &str) -> PathBuf {

@@ -1,4 +1,4 @@
-//! What takes the times of a profile: this machine, or a command of the user's.
+//! What takes the times of a profile: this machine, or a user's command.
 
 use crate::devices::command::CommandDevice;
 use crate::devices::host::{Host, Subject, any_weights_onnx};
@@ -63,8 +63,8 @@ pub trait Stopwatch {
 /// as full as in a network, and a moment of noise hits one round of many instead of all rounds of one. Short groups get
 /// more rounds. Of a block the tenth percentile counts: noise only ever adds time, and what matters is how blocks
 /// compare. Of a whole network the median counts, as `ofa measure` reports it; it runs twice and is timed the second
-/// time, when the caches hold its own weights. With every group runs one small network, the pacer; how much slower it
-/// was than usual says how slow the machine was just then.
+/// time, when the caches hold its own weights. With every group runs one small network, the pacer: how much slower than
+/// usual it ran is how much slower the machine was at that moment.
 pub struct HostStopwatch {
     host: Host,
     pacer: Subject,
@@ -93,7 +93,7 @@ impl Stopwatch for HostStopwatch {
     }
 
     fn threads(&self) -> usize {
-        self.host.threads.max(1)
+        self.host.settings().threads
     }
 
     fn group_size(&self) -> usize {
@@ -107,7 +107,7 @@ impl Stopwatch for HostStopwatch {
         }
         let mut times: Vec<Vec<f64>> = vec![Vec::new(); items.len()];
         let mut paces = Vec::new();
-        // The pacer runs four times a round, for it decides about all.
+        // The pacer runs four times a round, since all times are divided by its own.
         let quarter = subjects.len().div_ceil(4).max(1);
         let mut round = |keep: bool| -> Result<(), HwError> {
             if stop.load(Ordering::Relaxed) {

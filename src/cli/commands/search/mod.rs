@@ -128,7 +128,8 @@ impl Grid {
         let device = several.then(|| self.device());
         let describe = |candidate: &Candidate, constraint| -> Result<CaseReport, Failure> {
             let net = self.space.resolve(&candidate.arch)?;
-            let latency_ms = self.wanted.as_ref().map(|wanted| wanted.device.latency_ms(&net)).transpose()?;
+            let latency = |wanted: &Wanted| wanted.device.subnet_latency_ms(self.space.as_ref(), &candidate.arch);
+            let latency_ms = self.wanted.as_ref().map(latency).transpose()?;
             Ok(CaseReport {
                 device: device.clone(),
                 constraint,

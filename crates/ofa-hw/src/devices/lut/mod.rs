@@ -100,7 +100,7 @@ impl Lut {
     /// # Errors
     /// [`HwError`] naming the file and key.
     pub fn from_file(path: &Path) -> Result<Self, HwError> {
-        let text = std::fs::read_to_string(path).map_err(|source| HwError::Io { path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path).map_err(HwError::reading(path))?;
         let table = Table::parse(&text, &path.display().to_string())?;
         Ok(Self { name: path.display().to_string(), path: path.to_owned(), tables: BTreeMap::from([(0, table)]) })
     }
@@ -110,16 +110,16 @@ impl Lut {
     /// # Errors
     /// [`HwError`] naming the file and key, or what the folder lacks.
     pub fn from_folder(path: &Path) -> Result<Self, HwError> {
-        let io = |source| HwError::Io { path: path.to_owned(), source };
+        let io = HwError::reading(path);
         let mut tables = BTreeMap::new();
-        for entry in std::fs::read_dir(path).map_err(io)? {
-            let file = entry.map_err(io)?.path();
+        for entry in std::fs::read_dir(path).map_err(&io)? {
+            let file = entry.map_err(&io)?.path();
             if !file.extension().is_some_and(|e| e == "yaml" || e == "yml") {
                 continue;
             }
             let stem = file.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
             let resolution = stem.split('_').next().and_then(|n| n.parse().ok()).unwrap_or(0);
-            let text = std::fs::read_to_string(&file).map_err(|source| HwError::Io { path: file.clone(), source })?;
+            let text = std::fs::read_to_string(&file).map_err(HwError::reading(&file))?;
             tables.insert(resolution, Table::parse(&text, &file.display().to_string())?);
         }
         if tables.is_empty() {
@@ -197,7 +197,7 @@ fn i7_8700k() -> Result<Arc<dyn HardwareBackend>, HwError> {
     const ORIGIN: &str = "i7-8700k";
     let bytes: &[u8] = include_bytes!("../../../data/i7-8700k/i7-8700K_lut.yaml.gz");
     let mut text = String::new();
-    GzDecoder::new(bytes).read_to_string(&mut text).map_err(|source| HwError::Io { path: ORIGIN.into(), source })?;
+    GzDecoder::new(bytes).read_to_string(&mut text).map_err(HwError::reading(Path::new(ORIGIN)))?;
     let tables = BTreeMap::from([(0, Table::parse(&text, ORIGIN)?)]);
     Ok(Arc::new(Lut { name: ORIGIN.into(), path: ORIGIN.into(), tables }))
 }

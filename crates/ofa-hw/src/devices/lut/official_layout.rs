@@ -5,14 +5,15 @@ use crate::devices::lut::keys::Dialect;
 use crate::devices::whole_net::mib;
 use crate::error::HwError;
 use crate::profiling::reachable;
-use ofa_space::{BlockKind, SearchSpace};
+use ofa_space::{BlockKind, SearchSpace, atomic_file};
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::path::Path;
 
 /// The profile as a YAML table with the keys of the authors' Note10 tables, for all resolutions in one file.
 ///
-/// The layout knows nothing but a sum over blocks, so the correction of the whole network is shared out: every entry
-/// is scaled and corrected, and the fixed cost goes to the first convolution, which every network has once.
+/// The layout is a plain sum over blocks, so the correction of the whole network is shared out: every entry is scaled and
+/// corrected, and the fixed cost goes to the first convolution, which every network has once.
 ///
 /// # Errors
 /// [`HwError::Layout`] if two different blocks have the same key in this layout; [`HwError`] if a block is missing.
@@ -35,4 +36,12 @@ pub fn yaml(table: &BlockTable, space: &dyn SearchSpace) -> Result<String, HwErr
         let _ = writeln!(text, "{key}:\n  count: {}\n  mean: {ms}", table.profile().rounds);
     }
     Ok(text)
+}
+
+/// Writes [`yaml`], whole or not at all.
+///
+/// # Errors
+/// As [`yaml`]; [`HwError::Io`].
+pub fn save(table: &BlockTable, space: &dyn SearchSpace, path: &Path) -> Result<(), HwError> {
+    atomic_file::write(path, yaml(table, space)?.as_bytes()).map_err(HwError::writing(path))
 }

@@ -1,24 +1,90 @@
-//! Reading profiles, with errors that say where: file, line and field.
+//! Device profiles: a device as the `[device]` table of a TOML file. Errors give file, line and field.
 //!
 //! A device is deserialised through trait objects, which lose track of lines. So the text is read twice: once into
 //! values, which are followed field by field, and, for an error, into a tree that knows where each field stands.
 
+use crate::backend::HardwareBackend;
 use crate::error::HwError;
+use ofa_space::atomic_file;
+use serde::Serialize;
 use serde::de::value::MapDeserializer;
 use serde::de::{DeserializeOwned, IntoDeserializer};
+use std::path::Path;
+use std::sync::Arc;
 use toml::Value;
 use toml::de::{DeTable, DeValue};
 
+/// A device and the comment at the head of its file.
+#[derive(Clone, Debug)]
+pub struct DeviceProfile {
+    /// The device.
+    pub device: Arc<dyn HardwareBackend>,
+    /// What is written above the table, one `#` line for each line; empty for no comment. Reading drops it.
+    pub comment: String,
+}
+
+impl DeviceProfile {
+    /// The profile of `device`, without a comment.
+    pub fn new(device: Arc<dyn HardwareBackend>) -> Self {
+        Self { device, comment: String::new() }
+    }
+
+    /// Reads a profile. Files that it names are found from its folder.
+    ///
+    /// # Errors
+    /// [`HwError::Io`]; [`HwError::Profile`] with line and field.
+    pub fn load(path: &Path) -> Result<Self, HwError> {
+        let text = std::fs::read_to_string(path).map_err(HwError::reading(path))?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        Self::parse(&text, &path.display().to_string(), folder)
+    }
+
+    /// Reads the text of a profile. `origin` is for messages; files that the profile names are found from `folder`.
+    ///
+    /// # Errors
+    /// [`HwError::Profile`] with line and field.
+    pub fn parse(text: &str, origin: &str, folder: &Path) -> Result<Self, HwError> {
+        let mut device: Box<dyn HardwareBackend> = read(text, origin)?;
+        device.open(folder)?;
+        Ok(Self::new(Arc::from(device)))
+    }
+
+    /// The text of the file.
+    ///
+    /// # Errors
+    /// [`HwError::Profile`] if a device of a plugin cannot be written as TOML.
+    pub fn to_toml(&self) -> Result<String, HwError> {
+        #[derive(Serialize)]
+        struct File<'a> {
+            device: &'a dyn HardwareBackend,
+        }
+        let comment: String = self.comment.lines().map(|line| format!("# {line}\n")).collect();
+        let table = toml::to_string(&File { device: self.device.as_ref() }).map_err(|e| {
+            let origin = "the device".to_owned();
+            HwError::Profile { origin, problem: format!("cannot be written as TOML: {e}") }
+        })?;
+        Ok(comment + &table)
+    }
+
+    /// Writes the file, whole or not at all.
+    ///
+    /// # Errors
+    /// [`HwError::Io`], or as [`to_toml`](Self::to_toml).
+    pub fn save(&self, path: &Path) -> Result<(), HwError> {
+        atomic_file::write(path, self.to_toml()?.as_bytes()).map_err(HwError::writing(path))
+    }
+}
+
 /// The table of every profile.
 const TABLE: &str = "device";
-/// The field that says what a device is.
+/// The field that names the kind of device.
 const KIND: &str = "kind";
 
-/// Reads the `[device]` table of a profile; `origin` is for messages.
+/// Reads the `[device]` table of a profile as `T`; `origin` is for messages.
 ///
 /// # Errors
 /// [`HwError::Profile`] with line and field.
-pub fn read<T: DeserializeOwned>(text: &str, origin: &str) -> Result<T, HwError> {
+pub(crate) fn read<T: DeserializeOwned>(text: &str, origin: &str) -> Result<T, HwError> {
     let failed = |problem: String| HwError::Profile { origin: origin.to_owned(), problem };
     let mut file: toml::Table = toml::from_str(text).map_err(|e| failed(e.to_string().trim().to_owned()))?;
     let fields = match file.remove(TABLE) {
