@@ -8,7 +8,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used, missing_docs)]
 
 use ofa::hw::LatencyObjective;
-use ofa::predictors::{AccuracyObjective, FittedPredictor};
+use ofa::predictors::{self, FittedPredictor, PredictedObjective};
 use ofa::search::LimitList;
 use ofa::search::Silent;
 use ofa::search::{Budget, Search, strategy};
@@ -39,7 +39,7 @@ fn main() {
     let latency: Arc<dyn Objective> = Arc::new(LatencyObjective::new(space.clone(), device));
     let macs: Arc<dyn Objective> = Arc::new(BlockObjective::cost("macs", space.clone(), cost::block_macs));
     let predictor = Arc::new(FittedPredictor::load(&file).unwrap());
-    let accuracy = AccuracyObjective::new(space.clone(), predictor);
+    let accuracy = PredictedObjective::new(space.clone(), predictor, predictors::Target::Accuracy).unwrap();
     println!("throughput on {THREADS} threads, archs a second");
     rate("Note10 table", latency.as_ref(), space.as_ref(), 400_000);
     rate("MACs", macs.as_ref(), space.as_ref(), 400_000);

@@ -6,7 +6,7 @@
 
 use ofa::export::{export, verification};
 use ofa::hw::{self, LatencyObjective};
-use ofa::predictors::{AccuracyObjective, Pair, fit};
+use ofa::predictors::{EstimatorChoice, Fit, Pair, PredictedObjective, Target};
 use ofa::search::{Budget, Constraint, Search, strategy};
 use ofa::space::{Opened, cost, sampling};
 use ofa::train::data::{self, LoadOptions, SplitName};
@@ -60,9 +60,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     // Predict the accuracy of all others.
-    let predictor = fit(space.as_ref(), &pairs[..32], &pairs[32..], "elastic-net", 0)?;
+    let fit = Fit::with(EstimatorChoice::named("elastic-net")?);
+    let predictor = fit.run(space.as_ref(), &pairs[..32], &pairs[32..])?;
     println!("predictor: mean absolute error {:.2} points", 100.0 * predictor.report.mae);
-    let accuracy = AccuracyObjective::new(space.clone(), Arc::new(predictor));
+    let accuracy = PredictedObjective::new(space.clone(), Arc::new(predictor), Target::Accuracy)?;
 
     // Search one device for the best network within the latency of the middle of the pairs.
     let phone = hw::load("pixel4-cpu")?;

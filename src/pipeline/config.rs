@@ -1,6 +1,7 @@
 //! The pipeline's configuration: one TOML table per step.
 
 use crate::failure::Failure;
+use ofa_predictors::EstimatorChoice;
 use ofa_search::Strategy;
 use ofa_train::shrinking::config::TrainConfig;
 use serde::{Deserialize, Serialize};
@@ -53,20 +54,20 @@ impl Default for CollectConfig {
 ///
 /// | name | default | purpose |
 /// |---|---|---|
-/// | `predictor` | `auto` | kind, or `auto` for the best by cross-validation |
+/// | `predictor` | `auto` | kind, `auto` for the best by cross-validation, or a table with `kind` and settings |
 /// | `holdout` | 0.2 | share of the pairs kept for the report |
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FitConfig {
-    /// Kind of predictor.
-    pub predictor: String,
+    /// What is fitted.
+    pub predictor: EstimatorChoice,
     /// Share held out.
     pub holdout: f64,
 }
 
 impl Default for FitConfig {
     fn default() -> Self {
-        Self { predictor: "auto".into(), holdout: 0.2 }
+        Self { predictor: EstimatorChoice::Auto, holdout: 0.2 }
     }
 }
 

@@ -9,7 +9,9 @@
 use super::Progress;
 use super::collect::{images, measure};
 use crate::failure::Failure;
-use ofa_predictors::{AccuracyObjective, FittedPredictor, Pair, PairsFile, Target, metrics, pairs};
+use ofa_predictors::{
+    EstimatorChoice, Fit, FittedPredictor, Pair, PairsFile, PredictedObjective, Target, metrics, pairs,
+};
 use ofa_search::LimitList;
 use ofa_search::{Budget, Search, pareto, strategy};
 use ofa_search::{Candidate, Silent};
@@ -37,8 +39,8 @@ pub struct Refinement<'a> {
     pub dataset: &'a Dataset,
     /// What to search with a predictor: the resolutions that it knows, and latency or MACs.
     pub searched: &'a dyn Fn(&FittedPredictor) -> Result<Searched, Failure>,
-    /// Kind of predictor, or `auto`.
-    pub predictor: &'a str,
+    /// What is fitted.
+    pub predictor: &'a EstimatorChoice,
     /// How many times to search and measure.
     pub rounds: usize,
     /// Subnets to measure in each round.
@@ -185,7 +187,8 @@ pub fn run(
 }
 
 fn fit(refinement: &Refinement<'_>, pairs: &[Pair], progress: &mut dyn Progress) -> Result<FittedPredictor, Failure> {
-    let fitted = ofa_predictors::fit(refinement.space, pairs, &[], refinement.predictor, refinement.seed)?;
+    let fit = Fit { seed: refinement.seed, ..Fit::with(refinement.predictor.clone()) };
+    let fitted = fit.run(refinement.space, pairs, &[])?;
     for warning in &fitted.report.warnings {
         progress.note(&format!("warning: {warning}"));
     }
@@ -206,7 +209,7 @@ fn proposed(
 ) -> Result<Vec<Arch>, Failure> {
     let (space, quantity) = (refinement.searched)(predictor)?;
     let seed = refinement.seed.wrapping_add(growing.pairs().len() as u64);
-    let accuracy = AccuracyObjective::new(space.clone(), predictor.clone());
+    let accuracy = PredictedObjective::new(space.clone(), predictor.clone(), Target::Accuracy)?;
     let list = LimitList { objective: quantity, limits: vec![f64::INFINITY] };
     let (strategy, budget) = (strategy::named(refinement.strategy)?, Budget::evaluations(refinement.evaluations));
     let search = Search { strategy, budget, seed };

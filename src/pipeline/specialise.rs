@@ -6,7 +6,7 @@ use super::{Progress, Subject};
 use crate::failure::Failure;
 use crate::report::{Front, PredictorResults};
 use ofa_hw::{HardwareBackend, LatencyObjective, LatencySource};
-use ofa_predictors::{AccuracyObjective, FittedPredictor, Pair, Target, pairs};
+use ofa_predictors::{Fit, FittedPredictor, Pair, PredictedObjective, Target, pairs};
 use ofa_search::LimitList;
 use ofa_search::{Budget, Search, pareto};
 use ofa_search::{Candidate, Observer};
@@ -45,9 +45,6 @@ pub struct Found {
 
 /// Refuses, before anything is trained, devices, tables and limits that could only fail afterwards; returns warnings.
 pub fn check(space: &dyn SearchSpace, config: &PipelineConfig) -> Result<Vec<String>, Failure> {
-    if config.fit.predictor != "auto" {
-        ofa_predictors::estimators::named(&config.fit.predictor)?;
-    }
     let mut warnings = Vec::new();
     let mut hopeless = 0;
     for wanted in &config.search.devices {
@@ -98,7 +95,8 @@ pub fn fit(
     let all = pairs::read(folder.path("pairs.jsonl"), space, Target::Accuracy)?;
     let seed = config.train.seed;
     let (train, test) = pairs::hold_out(&all, config.fit.holdout, seed);
-    let fitted = ofa_predictors::fit(space, &train, &test, &config.fit.predictor, seed)?;
+    let fit = Fit { seed, ..Fit::with(config.fit.predictor.clone()) };
+    let fitted = fit.run(space, &train, &test)?;
     fitted.save(&folder.path("predictor.json"))?;
     let report = &fitted.report;
     for warning in &report.warnings {
@@ -137,9 +135,9 @@ pub fn search(
     progress: &mut dyn Progress,
     stop: &AtomicBool,
 ) -> Result<Found, Failure> {
-    let predictor = Arc::new(FittedPredictor::load(&folder.path("predictor.json"))?);
+    let predictor = Arc::new(FittedPredictor::load_for(&folder.path("predictor.json"), Target::Accuracy)?);
     let space = &predictor.narrowed(subject.space.clone())?;
-    let accuracy = AccuracyObjective::new(space.clone(), predictor);
+    let accuracy = PredictedObjective::new(space.clone(), predictor, Target::Accuracy)?;
     let mut found = Found { cases: Vec::new(), fronts: Vec::new(), evaluations: 0 };
     for wanted in &config.search.devices {
         let backend = ofa_hw::load(&wanted.device)?;

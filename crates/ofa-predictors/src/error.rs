@@ -1,31 +1,23 @@
 //! What can go wrong in fitting and predicting.
 
-use ofa_space::SpaceError;
+use crate::target::Target;
+use ofa_space::plugin::UnknownName;
+use ofa_space::{InvalidSetting, SpaceError};
 use std::path::PathBuf;
 
 /// A predictor that cannot be fitted, read or used.
 #[derive(Debug, thiserror::Error)]
 pub enum PredictorError {
     /// No estimator of this name is registered.
-    #[error("there is no predictor called `{name}`{}; registered: {}, auto",
-        closest.as_ref().map(|c| format!(" (did you mean `{c}`?)")).unwrap_or_default(), known.join(", "))]
-    UnknownEstimator {
-        /// The name asked for.
-        name: String,
-        /// The registered name nearest to it.
-        closest: Option<String>,
-        /// Every registered name.
-        known: Vec<String>,
-    },
+    #[error(transparent)]
+    Unknown(#[from] UnknownName),
     /// A hyper-parameter has an impossible value.
-    #[error("predictor `{estimator}`: `{field}` {problem}")]
-    Config {
+    #[error("predictor `{estimator}`: {invalid}")]
+    Setting {
         /// Kind of the estimator.
         estimator: &'static str,
-        /// The offending field.
-        field: &'static str,
-        /// What is wrong and what was expected.
-        problem: String,
+        /// The field, what is wrong with it and what was expected.
+        invalid: InvalidSetting,
     },
     /// The arch does not fit the space or the encoding.
     #[error(transparent)]
@@ -110,6 +102,19 @@ pub enum PredictorError {
         fitted: String,
         /// Space asked for.
         asked: String,
+    },
+    /// The predictor predicts something else.
+    #[error(
+        "{}the predictor predicts {found}, expected one that predicts {wanted}: fit it to pairs with `{}`",
+        path.as_ref().map(|path| format!("{}: ", path.display())).unwrap_or_default(), wanted.field()
+    )]
+    OtherTarget {
+        /// Its file, if it was read from one.
+        path: Option<PathBuf>,
+        /// What it predicts.
+        found: Target,
+        /// What was asked for.
+        wanted: Target,
     },
     /// A bound was asked of a predictor that has no notion of its own uncertainty.
     #[error(

@@ -6,6 +6,7 @@ pub mod encoding;
 pub mod error;
 pub mod estimators;
 pub mod evaluation;
+pub mod fit;
 pub mod fitted;
 pub mod inference;
 pub mod objective;
@@ -17,10 +18,14 @@ pub use encoding::Encoder;
 pub use encoding::code::Code;
 pub use encoding::sparse::SparseRows;
 pub use error::PredictorError;
-pub use estimators::{Estimator, EstimatorEntry};
+pub use estimators::{Estimator, EstimatorChoice, EstimatorEntry};
 pub use evaluation::metrics;
-pub use fitted::{CurvePoint, FitReport, FittedPredictor, Prediction, fit, fit_encoded, learning_curve};
+pub use fit::{CurvePoint, Fit, FitReport};
+pub use fitted::{FittedPredictor, Prediction};
 pub use inference::Predictor;
-pub use objective::AccuracyObjective;
+pub use objective::PredictedObjective;
 pub use pairs::{Pair, PairsFile};
 pub use target::Target;
+
+// Archs and the spaces that they are of.
+pub use ofa_space::{Arch, SearchSpace, SpaceError, registry};

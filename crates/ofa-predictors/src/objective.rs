@@ -1,16 +1,17 @@
-//! Predicted accuracy as a search objective.
+//! Predicted accuracy or latency as a search objective.
 
-use crate::encoding::code::{Code, UNSEEN_COST};
+use crate::encoding::code::Code;
 use crate::error::PredictorError;
 use crate::fitted::FittedPredictor;
+use crate::target::Target;
 use ofa_space::{Arch, BlockSum, Objective, ObjectiveError, Population, SearchSpace};
 use rayon::prelude::*;
 use std::sync::{Arc, OnceLock};
 
-/// Predicted accuracy of a space's subnets, under the name `accuracy`. Every choice that none of the predictor's training
-/// pairs had costs 1, so that searches avoid it; a resolution that they lacked is an error (see
-/// [`FittedPredictor::narrowed`]).
-pub struct AccuracyObjective {
+/// What a predictor predicts for a space's subnets, under the name `accuracy` or `latency_ms`. Every choice that none of
+/// the predictor's training pairs had costs 1 in accuracy, or 10⁶ ms, so that searches avoid it; a resolution that they
+/// lacked is an error (see [`FittedPredictor::narrowed`]).
+pub struct PredictedObjective {
     space: Arc<dyn SearchSpace>,
     predictor: Arc<FittedPredictor>,
     code: OnceLock<Code>,
@@ -20,17 +21,25 @@ pub struct AccuracyObjective {
 /// Archs that one thread predicts together.
 const CHUNK: usize = 640;
 
-impl AccuracyObjective {
-    /// The accuracy that `predictor` promises for subnets of `space`.
-    pub fn new(space: Arc<dyn SearchSpace>, predictor: Arc<FittedPredictor>) -> Self {
-        Self { space, predictor, code: OnceLock::new(), caution: 0.0 }
-    }
-
-    /// A lower bound instead of the mean: the prediction less `caution` times its standard deviation, so that a search
-    /// does not favour what the predictor knows least about.
+impl PredictedObjective {
+    /// The accuracy or latency that `predictor` predicts for subnets of `space`.
     ///
     /// # Errors
-    /// [`PredictorError::NoUncertainty`] if the predictor has none.
+    /// [`PredictorError::OtherTarget`] if it does not predict `target`.
+    pub fn new(
+        space: Arc<dyn SearchSpace>,
+        predictor: Arc<FittedPredictor>,
+        target: Target,
+    ) -> Result<Self, PredictorError> {
+        predictor.expect(target)?;
+        Ok(Self { space, predictor, code: OnceLock::new(), caution: 0.0 })
+    }
+
+    /// A bound on the cautious side instead of the mean: `caution` standard deviations below a predicted accuracy, or
+    /// above a predicted latency, so that a search does not favour what the predictor is least sure of.
+    ///
+    /// # Errors
+    /// [`PredictorError::NoUncertainty`] if the predictor has no uncertainty of its own.
     pub fn cautious(self, caution: f64) -> Result<Self, PredictorError> {
         if caution != 0.0 && !self.predictor.knows_uncertainty() {
             return Err(PredictorError::NoUncertainty { predictor: self.predictor.report.predictor.clone() });
@@ -43,11 +52,15 @@ impl AccuracyObjective {
         let rows = code.rows(self.space.as_ref(), archs)?;
         let mut values = self.predictor.predict_rows(&rows);
         if self.caution != 0.0 {
+            let caution = match self.predictor.target() {
+                Target::Accuracy => -self.caution,
+                Target::Latency => self.caution,
+            };
             let deviations = self.predictor.deviations(&rows).unwrap_or_default();
-            values.iter_mut().zip(deviations).for_each(|(value, deviation)| *value -= self.caution * deviation);
+            values.iter_mut().zip(deviations).for_each(|(value, deviation)| *value += caution * deviation);
         }
         for (row, value) in values.iter_mut().enumerate() {
-            *value -= UNSEEN_COST * code.count_unseen(archs.choices(row)) as f64;
+            *value += code.value_of_unseen(archs.choices(row));
         }
         Ok(values)
     }
@@ -61,9 +74,12 @@ impl AccuracyObjective {
     }
 }
 
-impl Objective for AccuracyObjective {
+impl Objective for PredictedObjective {
     fn name(&self) -> &str {
-        "accuracy"
+        match self.predictor.target() {
+            Target::Accuracy => "accuracy",
+            Target::Latency => "latency_ms",
+        }
     }
 
     fn evaluate(&self, archs: &[Arch]) -> Result<Vec<f64>, ObjectiveError> {

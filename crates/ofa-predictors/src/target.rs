@@ -50,6 +50,11 @@ impl Target {
             Target::Latency => value > 0.0 && value.is_finite(),
         }
     }
+
+    /// Whether it is the target of files that name none.
+    pub(crate) fn is_accuracy(&self) -> bool {
+        *self == Target::Accuracy
+    }
 }
 
 impl fmt::Display for Target {

@@ -4,9 +4,13 @@
 use ofa_predictors::estimators::Effort;
 use ofa_predictors::evaluation::cross_validation::{folds, out_of_fold};
 use ofa_predictors::{
-    AccuracyObjective, Code, Encoder, FittedPredictor, Pair, Target, estimators, fit, metrics, pairs,
+    Code, Encoder, EstimatorChoice, Fit, FittedPredictor, Pair, PredictedObjective, Target, estimators, metrics, pairs,
 };
 use ofa_space::{ArchJson, Objective, Population, registry};
+
+fn with(kind: &str) -> Fit {
+    Fit::with(EstimatorChoice::named(kind).unwrap())
+}
 
 #[test]
 fn the_official_predictor_gives_the_authors_numbers() {
@@ -93,7 +97,7 @@ fn deviations_cover_what_they_say() {
         let mut within = [0usize; 2];
         for (train, test) in folds(pairs.len(), 5, 0) {
             let of = |indices: &[usize]| indices.iter().map(|i| pairs[*i].clone()).collect::<Vec<_>>();
-            let fitted = fit(space.as_ref(), &of(&train), &[], kind, 0).unwrap();
+            let fitted = with(kind).run(space.as_ref(), &of(&train), &[]).unwrap();
             let test = of(&test);
             let archs: Vec<_> = test.iter().map(|p| p.arch.clone()).collect();
             let predictions = fitted.predict_with_deviations(space.as_ref(), &archs).unwrap();
@@ -124,8 +128,8 @@ fn cautious_search_needs_a_predictor_that_knows_its_uncertainty() {
     };
     let train: Vec<Pair> = (0..40).map(draw).collect();
     let objective = |kind: &str| {
-        let fitted = fit(space.as_ref(), &train, &[], kind, 0).unwrap();
-        AccuracyObjective::new(space.clone(), std::sync::Arc::new(fitted))
+        let fitted = with(kind).run(space.as_ref(), &train, &[]).unwrap();
+        PredictedObjective::new(space.clone(), std::sync::Arc::new(fitted), Target::Accuracy).unwrap()
     };
     let Err(error) = objective("elastic-net").cautious(1.0) else { panic!("a line has no uncertainty") };
     assert!(error.to_string().contains("gaussian-process"), "{error}");
@@ -150,11 +154,12 @@ fn files_round_trip_and_repeat() {
     assert_eq!((train.len(), test.len()), (60, 20));
     let folder = tempfile::tempdir().unwrap();
     for kind in ["ridge", "elastic-net", "svr", "gaussian-process", "mlp", "mlp-ensemble", "auto"] {
-        let first = fit(space.as_ref(), &train, &test, kind, 1).unwrap();
+        let fit = Fit { seed: 1, ..with(kind) };
+        let first = fit.run(space.as_ref(), &train, &test).unwrap();
         assert!(first.report.kendall_tau > 0.7, "{kind}: {:?}", first.report);
         let (a, b) = (folder.path().join("a.json"), folder.path().join("b.json"));
         first.save(&a).unwrap();
-        fit(space.as_ref(), &train, &test, kind, 1).unwrap().save(&b).unwrap();
+        fit.run(space.as_ref(), &train, &test).unwrap().save(&b).unwrap();
         assert_eq!(std::fs::read(&a).unwrap(), std::fs::read(&b).unwrap(), "{kind} does not repeat");
         let archs: Vec<_> = test.iter().map(|p| p.arch.clone()).collect();
         let loaded = FittedPredictor::load(&a).unwrap();
@@ -175,7 +180,7 @@ fn a_narrowed_space_keeps_the_columns() {
         .enumerate()
         .map(|(i, arch)| Pair { arch: arch.clone(), value: 0.5 + 0.01 * (i % 3) as f64 })
         .collect();
-    let fitted = fit(space.as_ref(), &pairs, &[], "elastic-net", 0).unwrap();
+    let fitted = with("elastic-net").run(space.as_ref(), &pairs, &[]).unwrap();
     let largest = archs.len() - 1;
     let kept = serde_json::json!([space.info().resolutions[largest]]);
     let narrow = registry::with_field(space.as_ref(), "resolutions", kept).unwrap();
@@ -197,7 +202,7 @@ fn bad_pairs_name_file_and_line() {
         let error = pairs::read(&path, space.as_ref(), Target::Accuracy).unwrap_err().to_string();
         assert!(error.contains("pairs.jsonl:2"), "{error}");
     }
-    assert!(fit(space.as_ref(), &read, &read, "elastic-net", 0).is_err());
-    let error = fit(space.as_ref(), &read, &read, "elasticnet", 0).unwrap_err().to_string();
+    assert!(with("elastic-net").run(space.as_ref(), &read, &read).is_err());
+    let error = EstimatorChoice::named("elasticnet").unwrap_err().to_string();
     assert!(error.contains("did you mean `elastic-net`"), "{error}");
 }

@@ -1,7 +1,9 @@
 //! Resolutions and choices of which the training pairs say nothing, and pairs that say nothing at all.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use ofa_predictors::{AccuracyObjective, Encoder, FittedPredictor, Pair, PredictorError, fit, fit_encoded};
+use ofa_predictors::{
+    Encoder, EstimatorChoice, Fit, FittedPredictor, Pair, PredictedObjective, PredictorError, Target,
+};
 use ofa_space::Dimension;
 use ofa_space::{Arch, Objective, Opened, Population, SearchSpace, registry, sampling};
 use rand::SeedableRng;
@@ -23,8 +25,12 @@ fn pairs(space: &dyn SearchSpace, count: usize, keep: impl Fn(&Arch) -> bool) ->
     draws.filter(keep).take(count).map(|arch| Pair { value: value(&arch), arch }).collect()
 }
 
+fn with(kind: &str) -> Fit {
+    Fit::with(EstimatorChoice::named(kind).unwrap())
+}
+
 fn fitted(kind: &str, encoder: Encoder, pairs: &[Pair]) -> FittedPredictor {
-    fit_encoded(space().as_ref(), pairs, &[], kind, encoder, 0).unwrap()
+    Fit { encoder, ..with(kind) }.run(space().as_ref(), pairs, &[]).unwrap()
 }
 
 #[test]
@@ -82,7 +88,7 @@ fn an_unseen_choice_is_refused_and_avoided() {
         let fitted = FittedPredictor::load(&folder.path().join("p.json")).unwrap();
         assert!(fitted.predict(space.as_ref(), &archs).is_err());
 
-        let objective = AccuracyObjective::new(space.clone(), Arc::new(fitted));
+        let objective = PredictedObjective::new(space.clone(), Arc::new(fitted), Target::Accuracy).unwrap();
         let values = objective.evaluate(&archs).unwrap();
         assert_eq!(values[1], expected);
         assert!(values[0] < 0.0, "{values:?}");
@@ -106,7 +112,7 @@ fn pairs_that_tell_nothing_give_a_warning_and_the_larger_net() {
         pair.value = 0.9 + 0.004 * (((index * index * 31 + index * 7919) % 1009) as f64 / 1009.0 - 0.5);
     }
     let (train, test) = few.split_at(48);
-    let fitted = fit(space.as_ref(), train, test, "auto", 0).unwrap();
+    let fitted = Fit::default().run(space.as_ref(), train, test).unwrap();
     assert_eq!(fitted.report.predictor, "cost-prior");
     let warning = &fitted.report.warnings[0];
     assert!(warning.contains("validation images") && warning.contains("96 pairs"), "{warning}");
@@ -114,7 +120,7 @@ fn pairs_that_tell_nothing_give_a_warning_and_the_larger_net() {
     assert!(values[1] > values[0], "{values:?}");
     // Pairs that tell something give no warning.
     let clear = pairs(space.as_ref(), 60, |_| true);
-    let fitted = fit(space.as_ref(), &clear, &[], "auto", 0).unwrap();
+    let fitted = Fit::default().run(space.as_ref(), &clear, &[]).unwrap();
     assert!(fitted.report.predictor != "cost-prior" && fitted.report.warnings.is_empty(), "{:?}", fitted.report);
 }
 
@@ -135,7 +141,7 @@ fn pairs_that_are_all_alike_can_be_fitted() {
     let mut alike = pairs(space.as_ref(), 40, |_| true);
     alike.iter_mut().for_each(|pair| pair.value = 1.0);
     for kind in ["auto", "ridge", "gaussian-process", "svr", "elastic-net", "cost-prior"] {
-        let fitted = fit(space.as_ref(), &alike, &[], kind, 0).unwrap_or_else(|error| panic!("{kind}: {error}"));
+        let fitted = with(kind).run(space.as_ref(), &alike, &[]).unwrap_or_else(|error| panic!("{kind}: {error}"));
         for value in fitted.predict(space.as_ref(), &[space.min_arch(), space.max_arch()]).unwrap() {
             assert!((value - 1.0).abs() < 0.01, "{kind}: {value}");
         }

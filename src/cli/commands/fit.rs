@@ -1,24 +1,29 @@
 //! `ofa fit`: a predictor fitted to pairs and scored.
 
+use crate::cli::args::estimator_choice;
 use crate::cli::args::space_choice::space;
 use crate::cli::{Context, Failure};
 use clap::Args;
-use ofa_predictors::{CurvePoint, Encoder, FitReport, Target, fit_encoded, learning_curve, pairs};
+use ofa_predictors::{CurvePoint, Encoder, EstimatorChoice, Fit, FitReport, PredictorError, Target, pairs};
 use serde::Serialize;
 use std::path::PathBuf;
 
 /// Arguments of `ofa fit`.
 #[derive(Args, Debug)]
 pub struct FitArgs {
-    /// Pairs file (JSON Lines).
+    /// Pairs file (JSON Lines): `{"arch":{…},"top1":…}`, or `{"arch":{…},"latency_ms":…}` with `--target latency`.
     #[arg(long)]
     pairs: PathBuf,
     /// Registered name or TOML file.
     #[arg(long)]
     space: String,
-    /// Kind of predictor, or `auto` for the best by cross-validation.
-    #[arg(long, default_value = "auto")]
-    predictor: String,
+    /// Kind of predictor; `auto` for the best by cross-validation; or a kind with settings: a TOML table such as
+    /// `{ kind = "ridge", penalty = 1.0 }`, or a TOML file that holds one.
+    #[arg(long, default_value = "auto", value_parser = estimator_choice::parse)]
+    predictor: EstimatorChoice,
+    /// What the pairs hold and the predictor predicts: `accuracy` (top-1, a fraction) or `latency` (milliseconds).
+    #[arg(long, default_value = "accuracy")]
+    target: Target,
     /// Output predictor file.
     #[arg(short, long)]
     output: PathBuf,
@@ -43,7 +48,7 @@ fn encoder(name: &str) -> Result<Encoder, String> {
 }
 
 #[derive(Serialize)]
-struct Fit<'a> {
+struct Fitted<'a> {
     #[serde(flatten)]
     report: &'a FitReport,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,14 +57,15 @@ struct Fit<'a> {
 
 pub fn run(args: &FitArgs, context: &Context) -> Result<(), Failure> {
     let space = space(&args.space, None)?;
-    let all = pairs::read(&args.pairs, space.as_ref(), Target::Accuracy)?;
+    let all = pairs::read(&args.pairs, space.as_ref(), args.target)?;
     let seed = context.common.seed;
     let (train, test) = match &args.test {
-        Some(path) => (all, pairs::read(path, space.as_ref(), Target::Accuracy)?),
+        Some(path) => (all, pairs::read(path, space.as_ref(), args.target)?),
         None if (0.0..0.9).contains(&args.holdout) => pairs::hold_out(&all, args.holdout, seed),
         None => return Err(Failure::Input(format!("--holdout is {}, expected 0 to 0.9", args.holdout))),
     };
-    let fitted = fit_encoded(space.as_ref(), &train, &test, &args.predictor, args.encoder, seed)?;
+    let fit = Fit { estimator: args.predictor.clone(), encoder: args.encoder, target: args.target, seed };
+    let fitted = fit.run(space.as_ref(), &train, &test)?;
     fitted.save(&args.output)?;
     let report = &fitted.report;
     for warning in &report.warnings {
@@ -72,11 +78,15 @@ pub fn run(args: &FitArgs, context: &Context) -> Result<(), Failure> {
         }
         // The kind that was chosen on all pairs; choosing anew for each size would compare kinds, not numbers of pairs.
         Some(sizes) => {
-            let kind = report.predictor.as_str();
-            Some(learning_curve(space.as_ref(), &train, &test, kind, args.encoder, sizes, seed)?)
+            let estimator = match fit.estimator {
+                EstimatorChoice::Auto => EstimatorChoice::named(&report.predictor).map_err(PredictorError::from)?,
+                given => given,
+            };
+            let chosen = Fit { estimator, ..fit };
+            Some(chosen.learning_curve(space.as_ref(), &train, &test, sizes)?)
         }
     };
-    let result = Fit { report, curve };
+    let result = Fitted { report, curve };
     context.output.result(&result, || {
         let mut text = format!(
             "{}: {} on {} pairs, scored on {}: RMSE {:.5}, MAE {:.5}, R² {:.3}, Kendall tau {:.3}, Spearman {:.3}",

@@ -1,6 +1,7 @@
 //! `ofa refine`: search, measure the front, fit again, and repeat.
 
 use crate::cli::args::corrupt_choice::CorruptChoice;
+use crate::cli::args::estimator_choice;
 use crate::cli::args::model_data::load_for;
 use crate::cli::args::search_devices::{supported, wanted};
 use crate::cli::output::pipeline_display::Display;
@@ -8,7 +9,7 @@ use crate::cli::{Context, Failure};
 use crate::pipeline::refine::{self, GrowingPairs, Refinement, Round, Searched};
 use clap::Args;
 use ofa_hw::LatencyObjective;
-use ofa_predictors::FittedPredictor;
+use ofa_predictors::{EstimatorChoice, FittedPredictor};
 use ofa_search::strategy;
 use ofa_space::{BlockObjective, Model, cost};
 use ofa_train::device;
@@ -33,9 +34,9 @@ pub struct RefineArgs {
     /// it must be the one of --pairs, which goes on from it.
     #[arg(long)]
     out_pairs: Option<PathBuf>,
-    /// Kind of predictor, or `auto` for the best by cross-validation.
-    #[arg(long, default_value = "auto")]
-    predictor: String,
+    /// Kind of predictor, `auto` for the best by cross-validation, or a TOML table with settings, as for `ofa fit`.
+    #[arg(long, default_value = "auto", value_parser = estimator_choice::parse)]
+    predictor: EstimatorChoice,
     /// Device whose latency the front trades accuracy against; MACs, if left out.
     #[arg(long)]
     device: Option<String>,
@@ -78,9 +79,6 @@ pub fn run(args: &RefineArgs, context: &Context) -> Result<(), Failure> {
     }
     // What could only fail after the first measurements is looked at first.
     strategy::named(&args.strategy)?;
-    if args.predictor != "auto" {
-        ofa_predictors::estimators::named(&args.predictor)?;
-    }
     let model = Model::load(&args.model)?;
     let space =
         model.space().cloned().ok_or_else(|| Failure::Input(format!("{} is no supernet", args.model.display())))?;

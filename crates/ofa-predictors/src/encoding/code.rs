@@ -4,14 +4,20 @@
 use crate::encoding::Encoder;
 use crate::encoding::sparse::SparseRows;
 use crate::error::PredictorError;
+use crate::target::Target;
 use ofa_space::objectives::block_objective::BlockTables;
 use ofa_space::{BlockSum, NetSpec, ObjectiveError, PlainTerm, Population, SearchSpace, SpaceError, cost};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// What a search's objective loses by every choice that no training pair had: more than any accuracy is worth, so that
-/// searches keep to what the predictor knows.
-pub(crate) const UNSEEN_COST: f64 = 1.0;
+/// What is added to a search's objective for every choice that no training pair had: more than the target can make up
+/// for, so that searches keep to what the predictor has seen.
+fn unseen_value(target: Target) -> f64 {
+    match target {
+        Target::Accuracy => -1.0,
+        Target::Latency => 1e6,
+    }
+}
 
 /// The features of a space's genes and resolutions under an encoding.
 #[derive(Debug)]
@@ -37,6 +43,8 @@ pub struct Code {
     labels: Vec<String>,
     /// Choices of genes that no training pair had; see [`Self::unseen`].
     unseen: Vec<(usize, u8)>,
+    /// What each of them adds to an objective.
+    unseen_value: f64,
 }
 
 /// A column made of a quantity.
@@ -155,6 +163,7 @@ impl Code {
             derived: Vec::new(),
             labels: Vec::new(),
             unseen: Vec::new(),
+            unseen_value: 0.0,
         };
         for gene in &info.genes {
             code.active.push(match gene.active_when {
@@ -209,8 +218,9 @@ impl Code {
 
     /// The same code where no training pair had these choices (gene, choice), and only these resolutions: others have
     /// no code, even where they have a column.
-    pub(crate) fn with_seen(mut self, unseen: &[(usize, u8)], resolutions: &[u32]) -> Self {
+    pub(crate) fn with_seen(mut self, unseen: &[(usize, u8)], resolutions: &[u32], target: Target) -> Self {
         self.unseen = unseen.to_vec();
+        self.unseen_value = unseen_value(target);
         if !resolutions.is_empty() {
             self.resolutions.retain(|(pixels, _)| resolutions.contains(pixels));
         }
@@ -227,6 +237,11 @@ impl Code {
     /// The number of active choices of a row that no training pair had.
     pub(crate) fn count_unseen(&self, choices: &[u8]) -> usize {
         self.unseen_of(choices).count()
+    }
+
+    /// What the active choices of a row that no training pair had add to an objective.
+    pub(crate) fn value_of_unseen(&self, choices: &[u8]) -> f64 {
+        self.unseen_value * self.count_unseen(choices) as f64
     }
 
     /// The active choices of a row that no training pair had.
@@ -349,7 +364,7 @@ impl Code {
             }
             for (gene, choice) in &self.unseen {
                 let at = self.choices[..*gene].iter().sum::<usize>() + usize::from(*choice);
-                slopes[first + at] -= UNSEEN_COST as f32;
+                slopes[first + at] += self.unseen_value as f32;
             }
             let tables = self.tables_at(space, archs.resolution(row));
             for (offset, derived) in self.derived.iter().enumerate() {
@@ -388,7 +403,7 @@ impl Code {
             let (genes, needs) = (vec![(gene, count)], self.active[gene].into_iter().collect());
             let mut values = weights[first..first + count].to_vec();
             let unseen = self.unseen.iter().filter(|(of, _)| *of == gene);
-            unseen.for_each(|(_, choice)| values[usize::from(*choice)] -= UNSEEN_COST);
+            unseen.for_each(|(_, choice)| values[usize::from(*choice)] += self.unseen_value);
             Some(PlainTerm { genes, needs, values })
         };
         Some(BlockSum::of_terms(std::iter::once(constant).chain(self.genes.iter().enumerate().filter_map(of_gene))))

@@ -1,10 +1,11 @@
 //! What is left to say where measured pairs say nothing: larger networks tend to be more accurate.
 
 use crate::error::PredictorError;
-use crate::estimators::{Effort, Estimator, EstimatorEntry};
+use crate::estimators::{Effort, Estimator, EstimatorEntry, at_least};
 use crate::inference::Predictor;
 use crate::inference::linear::Linear;
 use crate::standardise::Moments;
+use ofa_space::settings::{InvalidSetting, Settings};
 use serde::{Deserialize, Serialize};
 
 /// The mean of the pairs, and a slope along the first column that is no one-hot column (the logarithm of MACs in the
@@ -15,6 +16,12 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields, default)]
 pub struct CostPrior {}
 
+impl Settings for CostPrior {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        Ok(())
+    }
+}
+
 /// Least slope, in deviations of the target for a deviation of the column.
 const LEAST_SLOPE: f64 = 0.1;
 /// What stands for the deviation of targets that are all the same: enough to prefer the larger network.
@@ -24,10 +31,8 @@ const FEWEST: usize = 2;
 #[typetag::serde(name = "cost-prior")]
 impl Estimator for CostPrior {
     fn fit(&self, features: &[Vec<f32>], targets: &[f64], _seed: u64) -> Result<Box<dyn Predictor>, PredictorError> {
-        let Some(width) = features.first().map(Vec::len).filter(|_| features.len() >= FEWEST) else {
-            let purpose = "cost-prior".to_owned();
-            return Err(PredictorError::TooFewPairs { found: features.len(), needed: FEWEST, purpose });
-        };
+        at_least(FEWEST, features.len(), "cost-prior")?;
+        let width = features[0].len();
         let target = Moments::of(targets.iter().copied());
         let mut line = Linear { weights: vec![0.0; width], intercept: target.mean };
         let one_hot = |column: usize| features.iter().all(|row| row[column] == 0.0 || row[column] == 1.0);

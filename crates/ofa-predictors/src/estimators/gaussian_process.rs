@@ -9,12 +9,13 @@
 
 use crate::encoding::sparse::SparseRows;
 use crate::error::PredictorError;
-use crate::estimators::{Effort, Estimator, EstimatorEntry};
+use crate::estimators::{Effort, Estimator, EstimatorEntry, at_least};
 use crate::inference::Predictor;
 use crate::standardise::{Moments, columns};
 use linfa_linalg::cholesky::CholeskyInplace;
 use linfa_linalg::triangular::{SolveTriangularInplace, UPLO};
 use ndarray::{Array2, ArrayView2, Axis};
+use ofa_space::settings::{self, InvalidSetting, Settings};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -44,6 +45,14 @@ pub struct GaussianProcess {
 impl Default for GaussianProcess {
     fn default() -> Self {
         Self { linear: 10.0, width: None, noise: None }
+    }
+}
+
+impl Settings for GaussianProcess {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        settings::number("linear", self.linear, 0.0..f64::INFINITY)?;
+        self.width.map_or(Ok(()), |width| settings::positive("width", width))?;
+        self.noise.map_or(Ok(()), |noise| settings::positive("noise", noise))
     }
 }
 
@@ -311,7 +320,7 @@ impl Estimator for GaussianProcess {
 
 impl GaussianProcess {
     fn fit_process(&self, features: &[Vec<f32>], targets: &[f64], seed: u64) -> Result<Process, PredictorError> {
-        self.check(features.len())?;
+        at_least(FEWEST, features.len(), "gaussian-process")?;
         let moments = columns(features);
         let target = Moments::of(targets.iter().copied());
         let rows = crate::standardise::standardised(features, &moments);
@@ -356,23 +365,6 @@ impl GaussianProcess {
         let known = tried.iter().zip(likelihoods).filter_map(|(at, likelihood)| Some((*at, likelihood?)));
         let best = known.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(at, _)| at);
         best.ok_or_else(|| not_positive("no width and noise give a positive definite matrix"))
-    }
-
-    fn check(&self, rows: usize) -> Result<(), PredictorError> {
-        let fail = |field, problem| Err(PredictorError::Config { estimator: "gaussian-process", field, problem });
-        if !(self.linear >= 0.0 && self.linear.is_finite()) {
-            return fail("linear", format!("is {}, expected 0 or more", self.linear));
-        }
-        for (field, value) in [("width", self.width), ("noise", self.noise)] {
-            if value.is_some_and(|v| !(v > 0.0 && v.is_finite())) {
-                return fail(field, format!("is {value:?}, expected more than 0"));
-            }
-        }
-        if rows < FEWEST {
-            let purpose = "gaussian-process".to_owned();
-            return Err(PredictorError::TooFewPairs { found: rows, needed: FEWEST, purpose });
-        }
-        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Fitting an MLP with Burn.
 
 use crate::error::PredictorError;
-use crate::estimators::{Effort, Estimator, EstimatorEntry};
+use crate::estimators::{Effort, Estimator, EstimatorEntry, at_least};
 use crate::inference::Predictor;
 use crate::inference::mlp::{Layer, Mlp};
 use crate::standardise::{Moments, columns, standardised};
@@ -9,6 +9,7 @@ use burn::module::{Module, Param};
 use burn::optim::{AdamConfig, GradientsParams};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor, TensorData};
+use ofa_space::settings::{self, InvalidSetting, Settings};
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -41,6 +42,21 @@ pub struct MlpEstimator {
 impl Default for MlpEstimator {
     fn default() -> Self {
         Self { hidden: vec![64, 64, 64], epochs: 300, patience: 40, learning_rate: 3e-3, batch_size: 64 }
+    }
+}
+
+impl Settings for MlpEstimator {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        if self.hidden.is_empty() {
+            return Err(InvalidSetting::new("hidden", "is empty, expected the units of at least one layer"));
+        }
+        for (layer, units) in self.hidden.iter().enumerate() {
+            settings::count(&format!("hidden[{layer}]"), *units, 1..=4096)?;
+        }
+        settings::count("epochs", self.epochs, 1..=usize::MAX)?;
+        settings::count("patience", self.patience, 1..=usize::MAX)?;
+        settings::positive("learning_rate", self.learning_rate)?;
+        settings::count("batch_size", self.batch_size, 1..=usize::MAX)
     }
 }
 
@@ -95,7 +111,8 @@ fn host<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, PredictorError> {
 #[typetag::serde(name = "mlp")]
 impl Estimator for MlpEstimator {
     fn fit(&self, features: &[Vec<f32>], targets: &[f64], seed: u64) -> Result<Box<dyn Predictor>, PredictorError> {
-        self.check(features.len())?;
+        const FEWEST: usize = 10;
+        at_least(FEWEST, features.len(), "mlp")?;
         let device = Device::flex().autodiff();
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let moments = columns(features);
@@ -145,26 +162,6 @@ impl Estimator for MlpEstimator {
             None => network.layers()?,
         };
         Ok(Box::new(Mlp::new(layers, moments, target)))
-    }
-}
-
-impl MlpEstimator {
-    fn check(&self, rows: usize) -> Result<(), PredictorError> {
-        let fail = |field, problem| Err(PredictorError::Config { estimator: "mlp", field, problem });
-        if self.hidden.is_empty() || self.hidden.iter().any(|units| !(1..=4096).contains(units)) {
-            return fail("hidden", format!("is {:?}, expected a layer or more of 1 to 4096 units each", self.hidden));
-        }
-        if self.epochs == 0 || self.patience == 0 || self.batch_size == 0 {
-            return fail("epochs", "`patience` and `batch_size` must all be at least 1".into());
-        }
-        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
-            return fail("learning_rate", format!("is {}, expected more than 0", self.learning_rate));
-        }
-        const FEWEST: usize = 10;
-        if rows < FEWEST {
-            return Err(PredictorError::TooFewPairs { found: rows, needed: FEWEST, purpose: "mlp".into() });
-        }
-        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@ use crate::error::PredictorError;
 use crate::estimators::mlp::MlpEstimator;
 use crate::estimators::{Effort, Estimator, EstimatorEntry};
 use crate::inference::Predictor;
+use ofa_space::settings::{self, InvalidSetting, Settings};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,13 @@ pub struct MlpEnsemble {
 impl Default for MlpEnsemble {
     fn default() -> Self {
         Self { members: 5, mlp: MlpEstimator::default() }
+    }
+}
+
+impl Settings for MlpEnsemble {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        settings::count("members", self.members, 2..=100)?;
+        self.mlp.check().map_err(|error| error.within("mlp"))
     }
 }
 
@@ -80,10 +88,6 @@ impl Predictor for Ensemble {
 #[typetag::serde(name = "mlp-ensemble")]
 impl Estimator for MlpEnsemble {
     fn fit(&self, features: &[Vec<f32>], targets: &[f64], seed: u64) -> Result<Box<dyn Predictor>, PredictorError> {
-        if !(2..=100).contains(&self.members) {
-            let problem = format!("is {}, expected 2 to 100", self.members);
-            return Err(PredictorError::Config { estimator: "mlp-ensemble", field: "members", problem });
-        }
         // Each member holds back another tenth for its early stopping.
         let member = |index: usize| self.mlp.fit(features, targets, seed.wrapping_mul(1000).wrapping_add(index as u64));
         let members: Result<_, _> = (0..self.members).into_par_iter().map(member).collect();

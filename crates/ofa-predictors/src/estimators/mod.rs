@@ -1,4 +1,4 @@
-//! What can be fitted, and its registry.
+//! What can be fitted: the trait of estimators, their registry, and one module for each.
 
 pub mod cost_prior;
 #[cfg(feature = "linfa")]
@@ -12,23 +12,72 @@ pub mod ridge;
 #[cfg(feature = "linfa")]
 pub mod svr;
 
+mod choice;
+
+pub use choice::EstimatorChoice;
+pub use cost_prior::CostPrior;
+#[cfg(feature = "linfa")]
+pub use elastic_net::ElasticNet;
+pub use gaussian_process::GaussianProcess;
+#[cfg(feature = "mlp")]
+pub use mlp::MlpEstimator;
+#[cfg(feature = "mlp")]
+pub use mlp_ensemble::MlpEnsemble;
+pub use ridge::Ridge;
+#[cfg(feature = "linfa")]
+pub use svr::Svr;
+
 use crate::error::PredictorError;
 use crate::inference::Predictor;
+use ofa_space::Settings;
+use ofa_space::plugin::{self, Entry, UnknownName};
 use std::fmt::Debug;
 
 /// Hyper-parameters that can be fitted to pairs. Configured by `kind`; plugins submit an [`EstimatorEntry`].
 #[typetag::serde(tag = "kind")]
-pub trait Estimator: Debug + Send + Sync {
-    /// Fits rows of features to targets; the same seed gives the same predictor.
+pub trait Estimator: Settings + Debug + Send + Sync {
+    /// Fits rows of features to targets; the same seed gives the same predictor. Reached through [`crate::Fit`], which
+    /// checks the settings first.
     ///
     /// # Errors
-    /// [`PredictorError`] for an impossible hyper-parameter or too few rows.
+    /// [`PredictorError::TooFewPairs`], or [`PredictorError::Fit`] if the rows cannot be fitted.
+    ///
+    /// # Panics
+    /// May panic with settings that [`Settings::check`] refuses.
     fn fit(&self, features: &[Vec<f32>], targets: &[f64], seed: u64) -> Result<Box<dyn Predictor>, PredictorError>;
 
     /// How freely the model can bend: 0 for hardly more than the mean, 1 for lines, 2 for anything else. Of two that
     /// predict about equally well, `auto` takes the less free one.
     fn freedom(&self) -> u8 {
         2
+    }
+}
+
+impl dyn Estimator + '_ {
+    /// Its `kind`.
+    pub fn kind(&self) -> &'static str {
+        self.typetag_name()
+    }
+
+    /// How long fitting takes; [`Effort::Slow`] for a kind that is not registered.
+    pub(crate) fn effort(&self) -> Effort {
+        plugin::find::<EstimatorEntry>(self.kind()).map_or(Effort::Slow, |entry| entry.effort)
+    }
+
+    /// Refuses impossible settings.
+    ///
+    /// # Errors
+    /// [`PredictorError::Setting`].
+    pub(crate) fn check_settings(&self) -> Result<(), PredictorError> {
+        self.check().map_err(|invalid| PredictorError::Setting { estimator: self.kind(), invalid })
+    }
+}
+
+/// Refuses to fit fewer than `needed` pairs.
+fn at_least(needed: usize, rows: usize, estimator: &str) -> Result<(), PredictorError> {
+    match rows >= needed {
+        true => Ok(()),
+        false => Err(PredictorError::TooFewPairs { found: rows, needed, purpose: estimator.to_owned() }),
     }
 }
 
@@ -56,21 +105,30 @@ pub struct EstimatorEntry {
 
 inventory::collect!(EstimatorEntry);
 
+impl Entry for EstimatorEntry {
+    const WHAT: &'static str = "predictor";
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn about(&self) -> &'static str {
+        self.about
+    }
+}
+
 /// Every registered estimator, by name.
 pub fn entries() -> Vec<&'static EstimatorEntry> {
-    let mut all: Vec<&EstimatorEntry> = inventory::iter::<EstimatorEntry>.into_iter().collect();
-    all.sort_by_key(|entry| entry.name);
-    all
+    plugin::entries()
 }
 
 /// The entry registered under `name`.
 ///
 /// # Errors
-/// [`PredictorError::UnknownEstimator`] with the nearest name and all names.
-pub fn named(name: &str) -> Result<&'static EstimatorEntry, PredictorError> {
-    entries().into_iter().find(|entry| entry.name == name).ok_or_else(|| {
-        let known: Vec<String> = entries().iter().map(|entry| entry.name.to_owned()).collect();
-        let closest = ofa_space::registry::closest(name, &known);
-        PredictorError::UnknownEstimator { name: name.to_owned(), closest, known }
+/// [`UnknownName`] with the nearest name and all names, among them `auto`.
+pub fn named(name: &str) -> Result<&'static EstimatorEntry, UnknownName> {
+    plugin::find(name).map_err(|UnknownName { what, name, mut known, .. }| {
+        known.push(choice::AUTO.to_owned());
+        UnknownName::new(what, &name, known)
     })
 }

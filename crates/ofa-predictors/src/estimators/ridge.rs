@@ -6,12 +6,13 @@
 //! regression with the same penalty.
 
 use crate::error::PredictorError;
-use crate::estimators::{Effort, Estimator, EstimatorEntry};
+use crate::estimators::{Effort, Estimator, EstimatorEntry, at_least};
 use crate::inference::Predictor;
 use crate::inference::linear::{Linear, UncertainLinear};
 use crate::standardise::{Moments, columns, standardised};
 use linfa_linalg::eigh::EighInto;
 use ndarray::{Array1, Array2, Axis};
+use ofa_space::settings::{self, InvalidSetting, Settings};
 use serde::{Deserialize, Serialize};
 
 /// Ridge regression over standardised features.
@@ -24,6 +25,12 @@ use serde::{Deserialize, Serialize};
 pub struct Ridge {
     /// Weight of the squared weights; `None` chooses it.
     pub penalty: Option<f64>,
+}
+
+impl Settings for Ridge {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        self.penalty.map_or(Ok(()), |penalty| settings::positive("penalty", penalty))
+    }
 }
 
 const FEWEST: usize = 4;
@@ -55,7 +62,7 @@ impl Estimator for Ridge {
 
 impl Ridge {
     fn fit_line(&self, features: &[Vec<f32>], targets: &[f64]) -> Result<UncertainLinear, PredictorError> {
-        self.check(features.len())?;
+        at_least(FEWEST, features.len(), "ridge")?;
         let failed = |problem: String| PredictorError::Fit { estimator: "ridge", problem };
         let moments = columns(features);
         let target = Moments::of(targets.iter().copied());
@@ -94,17 +101,6 @@ impl Ridge {
             offset_variance: noise / n as f64,
             features: moments,
         })
-    }
-
-    fn check(&self, rows: usize) -> Result<(), PredictorError> {
-        if self.penalty.is_some_and(|p| !(p > 0.0 && p.is_finite())) {
-            let problem = format!("is {:?}, expected more than 0", self.penalty);
-            return Err(PredictorError::Config { estimator: "ridge", field: "penalty", problem });
-        }
-        if rows < FEWEST {
-            return Err(PredictorError::TooFewPairs { found: rows, needed: FEWEST, purpose: "ridge".into() });
-        }
-        Ok(())
     }
 }
 

@@ -1,12 +1,13 @@
 //! Support-vector regression with a Gaussian kernel, by linfa.
 
 use crate::error::PredictorError;
-use crate::estimators::{Effort, Estimator, EstimatorEntry};
+use crate::estimators::{Effort, Estimator, EstimatorEntry, at_least};
 use crate::inference::Predictor;
 use crate::standardise::Moments;
 use linfa::prelude::*;
 use linfa_svm::Svm;
 use ndarray::{Array1, Array2};
+use ofa_space::settings::{self, InvalidSetting, Settings};
 use serde::{Deserialize, Serialize};
 
 /// Support-vector regression with the kernel `exp(−|x − x'|² / width)`.
@@ -30,6 +31,14 @@ pub struct Svr {
 impl Default for Svr {
     fn default() -> Self {
         Self { width: None, c: 10.0, tube: 0.05 }
+    }
+}
+
+impl Settings for Svr {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        self.width.map_or(Ok(()), |width| settings::positive("width", width))?;
+        settings::positive("c", self.c)?;
+        settings::number("tube", self.tube, 0.0..f64::INFINITY)
     }
 }
 
@@ -76,21 +85,8 @@ impl Svr {
         features: &[Vec<f32>],
         targets: &[f64],
     ) -> Result<(SupportVectors, Vec<f64>), PredictorError> {
-        let fail = |field, problem| Err(PredictorError::Config { estimator: "svr", field, problem });
-        if !(self.c > 0.0 && self.c.is_finite()) {
-            return fail("c", format!("is {}, expected more than 0", self.c));
-        }
-        if !(self.tube >= 0.0 && self.tube.is_finite()) {
-            return fail("tube", format!("is {}, expected 0 or more", self.tube));
-        }
-        if self.width.is_some_and(|w| !(w > 0.0 && w.is_finite())) {
-            return fail("width", format!("is {:?}, expected more than 0", self.width));
-        }
         const FEWEST: usize = 8;
-        if features.len() < FEWEST {
-            let purpose = "svr".to_owned();
-            return Err(PredictorError::TooFewPairs { found: features.len(), needed: FEWEST, purpose });
-        }
+        at_least(FEWEST, features.len(), "svr")?;
         let failed = |problem: String| PredictorError::Fit { estimator: "svr", problem };
         let target = Moments::of(targets.iter().copied());
         let width = self.width.unwrap_or_else(|| default_width(features));

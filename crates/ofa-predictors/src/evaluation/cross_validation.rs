@@ -42,6 +42,7 @@ pub fn out_of_fold(
     count: usize,
     seed: u64,
 ) -> Result<OutOfFold, PredictorError> {
+    estimator.check_settings()?;
     if features.len() < 2 * count {
         let purpose = format!("{count}-fold cross-validation");
         return Err(PredictorError::TooFewPairs { found: features.len(), needed: 2 * count, purpose });
@@ -143,7 +144,7 @@ pub fn choose(features: &[Vec<f32>], targets: &[f64], seed: u64) -> Result<Choic
             tried.push(Tried { entry, freedom: estimator.freedom(), errors, tau, out_of_fold: first });
         }
     }
-    let none = || PredictorError::UnknownEstimator { name: "auto".into(), closest: None, known: Vec::new() };
+    let none = || PredictorError::Fit { estimator: "auto", problem: "no kind can be fitted to these pairs".into() };
     let best = tried.iter().min_by(|a, b| a.total().total_cmp(&b.total())).ok_or_else(none)?.errors.clone();
     let means = mean_out_of_fold(targets, seed);
     let mean_errors: Vec<f64> = means.iter().zip(targets).map(|(p, t)| (p - t) * (p - t)).collect();

@@ -9,7 +9,7 @@ use crate::cli::output::progress::Progress;
 use crate::cli::{Context, Failure};
 use clap::Args;
 use ofa_hw::LatencyObjective;
-use ofa_predictors::{AccuracyObjective, FittedPredictor};
+use ofa_predictors::{self as predictors, FittedPredictor, PredictedObjective};
 use ofa_search::{Budget, Outcome, Search, pareto, strategy};
 use ofa_search::{Candidate, Observer};
 use ofa_search::{LimitList, Target};
@@ -58,7 +58,7 @@ pub struct SearchArgs {
     #[arg(long, conflicts_with = "evaluations")]
     seconds: Option<f64>,
     /// Maximise the prediction less this many of its standard deviations, so that the search does not favour what the
-    /// predictor knows least about.
+    /// predictor is least sure of.
     #[arg(long, default_value_t = 0.0)]
     caution: f64,
     /// Draw the front, the limits and the chosen networks, block by block, into this SVG file.
@@ -160,7 +160,7 @@ impl Grid {
 pub fn run(args: &SearchArgs, context: &Context) -> Result<(), Failure> {
     let started = Instant::now();
     let devices = wanted(&args.device, &args.max_latency_ms, args.pareto)?;
-    let predictor = Arc::new(FittedPredictor::load(&args.accuracy)?);
+    let predictor = Arc::new(FittedPredictor::load_for(&args.accuracy, predictors::Target::Accuracy)?);
     let listed = space(&args.space, None)?;
     let grids: Result<Vec<Grid>, Failure> = match devices.is_empty() {
         true => vec![None],
@@ -177,7 +177,8 @@ pub fn run(args: &SearchArgs, context: &Context) -> Result<(), Failure> {
         [only] => only.space.clone(),
         _ => ofa_space::registry::with_field(listed.as_ref(), "resolutions", serde_json::json!(resolutions))?,
     };
-    let accuracy = AccuracyObjective::new(space.clone(), predictor).cautious(args.caution)?;
+    let accuracy =
+        PredictedObjective::new(space.clone(), predictor, predictors::Target::Accuracy)?.cautious(args.caution)?;
     let strategy = strategy::named(&args.strategy)?;
     let cases: usize = grids.iter().map(Grid::cases).sum();
     let evaluations = args.evaluations.unwrap_or_else(|| strategy.default_evaluations_of(grids.len(), cases));
