@@ -9,10 +9,10 @@
 
 use ofa::hw::LatencyObjective;
 use ofa::predictors::{self, FittedPredictor, PredictedObjective};
-use ofa::search::LimitList;
 use ofa::search::Silent;
 use ofa::search::{Budget, Search, strategy};
-use ofa::space::{BlockObjective, Objective, Opened, Population, SearchSpace, cost, registry, sampling};
+use ofa::search::{LimitList, Target as SearchTarget};
+use ofa::space::{BlockObjective, Objective, Opened, Population, SearchSpace, cost, registry};
 use rand::SeedableRng;
 use rayon::prelude::*;
 use std::process::Command;
@@ -59,13 +59,15 @@ fn main() {
             let list = LimitList { objective: latency.clone(), limits: LIMITS.to_vec() };
             let started = Instant::now();
             let never = AtomicBool::new(false);
-            let outcomes = search.run_grid(space.as_ref(), &accuracy, &[list], &mut Silent, &never).unwrap();
+            let outcomes = search
+                .run_grid(&accuracy, SearchTarget { genes: space.as_ref(), lists: &[list] }, &mut Silent, &never)
+                .unwrap();
             let took = started.elapsed().as_secs_f64();
             seconds = seconds.min(took);
             let gaps: Vec<String> = outcomes
                 .iter()
                 .zip(BEST_KNOWN)
-                .map(|(outcome, best)| format!("{:+.5}", outcome.best.as_ref().unwrap().accuracy - best))
+                .map(|(outcome, best)| format!("{:+.5}", outcome.best.as_ref().unwrap().score - best))
                 .collect();
             let evaluations: usize = outcomes.iter().map(|outcome| outcome.evaluations).sum();
             println!("  seed {seed}: {}  {evaluations} evaluations, {took:.2} s", gaps.join("  "));
@@ -86,7 +88,7 @@ fn rate(name: &str, objective: &dyn Objective, space: &dyn SearchSpace, count: u
     let chunks: Vec<Population> = (0..count / CHUNK)
         .map(|_| {
             let mut rows = Population::new(genes);
-            (0..CHUNK).for_each(|_| rows.push(&sampling::sample(space, &Opened::EVERYTHING, &mut rng)));
+            (0..CHUNK).for_each(|_| rows.push(&space.sample(&Opened::EVERYTHING, &mut rng)));
             rows
         })
         .collect();

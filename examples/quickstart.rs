@@ -8,7 +8,7 @@ use ofa::export::{export, verification};
 use ofa::hw::{self, LatencyObjective};
 use ofa::predictors::{EstimatorChoice, Fit, Pair, PredictedObjective, Target};
 use ofa::search::{Budget, Constraint, Search, strategy};
-use ofa::space::{Opened, cost, sampling};
+use ofa::space::{Opened, cost};
 use ofa::train::data::{self, LoadOptions, SplitName};
 use ofa::train::evaluation::{EvaluationSet, evaluate, recalibrate};
 use ofa::train::shrinking::config::TrainConfig;
@@ -52,7 +52,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(0);
     let mut pairs = Vec::new();
     for _ in 0..40 {
-        let arch = sampling::sample(space.as_ref(), &Opened::EVERYTHING, &mut rng);
+        let arch = space.sample(&Opened::EVERYTHING, &mut rng);
         let net = space.resolve(&arch)?;
         let running = recalibrate(&supernet, &net, &mut calibration)?;
         let value = evaluate(&supernet, &net, &running, &mut validation)?.top1;
@@ -77,7 +77,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let search = Search { strategy: strategy::named("evolution")?, budget: Budget::evaluations(2000), seed: 0 };
     let outcome = search.run(space.as_ref(), &accuracy, &[Constraint { objective: latency, limit }])?;
     let best = outcome.best.ok_or("no subnet is fast enough")?;
-    println!("within {limit:.3} ms: {} (predicted {:.1} %)", space.format(&best.arch), 100.0 * best.accuracy);
+    println!("within {limit:.3} ms: {} (predicted {:.1} %)", space.format(&best.arch), 100.0 * best.score);
 
     // Cut it out of the supernet, with batch norm recalibrated, and write it as ONNX.
     let net = space.resolve(&best.arch)?;

@@ -311,7 +311,7 @@ fn predictor(folder: &Path) -> std::path::PathBuf {
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(0);
     let mut lines = String::new();
     for _ in 0..60 {
-        let arch = ofa::space::sampling::sample(space.as_ref(), &ofa::space::Opened::EVERYTHING, &mut rng);
+        let arch = space.sample(&ofa::space::Opened::EVERYTHING, &mut rng);
         let macs = ofa::space::cost::macs(&space.resolve(&arch).unwrap()) as f64;
         lines += &format!("{{\"arch\":{},\"top1\":{}}}\n", space.format(&arch), 0.9 + macs * 1e-8);
     }

@@ -15,7 +15,7 @@ use ofa_predictors::{
 use ofa_search::LimitList;
 use ofa_search::{Budget, Search, pareto, strategy};
 use ofa_search::{Candidate, Silent};
-use ofa_space::{Arch, Objective, SearchSpace, sampling};
+use ofa_space::{Arch, Objective, SearchSpace};
 use ofa_train::data::Dataset;
 use ofa_train::supernet::Supernet;
 use rand::SeedableRng;
@@ -213,7 +213,8 @@ fn proposed(
     let list = LimitList { objective: quantity, limits: vec![f64::INFINITY] };
     let (strategy, budget) = (strategy::named(refinement.strategy)?, Budget::evaluations(refinement.evaluations));
     let search = Search { strategy, budget, seed };
-    let outcomes = search.run_grid(space.as_ref(), &accuracy, &[list], &mut Silent, refinement.stop)?;
+    let subnets = ofa_search::Target { genes: space.as_ref(), lists: &[list] };
+    let outcomes = search.run_grid(&accuracy, subnets, &mut Silent, refinement.stop)?;
     let mut front = pareto::front(&outcomes.into_iter().flat_map(|outcome| outcome.front).collect::<Vec<_>>());
     front.sort_by(|a, b| a.values[0].total_cmp(&b.values[0]).then_with(|| a.arch.cmp(&b.arch)));
     let unmeasured: Vec<&Candidate> = front.iter().filter(|found| !growing.measured.contains(&found.arch)).collect();
@@ -225,7 +226,7 @@ fn proposed(
         if archs.len() >= refinement.per_round || fruitless >= FRUITLESS {
             break;
         }
-        let mutant = sampling::mutate(space.as_ref(), &parent.arch, MUTATION, &mut rng);
+        let mutant = space.mutate(&parent.arch, MUTATION, &mut rng);
         let is_new = !growing.measured.contains(&mutant) && !archs.contains(&mutant);
         if is_new && predictor.predict(space.as_ref(), std::slice::from_ref(&mutant)).is_ok() {
             archs.push(mutant);

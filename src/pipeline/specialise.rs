@@ -10,7 +10,7 @@ use ofa_predictors::{Fit, FittedPredictor, Pair, PredictedObjective, Target, pai
 use ofa_search::LimitList;
 use ofa_search::{Budget, Search, pareto};
 use ofa_search::{Candidate, Observer};
-use ofa_space::{ArchJson, Objective, Opened, SearchSpace, sampling};
+use ofa_space::{ArchJson, Objective, Opened, SearchSpace};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -122,7 +122,7 @@ struct Cases<'a> {
 
 impl Observer for Cases<'_> {
     fn on_progress(&mut self, evaluations: usize, best: Option<&Candidate>) {
-        let accuracy = best.map_or_else(|| "–".to_owned(), |b| format!("{:.2} %", 100.0 * b.accuracy));
+        let accuracy = best.map_or_else(|| "–".to_owned(), |b| format!("{:.2} %", 100.0 * b.score));
         self.progress.advance(evaluations, &format!("{}: {accuracy}", self.device));
     }
 }
@@ -152,7 +152,8 @@ pub fn search(
         let search = Search { strategy, budget, seed: config.train.seed };
         progress.begin("search", config.search.evaluations * limits.len());
         let mut observer = Cases { progress: &mut *progress, device: wanted.device.clone() };
-        let outcomes = search.run_grid(space.as_ref(), &accuracy, &[list], &mut observer, stop)?;
+        let subnets = ofa_search::Target { genes: space.as_ref(), lists: &[list] };
+        let outcomes = search.run_grid(&accuracy, subnets, &mut observer, stop)?;
         progress.end();
         if stop.load(Ordering::Relaxed) {
             return Err(Failure::Interrupted("interrupted: run the same command with --resume".into()));
@@ -166,14 +167,14 @@ pub fn search(
                 device: wanted.device.clone(),
                 max_latency_ms: *limit,
                 arch: outcome.best.as_ref().map(|best| space.format(&best.arch)),
-                predicted_accuracy: shown.map_or(0.0, |c| c.accuracy),
+                predicted_accuracy: shown.map_or(0.0, |c| c.score),
                 latency_ms: shown.map_or(0.0, |c| c.values[0]),
             });
             if outcome.best.is_none() {
                 progress.note(&format!("{}: no subnet runs in {limit} ms", wanted.device));
             }
         }
-        let points = pareto::front(&candidates).iter().map(|c| (c.values[0], c.accuracy)).collect();
+        let points = pareto::front(&candidates).iter().map(|c| (c.values[0], c.score)).collect();
         found.fronts.push(Front { device: wanted.device.clone(), source: backend.source().to_string(), points });
     }
     if found.cases.iter().all(|case| case.arch.is_none()) {
@@ -205,7 +206,7 @@ fn limits(
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut latencies = Vec::with_capacity(SAMPLES);
     for _ in 0..SAMPLES {
-        let arch = sampling::sample(space, &Opened::EVERYTHING, &mut rng);
+        let arch = space.sample(&Opened::EVERYTHING, &mut rng);
         latencies.push(device.subnet_latency_ms(space, &arch)?);
     }
     latencies.sort_by(f64::total_cmp);

@@ -3,7 +3,7 @@
 
 use ofa_export::importing::state_dict::StateDict;
 use ofa_export::{SessionOptions, export_net, runtime};
-use ofa_space::{Opened, extraction, initialisation, registry, sampling, supernet};
+use ofa_space::{Opened, extraction, initialisation, registry, supernet};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -14,7 +14,7 @@ fn supernet_slices_and_extracted_subnets_export_to_the_same_function() {
         let space = registry::named(name).unwrap();
         let weights = initialisation::initialise(&supernet::tensors(space.as_ref()).unwrap(), &mut rng);
         for _ in 0..4 {
-            let arch = sampling::sample(space.as_ref(), &Opened::EVERYTHING, &mut rng);
+            let arch = space.sample(&Opened::EVERYTHING, &mut rng);
             let net = space.resolve(&arch).unwrap();
             let (standalone, own) = extraction::extract(&net, &weights).unwrap();
             let [c, h, w] = net.input;

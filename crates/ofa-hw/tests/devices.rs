@@ -3,7 +3,7 @@
 
 use ofa_hw::devices::lut::Lut;
 use ofa_hw::{HwError, LatencySource, entries, load, registry};
-use ofa_space::{ArchJson, Opened, sampling};
+use ofa_space::{ArchJson, Opened};
 use proptest::prelude::*;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -62,7 +62,7 @@ fn pixel_1_keys_are_the_published_ones() {
     assert_eq!(max[23..], ["Conv_1-input:7x7x320-output:7x7x1280", "Logits-input:7x7x1280-output:1000"]);
     let mut rng = ChaCha8Rng::seed_from_u64(2);
     for _ in 0..50 {
-        let arch = sampling::sample(space.as_ref(), &Opened::EVERYTHING, &mut rng);
+        let arch = space.sample(&Opened::EVERYTHING, &mut rng);
         assert!(keys(&arch).len() >= 15);
     }
 }
@@ -74,7 +74,7 @@ fn the_i7_table_knows_both_widths() {
     for name in ["ofa-mbv3-w1.0", "ofa-mbv3-w1.2"] {
         let space = ofa_space::registry::named(name).unwrap();
         for _ in 0..50 {
-            let arch = sampling::sample(space.as_ref(), &Opened::EVERYTHING, &mut rng);
+            let arch = space.sample(&Opened::EVERYTHING, &mut rng);
             let latency = device.latency_ms(&space.resolve(&arch).unwrap()).unwrap();
             assert!(latency > 0.0);
         }
@@ -107,7 +107,7 @@ proptest! {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         for name in ["tiny-28", "ofa-mbv3-w1.0"] {
             let space = ofa_space::registry::named(name).unwrap();
-            let arch = sampling::sample(space.as_ref(), &Opened::EVERYTHING, &mut rng);
+            let arch = space.sample(&Opened::EVERYTHING, &mut rng);
             let genes = &space.info().genes;
             let gene = seed as usize % genes.len();
             let mut raised = arch.choices().to_vec();

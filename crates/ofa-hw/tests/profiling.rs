@@ -12,7 +12,7 @@ use ofa_hw::profiling::reachable;
 use ofa_hw::profiling::stopwatch::{Group, Item, Part, Stopwatch};
 use ofa_hw::profiling::unfinished::Unfinished;
 use ofa_hw::{HardwareBackend, Host, HostSettings, HwError, block_key, load, registry};
-use ofa_space::{NetSpec, Opened, SearchSpace, cost, sampling};
+use ofa_space::{NetSpec, Opened, SearchSpace, cost};
 use proptest::prelude::*;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -109,7 +109,7 @@ fn drift_is_taken_out_and_whole_networks_are_predicted() {
     let first = table.profile().blocks.values().next().copied().unwrap();
     let mut rng = ChaCha8Rng::seed_from_u64(3);
     for _ in 0..40 {
-        let net = space.resolve(&sampling::sample(space.as_ref(), &Opened::EVERYTHING, &mut rng)).unwrap();
+        let net = space.resolve(&space.sample(&Opened::EVERYTHING, &mut rng)).unwrap();
         for block in &net.blocks {
             let alone = NetSpec { blocks: vec![block.clone()], ..net.clone() };
             let ratio = table.block_ms(block).unwrap() / formula_ms(&alone);
@@ -132,7 +132,7 @@ fn the_official_layout_gives_the_same_latencies() {
     let official = load(path.to_str().unwrap()).unwrap();
     let mut rng = ChaCha8Rng::seed_from_u64(4);
     for _ in 0..40 {
-        let net = space.resolve(&sampling::sample(space.as_ref(), &Opened::EVERYTHING, &mut rng)).unwrap();
+        let net = space.resolve(&space.sample(&Opened::EVERYTHING, &mut rng)).unwrap();
         let (ours, theirs) = (table.latency_ms(&net).unwrap(), official.latency_ms(&net).unwrap());
         assert!((ours / theirs - 1.0).abs() < 1e-6, "{ours} {theirs}");
     }
@@ -180,7 +180,7 @@ proptest! {
             let found = cached_blocks(name, space.as_ref());
             for _ in 0..20 {
                 let resolution = *space.info().resolutions.last().unwrap();
-                let arch = sampling::sample(space.as_ref(), &Opened::EVERYTHING, &mut rng).with_resolution(resolution);
+                let arch = space.sample(&Opened::EVERYTHING, &mut rng).with_resolution(resolution);
                 for block in space.resolve(&arch).unwrap().blocks {
                     prop_assert!(found.contains(&block_key::hash(&block)), "{name} {}", block_key::key(&block));
                 }

@@ -122,7 +122,7 @@ fn cautious_search_needs_a_predictor_that_knows_its_uncertainty() {
     let space = registry::named("tiny-28").unwrap();
     let mut rng = <rand_chacha::ChaCha8Rng as rand::SeedableRng>::seed_from_u64(1);
     let draw = |_| {
-        let arch = ofa_space::sampling::sample(space.as_ref(), &ofa_space::Opened::EVERYTHING, &mut rng);
+        let arch = space.sample(&ofa_space::Opened::EVERYTHING, &mut rng);
         let value = 0.6 + 0.01 * arch.choices().iter().map(|c| f64::from(*c)).sum::<f64>();
         Pair { arch, value }
     };
@@ -145,7 +145,7 @@ fn files_round_trip_and_repeat() {
     let mut rng = <rand_chacha::ChaCha8Rng as rand::SeedableRng>::seed_from_u64(0);
     let pairs: Vec<Pair> = (0..80)
         .map(|_| {
-            let arch = ofa_space::sampling::sample(space.as_ref(), &ofa_space::Opened::EVERYTHING, &mut rng);
+            let arch = space.sample(&ofa_space::Opened::EVERYTHING, &mut rng);
             let value = 0.5 + 0.01 * arch.choices().iter().map(|c| f64::from(*c)).sum::<f64>();
             Pair { arch, value }
         })

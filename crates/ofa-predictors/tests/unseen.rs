@@ -5,7 +5,7 @@ use ofa_predictors::{
     Encoder, EstimatorChoice, Fit, FittedPredictor, Pair, PredictedObjective, PredictorError, Target,
 };
 use ofa_space::Dimension;
-use ofa_space::{Arch, Objective, Opened, Population, SearchSpace, registry, sampling};
+use ofa_space::{Arch, Objective, Opened, Population, SearchSpace, registry};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ fn space() -> Arc<dyn SearchSpace> {
 /// Pairs whose accuracy grows with the genes and the resolution.
 fn pairs(space: &dyn SearchSpace, count: usize, keep: impl Fn(&Arch) -> bool) -> Vec<Pair> {
     let mut rng = ChaCha8Rng::seed_from_u64(7);
-    let draws = std::iter::repeat_with(|| sampling::sample(space, &Opened::EVERYTHING, &mut rng));
+    let draws = std::iter::repeat_with(|| space.sample(&Opened::EVERYTHING, &mut rng));
     let value = |arch: &Arch| {
         let genes: f64 = arch.choices().iter().map(|c| f64::from(*c)).sum();
         0.6 + 0.003 * genes + 0.002 * f64::from(arch.resolution().unwrap())

@@ -1,31 +1,26 @@
 //! What can go wrong in a search.
 
-use ofa_space::ObjectiveError;
+use crate::strategy::Strategy;
+use ofa_space::plugin::UnknownName;
+use ofa_space::{InvalidSetting, ObjectiveError, SpaceError};
 
 /// A search that cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum SearchError {
     /// No strategy of this name is registered.
-    #[error("there is no search strategy called `{name}`{}; registered: {}",
-        closest.as_ref().map(|c| format!(" (did you mean `{c}`?)")).unwrap_or_default(), known.join(", "))]
-    UnknownStrategy {
-        /// The name asked for.
-        name: String,
-        /// The registered name nearest to it.
-        closest: Option<String>,
-        /// Every registered name.
-        known: Vec<String>,
-    },
-    /// A hyper-parameter has an impossible value.
-    #[error("strategy `{strategy}`: `{field}` {problem}")]
-    Config {
+    #[error(transparent)]
+    Unknown(#[from] UnknownName),
+    /// A setting of a strategy has an impossible value.
+    #[error("strategy `{strategy}`: {invalid}")]
+    Setting {
         /// Kind of the strategy.
         strategy: &'static str,
         /// The offending field.
-        field: &'static str,
-        /// What is wrong and what was expected.
-        problem: String,
+        invalid: InvalidSetting,
     },
+    /// The genes form no archs, or an arch does not fit them.
+    #[error(transparent)]
+    Genes(#[from] SpaceError),
     /// An objective could not be computed.
     #[error("objective `{objective}`: {source}")]
     Objective {
@@ -52,7 +47,7 @@ pub enum SearchError {
         /// The limit.
         limit: f64,
     },
-    /// The space is too large to enumerate.
+    /// There are too many archs to enumerate.
     #[error("the space has {subnets} subnets, too many for exhaustive search within {budget} evaluations")]
     TooLarge {
         /// Number of subnets, resolutions counted.
@@ -62,9 +57,9 @@ pub enum SearchError {
     },
     /// Exact search needs sums over blocks.
     #[error(
-        "objective `{objective}` is no sum over blocks, so exact search cannot prove an optimum: use a linear \
-             predictor on one-hot features (`ofa fit --predictor elastic-net --encoder one-hot`) and table, roofline, \
-             MACs or parameter limits, or another strategy"
+        "objective `{objective}` is not a sum over blocks, so exact search cannot prove an optimum: use a linear \
+             predictor on one-hot features (such as `elastic-net` on `one-hot`) and table, roofline, MACs or parameter \
+             limits, or another strategy"
     )]
     NotAdditive {
         /// Name of the objective.
@@ -73,4 +68,11 @@ pub enum SearchError {
     /// argmin stopped with an error of its own.
     #[error("argmin: {0}")]
     Argmin(String),
+}
+
+impl SearchError {
+    /// An impossible setting of a strategy.
+    pub(crate) fn setting(strategy: &dyn Strategy, invalid: InvalidSetting) -> Self {
+        Self::Setting { strategy: strategy.typetag_name(), invalid }
+    }
 }

@@ -3,15 +3,20 @@
 
 pub mod driver;
 pub mod error;
-pub mod evaluator;
-pub mod memory;
 pub mod pareto;
 pub mod problem;
 pub mod strategies;
 pub mod strategy;
 
-pub use driver::{Budget, LimitList, Outcome, Search, Target};
+pub use driver::budget::Budget;
+pub use driver::grid::{LimitList, Target};
+pub use driver::{Outcome, Search};
 pub use error::SearchError;
-pub use evaluator::Evaluator;
-pub use problem::{Candidate, Constraint, Observer, Problem, Silent};
+pub use problem::Problem;
+pub use problem::candidate::{Candidate, Constraint};
+pub use problem::evaluator::Evaluator;
+pub use problem::observer::{Observer, Silent};
 pub use strategy::{Strategy, StrategyEntry};
+
+// What a problem is made of, for callers that need no networks.
+pub use ofa_space::{Arch, ArchJson, FnObjective, Gene, Genes, Objective, ObjectiveError, Settings, settings};

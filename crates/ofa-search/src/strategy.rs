@@ -2,17 +2,20 @@
 
 use crate::error::SearchError;
 use crate::problem::Problem;
+use ofa_space::Settings;
+use ofa_space::plugin::{self, Entry};
 use rand_chacha::ChaCha8Rng;
 use std::fmt::Debug;
 
-/// A way to search. Configured by `kind` in TOML or JSON; plugins submit a [`StrategyEntry`].
+/// A way to search. Selected by `kind` in TOML or JSON; plugins submit a [`StrategyEntry`]. Its settings are checked
+/// before every search.
 #[typetag::serde(tag = "kind")]
-pub trait Strategy: Debug + Send + Sync {
+pub trait Strategy: Settings + Debug + Send + Sync {
     /// Evaluates archs through `problem` until its budget is used up or there is nothing more to try. The problem
     /// itself remembers the best.
     ///
     /// # Errors
-    /// [`SearchError`] of an objective, or of an impossible hyper-parameter.
+    /// [`SearchError`] of an objective.
     fn search(&self, problem: &mut Problem<'_>, rng: &mut ChaCha8Rng) -> Result<(), SearchError>;
 
     /// Whether a case of a grid gains from what the cases before it left. If not, cases run side by side, each as if it
@@ -43,33 +46,36 @@ pub struct StrategyEntry {
     pub name: &'static str,
     /// One line for listings.
     pub about: &'static str,
-    /// The strategy with its default hyper-parameters.
+    /// The strategy with its default settings.
     pub build: fn() -> Box<dyn Strategy>,
 }
 
 inventory::collect!(StrategyEntry);
+
+impl Entry for StrategyEntry {
+    const WHAT: &'static str = "search strategy";
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn about(&self) -> &'static str {
+        self.about
+    }
+}
 
 /// The strategy used where none is named.
 pub const DEFAULT: &str = "memetic";
 
 /// Every registered strategy, by name.
 pub fn entries() -> Vec<&'static StrategyEntry> {
-    let mut all: Vec<&StrategyEntry> = inventory::iter::<StrategyEntry>.into_iter().collect();
-    all.sort_by_key(|entry| entry.name);
-    all
+    plugin::entries()
 }
 
 /// The strategy registered under `name`, with its defaults.
 ///
 /// # Errors
-/// [`SearchError::UnknownStrategy`] with the nearest name and all names.
+/// [`SearchError::Unknown`] with the nearest name and all names.
 pub fn named(name: &str) -> Result<Box<dyn Strategy>, SearchError> {
-    match entries().into_iter().find(|entry| entry.name == name) {
-        Some(entry) => Ok((entry.build)()),
-        None => {
-            let known: Vec<String> = entries().iter().map(|entry| entry.name.to_owned()).collect();
-            let closest = ofa_space::registry::closest(name, &known);
-            Err(SearchError::UnknownStrategy { name: name.to_owned(), closest, known })
-        }
-    }
+    Ok((plugin::find::<StrategyEntry>(name)?.build)())
 }

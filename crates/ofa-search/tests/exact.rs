@@ -5,7 +5,7 @@ mod toy;
 
 use ofa_search::{Budget, Constraint, Search, SearchError, strategy};
 use ofa_space::FnObjective;
-use ofa_space::{Arch, BlockSum, Objective, ObjectiveError, PlainTerm, SearchSpace};
+use ofa_space::{Arch, BlockSum, Genes, Objective, ObjectiveError, PlainTerm};
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -65,10 +65,10 @@ fn sum(name: &'static str, numbers: &[f64]) -> Sum {
     Sum { name, sum: Arc::new(BlockSum::of_terms((0..4).map(term))) }
 }
 
-fn run(name: &str, accuracy: &Sum, cost: &Arc<dyn Objective>, limit: f64) -> ofa_search::Outcome {
+fn run(name: &str, score: &Sum, cost: &Arc<dyn Objective>, limit: f64) -> ofa_search::Outcome {
     let search = Search { strategy: strategy::named(name).unwrap(), budget: Budget::evaluations(1000), seed: 0 };
     let constraint = Constraint { objective: cost.clone(), limit };
-    search.run(&toy::space(), accuracy, &[constraint]).unwrap()
+    search.run(&toy::space(), score, &[constraint]).unwrap()
 }
 
 proptest! {
@@ -79,12 +79,12 @@ proptest! {
         costs in prop::collection::vec(0.0f64..1.0, 12),
         limit in 0.2f64..4.0,
     ) {
-        let accuracy = sum("accuracy", &gains);
+        let score = sum("score", &gains);
         let cost: Arc<dyn Objective> = Arc::new(sum("cost", &costs));
-        let (exact, all) = (run("exact", &accuracy, &cost, limit), run("exhaustive", &accuracy, &cost, limit));
+        let (exact, all) = (run("exact", &score, &cost, limit), run("exhaustive", &score, &cost, limit));
         match (&exact.best, &all.best) {
             (Some(ours), Some(best)) => {
-                prop_assert!((ours.accuracy - best.accuracy).abs() < 1e-9, "{} of {}", ours.accuracy, best.accuracy);
+                prop_assert!((ours.score - best.score).abs() < 1e-9, "{} of {}", ours.score, best.score);
                 prop_assert!(ours.values[0] <= limit && exact.proven && all.proven);
             }
             (None, None) => prop_assert!(exact.closest.is_some()),
@@ -96,18 +96,18 @@ proptest! {
 #[test]
 fn objectives_that_are_no_sums_are_named() {
     let space = toy::space();
-    let accuracy = FnObjective::new("taste", |_: &Arch| Ok(1.0));
+    let score = FnObjective::new("taste", |_: &Arch| Ok(1.0));
     let search = Search { strategy: strategy::named("exact").unwrap(), budget: Budget::evaluations(10), seed: 0 };
-    let error = search.run(&space, &accuracy, &[]).unwrap_err();
+    let error = search.run(&space, &score, &[]).unwrap_err();
     assert!(matches!(&error, SearchError::NotAdditive { objective } if objective == "taste"), "{error}");
     assert!(space.subnets() > 1u32.into());
 }
 
 #[test]
 fn exact_search_without_budget_finds_and_proves_nothing() {
-    let (accuracy, cost) = (sum("accuracy", &[0.5; 12]), sum("cost", &[0.1; 12]));
+    let (score, cost) = (sum("score", &[0.5; 12]), sum("cost", &[0.1; 12]));
     let search = Search { strategy: strategy::named("exact").unwrap(), budget: Budget::evaluations(0), seed: 0 };
     let constraint = Constraint { objective: Arc::new(cost), limit: 10.0 };
-    let outcome = search.run(&toy::space(), &accuracy, &[constraint]).unwrap();
+    let outcome = search.run(&toy::space(), &score, &[constraint]).unwrap();
     assert!(outcome.best.is_none() && !outcome.proven && outcome.evaluations == 0);
 }

@@ -4,7 +4,7 @@
 #![allow(clippy::print_stdout)]
 
 use ofa_space::memory::{self, Schedule};
-use ofa_space::{Opened, cost, registry, sampling};
+use ofa_space::{Opened, cost, registry};
 use rand::SeedableRng;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -12,7 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let space = registry::load(&name)?;
     println!("{}: {} subnets at each of {} resolutions", space.name(), space.subnets(), space.info().resolutions.len());
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(0);
-    let random = sampling::sample(space.as_ref(), &Opened::EVERYTHING, &mut rng);
+    let random = space.sample(&Opened::EVERYTHING, &mut rng);
     for (label, arch) in [("smallest", space.min_arch()), ("random", random), ("largest", space.max_arch())] {
         let net = space.resolve(&arch)?;
         println!(

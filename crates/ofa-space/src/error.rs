@@ -1,20 +1,15 @@
 //! What can be wrong with a space, an arch, or a weights file.
 
+use crate::plugin::UnknownName;
+use crate::settings::InvalidSetting;
 use std::path::PathBuf;
 
 /// A space, an arch or a request that does not fit the space.
 #[derive(Debug, thiserror::Error)]
 pub enum SpaceError {
     /// No space of this name is registered.
-    #[error("there is no search space called `{name}`{}; registered: {}", hint(.closest), .known.join(", "))]
-    UnknownSpace {
-        /// The name asked for.
-        name: String,
-        /// The registered name nearest to it, if one is near.
-        closest: Option<String>,
-        /// Every registered name.
-        known: Vec<String>,
-    },
+    #[error(transparent)]
+    Unknown(#[from] UnknownName),
     /// A field of a space's configuration has an impossible value.
     #[error("space `{space}`: field `{field}` {problem}")]
     Config {
@@ -32,6 +27,24 @@ pub enum SpaceError {
         space: String,
         /// The offending field and what was expected.
         problem: String,
+    },
+    /// A gene that no arch can have.
+    #[error("`{space}`: gene `{gene}` {problem}")]
+    Gene {
+        /// Name of the space.
+        space: String,
+        /// Group and index of the gene, such as `ks[3]`.
+        gene: String,
+        /// What is wrong and what was expected.
+        problem: String,
+    },
+    /// A gene was asked for that does not exist.
+    #[error("there is no gene {gene}, expected one of {known}")]
+    UnknownGene {
+        /// Group and index of the gene, such as `ks[3]`.
+        gene: String,
+        /// Every gene there is.
+        known: String,
     },
     /// The arch carries no resolution where one is needed.
     #[error("the arch has no resolution: add \"r\" (for example \"r\":{example})")]
@@ -57,8 +70,11 @@ pub enum SpaceError {
     },
 }
 
-fn hint(closest: &Option<String>) -> String {
-    closest.as_ref().map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default()
+impl SpaceError {
+    /// An impossible value in the configuration of the space called `space`.
+    pub fn config(space: &str, invalid: InvalidSetting) -> Self {
+        Self::Config { space: space.to_owned(), field: invalid.field, problem: invalid.problem }
+    }
 }
 
 /// A weights or model file that cannot be read, written or used.

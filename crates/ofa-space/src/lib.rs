@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 pub mod atomic_file;
-mod config_check;
 pub mod error;
 pub mod genotype;
 pub mod network;
@@ -15,8 +14,8 @@ pub mod weights;
 pub use error::{SpaceError, WeightsError};
 pub use genotype::arch::{Arch, ArchJson};
 pub use genotype::gene::{ActiveWhen, Dimension, Gene, Opened};
+pub use genotype::genes::Genes;
 pub use genotype::population::Population;
-pub use genotype::sampling;
 pub use network::net_spec::{
     Activation, Block, BlockKind, ConvGeometry, NetSpec, Op, OpKind, PoolRounding, Shape, TensorRef, TensorRole,
 };

@@ -1,17 +1,17 @@
 //! Sums over blocks against whole networks, in every family.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use ofa_space::{BlockObjective, BlockPlan, Objective, Opened, cost, registry, sampling};
+use ofa_space::{BlockObjective, BlockPlan, Objective, Opened, SpaceEntry, cost, plugin, registry};
 use rand::SeedableRng;
 
 #[test]
 fn tables_agree_with_whole_networks_in_every_family() {
-    for entry in registry::entries() {
+    for entry in plugin::entries::<SpaceEntry>() {
         let space = registry::named(entry.name).unwrap();
         let macs = BlockObjective::cost("macs", space.clone(), cost::block_macs);
         let params = BlockObjective::cost("params", space.clone(), cost::block_params);
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(7);
-        let archs: Vec<_> = (0..40).map(|_| sampling::sample(space.as_ref(), &Opened::EVERYTHING, &mut rng)).collect();
+        let archs: Vec<_> = (0..40).map(|_| space.sample(&Opened::EVERYTHING, &mut rng)).collect();
         let resolution = archs[0].resolution();
         assert!(macs.block_sum(resolution).is_some(), "{} is no sum over blocks", entry.name);
         let values = macs.evaluate(&archs).unwrap().into_iter().zip(params.evaluate(&archs).unwrap());

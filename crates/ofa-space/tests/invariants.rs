@@ -1,17 +1,14 @@
 //! Properties that hold for every space and arch.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use ofa_space::{
-    Arch, Opened, SearchSpace, Tensor, Weights, cost, extraction, genotype::encoding::OneHot, registry, sampling,
-    supernet,
-};
+use ofa_space::{Arch, Opened, SearchSpace, SpaceEntry, Tensor, Weights, cost, extraction, plugin, registry, supernet};
 use proptest::prelude::*;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::sync::Arc;
 
 fn spaces() -> Vec<Arc<dyn SearchSpace>> {
-    registry::entries().into_iter().map(|entry| (entry.build)().unwrap()).collect()
+    plugin::entries::<SpaceEntry>().into_iter().map(|entry| (entry.build)().unwrap()).collect()
 }
 
 proptest! {
@@ -20,7 +17,7 @@ proptest! {
     #[test]
     fn json_round_trips(seed in any::<u64>()) {
         for space in spaces() {
-            let arch = sampling::sample(space.as_ref(), &Opened::EVERYTHING, &mut ChaCha8Rng::seed_from_u64(seed));
+            let arch = space.sample(&Opened::EVERYTHING, &mut ChaCha8Rng::seed_from_u64(seed));
             let text = space.format(&arch).to_string();
             prop_assert_eq!(&space.parse(&serde_json::from_str(&text).unwrap()).unwrap(), &arch);
         }
@@ -30,24 +27,22 @@ proptest! {
     fn costs_lie_between_min_and_max(seed in any::<u64>()) {
         for space in spaces() {
             let macs = |arch: &Arch| cost::macs(&space.resolve(arch).unwrap());
-            let arch = sampling::sample(space.as_ref(), &Opened::EVERYTHING, &mut ChaCha8Rng::seed_from_u64(seed));
+            let arch = space.sample(&Opened::EVERYTHING, &mut ChaCha8Rng::seed_from_u64(seed));
             prop_assert!(macs(&space.min_arch()) <= macs(&arch));
             prop_assert!(macs(&arch) <= macs(&space.max_arch()));
         }
     }
 
     #[test]
-    fn operators_stay_canonical_and_encodable(seed in any::<u64>()) {
+    fn operators_stay_canonical(seed in any::<u64>()) {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         for space in spaces() {
-            let one = sampling::sample(space.as_ref(), &Opened::EVERYTHING, &mut rng);
-            let other = sampling::sample(space.as_ref(), &Opened::EVERYTHING, &mut rng);
-            let child = sampling::crossover(space.as_ref(), &one, &other, &mut rng);
-            let child = sampling::mutate(space.as_ref(), &child, 0.3, &mut rng);
+            let one = space.sample(&Opened::EVERYTHING, &mut rng);
+            let other = space.sample(&Opened::EVERYTHING, &mut rng);
+            let child = space.crossover(&one, &other, &mut rng);
+            let child = space.mutate(&child, 0.3, &mut rng);
             let again = space.arch(child.choices().to_vec(), child.resolution()).unwrap();
             prop_assert_eq!(&again, &child);
-            let code = OneHot::new(space.as_ref());
-            prop_assert_eq!(code.encode(space.as_ref(), &child).unwrap().len(), code.len());
         }
     }
 
@@ -58,7 +53,7 @@ proptest! {
         for (name, def) in supernet::tensors(space.as_ref()).unwrap() {
             weights.insert(name, Tensor::full(&def.shape, 0.5));
         }
-        let arch = sampling::sample(space.as_ref(), &Opened::EVERYTHING, &mut ChaCha8Rng::seed_from_u64(seed));
+        let arch = space.sample(&Opened::EVERYTHING, &mut ChaCha8Rng::seed_from_u64(seed));
         let net = space.resolve(&arch).unwrap();
         let (standalone, own) = extraction::extract(&net, &weights).unwrap();
         prop_assert_eq!(cost::params(&standalone), cost::params(&net));
@@ -74,11 +69,11 @@ proptest! {
 fn shrinking_opens_choices_step_by_step() {
     let space = registry::named("tiny-28").unwrap();
     let mut rng = ChaCha8Rng::seed_from_u64(0);
-    let closed = sampling::sample(space.as_ref(), &Opened::NOTHING, &mut rng);
+    let closed = space.sample(&Opened::NOTHING, &mut rng);
     assert_eq!(closed.choices(), space.max_arch().choices());
     let depth_one = Opened { depth: 1, ..Opened::NOTHING };
     for _ in 0..200 {
-        let arch = space.format(&sampling::sample(space.as_ref(), &depth_one, &mut rng));
+        let arch = space.format(&space.sample(&depth_one, &mut rng));
         assert!(arch.groups["d"].iter().all(|d| *d >= 2.0));
         assert!(arch.groups["ks"].iter().all(|k| *k == 7.0 || *k == 3.0));
     }

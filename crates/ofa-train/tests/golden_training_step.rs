@@ -3,7 +3,7 @@
 
 use burn::tensor::Device;
 use ofa_space::spaces::mbv3::{Mbv3, Mbv3Config};
-use ofa_space::{ArchJson, SearchSpace, Weights, supernet};
+use ofa_space::{ArchJson, Genes, SearchSpace, Weights, supernet};
 use ofa_train::loss::SoftCrossEntropy;
 use ofa_train::supernet::{Images, Supernet, to_host};
 use ofa_train::training::learning_rate::CosineSchedule;

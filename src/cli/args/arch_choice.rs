@@ -1,7 +1,7 @@
 //! Reading ARCH: `max`, `min`, `random`, inline JSON, or a file; and files of many archs.
 
 use super::Failure;
-use ofa_space::{Arch, ArchJson, Opened, SearchSpace, sampling};
+use ofa_space::{Arch, ArchJson, Opened, SearchSpace};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::path::Path;
@@ -11,7 +11,7 @@ pub fn arch(text: &str, space: &dyn SearchSpace, seed: u64) -> Result<Arch, Fail
     match text {
         "max" => Ok(space.max_arch()),
         "min" => Ok(space.min_arch()),
-        "random" => Ok(sampling::sample(space, &Opened::EVERYTHING, &mut ChaCha8Rng::seed_from_u64(seed))),
+        "random" => Ok(space.sample(&Opened::EVERYTHING, &mut ChaCha8Rng::seed_from_u64(seed))),
         _ if text.trim_start().starts_with('{') => parse(text, space, "--arch"),
         path if Path::new(path).is_file() => parse(&read(Path::new(path))?, space, path),
         other => Err(Failure::Input(format!(

@@ -19,7 +19,7 @@ fn list(context: &Context, entries: Vec<Entry>) -> Result<(), Failure> {
 
 pub(super) fn spaces(context: &Context) -> Result<(), Failure> {
     let entry = |e: &&ofa_space::SpaceEntry| Entry { name: e.name.to_owned(), about: e.about.to_owned() };
-    list(context, ofa_space::registry::entries().iter().map(entry).collect())
+    list(context, ofa_space::plugin::entries::<ofa_space::SpaceEntry>().iter().map(entry).collect())
 }
 
 pub(super) fn predictors(context: &Context) -> Result<(), Failure> {

@@ -10,7 +10,7 @@ use crate::devices::block_table::{BlockProfile, BlockTable};
 use crate::devices::whole_net::{WholeNet, WholeSample};
 use crate::error::HwError;
 use ofa_space::settings::{self, InvalidSetting, Settings};
-use ofa_space::{Arch, Block, NetSpec, Opened, SearchSpace, sampling};
+use ofa_space::{Arch, Block, NetSpec, Opened, SearchSpace};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -259,7 +259,7 @@ pub fn random_archs(space: &dyn SearchSpace, count: usize, seed: u64) -> Vec<Arc
     let mut archs: Vec<Arch> = Vec::with_capacity(count);
     let mut tries = 0;
     while archs.len() < count && tries < 100 * count {
-        let arch = sampling::sample(space, &Opened::EVERYTHING, &mut rng);
+        let arch = space.sample(&Opened::EVERYTHING, &mut rng);
         if !archs.contains(&arch) {
             archs.push(arch);
         }

@@ -5,7 +5,8 @@ use crate::problem::Problem;
 use crate::strategy::{Strategy, StrategyEntry};
 use argmin::core::{CostFunction, Executor};
 use argmin::solver::simulatedannealing::{Anneal, SATempFunc, SimulatedAnnealing};
-use ofa_space::{Arch, Opened, sampling};
+use ofa_space::settings::{self, InvalidSetting, Settings};
+use ofa_space::{Arch, Opened};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -40,6 +41,15 @@ impl Default for Annealing {
     }
 }
 
+impl Settings for Annealing {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        settings::positive("temperature", self.temperature)?;
+        settings::positive("penalty", self.penalty)?;
+        settings::number("mutation_probability", self.mutation_probability, 0.0..=1.0)?;
+        settings::count("restarts", self.restarts, 1..=1000)
+    }
+}
+
 /// What argmin sees: a cost to minimise, and a neighbour of an arch.
 struct Landscape<'p, 'a> {
     problem: Mutex<&'p mut Problem<'a>>,
@@ -68,7 +78,7 @@ impl CostFunction for Landscape<'_, '_> {
         match problem.evaluate(std::slice::from_ref(arch)) {
             // Beyond the budget nothing is evaluated, and nothing is accepted.
             Ok(candidates) => {
-                Ok(candidates.first().map_or(f64::MAX, |c| self.penalty * c.violation(constraints) - c.accuracy))
+                Ok(candidates.first().map_or(f64::MAX, |c| self.penalty * c.violation(constraints) - c.score))
             }
             Err(error) => {
                 *lock(self.failure) = Some(error);
@@ -84,23 +94,22 @@ impl Anneal for Landscape<'_, '_> {
     type Float = f64;
 
     fn anneal(&self, arch: &Arch, _temperature: f64) -> Result<Arch, argmin::core::Error> {
-        let space = lock(&self.problem).space();
+        let genes = lock(&self.problem).genes();
         let mut rng = lock(&self.rng);
         // A step that changes nothing would waste an iteration.
         for _ in 0..100 {
-            let neighbour = sampling::mutate(space, arch, self.mutation_probability, &mut *rng);
+            let neighbour = genes.mutate(arch, self.mutation_probability, &mut *rng);
             if neighbour != *arch {
                 return Ok(neighbour);
             }
         }
-        Ok(sampling::sample(space, &Opened::EVERYTHING, &mut *rng))
+        Ok(genes.sample(&Opened::EVERYTHING, &mut *rng))
     }
 }
 
 #[typetag::serde(name = "annealing")]
 impl Strategy for Annealing {
     fn search(&self, problem: &mut Problem<'_>, rng: &mut ChaCha8Rng) -> Result<(), SearchError> {
-        self.check()?;
         let budget = problem.remaining();
         let iterations = (budget / self.restarts).max(1) as u64;
         for _ in 0..self.restarts {
@@ -109,7 +118,7 @@ impl Strategy for Annealing {
             }
             let start = match problem.best() {
                 Some(best) => best.arch.clone(),
-                None => sampling::sample(problem.space(), &Opened::EVERYTHING, rng),
+                None => problem.genes().sample(&Opened::EVERYTHING, rng),
             };
             let failure = Mutex::new(None);
             let landscape = Landscape {
@@ -139,25 +148,6 @@ impl Strategy for Annealing {
 
     fn learns_from_cases(&self) -> bool {
         false
-    }
-}
-
-impl Annealing {
-    fn check(&self) -> Result<(), SearchError> {
-        let fail = |field, problem| Err(SearchError::Config { strategy: "annealing", field, problem });
-        if !(self.temperature > 0.0 && self.temperature.is_finite()) {
-            return fail("temperature", format!("is {}, expected more than 0", self.temperature));
-        }
-        if !(self.penalty > 0.0 && self.penalty.is_finite()) {
-            return fail("penalty", format!("is {}, expected more than 0", self.penalty));
-        }
-        if !(0.0..=1.0).contains(&self.mutation_probability) {
-            return fail("mutation_probability", format!("is {}, expected 0 to 1", self.mutation_probability));
-        }
-        if !(1..=1000).contains(&self.restarts) {
-            return fail("restarts", format!("is {}, expected 1 to 1000", self.restarts));
-        }
-        Ok(())
     }
 }
 

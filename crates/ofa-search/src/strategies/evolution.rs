@@ -4,9 +4,11 @@
 //! quarter as parents, and fills up with mutated parents and crossovers; constraints by rejection.
 
 use crate::error::SearchError;
-use crate::problem::{Priced, Problem};
+use crate::problem::Problem;
+use crate::problem::candidate::Priced;
 use crate::strategy::{Strategy, StrategyEntry};
-use ofa_space::{Arch, Opened, sampling};
+use ofa_space::settings::{self, InvalidSetting, Settings};
+use ofa_space::{Arch, Opened};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -41,15 +43,23 @@ impl Default for Evolution {
     }
 }
 
+impl Settings for Evolution {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        settings::count("population", self.population, 2..=100_000)?;
+        settings::number("parent_ratio", self.parent_ratio, 0.0..=1.0)?;
+        settings::number("mutation_probability", self.mutation_probability, 0.0..=1.0)?;
+        settings::number("mutation_ratio", self.mutation_ratio, 0.0..=1.0)
+    }
+}
+
 /// Batches of proposals in a row without a feasible arch before giving up on more: an infeasible limit must end.
 const MAX_IN_VAIN: usize = 50;
 
 #[typetag::serde(name = "evolution")]
 impl Strategy for Evolution {
     fn search(&self, problem: &mut Problem<'_>, rng: &mut ChaCha8Rng) -> Result<(), SearchError> {
-        self.check()?;
-        let space = problem.space();
-        let first = feasible(problem, self.population, rng, |rng| sampling::sample(space, &Opened::EVERYTHING, rng))?;
+        let genes = problem.genes();
+        let first = feasible(problem, self.population, rng, |rng| genes.sample(&Opened::EVERYTHING, rng))?;
         let mut population = problem.evaluate_priced(first)?;
         let mutated = (self.population as f64 * self.mutation_ratio).round() as usize;
         let parents = ((self.population as f64 * self.parent_ratio).round() as usize).max(1);
@@ -57,15 +67,15 @@ impl Strategy for Evolution {
             if problem.remaining() == 0 || population.is_empty() {
                 break;
             }
-            population.sort_by(|a, b| b.accuracy.total_cmp(&a.accuracy));
+            population.sort_by(|a, b| b.score.total_cmp(&a.score));
             population.truncate(parents);
             let mut children = feasible(problem, mutated, rng, |rng| {
                 let parent = &population[rng.random_range(0..population.len())];
-                sampling::mutate(space, &parent.arch, self.mutation_probability, rng)
+                genes.mutate(&parent.arch, self.mutation_probability, rng)
             })?;
             children.extend(feasible(problem, self.population - mutated, rng, |rng| {
                 let (one, other) = (rng.random_range(0..population.len()), rng.random_range(0..population.len()));
-                sampling::crossover(space, &population[one].arch, &population[other].arch, rng)
+                genes.crossover(&population[one].arch, &population[other].arch, rng)
             })?);
             population.extend(problem.evaluate_priced(children)?);
         }
@@ -74,26 +84,6 @@ impl Strategy for Evolution {
 
     fn learns_from_cases(&self) -> bool {
         false
-    }
-}
-
-impl Evolution {
-    fn check(&self) -> Result<(), SearchError> {
-        let fail = |field, problem| Err(SearchError::Config { strategy: "evolution", field, problem });
-        if !(2..=100_000).contains(&self.population) {
-            return fail("population", format!("is {}, expected 2 to 100000", self.population));
-        }
-        let shares = [
-            ("parent_ratio", self.parent_ratio),
-            ("mutation_probability", self.mutation_probability),
-            ("mutation_ratio", self.mutation_ratio),
-        ];
-        for (field, value) in shares {
-            if !(0.0..=1.0).contains(&value) {
-                return fail(field, format!("is {value}, expected 0 to 1"));
-            }
-        }
-        Ok(())
     }
 }
 

@@ -1,15 +1,17 @@
-//! Exact search: the true optimum, with proof, where accuracy and every limited quantity are sums over blocks.
+//! Exact search: the true optimum, with proof, where the score and every limited quantity are sums over blocks.
 //!
 //! Genes that share a term belong together; a space of stages falls into one part per stage. Every joint choice of a
-//! part is a point (accuracy, costs), and only points that no other beats can be part of an optimum. Parts are joined
+//! part is a point (score, costs), and only points that no other beats can be part of an optimum. Parts are joined
 //! one after another, and whatever is beaten, or too dear even with the cheapest rest, is dropped. What remains holds
 //! the optimum: dynamic programming over Pareto sets (Nemhauser and Ullmann 1969).
 
 use crate::error::SearchError;
-use crate::evaluator::Evaluator;
-use crate::problem::{Candidate, Problem};
+use crate::problem::candidate::Candidate;
+use crate::problem::evaluator::Evaluator;
+use crate::problem::{self, Problem};
 use crate::strategies::neighbourhood::Neighbourhood;
 use crate::strategy::{Strategy, StrategyEntry};
+use ofa_space::settings::{InvalidSetting, Settings};
 use ofa_space::{BlockSum, Population};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -20,13 +22,19 @@ use std::sync::Arc;
 #[serde(deny_unknown_fields)]
 pub struct Exact {}
 
+impl Settings for Exact {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        Ok(())
+    }
+}
+
 /// Joint choices of one part, and points of one set, at most.
 const MOST_POINTS: usize = 4_000_000;
 
 /// A joint choice of some parts.
 #[derive(Clone, Debug)]
 struct Point {
-    accuracy: f64,
+    score: f64,
     costs: Vec<f64>,
     /// What it is made of: a point of each of two sets of the level below, or a combination of genes.
     made_of: (u32, u32),
@@ -46,12 +54,8 @@ impl Strategy for Exact {
         if problem.remaining() == 0 {
             return Ok(());
         }
-        let listed = &problem.space().info().resolutions;
-        let resolutions: Vec<Option<u32>> = match listed.is_empty() {
-            true => vec![None],
-            false => listed.iter().copied().map(Some).collect(),
-        };
-        let neighbourhood = Neighbourhood::new(problem.space());
+        let resolutions = problem::resolutions(problem.genes());
+        let neighbourhood = Neighbourhood::new(problem.genes());
         let mut proven = true;
         for resolution in resolutions {
             if problem.remaining() == 0 {
@@ -67,14 +71,14 @@ impl Strategy for Exact {
             let mut rows = Population::new(choices.len());
             rows.push_row(&choices, resolution);
             let mut column = Vec::new();
-            evaluator.accuracy(&rows, &mut column)?;
-            let accuracy = column[0];
+            evaluator.score(&rows, &mut column)?;
+            let score = column[0];
             let mut values = Vec::new();
             for constraint in 0..problem.constraints().len() {
                 evaluator.quantity(constraint, &rows, &mut column)?;
                 values.push(column[0]);
             }
-            problem.record(1, [Candidate { arch: rows.arch(0), accuracy, values }]);
+            problem.record(1, [Candidate { arch: rows.arch(0), score, values }]);
         }
         if proven && problem.best().is_some() {
             problem.prove();
@@ -89,7 +93,7 @@ impl Strategy for Exact {
 
 struct Work<'a> {
     neighbourhood: &'a Neighbourhood,
-    accuracy: Arc<BlockSum>,
+    score: Arc<BlockSum>,
     costs: Vec<Arc<BlockSum>>,
     limits: Vec<f64>,
 }
@@ -105,11 +109,11 @@ impl<'a> Work<'a> {
                 .block_sum(resolution)
                 .ok_or_else(|| SearchError::NotAdditive { objective: objective.name().to_owned() })
         };
-        let accuracy = sum(evaluator.accuracy)?;
+        let score = sum(evaluator.score)?;
         let costs: Result<Vec<_>, _> = evaluator.constraints().iter().map(|c| sum(c.objective.as_ref())).collect();
         // Sums in another order may differ in the last digits; nothing feasible may be lost to that.
         let limits = evaluator.constraints().iter().map(|c| c.limit).collect();
-        Ok(Self { neighbourhood, accuracy, costs: costs?, limits })
+        Ok(Self { neighbourhood, score, costs: costs?, limits })
     }
 
     /// The best choices within the limits; `None` if nothing keeps them.
@@ -153,7 +157,7 @@ impl<'a> Work<'a> {
             let least = |c: usize| parts[index].points.iter().map(|p| p.costs[c]).fold(f64::INFINITY, f64::min);
             rest[index] = rest[index + 1].iter().enumerate().map(|(c, after)| after + least(c)).collect();
         }
-        let nothing = Point { accuracy: 0.0, costs: vec![0.0; constraints], made_of: (0, 0) };
+        let nothing = Point { score: 0.0, costs: vec![0.0; constraints], made_of: (0, 0) };
         let mut levels: Vec<Vec<Point>> = vec![vec![nothing]];
         for (index, part) in parts.iter().enumerate() {
             let below = &levels[index];
@@ -172,8 +176,8 @@ impl<'a> Work<'a> {
                         _ => {}
                     }
                     let made_of = (one as u32, other as u32);
-                    let accuracy = left.accuracy + right.accuracy;
-                    joined.push(Point { accuracy, costs: sums.collect(), made_of });
+                    let score = left.score + right.score;
+                    joined.push(Point { score, costs: sums.collect(), made_of });
                 }
                 if joined.len() > MOST_POINTS {
                     joined = unbeaten(joined);
@@ -185,7 +189,7 @@ impl<'a> Work<'a> {
             levels.push(unbeaten(joined));
         }
         let last = &levels[parts.len()];
-        let Some(best) = (0..last.len()).max_by(|a, b| last[*a].accuracy.total_cmp(&last[*b].accuracy)) else {
+        let Some(best) = (0..last.len()).max_by(|a, b| last[*a].score.total_cmp(&last[*b].score)) else {
             return Ok(None);
         };
         let mut choices = vec![0; self.neighbourhood.choices.len()];
@@ -203,7 +207,7 @@ impl<'a> Work<'a> {
         let genes = self.neighbourhood.choices.len();
         // Genes that share a term get the same label.
         let mut label: Vec<usize> = (0..genes).collect();
-        let sums = || std::iter::once(&self.accuracy).chain(&self.costs);
+        let sums = || std::iter::once(&self.score).chain(&self.costs);
         let mut scopes: Vec<Vec<usize>> = sums()
             .flat_map(|sum| sum.terms())
             .map(|term| term.genes().chain(term.needs().iter().map(|(gene, _)| *gene)).collect())
@@ -239,7 +243,7 @@ impl<'a> Work<'a> {
                 Some(_) => scope.all(|gene| genes.contains(&gene)),
             }
         };
-        let terms: Vec<Vec<_>> = std::iter::once(&self.accuracy)
+        let terms: Vec<Vec<_>> = std::iter::once(&self.score)
             .chain(&self.costs)
             .map(|sum| sum.terms().iter().filter(belongs).collect())
             .collect();
@@ -255,9 +259,9 @@ impl<'a> Work<'a> {
                 };
                 let costs = self.costs.iter().enumerate().map(|(c, sum)| value(c + 1, sum)).collect();
                 let made_of = ((combinations.len() / genes.len()) as u32, 0);
-                let point = Point { accuracy: value(0, &self.accuracy), costs, made_of };
+                let point = Point { score: value(0, &self.score), costs, made_of };
                 // A table without a value for the block cannot be chosen.
-                if point.accuracy.is_finite() && point.costs.iter().all(|cost: &f64| cost.is_finite()) {
+                if point.score.is_finite() && point.costs.iter().all(|cost: &f64| cost.is_finite()) {
                     points.push(point);
                     combinations.extend(genes.iter().map(|gene| canonical[*gene]));
                 }
@@ -297,20 +301,20 @@ fn too_large(points: usize) -> SearchError {
     SearchError::TooLarge { subnets: format!("{points} joint choices of one part"), budget: MOST_POINTS }
 }
 
-/// The points that no other beats: by rising first cost, each more accurate than all before it that cost no more.
+/// The points that no other beats: by rising first cost, each better than all before it that cost no more.
 fn unbeaten(mut points: Vec<Point>) -> Vec<Point> {
     let order = |a: &Point, b: &Point| {
         let costs = a.costs.iter().zip(&b.costs).map(|(x, y)| x.total_cmp(y));
-        costs.fold(std::cmp::Ordering::Equal, std::cmp::Ordering::then).then(b.accuracy.total_cmp(&a.accuracy))
+        costs.fold(std::cmp::Ordering::Equal, std::cmp::Ordering::then).then(b.score.total_cmp(&a.score))
     };
     points.sort_by(order);
     let mut kept: Vec<Point> = Vec::new();
     for point in points {
         let beaten = match point.costs.len() {
-            0 | 1 => kept.last().is_some_and(|last| last.accuracy >= point.accuracy),
-            _ => kept.iter().any(|other| {
-                other.accuracy >= point.accuracy && other.costs.iter().zip(&point.costs).all(|(a, b)| a <= b)
-            }),
+            0 | 1 => kept.last().is_some_and(|last| last.score >= point.score),
+            _ => kept
+                .iter()
+                .any(|other| other.score >= point.score && other.costs.iter().zip(&point.costs).all(|(a, b)| a <= b)),
         };
         if !beaten {
             kept.push(point);
@@ -322,7 +326,7 @@ fn unbeaten(mut points: Vec<Point>) -> Vec<Point> {
 inventory::submit! {
     StrategyEntry {
         name: "exact",
-        about: "the proven optimum, where accuracy and limits are sums over blocks (linear predictor, tables)",
+        about: "the proven optimum, where score and limits are sums over blocks (linear predictor, tables)",
         build: || Box::new(Exact {}),
     }
 }

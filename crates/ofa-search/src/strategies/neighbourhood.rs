@@ -1,19 +1,19 @@
-//! Neighbours of an arch in any space: another block at one position, or a stage one block longer or shorter.
+//! Neighbours of an arch: other choices at one position, or a depth one step larger or smaller.
 //!
 //! Positions are read off the genes: genes that are active under the same condition form a *site* and change together
-//! (kernel size and expansion of a block), depth genes open and close the sites that they govern.
+//! (kernel size and expansion of a block); a gene that others depend on is a depth, which opens and closes their sites.
 
-use ofa_space::{Dimension, SearchSpace};
+use ofa_space::Genes;
 use rand::{RngExt, rand_core::Rng};
 
-/// The positions of a space.
+/// The positions of a set of genes.
 #[derive(Clone, Debug)]
 pub struct Neighbourhood {
     /// Number of choices of every gene.
     pub(crate) choices: Vec<u8>,
     /// Where each gene's choices start in a row of slopes; the last entry is the width of a row.
     offsets: Vec<usize>,
-    /// When each gene is active: its depth gene, and the least choice of it.
+    /// When each gene is active: the gene it depends on, and the least choice of that.
     active: Vec<Option<(usize, u8)>>,
     sites: Vec<Site>,
     depths: Vec<Depth>,
@@ -30,7 +30,7 @@ struct Site {
     needs: Option<(usize, u8)>,
 }
 
-/// A depth gene and the sites that it governs.
+/// A gene that others depend on, and the sites that it opens.
 #[derive(Clone, Debug)]
 struct Depth {
     gene: usize,
@@ -91,9 +91,9 @@ fn bit(position: usize) -> u128 {
 }
 
 impl Neighbourhood {
-    /// The positions of a space.
-    pub fn new(space: &dyn SearchSpace) -> Self {
-        let genes = &space.info().genes;
+    /// The positions of these genes.
+    pub fn new(genes: &dyn Genes) -> Self {
+        let genes = genes.genes();
         let active: Vec<Option<(usize, u8)>> = genes
             .iter()
             .map(|gene| {
@@ -111,7 +111,7 @@ impl Neighbourhood {
         let governs = |index: usize| active.iter().any(|rule| rule.is_some_and(|(depth, _)| depth == index));
         let mut sites: Vec<Site> = Vec::new();
         for (index, rule) in active.iter().enumerate() {
-            if genes[index].dimension == Dimension::Depth && governs(index) {
+            if governs(index) {
                 continue;
             }
             let size = genes[index].choices.len();
@@ -132,7 +132,7 @@ impl Neighbourhood {
             }
         }
         let depths: Vec<Depth> = (0..genes.len())
-            .filter(|index| genes[*index].dimension == Dimension::Depth && governs(*index))
+            .filter(|index| governs(*index))
             .map(|gene| {
                 let governed = |site: &Site| site.needs.is_some_and(|(depth, _)| depth == gene);
                 Depth { gene, sites: (0..sites.len()).filter(|s| governed(&sites[*s])).collect() }
@@ -179,7 +179,7 @@ impl Neighbourhood {
         self.active.iter().enumerate().filter_map(|(gene, rule)| rule.map(|(depth, _)| (gene, depth)))
     }
 
-    /// Whether a gene can be anything but its first choice.
+    /// Whether a gene may have any choice but its first.
     pub(crate) fn may_turn(&self, gene: usize, choices: &[u8]) -> bool {
         self.is_active(gene, choices)
     }

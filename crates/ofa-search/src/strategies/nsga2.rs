@@ -1,12 +1,14 @@
-//! NSGA-II: a population that spreads over the front of accuracy and every limited quantity.
+//! NSGA-II: a population that spreads over the front of the score and every limited quantity.
 //!
 //! Source: Deb, Pratap, Agarwal, Meyarivan, A fast and elitist multiobjective genetic algorithm (2002): fast
 //! non-dominated sorting, crowding distance, binary tournaments, constrained domination.
 
 use crate::error::SearchError;
-use crate::problem::{Candidate, Constraint, Problem};
+use crate::problem::Problem;
+use crate::problem::candidate::{Candidate, Constraint};
 use crate::strategy::{Strategy, StrategyEntry};
-use ofa_space::{Opened, sampling};
+use ofa_space::Opened;
+use ofa_space::settings::{self, InvalidSetting, Settings};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -35,6 +37,14 @@ impl Default for Nsga2 {
     }
 }
 
+impl Settings for Nsga2 {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        settings::count("population", self.population, 4..=100_000)?;
+        settings::number("mutation_probability", self.mutation_probability, 0.0..=1.0)?;
+        settings::number("crossover_probability", self.crossover_probability, 0.0..=1.0)
+    }
+}
+
 /// An arch with its place in the population.
 #[derive(Clone, Debug)]
 struct Ranked {
@@ -52,10 +62,9 @@ const STALE_GENERATIONS: usize = 20;
 #[typetag::serde(name = "nsga2")]
 impl Strategy for Nsga2 {
     fn search(&self, problem: &mut Problem<'_>, rng: &mut ChaCha8Rng) -> Result<(), SearchError> {
-        self.check()?;
-        let space = problem.space();
+        let genes = problem.genes();
         let constraints = problem.constraints();
-        let first: Vec<_> = (0..self.population).map(|_| sampling::sample(space, &Opened::EVERYTHING, rng)).collect();
+        let first: Vec<_> = (0..self.population).map(|_| genes.sample(&Opened::EVERYTHING, rng)).collect();
         let mut population = sorted(problem.evaluate(&first)?, constraints, self.population);
         let mut stale = 0;
         while problem.remaining() > 0 && !population.is_empty() && stale < STALE_GENERATIONS {
@@ -64,10 +73,10 @@ impl Strategy for Nsga2 {
                 .map(|_| {
                     let (one, other) = (tournament(&population, rng), tournament(&population, rng));
                     let child = match rng.random_bool(self.crossover_probability) {
-                        true => sampling::crossover(space, &one.candidate.arch, &other.candidate.arch, rng),
+                        true => genes.crossover(&one.candidate.arch, &other.candidate.arch, rng),
                         false => one.candidate.arch.clone(),
                     };
-                    sampling::mutate(space, &child, self.mutation_probability, rng)
+                    genes.mutate(&child, self.mutation_probability, rng)
                 })
                 .collect();
             let mut all: Vec<Candidate> = population.into_iter().map(|ranked| ranked.candidate).collect();
@@ -103,8 +112,8 @@ fn dominates(one: &Ranked, other: &Ranked) -> bool {
         return one.violation < other.violation;
     }
     let (a, b) = (&one.candidate, &other.candidate);
-    let no_worse = a.accuracy >= b.accuracy && a.values.iter().zip(&b.values).all(|(x, y)| x <= y);
-    no_worse && (a.accuracy > b.accuracy || a.values != b.values)
+    let no_worse = a.score >= b.score && a.values.iter().zip(&b.values).all(|(x, y)| x <= y);
+    no_worse && (a.score > b.score || a.values != b.values)
 }
 
 /// The best `count` by rank, then by crowding.
@@ -140,7 +149,7 @@ fn crowd(all: &mut [Ranked], front: &[usize]) {
     let quantities = all.first().map_or(0, |ranked| ranked.candidate.values.len());
     for quantity in 0..=quantities {
         let value = |ranked: &Ranked| match quantity {
-            0 => ranked.candidate.accuracy,
+            0 => ranked.candidate.score,
             index => ranked.candidate.values[index - 1],
         };
         let mut order = front.to_vec();
@@ -155,25 +164,6 @@ fn crowd(all: &mut [Ranked], front: &[usize]) {
                 all[window[1]].crowding += gap;
             }
         }
-    }
-}
-
-impl Nsga2 {
-    fn check(&self) -> Result<(), SearchError> {
-        let fail = |field, problem| Err(SearchError::Config { strategy: "nsga2", field, problem });
-        if !(4..=100_000).contains(&self.population) {
-            return fail("population", format!("is {}, expected 4 to 100000", self.population));
-        }
-        let shares = [
-            ("mutation_probability", self.mutation_probability),
-            ("crossover_probability", self.crossover_probability),
-        ];
-        for (field, value) in shares {
-            if !(0.0..=1.0).contains(&value) {
-                return fail(field, format!("is {value}, expected 0 to 1"));
-            }
-        }
-        Ok(())
     }
 }
 

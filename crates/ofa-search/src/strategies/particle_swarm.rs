@@ -8,7 +8,8 @@ use crate::problem::Problem;
 use crate::strategy::{Strategy, StrategyEntry};
 use argmin::core::{CostFunction, Executor};
 use argmin::solver::particleswarm::ParticleSwarm as Swarm;
-use ofa_space::{Arch, SearchSpace};
+use ofa_space::settings::{self, InvalidSetting, Settings};
+use ofa_space::{Arch, Genes};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -40,23 +41,31 @@ impl Default for ParticleSwarm {
     }
 }
 
+impl Settings for ParticleSwarm {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        settings::count("particles", self.particles, 2..=100_000)?;
+        if self.iterations == 0 {
+            return Err(InvalidSetting::new("iterations", "is 0, expected at least 1"));
+        }
+        settings::positive("penalty", self.penalty)
+    }
+}
+
 /// What argmin sees: a cost over positions.
 struct Landscape<'p, 'a> {
     problem: Mutex<&'p mut Problem<'a>>,
-    space: &'a dyn SearchSpace,
+    genes: &'a dyn Genes,
     penalty: f64,
     failure: &'p Mutex<Option<SearchError>>,
 }
 
 /// The arch that a position rounds to.
-fn round(space: &dyn SearchSpace, position: &[f64]) -> Result<Arch, SearchError> {
-    let info = space.info();
+fn round(genes: &dyn Genes, position: &[f64]) -> Result<Arch, SearchError> {
     let pick = |x: f64, count: usize| ((x.clamp(0.0, 1.0) * count as f64) as usize).min(count.saturating_sub(1));
-    let choices = info.genes.iter().zip(position).map(|(gene, x)| pick(*x, gene.choices.len()) as u8).collect();
+    let choices = genes.genes().iter().zip(position).map(|(gene, x)| pick(*x, gene.choices.len()) as u8).collect();
     let last = position.last().copied().unwrap_or(0.0);
-    let resolution = info.resolutions.get(pick(last, info.resolutions.len())).copied();
-    let failed = |e: ofa_space::SpaceError| SearchError::Objective { objective: "space".into(), source: e.into() };
-    space.arch(choices, resolution).map_err(failed)
+    let resolution = genes.resolutions().get(pick(last, genes.resolutions().len())).copied();
+    Ok(genes.arch(choices, resolution)?)
 }
 
 impl CostFunction for Landscape<'_, '_> {
@@ -66,11 +75,11 @@ impl CostFunction for Landscape<'_, '_> {
     fn cost(&self, position: &Vec<f64>) -> Result<f64, argmin::core::Error> {
         let mut problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
         let constraints = problem.constraints();
-        let evaluated = round(self.space, position).and_then(|arch| problem.evaluate(&[arch]));
+        let evaluated = round(self.genes, position).and_then(|arch| problem.evaluate(&[arch]));
         match evaluated {
             // Beyond the budget nothing is evaluated, and nothing is good.
             Ok(candidates) => {
-                Ok(candidates.first().map_or(f64::MAX, |c| self.penalty * c.violation(constraints) - c.accuracy))
+                Ok(candidates.first().map_or(f64::MAX, |c| self.penalty * c.violation(constraints) - c.score))
             }
             Err(error) => {
                 *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
@@ -83,9 +92,8 @@ impl CostFunction for Landscape<'_, '_> {
 #[typetag::serde(name = "particle-swarm")]
 impl Strategy for ParticleSwarm {
     fn search(&self, problem: &mut Problem<'_>, rng: &mut ChaCha8Rng) -> Result<(), SearchError> {
-        self.check()?;
-        let space = problem.space();
-        let dimensions = space.info().genes.len() + 1;
+        let genes = problem.genes();
+        let dimensions = genes.genes().len() + 1;
         // A swarm that meets only known archs costs nothing, and must not go on for ever.
         const STALE_SWARMS: usize = 3;
         let mut stale = 0;
@@ -93,7 +101,7 @@ impl Strategy for ParticleSwarm {
             let before = problem.evaluations();
             let failure = Mutex::new(None);
             let landscape =
-                Landscape { problem: Mutex::new(&mut *problem), space, penalty: self.penalty, failure: &failure };
+                Landscape { problem: Mutex::new(&mut *problem), genes, penalty: self.penalty, failure: &failure };
             let bounds = (vec![0.0; dimensions], vec![1.0; dimensions]);
             let swarm =
                 Swarm::new(bounds, self.particles).with_rng_generator(Xoshiro256PlusPlus::seed_from_u64(rng.random()));
@@ -110,22 +118,6 @@ impl Strategy for ParticleSwarm {
 
     fn learns_from_cases(&self) -> bool {
         false
-    }
-}
-
-impl ParticleSwarm {
-    fn check(&self) -> Result<(), SearchError> {
-        let fail = |field, problem| Err(SearchError::Config { strategy: "particle-swarm", field, problem });
-        if !(2..=100_000).contains(&self.particles) {
-            return fail("particles", format!("is {}, expected 2 to 100000", self.particles));
-        }
-        if self.iterations == 0 {
-            return fail("iterations", "is 0, expected 1 or more".into());
-        }
-        if !(self.penalty > 0.0 && self.penalty.is_finite()) {
-            return fail("penalty", format!("is {}, expected more than 0", self.penalty));
-        }
-        Ok(())
     }
 }
 

@@ -3,7 +3,8 @@
 use crate::error::SearchError;
 use crate::problem::Problem;
 use crate::strategy::{Strategy, StrategyEntry};
-use ofa_space::{Opened, sampling};
+use ofa_space::Opened;
+use ofa_space::settings::{InvalidSetting, Settings};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +12,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Random {}
+
+impl Settings for Random {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        Ok(())
+    }
+}
 
 /// Archs evaluated together.
 const BATCH: usize = 256;
@@ -27,8 +34,7 @@ impl Strategy for Random {
             let before = problem.evaluations();
             // Up to the budget in whole batches and a rest, so that every case draws the same archs.
             let count = if drawn < budget { BATCH.min(budget - drawn) } else { BATCH };
-            let batch: Vec<_> =
-                (0..count).map(|_| sampling::sample(problem.space(), &Opened::EVERYTHING, rng)).collect();
+            let batch: Vec<_> = (0..count).map(|_| problem.genes().sample(&Opened::EVERYTHING, rng)).collect();
             problem.evaluate(&batch)?;
             drawn += count;
             stale = if problem.evaluations() == before { stale + 1 } else { 0 };

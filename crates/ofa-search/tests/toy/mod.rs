@@ -1,43 +1,26 @@
-//! A space small enough to enumerate.
+//! Genes few enough to enumerate.
 
-use ofa_space::{ActiveWhen, Dimension, Gene};
-use ofa_space::{Arch, NetSpec, SearchSpace, SpaceError, SpaceInfo};
+use ofa_space::{Gene, Genes};
 
-/// Two stages of up to two blocks: small enough to enumerate, with inactive genes.
-#[derive(Debug, serde::Serialize, serde::Deserialize)]
+/// Two stages of up to two blocks at two resolutions: 288 archs, with inactive genes.
 pub struct Toy {
-    #[serde(skip, default = "toy_info")]
-    info: SpaceInfo,
+    genes: Vec<Gene>,
 }
 
-fn toy_info() -> SpaceInfo {
-    let gene = |group: &str, index, dimension, choices: &[f64], active_when| Gene {
-        group: group.into(),
-        index,
-        dimension,
-        choices: choices.to_vec(),
-        phases: vec![0; choices.len()],
-        active_when,
-    };
-    let mut genes =
-        vec![gene("d", 0, Dimension::Depth, &[1.0, 2.0], None), gene("d", 1, Dimension::Depth, &[1.0, 2.0], None)];
-    for block in 0..4usize {
-        let when = ActiveWhen { depth_gene: block / 2, at_least: (block % 2 + 1) as f64 };
-        genes.push(gene("ks", block, Dimension::KernelSize, &[3.0, 5.0, 7.0], Some(when)));
+impl Genes for Toy {
+    fn genes(&self) -> &[Gene] {
+        &self.genes
     }
-    SpaceInfo { name: "toy".into(), input_channels: 3, classes: 2, resolutions: vec![16, 32], genes }
-}
-
-#[typetag::serde(name = "toy")]
-impl SearchSpace for Toy {
-    fn info(&self) -> &SpaceInfo {
-        &self.info
+    fn resolutions(&self) -> &[u32] {
+        &[16, 32]
     }
-    fn resolve(&self, _arch: &Arch) -> Result<NetSpec, SpaceError> {
-        Err(SpaceError::MissingResolution { example: 16 })
+    fn name(&self) -> &str {
+        "toy"
     }
 }
 
 pub fn space() -> Toy {
-    Toy { info: toy_info() }
+    let depth = |stage: usize| Gene::depth(stage, &[1, 2]);
+    let kernel = |block: usize| Gene::kernel_size(block, &[3, 5, 7]).only_if(block / 2, (block % 2 + 1) as f64);
+    Toy { genes: (0..2).map(depth).chain((0..4).map(kernel)).collect() }
 }

@@ -7,8 +7,8 @@ use std::fmt;
 /// A genotype in canonical form: one choice index per gene of its space, and the input resolution.
 ///
 /// Genes of skipped blocks hold choice 0, so `==` means "the same subnet at the same resolution".
-/// Only a [`crate::SearchSpace`] builds one ([`parse`](crate::SearchSpace::parse), sampling, …), which is what
-/// keeps the invariant.
+/// Only [`Genes`](crate::Genes) build one ([`parse`](crate::Genes::parse), [`sample`](crate::Genes::sample), …), which is
+/// what keeps the invariant.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct Arch {
     pub(crate) choices: Box<[u8]>,
@@ -16,7 +16,7 @@ pub struct Arch {
 }
 
 impl Arch {
-    /// Choice index of every gene, in the order of [`crate::SpaceInfo::genes`].
+    /// Choice index of every gene, in the order of [`crate::Genes::genes`].
     pub fn choices(&self) -> &[u8] {
         &self.choices
     }

@@ -14,6 +14,8 @@ pub enum Dimension {
     Expansion,
     /// Width multiplier of a stage.
     Width,
+    /// Anything else. Progressive shrinking does not open it step by step: all its choices are open from the start.
+    Other,
 }
 
 /// A gene is active only where its stage is deep enough.
@@ -77,22 +79,79 @@ impl Opened {
             Dimension::Depth => self.depth,
             Dimension::Expansion => self.expansion,
             Dimension::Width => self.width,
+            Dimension::Other => u8::MAX,
         }
     }
 
-    /// The same with one dimension opened up to `phase`.
+    /// The same with one dimension opened up to `phase`; nothing changes for [`Dimension::Other`], which is always open.
     pub fn with(mut self, dimension: Dimension, phase: u8) -> Self {
         match dimension {
             Dimension::KernelSize => self.kernel_size = phase,
             Dimension::Depth => self.depth = phase,
             Dimension::Expansion => self.expansion = phase,
             Dimension::Width => self.width = phase,
+            Dimension::Other => {}
         }
         self
     }
 }
 
 impl Gene {
+    /// A gene of one's own, at index 0 of its group: any ascending choices, all open from the start, always active.
+    pub fn new<C: Into<f64>>(group: impl Into<String>, choices: impl IntoIterator<Item = C>) -> Self {
+        let choices: Vec<f64> = choices.into_iter().map(Into::into).collect();
+        let phases = vec![0; choices.len()];
+        Self { group: group.into(), index: 0, dimension: Dimension::Other, choices, phases, active_when: None }
+    }
+
+    /// An elastic kernel size in group `ks`: all sizes below the largest open together, in phase 1 (the official schedule).
+    pub fn kernel_size(index: usize, sizes: &[usize]) -> Self {
+        let phases = (0..sizes.len()).map(|i| u8::from(i + 1 < sizes.len())).collect();
+        Self { dimension: Dimension::KernelSize, phases, ..Self::new("ks", as_numbers(sizes)).at(index) }
+    }
+
+    /// An elastic expansion ratio in group `e`; the ratios open one by one, from the largest (the official schedule).
+    pub fn expansion(index: usize, ratios: &[f64]) -> Self {
+        Self::one_by_one("e", index, Dimension::Expansion, ratios.to_vec())
+    }
+
+    /// An elastic depth in group `d`; the depths open one by one, from the largest (the official schedule).
+    pub fn depth(index: usize, depths: &[usize]) -> Self {
+        Self::one_by_one("d", index, Dimension::Depth, as_numbers(depths))
+    }
+
+    /// An elastic width in group `w`; the widths open one by one, from the largest (the official schedule).
+    pub fn width(index: usize, widths: &[f64]) -> Self {
+        Self::one_by_one("w", index, Dimension::Width, widths.to_vec())
+    }
+
+    fn one_by_one(group: &str, index: usize, dimension: Dimension, choices: Vec<f64>) -> Self {
+        let phases = (0..choices.len()).rev().map(|phase| phase as u8).collect();
+        Self { dimension, phases, ..Self::new(group, choices).at(index) }
+    }
+
+    /// The same gene at another index of its group.
+    #[must_use]
+    pub fn at(self, index: usize) -> Self {
+        Self { index, ..self }
+    }
+
+    /// The same gene, active only where the gene at position `depth_gene` of the list has a value of `at_least` or more.
+    #[must_use]
+    pub fn only_if(self, depth_gene: usize, at_least: f64) -> Self {
+        Self { active_when: Some(ActiveWhen { depth_gene, at_least }), ..self }
+    }
+
+    /// Group and index, such as `ks[3]`.
+    pub fn place(&self) -> String {
+        format!("{}[{}]", self.group, self.index)
+    }
+
+    /// Index of the last choice.
+    pub(crate) fn largest(&self) -> u8 {
+        self.choices.len().saturating_sub(1) as u8
+    }
+
     /// Indices of the choices that `opened` allows, ascending.
     pub fn open_choices<'a>(&'a self, opened: &'a Opened) -> impl Iterator<Item = u8> + 'a {
         let limit = opened.phase(self.dimension);
@@ -109,4 +168,9 @@ impl Gene {
         self.active_when
             .is_none_or(|rule| genes[rule.depth_gene].choices[choices[rule.depth_gene] as usize] >= rule.at_least)
     }
+}
+
+/// Counts as the numbers that genes hold.
+fn as_numbers(counts: &[usize]) -> Vec<f64> {
+    counts.iter().map(|count| *count as f64).collect()
 }

@@ -1,7 +1,6 @@
-//! Genotypes: the genes of a space, the archs that they form, and how archs are drawn, stored and encoded.
+//! Genotypes: the genes of a space, the archs that they form, and how archs are read, drawn, counted and stored.
 
 pub mod arch;
-pub mod encoding;
 pub mod gene;
+pub mod genes;
 pub mod population;
-pub mod sampling;

@@ -6,7 +6,6 @@
 
 use crate::genotype::arch::Arch;
 use crate::genotype::gene::{Dimension, Gene};
-use crate::genotype::sampling;
 use crate::network::net_spec::{Block, BlockKind, NetSpec, Shape};
 use crate::objectives::objective::ObjectiveError;
 use crate::spaces::space::SearchSpace;
@@ -269,7 +268,7 @@ fn checked(
 ) -> Result<bool, SpaceError> {
     let mut rng = SmallRng::seed_from_u64(0);
     let with_resolution = |arch: Arch| Arch { choices: arch.choices, resolution };
-    let random = (0..CHECKS).map(|_| sampling::sample(space, &Opened::EVERYTHING, &mut rng));
+    let random = (0..CHECKS).map(|_| space.sample(&Opened::EVERYTHING, &mut rng));
     let archs: Vec<Arch> =
         [space.min_arch(), space.max_arch()].into_iter().chain(random).map(with_resolution).collect();
     for arch in archs {

@@ -1,12 +1,12 @@
 //! The MobileNetV3 family: the paper's spaces, and small ones of ours for 28- and 32-pixel images.
 
-use crate::config_check::ConfigCheck;
 use crate::error::SpaceError;
 use crate::genotype::arch::Arch;
 use crate::network::block_builder::{ConvShape, ElasticKernel, Width, classifier_block, conv_block, global_pool_block};
 use crate::network::channels::make_divisible;
 use crate::network::inverted_residual::InvertedResidual;
 use crate::network::net_spec::{Activation, BlockKind, NetSpec, output_of};
+use crate::settings::{self, InvalidSetting, Settings};
 use crate::spaces::mobile_stages::{MobileStage, MobileStages};
 use crate::spaces::registry::SpaceEntry;
 use crate::spaces::space::{SearchSpace, SpaceInfo};
@@ -141,7 +141,8 @@ impl TryFrom<Mbv3Config> for Mbv3 {
     type Error = SpaceError;
 
     fn try_from(config: Mbv3Config) -> Result<Self, SpaceError> {
-        check(&config)?;
+        let refused = |invalid| SpaceError::config(&config.name, invalid);
+        config.check().map_err(refused)?;
         let stages = config.mobile_stages();
         let info = SpaceInfo {
             name: config.name.clone(),
@@ -150,20 +151,21 @@ impl TryFrom<Mbv3Config> for Mbv3 {
             resolutions: config.resolutions.clone(),
             genes: stages.genes(),
         };
+        info.check().map_err(refused)?;
         Ok(Self { config, stages, info })
     }
 }
 
-/// Refuses values that no network can have.
-fn check(config: &Mbv3Config) -> Result<(), SpaceError> {
-    let check = ConfigCheck::new(&config.name)?;
-    check.number("width", config.width, 0.05, 8.0)?;
-    check.common(config.classes, config.input_channels, &config.resolutions, config.bn_eps)?;
-    check.count("stem_channels", config.stem_channels, 1, 65_536)?;
-    check.count("stem_stride", config.stem_stride, 1, 4)?;
-    check.count("final_expand_channels", config.final_expand_channels, 1, 65_536)?;
-    check.count("feature_mix_channels", config.feature_mix_channels, 1, 65_536)?;
-    config.mobile_stages().check(&check)
+impl Settings for Mbv3Config {
+    /// Refuses values that no network can have; [`SpaceInfo`] refuses those of the fields that it holds.
+    fn check(&self) -> Result<(), InvalidSetting> {
+        settings::number("width", self.width, 0.05..=8.0)?;
+        settings::count("stem_channels", self.stem_channels, 1..=65_536)?;
+        settings::count("stem_stride", self.stem_stride, 1..=4)?;
+        settings::count("final_expand_channels", self.final_expand_channels, 1..=65_536)?;
+        settings::count("feature_mix_channels", self.feature_mix_channels, 1..=65_536)?;
+        self.mobile_stages().check()
+    }
 }
 
 impl Mbv3Config {

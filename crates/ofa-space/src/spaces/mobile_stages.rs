@@ -1,18 +1,18 @@
 //! Stages of elastic inverted residuals, which the MobileNetV3 and ProxylessNAS families share: their genes, and their
-//! blocks in the network of an arch.
+//! blocks in the network of an arch. A family of one's own that is made of such stages adds a stem and a classifier.
 
-use crate::config_check::{ConfigCheck, as_numbers};
-use crate::error::SpaceError;
 use crate::genotype::arch::Arch;
-use crate::genotype::gene::{ActiveWhen, Dimension, Gene};
+use crate::genotype::gene::Gene;
 use crate::network::block_builder::{ElasticKernel, Width};
 use crate::network::inverted_residual::InvertedResidual;
 use crate::network::net_spec::{Activation, Block, Shape};
+use crate::settings::{self, InvalidSetting, Settings};
+use std::ops::Bound;
 
 /// Stages with every width already multiplied and rounded.
-#[derive(Clone, Debug)]
-pub(crate) struct MobileStages {
-    /// Elastic kernel sizes, ascending.
+#[derive(Clone, PartialEq, Debug)]
+pub struct MobileStages {
+    /// Elastic kernel sizes, odd and ascending.
     pub kernel_sizes: Vec<usize>,
     /// Elastic expansion ratios, ascending.
     pub expand_ratios: Vec<f64>,
@@ -23,8 +23,8 @@ pub(crate) struct MobileStages {
 }
 
 /// One stage.
-#[derive(Clone, Debug)]
-pub(crate) struct MobileStage {
+#[derive(Clone, PartialEq, Debug)]
+pub struct MobileStage {
     /// Output channels.
     pub channels: usize,
     /// Stride of the first block.
@@ -38,73 +38,59 @@ pub(crate) struct MobileStage {
 }
 
 impl MobileStage {
+    /// Blocks of the stage in the supernet.
     fn slots(&self) -> usize {
         self.depths.last().copied().unwrap_or(0)
     }
 }
 
-impl MobileStages {
+impl Settings for MobileStages {
     /// Refuses stages that no network can have.
-    pub(crate) fn check(&self, check: &ConfigCheck<'_>) -> Result<(), SpaceError> {
-        check.ascending("kernel_sizes", &as_numbers(&self.kernel_sizes), 1.0, 15.0)?;
+    fn check(&self) -> Result<(), InvalidSetting> {
+        settings::ascending("kernel_sizes", &as_numbers(&self.kernel_sizes), 1.0..=15.0)?;
         if let Some(even) = self.kernel_sizes.iter().find(|k| **k % 2 == 0) {
-            return Err(check.error("kernel_sizes", format!("holds {even}, expected odd sizes")));
+            return Err(InvalidSetting::new("kernel_sizes", format!("holds {even}, expected odd sizes")));
         }
-        check.ascending("expand_ratios", &self.expand_ratios, 1.0, 16.0)?;
-        check.count("stages", self.stages.len(), 1, 32)?;
+        settings::ascending("expand_ratios", &self.expand_ratios, 1.0..=16.0)?;
+        settings::number("bn_eps", self.bn_eps, EPSILON)?;
+        settings::count("stages", self.stages.len(), 1..=32)?;
         for (index, stage) in self.stages.iter().enumerate() {
-            check.count(&format!("stages[{index}].channels"), stage.channels, 1, 65_536)?;
-            check.count(&format!("stages[{index}].stride"), stage.stride, 1, 4)?;
-            check.ascending("depths", &as_numbers(&stage.depths), 1.0, 16.0)?;
+            let within = |problem: InvalidSetting| problem.within(&format!("stages[{index}]"));
+            settings::count("channels", stage.channels, 1..=65_536).map_err(within)?;
+            settings::count("stride", stage.stride, 1..=4).map_err(within)?;
+            settings::ascending("depths", &as_numbers(&stage.depths), 1.0..=16.0)?;
         }
         Ok(())
     }
+}
 
+impl MobileStages {
     fn slots(&self) -> usize {
         self.stages.iter().map(MobileStage::slots).sum()
     }
 
-    /// `ks` and `e` of every block, then `d` of every stage; the official shrinking phases.
-    pub(crate) fn genes(&self) -> Vec<Gene> {
+    /// The genes: `ks` and then `e` of every block, then `d` of every stage; a block's genes are active where its stage is
+    /// deep enough. They must be the first genes of the space: conditions refer to genes by position.
+    pub fn genes(&self) -> Vec<Gene> {
         let slots = self.slots();
-        // Kernel sizes open all at once; depth and expansion one choice at a time, from the largest.
-        let at_once = |n: usize| (0..n).map(|i| u8::from(i + 1 < n)).collect::<Vec<u8>>();
-        let one_by_one = |n: usize| (0..n).map(|i| (n - 1 - i) as u8).collect::<Vec<u8>>();
-        let positions = || {
-            let stages = self.stages.iter().enumerate();
-            stages.flat_map(|(s, stage)| (0..stage.slots()).map(move |slot| (s, slot))).enumerate()
-        };
-        let block_gene =
-            |group: &str, (index, (stage, slot)): (usize, (usize, usize)), dimension, choices: &[f64]| Gene {
-                group: group.to_owned(),
-                index,
-                dimension,
-                choices: choices.to_vec(),
-                phases: if dimension == Dimension::KernelSize {
-                    at_once(choices.len())
-                } else {
-                    one_by_one(choices.len())
-                },
-                active_when: Some(ActiveWhen { depth_gene: 2 * slots + stage, at_least: (slot + 1) as f64 }),
-            };
-        let kernels = as_numbers(&self.kernel_sizes);
-        let mut genes = Vec::with_capacity(2 * slots + self.stages.len());
-        genes.extend(positions().map(|at| block_gene("ks", at, Dimension::KernelSize, &kernels)));
-        genes.extend(positions().map(|at| block_gene("e", at, Dimension::Expansion, &self.expand_ratios)));
-        genes.extend(self.stages.iter().enumerate().map(|(index, stage)| Gene {
-            group: "d".to_owned(),
-            index,
-            dimension: Dimension::Depth,
-            choices: as_numbers(&stage.depths),
-            phases: one_by_one(stage.depths.len()),
-            active_when: None,
-        }));
-        genes
+        let stages = self.stages.iter().enumerate();
+        // Stage and place in it of every block.
+        let places: Vec<(usize, usize)> =
+            stages.flat_map(|(s, stage)| (0..stage.slots()).map(move |slot| (s, slot))).collect();
+        let governed = |gene: Gene, (stage, slot): (usize, usize)| gene.only_if(2 * slots + stage, (slot + 1) as f64);
+        let kernels = places.iter().enumerate().map(|(i, at)| governed(Gene::kernel_size(i, &self.kernel_sizes), *at));
+        let ratios = places.iter().enumerate().map(|(i, at)| governed(Gene::expansion(i, &self.expand_ratios), *at));
+        let depths = self.stages.iter().enumerate().map(|(s, stage)| Gene::depth(s, &stage.depths));
+        kernels.chain(ratios).chain(depths).collect()
     }
 
-    /// The blocks of an arch on an input of this width and shape. Blocks are numbered from 1: the fixed block that
-    /// both families have before the stages is 0.
-    pub(crate) fn blocks(&self, arch: &Arch, genes: &[Gene], mut input: Width, mut shape: Shape) -> Vec<Block> {
+    /// The blocks of an arch on an input of this width and shape (channels, height, width); `genes` are those of the space,
+    /// the first of which are [those of the stages](Self::genes). Blocks are numbered from 1: the fixed block that both
+    /// families have before the stages is 0.
+    ///
+    /// # Panics
+    /// If the arch or the genes belong to another space.
+    pub fn blocks(&self, arch: &Arch, genes: &[Gene], mut input: Width, mut shape: Shape) -> Vec<Block> {
         let slots = self.slots();
         let value = |gene: usize| genes[gene].choices[arch.choices()[gene] as usize];
         let descending: Vec<usize> = self.kernel_sizes.iter().rev().copied().collect();
@@ -140,3 +126,11 @@ impl MobileStages {
         blocks
     }
 }
+
+/// Counts as the numbers that [`settings::ascending`] takes.
+pub(crate) fn as_numbers(counts: &[usize]) -> Vec<f64> {
+    counts.iter().map(|count| *count as f64).collect()
+}
+
+/// Range of a batch norm's epsilon.
+pub(crate) const EPSILON: (Bound<f64>, Bound<f64>) = (Bound::Excluded(0.0), Bound::Excluded(1.0));

@@ -1,7 +1,7 @@
 //! Search spaces: the trait, the built-in families, and the registry of names and TOML tables.
 
 pub mod mbv3;
-mod mobile_stages;
+pub mod mobile_stages;
 pub mod proxyless;
 pub mod registry;
 pub mod resnet;

@@ -1,12 +1,12 @@
 //! The ProxylessNAS family: inverted residuals with ReLU6, without squeeze-excite.
 
-use crate::config_check::ConfigCheck;
 use crate::error::SpaceError;
 use crate::genotype::arch::Arch;
 use crate::network::block_builder::{ConvShape, ElasticKernel, Width, classifier_block, conv_block, global_pool_block};
 use crate::network::channels::make_divisible;
 use crate::network::inverted_residual::InvertedResidual;
 use crate::network::net_spec::{Activation, BlockKind, NetSpec, output_of};
+use crate::settings::{self, InvalidSetting, Settings};
 use crate::spaces::mobile_stages::{MobileStage, MobileStages};
 use crate::spaces::registry::SpaceEntry;
 use crate::spaces::space::{SearchSpace, SpaceInfo};
@@ -137,17 +137,17 @@ impl ProxylessConfig {
             bn_eps: self.bn_eps,
         }
     }
+}
 
-    /// Refuses values that no network can have.
-    fn check(&self) -> Result<(), SpaceError> {
-        let check = ConfigCheck::new(&self.name)?;
-        check.number("width", self.width, 0.05, 8.0)?;
-        check.common(self.classes, self.input_channels, &self.resolutions, self.bn_eps)?;
-        check.count("stem_channels", self.stem_channels, 1, 65_536)?;
-        check.count("stem_stride", self.stem_stride, 1, 4)?;
-        check.count("first_block_channels", self.first_block_channels, 1, 65_536)?;
-        check.count("feature_mix_channels", self.feature_mix_channels, 1, 65_536)?;
-        self.mobile_stages().check(&check)
+impl Settings for ProxylessConfig {
+    /// Refuses values that no network can have; [`SpaceInfo`] refuses those of the fields that it holds.
+    fn check(&self) -> Result<(), InvalidSetting> {
+        settings::number("width", self.width, 0.05..=8.0)?;
+        settings::count("stem_channels", self.stem_channels, 1..=65_536)?;
+        settings::count("stem_stride", self.stem_stride, 1..=4)?;
+        settings::count("first_block_channels", self.first_block_channels, 1..=65_536)?;
+        settings::count("feature_mix_channels", self.feature_mix_channels, 1..=65_536)?;
+        self.mobile_stages().check()
     }
 }
 
@@ -170,7 +170,8 @@ impl TryFrom<ProxylessConfig> for Proxyless {
     type Error = SpaceError;
 
     fn try_from(config: ProxylessConfig) -> Result<Self, SpaceError> {
-        config.check()?;
+        let refused = |invalid| SpaceError::config(&config.name, invalid);
+        config.check().map_err(refused)?;
         let stages = config.mobile_stages();
         let info = SpaceInfo {
             name: config.name.clone(),
@@ -179,6 +180,7 @@ impl TryFrom<ProxylessConfig> for Proxyless {
             resolutions: config.resolutions.clone(),
             genes: stages.genes(),
         };
+        info.check().map_err(refused)?;
         Ok(Self { config, stages, info })
     }
 }

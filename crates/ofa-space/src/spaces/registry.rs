@@ -1,6 +1,7 @@
 //! Named spaces, and spaces read from TOML.
 
 use crate::error::SpaceError;
+use crate::plugin::{self, Entry};
 use crate::spaces::space::SearchSpace;
 use serde::Deserialize;
 use std::path::Path;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 
 /// A registered space. Submit one with [`inventory::submit!`] to make it selectable by name.
 pub struct SpaceEntry {
-    /// Name, as given to `--space`.
+    /// Name to select it by.
     pub name: &'static str,
     /// One line for listings.
     pub about: &'static str,
@@ -18,28 +19,27 @@ pub struct SpaceEntry {
 
 inventory::collect!(SpaceEntry);
 
-/// Every registered space, by name.
-pub fn entries() -> Vec<&'static SpaceEntry> {
-    let mut all: Vec<&SpaceEntry> = inventory::iter::<SpaceEntry>.into_iter().collect();
-    all.sort_by_key(|entry| entry.name);
-    all
+impl Entry for SpaceEntry {
+    const WHAT: &'static str = "search space";
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn about(&self) -> &'static str {
+        self.about
+    }
 }
 
 /// The space registered under `name`.
 ///
 /// # Errors
-/// [`SpaceError::UnknownSpace`] with the nearest name and all names.
+/// [`SpaceError::Unknown`] with the nearest name and all names; whatever the space itself refuses.
 pub fn named(name: &str) -> Result<Arc<dyn SearchSpace>, SpaceError> {
-    match entries().into_iter().find(|entry| entry.name == name) {
-        Some(entry) => (entry.build)(),
-        None => {
-            let known: Vec<String> = entries().iter().map(|entry| entry.name.to_owned()).collect();
-            Err(SpaceError::UnknownSpace { name: name.to_owned(), closest: closest(name, &known), known })
-        }
-    }
+    (plugin::find::<SpaceEntry>(name)?.build)()
 }
 
-/// The space of `--space`: a registered name, or a TOML file with a `[space]` table.
+/// A space by its registered name, or from a TOML file with a `[space]` table.
 ///
 /// # Errors
 /// [`SpaceError`] naming the file and field, or the nearest registered name.
@@ -92,16 +92,6 @@ pub fn with_field(
         None => return Err(problem("cannot be set: the space has no fields".to_owned())),
     };
     serde_json::from_value::<Box<dyn SearchSpace>>(config).map(Arc::from).map_err(|e| problem(e.to_string()))
-}
-
-/// The known name nearest to `name`, if it is near enough to be a slip of the fingers.
-pub fn closest(name: &str, known: &[String]) -> Option<String> {
-    known
-        .iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&name.to_lowercase(), candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
-        .min()
-        .map(|(_, candidate)| candidate.clone())
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! The ResNet-50 family (with the stem and shortcuts of ResNet-D): elastic depth, expansion and width.
 
-use crate::config_check::{ConfigCheck, as_numbers};
 use crate::error::SpaceError;
 use crate::genotype::arch::Arch;
-use crate::genotype::gene::{ActiveWhen, Dimension, Gene};
+use crate::genotype::gene::Gene;
 use crate::network::block_builder::{BlockBuilder, ConvShape, Width, classifier_block, global_pool_block};
 use crate::network::bottleneck::{Bottleneck, Shortcut};
 use crate::network::channels::make_divisible;
 use crate::network::net_spec::{Activation, Block, BlockKind, NetSpec, Shape, output_of};
+use crate::settings::{self, InvalidSetting, Settings};
+use crate::spaces::mobile_stages::{EPSILON, as_numbers};
 use crate::spaces::registry::SpaceEntry;
 use crate::spaces::space::{SearchSpace, SpaceInfo};
 use serde::{Deserialize, Serialize};
@@ -123,7 +124,8 @@ impl TryFrom<ResNetConfig> for ResNet {
     type Error = SpaceError;
 
     fn try_from(config: ResNetConfig) -> Result<Self, SpaceError> {
-        config.check()?;
+        let refused = |invalid| SpaceError::config(&config.name, invalid);
+        config.check().map_err(refused)?;
         let stem = Choices::new(config.stem_channels, &config.widths);
         let stem_middle = Choices(stem.0.iter().map(|channels| make_divisible((channels / 2) as f64, 8)).collect());
         let stages = config.stages.iter().map(|stage| Choices::new(stage.channels, &config.widths)).collect();
@@ -134,28 +136,31 @@ impl TryFrom<ResNetConfig> for ResNet {
             resolutions: config.resolutions.clone(),
             genes: config.genes(),
         };
+        info.check().map_err(refused)?;
         Ok(Self { config, stem_middle, stem, stages, info })
     }
 }
 
-impl ResNetConfig {
-    /// Refuses values that no network can have.
-    fn check(&self) -> Result<(), SpaceError> {
-        let check = ConfigCheck::new(&self.name)?;
-        check.common(self.classes, self.input_channels, &self.resolutions, self.bn_eps)?;
-        check.ascending("depths", &as_numbers(&self.depths), 0.0, 16.0)?;
-        check.ascending("expand_ratios", &self.expand_ratios, 0.01, 4.0)?;
-        check.ascending("widths", &self.widths, 0.05, 8.0)?;
-        check.count("stem_channels", self.stem_channels, 1, 65_536)?;
-        check.count("stages", self.stages.len(), 1, 32)?;
+impl Settings for ResNetConfig {
+    /// Refuses values that no network can have; [`SpaceInfo`] refuses those of the fields that it holds.
+    fn check(&self) -> Result<(), InvalidSetting> {
+        settings::number("bn_eps", self.bn_eps, EPSILON)?;
+        settings::ascending("depths", &as_numbers(&self.depths), 0.0..=16.0)?;
+        settings::ascending("expand_ratios", &self.expand_ratios, 0.01..=4.0)?;
+        settings::ascending("widths", &self.widths, 0.05..=8.0)?;
+        settings::count("stem_channels", self.stem_channels, 1..=65_536)?;
+        settings::count("stages", self.stages.len(), 1..=32)?;
         for (index, stage) in self.stages.iter().enumerate() {
-            check.count(&format!("stages[{index}].channels"), stage.channels, 1, 65_536)?;
-            check.count(&format!("stages[{index}].stride"), stage.stride, 1, 4)?;
-            check.count(&format!("stages[{index}].base_depth"), stage.base_depth, 1, 64)?;
+            let within = |problem: InvalidSetting| problem.within(&format!("stages[{index}]"));
+            settings::count("channels", stage.channels, 1..=65_536).map_err(within)?;
+            settings::count("stride", stage.stride, 1..=4).map_err(within)?;
+            settings::count("base_depth", stage.base_depth, 1..=64).map_err(within)?;
         }
         Ok(())
     }
+}
 
+impl ResNetConfig {
     fn max_depth(&self) -> usize {
         self.depths.last().copied().unwrap_or(0)
     }
@@ -166,36 +171,27 @@ impl ResNetConfig {
     }
 
     /// `d` of the stem's block and of every stage, `e` of every block, `w` of the stem's middle, the stem and every
-    /// stage. One choice at a time is opened by progressive shrinking, from the largest.
+    /// stage.
     fn genes(&self) -> Vec<Gene> {
-        let gene = |group: &str, index: usize, dimension: Dimension, choices: &[f64]| Gene {
-            group: group.to_owned(),
-            index,
-            dimension,
-            choices: choices.to_vec(),
-            phases: (0..choices.len()).map(|i| (choices.len() - 1 - i) as u8).collect(),
-            active_when: None,
-        };
-        let depths = as_numbers(&self.depths);
         // The stem's block is there or not: only the largest depth keeps it.
-        let mut stem_depths = vec![depths[0], depths[depths.len() - 1]];
+        let mut stem_depths = vec![self.depths[0], self.max_depth()];
         stem_depths.dedup();
-        let mut genes = vec![gene("d", 0, Dimension::Depth, &stem_depths)];
-        genes.extend((1..=self.stages.len()).map(|index| gene("d", index, Dimension::Depth, &depths)));
+        let mut genes = vec![Gene::depth(0, &stem_depths)];
+        genes.extend((1..=self.stages.len()).map(|index| Gene::depth(index, &self.depths)));
         let mut index = 0;
         for (s, stage) in self.stages.iter().enumerate() {
             for slot in 0..self.slots(stage) {
-                let mut expansion = gene("e", index, Dimension::Expansion, &self.expand_ratios);
+                let expansion = Gene::expansion(index, &self.expand_ratios);
                 let beyond_base = (slot + 1).saturating_sub(stage.base_depth);
-                if beyond_base > self.depths[0] {
-                    expansion.active_when = Some(ActiveWhen { depth_gene: 1 + s, at_least: beyond_base as f64 });
-                }
-                genes.push(expansion);
+                genes.push(match beyond_base > self.depths[0] {
+                    true => expansion.only_if(1 + s, beyond_base as f64),
+                    false => expansion,
+                });
                 index += 1;
             }
         }
         let multipliers: Vec<f64> = (0..self.widths.len()).map(|index| index as f64).collect();
-        genes.extend((0..self.stages.len() + 2).map(|index| gene("w", index, Dimension::Width, &multipliers)));
+        genes.extend((0..self.stages.len() + 2).map(|index| Gene::width(index, &multipliers)));
         genes
     }
 }
@@ -266,7 +262,7 @@ impl SearchSpace for ResNet {
             let output = self.stages[s].take(width(2 + s));
             for slot in 0..stage.base_depth + value(1 + s) as usize {
                 let stride = if slot == 0 { stage.stride } else { 1 };
-                // Told by the supernet's choices, not by this subnet's widths, which may be equal by chance.
+                // The supernet's choices decide, not this subnet's widths, which may be equal by chance.
                 let is_identity = stride == 1 && *input_choices == self.stages[s];
                 let block = Bottleneck {
                     index: blocks.len() - stem_blocks,

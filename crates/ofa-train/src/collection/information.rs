@@ -8,7 +8,7 @@
 //! Source: Bayesian D-optimal design, e.g. Chaloner & Verdinelli, "Bayesian Experimental Design: A Review" (1995); the
 //! growth by rows is the matrix determinant lemma, the update the Woodbury identity.
 
-use ofa_space::{Arch, Gene, Opened, SearchSpace, sampling};
+use ofa_space::{Arch, Gene, Opened, SearchSpace};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -37,7 +37,7 @@ impl Features {
         let mut rng = ChaCha8Rng::seed_from_u64(0);
         let mut active = vec![0usize; columns];
         for _ in 0..SAMPLE {
-            let row = features.row(&sampling::sample(space, &Opened::EVERYTHING, &mut rng));
+            let row = features.row(&space.sample(&Opened::EVERYTHING, &mut rng));
             row.iter().for_each(|(column, _)| active[*column] += 1);
         }
         features.scale = active
@@ -177,8 +177,7 @@ mod tests {
         let space = registry::named("ofa-mbv3-w1.0").unwrap();
         let features = Features::new(space.as_ref());
         let mut rng = ChaCha8Rng::seed_from_u64(3);
-        let rows: Vec<Row> =
-            (0..6).map(|_| features.row(&sampling::sample(space.as_ref(), &Opened::EVERYTHING, &mut rng))).collect();
+        let rows: Vec<Row> = (0..6).map(|_| features.row(&space.sample(&Opened::EVERYTHING, &mut rng))).collect();
         let mut unknown = Unknown::new(&features);
         let at_once = unknown.gain(&rows);
         let first = unknown.gain(&rows[..4]);

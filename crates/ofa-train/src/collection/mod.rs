@@ -9,7 +9,7 @@ pub use clusters::{CLUSTER, clustered_archs};
 use crate::elastic::Supernet;
 use crate::error::TrainError;
 use crate::evaluation::{Accuracy, EvaluationSet, evaluate, recalibrate};
-use ofa_space::{Arch, Opened, SearchSpace, cost, sampling};
+use ofa_space::{Arch, Opened, SearchSpace, cost};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use shared_prefix::Tree;
@@ -24,7 +24,7 @@ pub fn distinct_archs(space: &dyn SearchSpace, count: usize, seed: u64, exclude:
     let mut archs = Vec::with_capacity(count);
     let mut misses = 0;
     while archs.len() < count && misses < MISSES_IN_A_ROW {
-        let arch = sampling::sample(space, &Opened::EVERYTHING, &mut rng);
+        let arch = space.sample(&Opened::EVERYTHING, &mut rng);
         if seen.insert(arch.clone()) {
             archs.push(arch);
             misses = 0;

@@ -2,7 +2,7 @@
 
 use super::{Request, Sampler, SamplerEntry};
 use crate::error::TrainError;
-use ofa_space::{Arch, Dimension, Gene, Opened, sampling};
+use ofa_space::{Arch, Dimension, Gene, Opened};
 use serde::{Deserialize, Serialize};
 
 /// Depth and expansion of a stage grow together: the shallowest stage is the narrowest, the deepest the widest. Far
@@ -34,7 +34,7 @@ impl Sampler for CompoundCoupling {
     fn sample(&self, request: &mut Request<'_>) -> Result<Vec<Arch>, TrainError> {
         (0..request.count)
             .map(|_| {
-                let drawn = sampling::sample(request.space, request.opened, request.rng);
+                let drawn = request.space.sample(request.opened, request.rng);
                 let genes = &request.space.info().genes;
                 Ok(request.space.arch(self.coupled(&drawn, genes, request.opened), drawn.resolution())?)
             })

@@ -2,7 +2,7 @@
 
 use super::{Request, Sampler, SamplerEntry, Teaching, smallest};
 use crate::error::TrainError;
-use ofa_space::{Arch, cost, sampling};
+use ofa_space::{Arch, cost};
 use serde::{Deserialize, Serialize};
 
 /// Of several subnets with about the same cost, trains the one that does best (or worst) on the step's batch: the ones
@@ -82,7 +82,7 @@ impl Sampler for ParetoAware {
 
 impl ParetoAware {
     fn attentive(&self, request: &mut Request<'_>) -> Result<Arch, TrainError> {
-        let first = sampling::sample(request.space, request.opened, request.rng);
+        let first = request.space.sample(request.opened, request.rng);
         if self.candidates == 1 {
             return Ok(first);
         }
@@ -95,7 +95,7 @@ impl ParetoAware {
             if candidates.len() == self.candidates {
                 break;
             }
-            let other = sampling::sample(request.space, request.opened, request.rng);
+            let other = request.space.sample(request.opened, request.rng);
             let other = other.with_resolution(candidates[0].resolution().unwrap_or(request.resolution));
             if (macs(&other)? - target).abs() <= self.tolerance * target && !candidates.contains(&other) {
                 candidates.push(other);

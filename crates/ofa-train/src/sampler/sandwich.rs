@@ -2,7 +2,7 @@
 
 use super::{Request, Sampler, SamplerEntry, Teaching, smallest};
 use crate::error::TrainError;
-use ofa_space::{Arch, sampling};
+use ofa_space::Arch;
 use serde::{Deserialize, Serialize};
 
 /// The largest and the smallest opened subnet in every step, the rest uniform. The largest teaches the others in the
@@ -28,7 +28,7 @@ impl Default for Sandwich {
 impl Sampler for Sandwich {
     fn sample(&self, request: &mut Request<'_>) -> Result<Vec<Arch>, TrainError> {
         let mut archs = vec![request.space.max_arch(), smallest(request.space, request.opened)];
-        archs.extend((2..request.count).map(|_| sampling::sample(request.space, request.opened, request.rng)));
+        archs.extend((2..request.count).map(|_| request.space.sample(request.opened, request.rng)));
         archs.truncate(request.count);
         Ok(archs)
     }

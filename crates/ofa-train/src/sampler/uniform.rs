@@ -2,7 +2,7 @@
 
 use super::{Request, Sampler, SamplerEntry};
 use crate::error::TrainError;
-use ofa_space::{Arch, sampling};
+use ofa_space::Arch;
 use serde::{Deserialize, Serialize};
 
 /// Every gene uniformly at random (the paper).
@@ -13,7 +13,7 @@ pub struct Uniform {}
 #[typetag::serde(name = "uniform")]
 impl Sampler for Uniform {
     fn sample(&self, request: &mut Request<'_>) -> Result<Vec<Arch>, TrainError> {
-        Ok((0..request.count).map(|_| sampling::sample(request.space, request.opened, request.rng)).collect())
+        Ok((0..request.count).map(|_| request.space.sample(request.opened, request.rng)).collect())
     }
 }
 

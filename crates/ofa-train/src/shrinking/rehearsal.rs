@@ -10,7 +10,7 @@ use crate::shrinking::config::{PhasePlan, TrainConfig};
 use crate::training::optimizer::Optimizer;
 use crate::training::step::{StepInput, Teacher, step};
 use burn::tensor::Device;
-use ofa_space::{Arch, NetSpec, Opened, SearchSpace, cost, initialisation, sampling, supernet};
+use ofa_space::{Arch, NetSpec, Opened, SearchSpace, cost, initialisation, supernet};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
@@ -168,7 +168,7 @@ fn mean_macs(space: &dyn SearchSpace, opened: &Opened, resolution: u32) -> Resul
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let mut sum = 0.0;
     for _ in 0..DRAWS {
-        sum += cost::macs(&at(space, &sampling::sample(space, opened, &mut rng), resolution)?) as f64;
+        sum += cost::macs(&at(space, &space.sample(opened, &mut rng), resolution)?) as f64;
     }
     Ok(Some(sum / DRAWS as f64))
 }

@@ -134,7 +134,7 @@ impl Grid {
                 device: device.clone(),
                 constraint,
                 arch: Some(self.space.format(&candidate.arch)),
-                accuracy: Some(candidate.accuracy),
+                accuracy: Some(candidate.score),
                 latency_ms,
                 macs: Some(cost::macs(&net)),
                 params: Some(cost::params(&net)),
@@ -190,7 +190,7 @@ pub fn run(args: &SearchArgs, context: &Context) -> Result<(), Failure> {
     let search = Search { strategy, budget, seed: context.common.seed };
     let mut observer = Bar(Progress::new("search", (evaluations * cases) as u64, context.output));
     let targets: Vec<Target<'_>> =
-        grids.iter().map(|grid| Target { space: grid.space.as_ref(), lists: &grid.lists }).collect();
+        grids.iter().map(|grid| Target { genes: grid.space.as_ref(), lists: &grid.lists }).collect();
     let outcomes = search.run_targets(&accuracy, &targets, &mut observer, &context.stop).map_err(|error| {
         // A device that was measuring when the user interrupted has failed for that reason.
         match context.stop.load(Ordering::SeqCst) {
@@ -231,7 +231,7 @@ struct Bar(Progress);
 
 impl Observer for Bar {
     fn on_progress(&mut self, evaluations: usize, best: Option<&Candidate>) {
-        let accuracy = best.map_or_else(|| "–".to_owned(), |b| format!("{:.3} %", 100.0 * b.accuracy));
+        let accuracy = best.map_or_else(|| "–".to_owned(), |b| format!("{:.3} %", 100.0 * b.score));
         self.0.update(evaluations as u64, &accuracy);
     }
 }

@@ -109,7 +109,7 @@ pub(super) fn section(
     outcomes: &[Outcome],
     space: &dyn SearchSpace,
 ) -> Result<SearchSection, Failure> {
-    let point = |candidate: &Candidate| Some((*candidate.values.first()?, candidate.accuracy));
+    let point = |candidate: &Candidate| Some((*candidate.values.first()?, candidate.score));
     let all: Vec<Candidate> = outcomes.iter().flat_map(|outcome| outcome.front.clone()).collect();
     let limits = outcomes.iter().filter_map(|outcome| outcome.limits.first().copied());
     let quantity = match names.first().map(String::as_str) {
@@ -130,7 +130,7 @@ pub(super) fn section(
             .collect();
         let size = best.arch.resolution().map_or_else(String::new, |pixels| format!(" · {pixels} px"));
         nets.push(ChosenNet {
-            label: format!("{} · {:.2} %{size}", amounts.join(" · "), 100.0 * best.accuracy),
+            label: format!("{} · {:.2} %{size}", amounts.join(" · "), 100.0 * best.score),
             blocks: DrawnBlock::of(&space.resolve(&best.arch)?),
         });
     }

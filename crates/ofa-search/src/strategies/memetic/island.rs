@@ -2,9 +2,10 @@
 //! uphill together, so that their evaluations go through the predictor in one batch.
 
 use crate::error::SearchError;
-use crate::evaluator::Evaluator;
 use crate::pareto::Front;
-use crate::problem::{Candidate, Elite};
+use crate::problem::candidate::Candidate;
+use crate::problem::evaluator::Evaluator;
+use crate::problem::legacy::Elite;
 use crate::strategies::memetic::pricing::Pricing;
 use crate::strategies::neighbourhood::{Moves, Neighbourhood};
 use ofa_space::{Arch, Population};
@@ -25,7 +26,7 @@ pub(crate) struct Habits {
 #[derive(Clone, Debug)]
 struct Member {
     choices: Vec<u8>,
-    accuracy: f64,
+    score: f64,
 }
 
 /// An arch on its way up.
@@ -34,7 +35,7 @@ struct Climber {
     choices: Vec<u8>,
     prices: Vec<f64>,
     /// Unknown until its first evaluation.
-    accuracy: Option<f64>,
+    score: Option<f64>,
 }
 
 /// A population of local optima at one resolution.
@@ -102,10 +103,10 @@ impl<'a> Island<'a> {
             // The closest that there is.
             let mut rows = Population::new(choices.len());
             rows.push_row(&choices, resolution);
-            let mut accuracy = Vec::new();
-            evaluator.accuracy(&rows, &mut accuracy)?;
+            let mut score = Vec::new();
+            evaluator.score(&rows, &mut score)?;
             island.evaluations = 1;
-            island.front.insert(&Candidate { arch: rows.arch(0), accuracy: accuracy[0], values: prices });
+            island.front.insert(&Candidate { arch: rows.arch(0), score: score[0], values: prices });
         }
         Ok(island)
     }
@@ -140,7 +141,7 @@ impl<'a> Island<'a> {
             }
         }
         // Equal archs stand side by side in both orders, as equal figures do.
-        feasible.sort_by(|a, b| b.accuracy.total_cmp(&a.accuracy));
+        feasible.sort_by(|a, b| b.score.total_cmp(&a.score));
         feasible.dedup_by(|a, b| a.arch == b.arch);
         others.sort_by(|a, b| a.0.total_cmp(&b.0));
         others.dedup_by(|a, b| a.1.arch == b.1.arch);
@@ -151,9 +152,9 @@ impl<'a> Island<'a> {
         Ok(())
     }
 
-    /// The best accuracy so far.
-    pub(crate) fn best_accuracy(&self) -> f64 {
-        self.best.as_ref().map_or(f64::NEG_INFINITY, |best| best.accuracy)
+    /// The best score so far.
+    pub(crate) fn best_score(&self) -> f64 {
+        self.best.as_ref().map_or(f64::NEG_INFINITY, |best| best.score)
     }
 
     /// How many populations ended with this arch as their best.
@@ -167,12 +168,12 @@ impl<'a> Island<'a> {
     /// The best members, for other islands to start from.
     pub(crate) fn elites(&self, count: usize) -> Vec<Elite> {
         let mut members: Vec<&Member> = self.members.iter().chain(&self.summits).collect();
-        members.sort_by(|a, b| b.accuracy.total_cmp(&a.accuracy));
+        members.sort_by(|a, b| b.score.total_cmp(&a.score));
         members.dedup_by(|a, b| a.choices == b.choices);
         members.truncate(count);
         let mut rows = Population::new(self.neighbourhood.choices.len());
         members.iter().for_each(|member| rows.push_row(&member.choices, self.resolution));
-        let elite = |(arch, member): (Arch, &Member)| Elite { arch, accuracy: member.accuracy };
+        let elite = |(arch, member): (Arch, &Member)| Elite { arch, score: member.score };
         rows.archs().into_iter().zip(members).map(elite).collect()
     }
 
@@ -227,7 +228,7 @@ impl<'a> Island<'a> {
         if !self.pricing.is_feasible(&prices) {
             (choices, prices) = self.towards(&choices)?;
         }
-        Ok(Climber { choices, prices, accuracy: None })
+        Ok(Climber { choices, prices, score: None })
     }
 
     /// From the anchor towards an arch, gene by gene in random order, as far as the limits allow.
@@ -251,10 +252,10 @@ impl<'a> Island<'a> {
     fn step(&mut self, left: usize, work: &mut Batch) -> Result<bool, SearchError> {
         work.clear();
         let walking: Vec<usize> =
-            (0..self.climbers.len()).filter(|index| self.climbers[*index].accuracy.is_some()).collect();
+            (0..self.climbers.len()).filter(|index| self.climbers[*index].score.is_some()).collect();
         // Slopes take a forward and a backward pass: two evaluations.
         let mut left = left;
-        let unknown = self.climbers.iter().enumerate().filter(|(_, climber)| climber.accuracy.is_none());
+        let unknown = self.climbers.iter().enumerate().filter(|(_, climber)| climber.score.is_none());
         for (owner, climber) in unknown.take(left) {
             work.push(owner, &climber.choices, &climber.prices, self.resolution);
         }
@@ -274,7 +275,7 @@ impl<'a> Island<'a> {
         for (rank, owner) in walking.iter().enumerate() {
             self.propose(rank, *owner, each, with_slopes, work)?;
         }
-        self.evaluator.accuracy(&work.rows, &mut work.accuracy)?;
+        self.evaluator.score(&work.rows, &mut work.score)?;
         self.evaluations += work.rows.len();
         self.settle(walking, work);
         Ok(true)
@@ -389,16 +390,16 @@ impl<'a> Island<'a> {
         let mut ended = vec![false; self.climbers.len()];
         walking.iter().for_each(|index| ended[*index] = true);
         let constraints = self.pricing.limits().len();
-        for (row, (owner, accuracy)) in work.owners.iter().zip(&work.accuracy).enumerate() {
+        for (row, (owner, score)) in work.owners.iter().zip(&work.score).enumerate() {
             let prices = &work.prices[row * constraints..(row + 1) * constraints];
             let climber = &mut self.climbers[*owner];
             // More than one quantity makes fronts large and every look at them long.
-            if constraints == 1 && self.front.admits(*accuracy, prices) {
-                let candidate = Candidate { arch: work.rows.arch(row), accuracy: *accuracy, values: prices.to_vec() };
+            if constraints == 1 && self.front.admits(*score, prices) {
+                let candidate = Candidate { arch: work.rows.arch(row), score: *score, values: prices.to_vec() };
                 self.front.insert(&candidate);
             }
-            if climber.accuracy.is_none_or(|known| *accuracy > known) {
-                climber.accuracy = Some(*accuracy);
+            if climber.score.is_none_or(|known| *score > known) {
+                climber.score = Some(*score);
                 climber.choices.copy_from_slice(work.rows.choices(row));
                 climber.prices.copy_from_slice(prices);
                 ended[*owner] = false;
@@ -406,16 +407,16 @@ impl<'a> Island<'a> {
         }
         let climbers = std::mem::take(&mut self.climbers);
         for (climber, ended) in climbers.into_iter().zip(ended) {
-            if let Some(accuracy) = climber.accuracy {
-                if self.best.as_ref().is_none_or(|best| accuracy > best.accuracy) {
-                    self.best = Some(Member { choices: climber.choices.clone(), accuracy });
+            if let Some(score) = climber.score {
+                if self.best.as_ref().is_none_or(|best| score > best.score) {
+                    self.best = Some(Member { choices: climber.choices.clone(), score });
                     let mut rows = Population::new(climber.choices.len());
                     rows.push_row(&climber.choices, self.resolution);
                     let values = climber.prices.clone();
-                    self.front.insert(&Candidate { arch: rows.arch(0), accuracy, values });
+                    self.front.insert(&Candidate { arch: rows.arch(0), score, values });
                 }
                 if ended {
-                    self.join(Member { choices: climber.choices, accuracy });
+                    self.join(Member { choices: climber.choices, score });
                     continue;
                 }
             }
@@ -432,15 +433,15 @@ impl<'a> Island<'a> {
             self.stale = 0;
         } else {
             let worst =
-                (0..self.members.len()).min_by(|a, b| self.members[*a].accuracy.total_cmp(&self.members[*b].accuracy));
-            if let Some(worst) = worst.filter(|worst| self.members[*worst].accuracy < member.accuracy) {
+                (0..self.members.len()).min_by(|a, b| self.members[*a].score.total_cmp(&self.members[*b].score));
+            if let Some(worst) = worst.filter(|worst| self.members[*worst].score < member.score) {
                 self.members[worst] = member;
                 self.stale = 0;
             }
         }
         if self.stale >= self.habits.stale {
             self.stale = 0;
-            let best = self.members.iter().max_by(|a, b| a.accuracy.total_cmp(&b.accuracy)).cloned();
+            let best = self.members.iter().max_by(|a, b| a.score.total_cmp(&b.score)).cloned();
             self.summits.extend(best);
             self.members.clear();
         }
@@ -468,7 +469,7 @@ struct Batch {
     owners: Vec<usize>,
     /// `[row][constraint]`.
     prices: Vec<f64>,
-    accuracy: Vec<f64>,
+    score: Vec<f64>,
     starts: Population,
     slopes: Vec<f32>,
     moves: Moves,
@@ -481,7 +482,7 @@ impl Batch {
             rows: Population::new(genes),
             owners: Vec::new(),
             prices: Vec::new(),
-            accuracy: Vec::new(),
+            score: Vec::new(),
             starts: Population::new(genes),
             slopes: Vec::new(),
             moves: Moves::default(),

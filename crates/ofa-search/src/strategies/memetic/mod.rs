@@ -9,11 +9,12 @@ mod island;
 mod pricing;
 
 use crate::error::SearchError;
-use crate::problem::Problem;
+use crate::problem::{self, Problem};
 use crate::strategies::exhaustive;
 use crate::strategies::memetic::island::{Habits, Island};
 use crate::strategies::neighbourhood::Neighbourhood;
 use crate::strategy::{Strategy, StrategyEntry};
+use ofa_space::settings::{self, InvalidSetting, Settings};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -77,6 +78,20 @@ impl Default for Memetic {
     }
 }
 
+impl Settings for Memetic {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        settings::count("islands", self.islands, 1..=1000)?;
+        settings::count("population", self.population, 2..=10_000)?;
+        settings::count("climbers", self.climbers, 1..=1000)?;
+        settings::count("neighbours", self.neighbours, 1..=1000)?;
+        settings::number("kick_probability", self.kick_probability, 0.0..=1.0)?;
+        settings::count("stale", self.stale, 1..=usize::MAX)?;
+        settings::count("agreement", self.agreement, 1..=usize::MAX)?;
+        settings::count("round", self.round, 100..=usize::MAX)?;
+        settings::number("patience", self.patience, 1.0..)
+    }
+}
+
 /// Resolutions that share the budget after the first round.
 const LEADERS: usize = 3;
 /// Best members of an island that later cases start from.
@@ -94,14 +109,13 @@ const RUNGS: usize = 12;
 #[typetag::serde(name = "memetic")]
 impl Strategy for Memetic {
     fn search(&self, problem: &mut Problem<'_>, rng: &mut ChaCha8Rng) -> Result<(), SearchError> {
-        self.check()?;
         if problem.remaining() == 0 || self.enumerate(problem)? {
             return Ok(());
         }
-        let neighbourhood = Neighbourhood::new(problem.space());
+        let neighbourhood = Neighbourhood::new(problem.genes());
         let limits: Vec<f64> = problem.constraints().iter().map(|c| c.limit).collect();
         match limits.first() {
-            // Nothing to trade accuracy for but a quantity without limit: a ladder of limits gives the front.
+            // No limit at all on any quantity: a ladder of limits gives the front.
             Some(_) if limits.iter().all(|limit| *limit == f64::INFINITY) => {
                 let budget = problem.remaining();
                 for rung in ladder(problem)? {
@@ -134,9 +148,9 @@ impl Strategy for Memetic {
 
 /// Limits from the smallest arch's value to the largest's, evenly in logarithm, and none at last.
 fn ladder(problem: &Problem<'_>) -> Result<Vec<f64>, SearchError> {
-    let space = problem.space();
+    let genes = problem.genes();
     let objective = problem.constraints()[0].objective.as_ref();
-    let values = problem.evaluator().checked(objective, &[space.min_arch(), space.max_arch()])?;
+    let values = problem.evaluator().checked(objective, &[genes.min_arch(), genes.max_arch()])?;
     let (low, high) = (values[0].min(values[1]), values[0].max(values[1]));
     let rung = |i: usize| match low > 0.0 {
         true => low * (high / low).powf(i as f64 / RUNGS as f64),
@@ -149,8 +163,8 @@ impl Memetic {
     /// Evaluates everything there is, if the budget covers it several times over.
     fn enumerate(&self, problem: &mut Problem<'_>) -> Result<bool, SearchError> {
         const MOST: usize = 50_000;
-        let space = problem.space();
-        let subnets = space.subnets() * space.info().resolutions.len().max(1);
+        let genes = problem.genes();
+        let subnets = genes.subnets() * genes.resolutions().len().max(1);
         if usize::try_from(&subnets).is_ok_and(|n| n <= MOST.min(problem.remaining())) {
             exhaustive::evaluate_all(problem)?;
             return Ok(true);
@@ -166,11 +180,7 @@ impl Memetic {
         budget: usize,
         rng: &mut ChaCha8Rng,
     ) -> Result<(), SearchError> {
-        let listed = &problem.space().info().resolutions;
-        let resolutions: Vec<Option<u32>> = match listed.is_empty() {
-            true => vec![None],
-            false => listed.iter().copied().map(Some).collect(),
-        };
+        let resolutions = problem::resolutions(problem.genes());
         // With several targets every case has little of its own, and starts from what the others found.
         let sparing = problem.targets() > 1;
         let habits = Habits {
@@ -215,7 +225,7 @@ impl Memetic {
             working.par_iter_mut().try_for_each(|(island, quota)| island.run(*quota))?;
             let spent = collect(problem, &mut islands);
             used += spent;
-            let now = islands.iter().map(Island::best_accuracy).fold(f64::NEG_INFINITY, f64::max);
+            let now = islands.iter().map(Island::best_score).fold(f64::NEG_INFINITY, f64::max);
             if now > best {
                 (best, improved_at) = (now, used);
             }
@@ -236,10 +246,10 @@ impl Memetic {
     fn quotas(&self, islands: &[Island<'_>], first: bool, round: usize, left: usize) -> Vec<usize> {
         let mut ranked: Vec<(Option<u32>, f64)> = Vec::new();
         for island in islands {
-            let (resolution, accuracy) = (island.resolution(), island.best_accuracy());
+            let (resolution, score) = (island.resolution(), island.best_score());
             match ranked.iter_mut().find(|(known, _)| *known == resolution) {
-                Some((_, best)) => *best = best.max(accuracy),
-                None => ranked.push((resolution, accuracy)),
+                Some((_, best)) => *best = best.max(score),
+                None => ranked.push((resolution, score)),
             }
         }
         ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(b.0.cmp(&a.0)));
@@ -259,31 +269,6 @@ impl Memetic {
         problem.best().is_some_and(|best| {
             islands.iter().map(|island| island.summits_at(&best.arch)).sum::<usize>() >= self.agreement
         })
-    }
-
-    fn check(&self) -> Result<(), SearchError> {
-        let fail = |field, problem| Err(SearchError::Config { strategy: "memetic", field, problem });
-        let counts = [
-            ("islands", self.islands, 1, 1000),
-            ("population", self.population, 2, 10_000),
-            ("climbers", self.climbers, 1, 1000),
-            ("neighbours", self.neighbours, 1, 1000),
-            ("stale", self.stale, 1, usize::MAX),
-            ("agreement", self.agreement, 1, usize::MAX),
-            ("round", self.round, 100, usize::MAX),
-        ];
-        for (field, value, low, high) in counts {
-            if !(low..=high).contains(&value) {
-                return fail(field, format!("is {value}, expected {low} to {high}"));
-            }
-        }
-        if self.patience.is_nan() || self.patience < 1.0 {
-            return fail("patience", format!("is {}, expected at least 1", self.patience));
-        }
-        if !(0.0..=1.0).contains(&self.kick_probability) {
-            return fail("kick_probability", format!("is {}, expected 0 to 1", self.kick_probability));
-        }
-        Ok(())
     }
 }
 

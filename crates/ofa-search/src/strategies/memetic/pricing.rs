@@ -1,7 +1,7 @@
 //! What archs of one resolution cost: every constraint's quantity, by block tables where it is a sum over blocks.
 
 use crate::error::SearchError;
-use crate::evaluator::Evaluator;
+use crate::problem::evaluator::Evaluator;
 use crate::strategies::neighbourhood::{Moves, Neighbourhood};
 use ofa_space::{BlockSum, Population};
 use rand::{RngExt, rand_core::Rng};
@@ -25,7 +25,7 @@ struct Table {
 
 impl<'a> Pricing<'a> {
     pub(crate) fn new(evaluator: Evaluator<'a>, resolution: Option<u32>, limits: Vec<f64>) -> Self {
-        let genes = evaluator.space().info().genes.len();
+        let genes = evaluator.genes().genes().len();
         let table = |sum: Arc<BlockSum>| {
             let mut terms = vec![Vec::new(); genes];
             for (index, term) in sum.terms().iter().enumerate() {

@@ -1,118 +1,28 @@
 //! A search problem: counts evaluations, remembers them, keeps the best.
 
+pub mod candidate;
+pub mod evaluator;
+pub mod legacy;
+pub mod memory;
+pub mod observer;
+
 use crate::error::SearchError;
-use crate::evaluator::Evaluator;
-use crate::memory::Memory;
 use crate::pareto::Front;
-use ofa_space::{Arch, Objective, Population, SearchSpace};
+use crate::problem::candidate::{Candidate, Constraint, Priced, excess};
+use crate::problem::evaluator::Evaluator;
+use crate::problem::legacy::{Allowance, Elite, Legacy};
+use crate::problem::observer::Observer;
+use ofa_space::{Arch, Genes, Objective, Population};
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
 
-/// A quantity that must not exceed a limit.
-#[derive(Clone)]
-pub struct Constraint {
-    /// The quantity.
-    pub objective: Arc<dyn Objective>,
-    /// Its largest allowed value; infinity asks for the value without limiting it.
-    pub limit: f64,
-}
-
-/// An evaluated arch.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Candidate {
-    /// The arch.
-    pub arch: Arch,
-    /// The maximised objective.
-    pub accuracy: f64,
-    /// One value per constraint.
-    pub values: Vec<f64>,
-}
-
-impl Candidate {
-    /// How far the candidate is beyond the limits, as the largest relative excess; 0 if feasible.
-    pub fn violation(&self, constraints: &[Constraint]) -> f64 {
-        excess(&self.values, constraints)
-    }
-
-    /// Whether the candidate meets every limit.
-    pub fn is_feasible(&self, constraints: &[Constraint]) -> bool {
-        keeps(&self.values, constraints)
-    }
-}
-
-/// Whether every value keeps its limit.
-fn keeps(values: &[f64], constraints: &[Constraint]) -> bool {
-    values.iter().zip(constraints).all(|(value, constraint)| *value <= constraint.limit)
-}
-
-/// The largest relative excess of the values over their limits.
-fn excess(values: &[f64], constraints: &[Constraint]) -> f64 {
-    let excess = values.iter().zip(constraints).map(|(value, constraint)| match *value <= constraint.limit {
-        true => 0.0,
-        false => (value - constraint.limit) / constraint.limit.abs().max(f64::MIN_POSITIVE),
-    });
-    excess.fold(0.0, f64::max)
-}
-
-/// An arch whose limited quantities are known, and nothing else yet.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Priced {
-    /// The arch.
-    pub arch: Arch,
-    /// One value per constraint.
-    pub values: Vec<f64>,
-}
-
-/// Watches a search; a strategy never touches I/O itself.
-pub trait Observer: Send {
-    /// After every batch of evaluations: how many so far in all cases together, and the best feasible candidate of the
-    /// case at work.
-    fn on_progress(&mut self, _evaluations: usize, _best: Option<&Candidate>) {}
-    /// When a better feasible candidate is found.
-    fn on_improvement(&mut self, _best: &Candidate) {}
-}
-
-/// An observer that stays silent.
-pub struct Silent;
-
-impl Observer for Silent {}
-
-/// When a case ends at the latest.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Allowance {
-    /// Evaluations of distinct archs.
-    pub evaluations: usize,
-    /// The moment after which nothing more is evaluated. What a search then returns depends on the machine's speed.
-    pub deadline: Option<Instant>,
-}
-
-/// What one case leaves to the next.
-#[derive(Clone, Debug, Default)]
-pub struct Legacy {
-    /// Values of every arch known.
-    pub memory: Memory,
-    /// Good archs of several kinds, to start from.
-    pub elites: Vec<Elite>,
-    /// Targets of the grid that this case belongs to. With several, every case gets a small budget, and most of what it
-    /// needs is known from the others.
-    pub targets: usize,
-}
-
-/// A good arch of some case.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Elite {
-    /// The arch.
-    pub arch: Arch,
-    /// The maximised objective.
-    pub accuracy: f64,
-}
+/// The flag of problems that nobody stops.
+static NEVER: AtomicBool = AtomicBool::new(false);
 
 /// What a strategy works on.
 pub struct Problem<'a> {
-    space: &'a dyn SearchSpace,
-    accuracy: &'a dyn Objective,
+    genes: &'a dyn Genes,
+    score: &'a dyn Objective,
     constraints: &'a [Constraint],
     allowance: Allowance,
     evaluations: usize,
@@ -123,49 +33,69 @@ pub struct Problem<'a> {
     /// The refused arch nearest to the limits, with its excess, while nothing feasible is known.
     nearest: Option<(f64, Priced)>,
     proven: bool,
-    observer: &'a mut dyn Observer,
+    observer: Option<&'a mut dyn Observer>,
     stop: &'a AtomicBool,
 }
 
 impl<'a> Problem<'a> {
-    /// A problem with an allowance; `legacy` may hold what earlier cases learnt.
+    /// The problem of maximising `score` over archs of these genes that keep the constraints. It has no end, no past and
+    /// no observer until one is given.
     ///
     /// # Errors
-    /// [`SearchError::Limit`] if a limit is NaN.
+    /// [`SearchError::Genes`] if the genes form no archs, [`SearchError::Limit`] if a limit is NaN.
     pub fn new(
-        space: &'a dyn SearchSpace,
-        accuracy: &'a dyn Objective,
+        genes: &'a dyn Genes,
+        score: &'a dyn Objective,
         constraints: &'a [Constraint],
-        allowance: Allowance,
-        legacy: Legacy,
-        observer: &'a mut dyn Observer,
-        stop: &'a AtomicBool,
     ) -> Result<Self, SearchError> {
+        genes.check_genes()?;
         if let Some(bad) = constraints.iter().find(|c| c.limit.is_nan()) {
             return Err(SearchError::Limit { objective: bad.objective.name().to_owned(), limit: bad.limit });
         }
-        let front = Front::default();
-        let (evaluations, best, closest) = (0, None, None);
         Ok(Self {
-            space,
-            accuracy,
+            genes,
+            score,
             constraints,
-            allowance,
-            evaluations,
-            legacy,
-            front,
-            best,
-            closest,
+            allowance: Allowance::default(),
+            evaluations: 0,
+            legacy: Legacy::default(),
+            front: Front::default(),
+            best: None,
+            closest: None,
             nearest: None,
             proven: false,
-            observer,
-            stop,
+            observer: None,
+            stop: &NEVER,
         })
     }
 
-    /// The space searched.
-    pub fn space(&self) -> &'a dyn SearchSpace {
-        self.space
+    /// The same problem, with an end.
+    #[must_use]
+    pub fn with_allowance(self, allowance: Allowance) -> Self {
+        Self { allowance, ..self }
+    }
+
+    /// The same problem, with what earlier cases of a grid left.
+    #[must_use]
+    pub fn with_legacy(self, legacy: Legacy) -> Self {
+        Self { legacy, ..self }
+    }
+
+    /// The same problem, watched.
+    #[must_use]
+    pub fn with_observer(self, observer: &'a mut dyn Observer) -> Self {
+        Self { observer: Some(observer), ..self }
+    }
+
+    /// The same problem, over as soon as `stop` is set from outside.
+    #[must_use]
+    pub fn with_stop(self, stop: &'a AtomicBool) -> Self {
+        Self { stop, ..self }
+    }
+
+    /// The genes searched.
+    pub fn genes(&self) -> &'a dyn Genes {
+        self.genes
     }
 
     /// The constraints.
@@ -211,7 +141,7 @@ impl<'a> Problem<'a> {
         self.legacy.elites.extend(elites);
     }
 
-    /// States that nothing feasible is better than the present best.
+    /// Records a proof that nothing feasible is better than the present best.
     pub fn prove(&mut self) {
         self.proven = true;
     }
@@ -219,8 +149,8 @@ impl<'a> Problem<'a> {
     /// Evaluates without counting or remembering, from any thread; report with [`record`](Self::record).
     pub fn evaluator(&self) -> Evaluator<'a> {
         Evaluator {
-            space: self.space,
-            accuracy: self.accuracy,
+            genes: self.genes,
+            score: self.score,
             constraints: self.constraints,
             deadline: self.allowance.deadline,
             stop: self.stop,
@@ -234,7 +164,7 @@ impl<'a> Problem<'a> {
         for candidate in candidates {
             self.consider(&candidate);
         }
-        self.observer.on_progress(self.evaluations, self.best.as_ref());
+        self.report_progress();
     }
 
     /// Those of the archs that keep every limit, in order. Nothing is predicted and nothing counts as an evaluation,
@@ -245,7 +175,7 @@ impl<'a> Problem<'a> {
     /// [`SearchError::Objective`] or [`SearchError::NotFinite`].
     pub fn feasible(&mut self, archs: Vec<Arch>) -> Result<Vec<Priced>, SearchError> {
         let stride = self.constraints.len();
-        let mut unknown = Population::new(self.space.info().genes.len());
+        let mut unknown = Population::new(self.genes.genes().len());
         archs.iter().filter(|arch| self.legacy.memory.get(arch).is_none()).for_each(|arch| unknown.push(arch));
         let (evaluator, mut column, mut prices) = (self.evaluator(), Vec::new(), vec![0.0; unknown.len() * stride]);
         for index in 0..stride {
@@ -337,13 +267,13 @@ impl<'a> Problem<'a> {
         if archs.is_empty() {
             return Ok(());
         }
-        let accuracies = self.evaluator().checked(self.accuracy, archs)?;
+        let scores = self.evaluator().checked(self.score, archs)?;
         self.evaluations += archs.len();
         let stride = self.constraints.len();
         let mut values = Vec::with_capacity(1 + stride);
-        for (row, (arch, accuracy)) in archs.iter().zip(accuracies).enumerate() {
+        for (row, (arch, score)) in archs.iter().zip(scores).enumerate() {
             values.clear();
-            values.push(accuracy);
+            values.push(score);
             values.extend(&prices[row * stride..(row + 1) * stride]);
             self.legacy.memory.insert(arch, &values);
         }
@@ -354,12 +284,12 @@ impl<'a> Problem<'a> {
     fn recall(&mut self, archs: &[Arch]) -> Vec<Candidate> {
         let mut candidates = Vec::with_capacity(archs.len());
         for arch in archs {
-            let Some([accuracy, values @ ..]) = self.legacy.memory.get(arch) else { continue };
-            let candidate = Candidate { arch: arch.clone(), accuracy: *accuracy, values: values.to_vec() };
+            let Some([score, values @ ..]) = self.legacy.memory.get(arch) else { continue };
+            let candidate = Candidate { arch: arch.clone(), score: *score, values: values.to_vec() };
             self.consider(&candidate);
             candidates.push(candidate);
         }
-        self.observer.on_progress(self.evaluations, self.best.as_ref());
+        self.report_progress();
         candidates
     }
 
@@ -382,15 +312,23 @@ impl<'a> Problem<'a> {
     fn consider(&mut self, candidate: &Candidate) {
         self.front.insert(candidate);
         if candidate.is_feasible(self.constraints) {
-            if self.best.as_ref().is_none_or(|best| candidate.accuracy > best.accuracy) {
+            if self.best.as_ref().is_none_or(|best| candidate.score > best.score) {
                 self.best = Some(candidate.clone());
-                self.observer.on_improvement(candidate);
+                if let Some(observer) = &mut self.observer {
+                    observer.on_improvement(candidate);
+                }
             }
         } else {
             let violation = candidate.violation(self.constraints);
             if self.closest.as_ref().is_none_or(|closest| violation < closest.violation(self.constraints)) {
                 self.closest = Some(candidate.clone());
             }
+        }
+    }
+
+    fn report_progress(&mut self) {
+        if let Some(observer) = &mut self.observer {
+            observer.on_progress(self.evaluations, self.best.as_ref());
         }
     }
 
@@ -421,4 +359,12 @@ pub struct Finished {
     pub evaluations: usize,
     /// What the next case may use.
     pub legacy: Legacy,
+}
+
+/// The resolutions to search, or none where nothing has a resolution.
+pub(crate) fn resolutions(genes: &dyn Genes) -> Vec<Option<u32>> {
+    match genes.resolutions() {
+        [] => vec![None],
+        listed => listed.iter().copied().map(Some).collect(),
+    }
 }

@@ -8,7 +8,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     rows: Option<Population>,
-    /// Accuracy and constraint values, row after row.
+    /// Score and constraint values, row after row.
     values: Vec<f64>,
     stride: usize,
     /// From the hash of an arch to its row; a row whose hash is taken moves on to the next number.
@@ -63,7 +63,7 @@ impl Memory {
         self.len() == 0
     }
 
-    /// The values of an arch, if it is known: accuracy, then one value per constraint.
+    /// The values of an arch, if it is known: score, then one value per constraint.
     pub fn get(&self, arch: &Arch) -> Option<&[f64]> {
         let rows = self.rows.as_ref()?;
         let mut key = hash(arch);

@@ -1,16 +1,16 @@
-//! Evaluating from any thread: what strategies use that keep their own account.
+//! Evaluating from any thread, for strategies that count evaluations themselves.
 
 use crate::error::SearchError;
-use crate::problem::Constraint;
-use ofa_space::{Arch, Objective, Population, SearchSpace};
+use crate::problem::candidate::Constraint;
+use ofa_space::{Arch, Genes, Objective, Population};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-/// The objectives of a problem, without its account: evaluations are neither counted nor remembered.
+/// The objectives of a problem; evaluations are neither counted nor remembered.
 #[derive(Clone, Copy)]
 pub struct Evaluator<'a> {
-    pub(crate) space: &'a dyn SearchSpace,
-    pub(crate) accuracy: &'a dyn Objective,
+    pub(crate) genes: &'a dyn Genes,
+    pub(crate) score: &'a dyn Objective,
     pub(crate) constraints: &'a [Constraint],
     pub(crate) deadline: Option<Instant>,
     pub(crate) stop: &'a AtomicBool,
@@ -22,9 +22,9 @@ impl<'a> Evaluator<'a> {
         self.stop.load(Ordering::Relaxed) || self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
-    /// The space searched.
-    pub fn space(&self) -> &'a dyn SearchSpace {
-        self.space
+    /// The genes searched.
+    pub fn genes(&self) -> &'a dyn Genes {
+        self.genes
     }
 
     /// The constraints.
@@ -36,8 +36,8 @@ impl<'a> Evaluator<'a> {
     ///
     /// # Errors
     /// [`SearchError::Objective`] or [`SearchError::NotFinite`].
-    pub fn accuracy(&self, rows: &Population, values: &mut Vec<f64>) -> Result<(), SearchError> {
-        self.rows(self.accuracy, rows, values)
+    pub fn score(&self, rows: &Population, values: &mut Vec<f64>) -> Result<(), SearchError> {
+        self.rows(self.score, rows, values)
     }
 
     /// The quantity of a constraint for every row.
@@ -53,8 +53,8 @@ impl<'a> Evaluator<'a> {
     /// # Errors
     /// [`SearchError::Objective`].
     pub fn slopes(&self, rows: &Population, slopes: &mut Vec<f32>) -> Result<bool, SearchError> {
-        let name = || self.accuracy.name().to_owned();
-        self.accuracy.slopes(rows, slopes).map_err(|source| SearchError::Objective { objective: name(), source })
+        let name = || self.score.name().to_owned();
+        self.score.slopes(rows, slopes).map_err(|source| SearchError::Objective { objective: name(), source })
     }
 
     fn rows(&self, objective: &dyn Objective, rows: &Population, values: &mut Vec<f64>) -> Result<(), SearchError> {
@@ -88,7 +88,7 @@ impl<'a> Evaluator<'a> {
             Some(at) => Err(SearchError::NotFinite {
                 objective: name.to_owned(),
                 value: values[at],
-                arch: self.space.format(&arch(at)).to_string(),
+                arch: self.genes.format(&arch(at)).to_string(),
             }),
             None => Ok(()),
         }
