@@ -48,6 +48,10 @@ impl From<ModelError> for Failure {
     fn from(error: ModelError) -> Self {
         match error {
             ModelError::Weights(error) => error.into(),
+            ModelError::ArchNeeded { .. } => {
+                Failure::Input(format!("{error} with --arch (max, min, random, JSON or a file)"))
+            }
+            ModelError::NotElastic { .. } => Failure::Input(format!("{error}: leave --arch out")),
             other => Failure::Input(other.to_string()),
         }
     }

@@ -103,14 +103,14 @@ pub enum ModelError {
         /// What is missing or wrong.
         problem: String,
     },
-    /// A supernet was used without saying which subnet.
-    #[error("the model is a supernet of `{space}`: choose a subnet with --arch (max, min, random, JSON or a file)")]
+    /// A supernet was used without an arch.
+    #[error("the model is a supernet of `{space}`: choose one of its subnets")]
     ArchNeeded {
         /// The supernet's space.
         space: String,
     },
     /// A standalone net was asked for another arch or resolution.
-    #[error("the model is one standalone network at {resolution} pixels; it has no subnets to choose with --arch")]
+    #[error("the model is one standalone network at {resolution} pixels, without subnets to choose from")]
     NotElastic {
         /// Its input size.
         resolution: usize,
