@@ -1,0 +1,322 @@
+//! Files written by older versions give the results that they gave then.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+#[allow(dead_code)] // other tests use the rest of it
+mod program;
+
+use program::{program, run_line};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// What commit 5257198 wrote.
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/5257198").join(name)
+}
+
+fn text(name: &str) -> String {
+    std::fs::read_to_string(fixture(name)).unwrap()
+}
+
+fn lines(name: &str) -> Vec<Value> {
+    text(name).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The one value of a recorded result, without times and without texts for a person.
+fn recorded(name: &str) -> Value {
+    let mut value = serde_json::from_str(&text(name)).unwrap();
+    forget_times_and_texts(&mut value);
+    value
+}
+
+fn forget_times_and_texts(value: &mut Value) {
+    if let Some(fields) = value.as_object_mut() {
+        fields.retain(|name, _| !["seconds", "fit_seconds", "warnings"].contains(&name.as_str()));
+    }
+}
+
+/// Whether this machine computes with the instructions of the one that made the files, so that every bit is the same;
+/// with others, sums round differently.
+fn same_instructions() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let own = match (is_x86_feature_detected!("avx512f"), is_x86_feature_detected!("avx2")) {
+        (true, _) => "avx512f",
+        (_, true) => "avx2",
+        _ => "scalar",
+    };
+    #[cfg(not(target_arch = "x86_64"))]
+    let own = "other";
+    let same = text("instruction-set").trim() == own;
+    if !same {
+        eprintln!("with {own} instead of {}: equal only within tolerances", text("instruction-set").trim());
+    }
+    same
+}
+
+/// Two results are equal; on other instructions, numbers may differ by `tolerance` of the larger, or of 1.
+#[track_caller]
+fn assert_equal(ours: &Value, recorded: &Value, tolerance: f64, what: &str) {
+    if same_instructions() {
+        assert_eq!(ours, recorded, "{what}");
+    } else {
+        assert!(is_close(ours, recorded, tolerance), "{what}: {ours}, recorded {recorded}");
+    }
+}
+
+fn is_close(a: &Value, b: &Value, tolerance: f64) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => {
+            let (a, b) = (a.as_f64().unwrap(), b.as_f64().unwrap());
+            (a - b).abs() <= tolerance * a.abs().max(b.abs()).max(1.0)
+        }
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_close(a, b, tolerance))
+        }
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(name, a)| b.get(name).is_some_and(|b| is_close(a, b, tolerance)))
+        }
+        (a, b) => a == b,
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (path, name) = {
+            let entry = entry.unwrap();
+            (entry.path(), entry.file_name())
+        };
+        match path.is_dir() {
+            true => copy_folder(&path, &to.join(name)),
+            false => drop(std::fs::copy(&path, to.join(name)).unwrap()),
+        }
+    }
+}
+
+#[test]
+fn models_give_the_same_logits() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("y.npy");
+    let (input, calibration) = (fixture("input.npy"), fixture("calibration.npy"));
+    let mut cases = vec![("net", "", false, "net".to_owned())];
+    for family in ["mobile", "proxyless", "resnet"] {
+        cases.push((family, "--arch min", false, format!("{family}-min")));
+        cases.push((family, "--arch max", false, format!("{family}-max")));
+        cases.push((family, "--arch max", true, format!("{family}-max-calibrated")));
+    }
+    for (model, arch, calibrated, result) in cases {
+        let model = fixture(&format!("models/{model}.safetensors"));
+        let mut paths: Vec<&Path> = vec![&model, &input, &output];
+        let mut line = format!("forward --model {{}} --input {{}} --output {{}} {arch}");
+        if calibrated {
+            line += " --calibrate {}";
+            paths.push(&calibration);
+        }
+        run_line(&line, &paths).ok();
+        let recorded = fixture(&format!("results/logits-{result}.npy"));
+        if same_instructions() {
+            assert!(std::fs::read(&output).unwrap() == std::fs::read(&recorded).unwrap(), "{result}: other logits");
+            continue;
+        }
+        let read = |path: &Path| -> Vec<f32> {
+            npyz::NpyFile::new(std::fs::File::open(path).unwrap()).unwrap().into_vec().unwrap()
+        };
+        let (ours, recorded) = (read(&output), read(&recorded));
+        let largest = recorded.iter().fold(0.0f32, |most, logit| most.max(logit.abs()));
+        assert_eq!(ours.len(), recorded.len());
+        let close = ours.iter().zip(&recorded).all(|(a, b)| (a - b).abs() <= 1e-4 * largest);
+        assert!(close, "{result}: {ours:?}, recorded {recorded:?}");
+    }
+}
+
+#[test]
+fn models_and_onnx_files_score_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let (net, onnx) = (fixture("models/net.safetensors"), fixture("models/net.onnx"));
+    let info = run_line("info --model {}", &[&net]).ok().json();
+    let mut expected = recorded("results/info-net.json");
+    expected["model"] = info["model"].clone();
+    assert_eq!(info, expected);
+    let exported = folder.path().join("net.onnx");
+    run_line("export --model {} -o {}", &[&net, &exported]).ok();
+    let mobile = fixture("models/mobile.safetensors");
+    for (line, file, result) in [
+        ("--model {}", &net, "eval-net"),
+        ("--arch max --calibration-images 100 --model {}", &mobile, "eval-mobile-max"),
+        ("--onnx {}", &onnx, "eval-onnx"),
+        ("--onnx {}", &exported, "eval-onnx"),
+    ] {
+        let mut ours = run_line(&format!("eval --data bundled --limit 500 {line}"), &[file]).ok().json();
+        forget_times_and_texts(&mut ours);
+        // Five images of 500.
+        assert_equal(&ours, &recorded(&format!("results/{result}.json")), 0.01, result);
+    }
+}
+
+#[test]
+fn pairs_that_were_cut_off_go_on_to_the_same_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("collected.jsonl");
+    std::fs::copy(fixture("collected-cut-off.jsonl"), folder.path().join("collected.jsonl.part")).unwrap();
+    let line = "collect --resume --data bundled --calibration-images 64 --validation-images 200 --count 12 \
+                --model {} -o {}";
+    let collected = run_line(line, &[&fixture("models/mobile.safetensors"), &output]).ok().lines();
+    let expected = Value::from(lines("collected.jsonl"));
+    assert_equal(&Value::from(collected), &expected, 0.01, "pairs");
+    if same_instructions() {
+        assert_eq!(std::fs::read_to_string(&output).unwrap(), text("collected.jsonl"));
+    }
+}
+
+/// Names of the predictor files.
+fn predictors() -> Vec<String> {
+    let files = std::fs::read_dir(fixture("predictors")).unwrap();
+    let mut names: Vec<String> =
+        files.map(|file| file.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+    names.sort();
+    assert!(names.len() >= 8, "{names:?}");
+    names
+}
+
+#[test]
+fn predictors_predict_the_same() {
+    let (space, archs) = (fixture("spaces/mobile.toml"), fixture("archs.jsonl"));
+    for name in predictors() {
+        let file = fixture(&format!("predictors/{name}.json"));
+        let ours = run_line("predict --predictor {} --space {} --archs {}", &[&file, &space, &archs]).ok().lines();
+        let expected = lines(&format!("results/predict-{name}.jsonl"));
+        assert_equal(&Value::from(ours), &Value::from(expected), 1e-6, &name);
+    }
+}
+
+#[test]
+fn the_same_pairs_fit_the_same_predictors() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("predictor.json");
+    let (space, pairs) = (fixture("spaces/mobile.toml"), fixture("pairs.jsonl"));
+    // Fits that converge by steps are left to machines with the same instructions.
+    let kinds: &[&str] = match same_instructions() {
+        true => &["ridge", "elastic-net", "svr", "gaussian-process", "cost-prior", "mlp", "auto"],
+        false => &["ridge"],
+    };
+    for kind in kinds {
+        let line = format!("fit --predictor {kind} --pairs {{}} --space {{}} -o {{}}");
+        let mut report = run_line(&line, &[&pairs, &space, &output]).ok().json();
+        forget_times_and_texts(&mut report);
+        assert_equal(&report, &recorded(&format!("results/fit-{kind}.json")), 1e-6, kind);
+        let mut ours: Value = serde_json::from_slice(&std::fs::read(&output).unwrap()).unwrap();
+        let mut expected: Value = serde_json::from_str(&text(&format!("predictors/{kind}.json"))).unwrap();
+        for predictor in [&mut ours, &mut expected] {
+            forget_times_and_texts(&mut predictor["report"]);
+        }
+        assert_equal(&ours, &expected, 1e-6, kind);
+    }
+}
+
+#[test]
+fn devices_answer_the_same() {
+    let (space, archs) = (fixture("spaces/mobile.toml"), fixture("archs.jsonl"));
+    for device in ["block-table.toml", "published-layout.yaml", "regression.toml", "roofline.toml"] {
+        let file = fixture(&format!("devices/{device}"));
+        let ours = run_line("latency --device {} --space {} --archs {}", &[&file, &space, &archs]).ok().lines();
+        assert_equal(&Value::from(ours), &Value::from(lines(&format!("results/latency-{device}.jsonl"))), 1e-9, device);
+    }
+    let (predictor, roofline) = (fixture("predictors/ridge.json"), fixture("devices/roofline.toml"));
+    let line = "search --space {} --accuracy {} --device {} --pareto --strategy nsga2 --evaluations 200";
+    let mut found = run_line(line, &[&space, &predictor, &roofline]).ok().json();
+    forget_times_and_texts(&mut found);
+    assert_equal(&found, &recorded("results/search.json"), 1e-6, "search");
+}
+
+#[test]
+fn the_same_measurements_give_the_same_devices() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("device.toml");
+    let (space, measurements) = (fixture("spaces/mobile.toml"), fixture("measurements.jsonl"));
+    for (line, device) in [("fit", "regression.toml"), ("calibrate --device pixel4-cpu", "roofline.toml")] {
+        run_line(&format!("devices {line} --space {{}} --measured {{}} -o {{}}"), &[&space, &measurements, &output])
+            .ok();
+        let as_json =
+            |text: &str| -> Value { serde_json::to_value(toml::from_str::<toml::Value>(text).unwrap()).unwrap() };
+        let mut ours = as_json(&std::fs::read_to_string(&output).unwrap());
+        let expected = as_json(&text(&format!("devices/{device}")));
+        // The regression is named for its file.
+        ours["device"]["name"] = expected["device"]["name"].clone();
+        assert_equal(&ours, &expected, 1e-6, device);
+    }
+}
+
+#[test]
+fn an_unfinished_profile_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("unfinished.toml");
+    std::fs::copy(fixture("unfinished-profile.json"), folder.path().join("unfinished.toml.partial")).unwrap();
+    let line = "profile --space {} --rounds 5 --nets 8 -o {}";
+    let done = run_line(line, &[&fixture("spaces/mobile.toml"), &output]).ok();
+    assert!(done.stderr.contains("going on from"), "{done:#?}");
+    assert!(output.exists());
+}
+
+fn sha256(path: &Path) -> String {
+    use sha2::Digest;
+    sha2::Sha256::digest(std::fs::read(path).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn a_training_that_was_killed_goes_on_to_the_same_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("cut-off");
+    copy_folder(&fixture("training/cut-off"), &out);
+    let resumed = run_line("train {} --out {} --resume", &[&fixture("training/training.toml"), &out]).ok();
+    assert!(resumed.stderr.contains("going on from the checkpoint"), "{resumed:#?}");
+    let hashes = text("results/training.sha256");
+    assert_eq!(hashes.lines().count(), 4);
+    for line in hashes.lines() {
+        let (expected, name) = line.split_once(' ').unwrap();
+        let hash = sha256(&out.join(name));
+        assert!(hash == expected || !same_instructions(), "{name} is another file");
+    }
+}
+
+fn resume(out: &Path) -> program::Outcome {
+    run_line("run {} --out {} --resume", &[&fixture("pipeline.toml"), out]).ok()
+}
+
+#[test]
+fn a_finished_run_is_reported_and_nothing_of_it_is_redone() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    copy_folder(&fixture("run"), &out);
+    run_line("report {}", &[&out]).ok();
+    assert!(std::fs::read_to_string(out.join("report.html")).unwrap().contains("small-mobile"));
+    let results =
+        |out: &Path| -> Value { serde_json::from_slice(&std::fs::read(out.join("results.json")).unwrap()).unwrap() };
+    let before = results(&fixture("run"));
+    let resumed = resume(&out);
+    for step in ["train", "collect", "fit", "search", "deploy"] {
+        assert!(resumed.stderr.contains(&format!("{step}: done before")), "{step} was redone: {resumed:#?}");
+    }
+    assert_eq!(results(&out), before);
+
+    // The configuration in the folder is the one that it was started with.
+    let alone = program(&["run", "--resume", "--out", out.to_str().unwrap()]).output().unwrap();
+    assert!(String::from_utf8(alone.stderr).unwrap().contains("deploy: done before"));
+}
+
+#[test]
+fn the_last_steps_of_a_run_go_on_from_the_first_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    copy_folder(&fixture("run"), &out);
+    let record = out.join("steps.json");
+    let mut steps: Value = serde_json::from_slice(&std::fs::read(&record).unwrap()).unwrap();
+    for step in ["fit", "search", "deploy"] {
+        assert!(steps.as_object_mut().unwrap().remove(step).is_some());
+    }
+    std::fs::write(&record, steps.to_string()).unwrap();
+    let resumed = resume(&out);
+    assert!(resumed.stderr.contains("collect: done before"), "{resumed:#?}");
+    assert!(!resumed.stderr.contains("fit: done before"), "{resumed:#?}");
+    let results =
+        |out: &Path| -> Value { serde_json::from_slice(&std::fs::read(out.join("results.json")).unwrap()).unwrap() };
+    assert_equal(&results(&out), &results(&fixture("run")), 0.01, "results");
+}
