@@ -1,10 +1,11 @@
-//! Squeeze-excite: the gates of every image, and their backward.
+//! Squeeze-excite: the gates of every image, and their backward pass.
 
+use crate::block::Slot;
 use crate::gemm::matmul::{Matrix, multiply};
 use crate::nonlinearity::{Nonlinearity, with_nonlinearity};
 use crate::normalisation::Affine;
 use crate::simd::{for_channel_blocks, vectorised};
-use ofa_space::Activation;
+use ofa_space::{Activation, OpKind};
 use rayon::prelude::*;
 
 /// The weights of a squeeze-excite.
@@ -20,6 +21,21 @@ pub struct GateWeights<'a> {
     pub expand_bias: &'a [f32],
 }
 
+impl<'a> GateWeights<'a> {
+    /// Those of an operation, which is a squeeze-excite.
+    pub fn of(op: &OpKind<Slot>, params: &[&'a [f32]]) -> Self {
+        let OpKind::SqueezeExcite { reduce_weight, reduce_bias, expand_weight, expand_bias } = op else {
+            unreachable!("gates belong to a squeeze-excite")
+        };
+        Self {
+            reduce: params[reduce_weight.index],
+            reduce_bias: params[reduce_bias.index],
+            expand: params[expand_weight.index],
+            expand_bias: params[expand_bias.index],
+        }
+    }
+}
+
 /// What the forward pass made, an image a row.
 #[derive(Clone, Debug, Default)]
 pub struct Gates {
@@ -33,7 +49,7 @@ pub struct Gates {
     pub gates: Vec<f32>,
 }
 
-/// What its input is: batch norm and nonlinearity of what a convolution wrote.
+/// The input of a squeeze-excite: batch norm and nonlinearity of what a convolution wrote.
 #[derive(Clone, Copy)]
 pub struct Gated<'a> {
     /// What the convolution wrote.

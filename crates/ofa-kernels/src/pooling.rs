@@ -1,9 +1,9 @@
 //! Average, maximum and global pooling over NHWC, and their gradients.
 
-use crate::block::ImageShape;
 use crate::block::source::Source;
+use crate::block::{ImageShape, Slot};
 use crate::simd::{add_to, vectorised};
-use ofa_space::PoolRounding;
+use ofa_space::{OpKind, PoolRounding};
 use rayon::prelude::*;
 
 /// The windows of a pooling.
@@ -20,6 +20,19 @@ pub struct Window {
 }
 
 impl Window {
+    /// The windows of a pooling operation; `None` if it is another one.
+    pub fn of<W>(op: &OpKind<W>) -> Option<Self> {
+        match *op {
+            OpKind::AveragePool { kernel, stride, padding, rounding } => {
+                Some(Self { kernel, stride, padding, rounding })
+            }
+            OpKind::MaxPool { kernel, stride, padding } => {
+                Some(Self { kernel, stride, padding, rounding: PoolRounding::Floor })
+            }
+            _ => None,
+        }
+    }
+
     /// Output size along one axis; a last window starts inside the image or its left padding, as in PyTorch.
     pub fn output(&self, size: usize) -> usize {
         let span = (size + 2 * self.padding).saturating_sub(self.kernel);
@@ -40,6 +53,26 @@ impl Window {
     }
 }
 
+/// Runs a pooling operation over every image.
+pub fn pool(op: &OpKind<Slot>, read: &Source<'_>, [h, w, c]: ImageShape, pooled: &mut [f32]) {
+    match (op, Window::of(op)) {
+        (OpKind::MaxPool { .. }, Some(window)) => max_pool(read, [h, w, c], &window, pooled),
+        (OpKind::AveragePool { .. }, Some(window)) => average_pool(read, [h, w, c], &window, pooled),
+        (OpKind::GlobalAveragePool, _) => global_pool(read, [h, w, c], pooled),
+        _ => unreachable!("{op:?} is not a pooling"),
+    }
+}
+
+/// Adds the gradient `dy` of a pooling of `x` to that of `x`.
+pub fn pool_back(op: &OpKind<Slot>, dy: &[f32], x: &[f32], input: ImageShape, dx: &mut [f32]) {
+    match (op, Window::of(op)) {
+        (OpKind::MaxPool { .. }, Some(window)) => max_pool_back(dy, x, input, &window, dx),
+        (OpKind::AveragePool { .. }, Some(window)) => average_pool_back(dy, input, &window, dx),
+        (OpKind::GlobalAveragePool, _) => global_pool_back(dy, input, dx),
+        _ => unreachable!("{op:?} is not a pooling"),
+    }
+}
+
 /// Mean over height and width of every image.
 pub fn global_pool(read: &Source<'_>, [h, w, c]: ImageShape, pooled: &mut [f32]) {
     pooled.par_chunks_mut(c).enumerate().for_each_init(Vec::new, |scratch, (image, mean)| {
@@ -53,8 +86,8 @@ pub fn global_pool(read: &Source<'_>, [h, w, c]: ImageShape, pooled: &mut [f32])
 }
 
 /// Maximum pooling of every image.
-pub fn max_pool(read: &Source<'_>, [h, w, c]: ImageShape, out: ImageShape, window: &Window, pooled: &mut [f32]) {
-    let [out_h, out_w, _] = out;
+fn max_pool(read: &Source<'_>, [h, w, c]: ImageShape, window: &Window, pooled: &mut [f32]) {
+    let (out_h, out_w) = (window.output(h), window.output(w));
     pooled.par_chunks_mut(out_h * out_w * c).enumerate().for_each_init(Vec::new, |scratch, (image, pooled)| {
         let rows = read.rows(image * h * w..(image + 1) * h * w, scratch);
         vectorised(
@@ -76,8 +109,8 @@ pub fn max_pool(read: &Source<'_>, [h, w, c]: ImageShape, out: ImageShape, windo
 }
 
 /// Average pooling of every image.
-pub fn average_pool(read: &Source<'_>, [h, w, c]: ImageShape, out: ImageShape, window: &Window, pooled: &mut [f32]) {
-    let [out_h, out_w, _] = out;
+fn average_pool(read: &Source<'_>, [h, w, c]: ImageShape, window: &Window, pooled: &mut [f32]) {
+    let (out_h, out_w) = (window.output(h), window.output(w));
     pooled.par_chunks_mut(out_h * out_w * c).enumerate().for_each_init(Vec::new, |scratch, (image, pooled)| {
         let rows = read.rows(image * h * w..(image + 1) * h * w, scratch);
         for (index, mean) in pooled.chunks_exact_mut(c).enumerate() {
@@ -95,8 +128,8 @@ pub fn average_pool(read: &Source<'_>, [h, w, c]: ImageShape, out: ImageShape, w
 }
 
 /// Adds the gradient of every window to the first of its largest pixels.
-pub fn max_pool_back(dy: &[f32], x: &[f32], [h, w, c]: ImageShape, out: ImageShape, window: &Window, dx: &mut [f32]) {
-    let [out_h, out_w, _] = out;
+fn max_pool_back(dy: &[f32], x: &[f32], [h, w, c]: ImageShape, window: &Window, dx: &mut [f32]) {
+    let (out_h, out_w) = (window.output(h), window.output(w));
     let images = dx.par_chunks_mut(h * w * c).zip(dy.par_chunks(out_h * out_w * c)).zip(x.par_chunks(h * w * c));
     images.for_each_init(
         || (vec![0.0; c], vec![0; c]),
@@ -123,8 +156,8 @@ pub fn max_pool_back(dy: &[f32], x: &[f32], [h, w, c]: ImageShape, out: ImageSha
 }
 
 /// Adds the gradient of every window to the pixels that it is the mean of.
-pub fn average_pool_back(dy: &[f32], [h, w, c]: ImageShape, out: ImageShape, window: &Window, dx: &mut [f32]) {
-    let [out_h, out_w, _] = out;
+fn average_pool_back(dy: &[f32], [h, w, c]: ImageShape, window: &Window, dx: &mut [f32]) {
+    let (out_h, out_w) = (window.output(h), window.output(w));
     dx.par_chunks_mut(h * w * c).zip(dy.par_chunks(out_h * out_w * c)).for_each(|(dx, dy)| {
         for (index, dy) in dy.chunks_exact(c).enumerate() {
             let (ys, xs) = (window.range(index / out_w, h), window.range(index % out_w, w));
@@ -137,4 +170,14 @@ pub fn average_pool_back(dy: &[f32], [h, w, c]: ImageShape, out: ImageShape, win
             }
         }
     });
+}
+
+/// Adds the gradient of every mean to the pixels of its image.
+fn global_pool_back(dy: &[f32], [h, w, c]: ImageShape, dx: &mut [f32]) {
+    let share = 1.0 / (h * w) as f32;
+    for (dx, dy) in dx.chunks_exact_mut(h * w * c).zip(dy.chunks_exact(c)) {
+        for row in dx.chunks_exact_mut(c) {
+            row.iter_mut().zip(dy).for_each(|(sum, value)| *sum += value * share);
+        }
+    }
 }

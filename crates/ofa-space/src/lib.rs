@@ -16,9 +16,9 @@ pub use genotype::arch::{Arch, ArchJson};
 pub use genotype::gene::{ActiveWhen, Dimension, Gene, Opened};
 pub use genotype::genes::Genes;
 pub use genotype::population::Population;
-pub use network::net_spec::{
-    Activation, Block, BlockKind, ConvGeometry, NetSpec, Op, OpKind, PoolRounding, Shape, TensorRef, TensorRole,
-};
+pub use network::fusion::{Step, fuse};
+pub use network::net_spec::{Block, BlockKind, NetSpec, Op, Shape, TensorRef, TensorRole};
+pub use network::operation::{Activation, BatchNorm, ConvGeometry, OpKind, PoolRounding};
 pub use network::{cost, memory};
 pub use objectives::block_objective::BlockObjective;
 pub use objectives::block_plan::{BlockPlan, BlockSum, PlainTerm};

@@ -7,10 +7,11 @@ mod fixed_cases;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use fixed_cases::{host, noise};
-use ofa_kernels::block::{After, Block, BlockStep, Window};
-use ofa_space::{Activation, ConvGeometry, PoolRounding};
+use ofa_kernels::block::{Block, Slot};
+use ofa_space::{Activation, BatchNorm, ConvGeometry, OpKind, PoolRounding, Step};
 use ofa_train::elastic::layer_ops;
-use ofa_train::elastic::operation::{FrozenBlock, Parameter, run_block};
+use ofa_train::elastic::operation::{FrozenBlock, run_block};
+use ofa_train::elastic::weight::Weight;
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -98,44 +99,64 @@ fn input(case: &Case) -> Vec<f32> {
     noise(case.images * case.height * case.width * case.inputs, case.seed ^ 0x5555)
 }
 
-const POINTWISE: ConvGeometry = ConvGeometry { kernel: 1, stride: 1, padding: 0, groups: 1 };
-
 fn middle_geometry(case: &Case) -> ConvGeometry {
     let groups = if case.family == Family::Bottleneck { 1 } else { case.middle };
     ConvGeometry { kernel: case.kernel, stride: case.stride, padding: case.kernel / 2, groups }
 }
 
-fn block(case: &Case) -> Arc<Block> {
-    let act = Some(case.activation);
-    let conv = |input, geometry, weight: usize, outputs, activation| BlockStep::Conv {
-        input,
-        geometry,
-        weight,
-        outputs,
-        after: After::Norm { scale: weight + 1, shift: weight + 2, eps: EPS },
-        activation,
-    };
-    let mut steps = vec![conv(0, POINTWISE, 0, case.middle, act), conv(1, middle_geometry(case), 3, case.middle, act)];
-    let mut next = 6;
-    if case.family == (Family::InvertedResidual { gate: true }) {
-        steps.push(BlockStep::Gate { input: 2, weights: [6, 7, 8, 9], squeezed: case.middle.div_ceil(4) });
-        next = 10;
-    }
-    steps.push(conv(steps.len(), POINTWISE, next, case.outputs, None));
-    let main = steps.len();
-    if case.family == Family::Bottleneck {
-        let window = window(case);
-        steps.push(BlockStep::AveragePool { input: 0, window });
-        steps.push(conv(main + 1, POINTWISE, next + 3, case.outputs, None));
-        steps.push(BlockStep::Add { inputs: [main, main + 2], activation: Some(Activation::Relu) });
-    } else if case.residual {
-        steps.push(BlockStep::Add { inputs: [main, 0], activation: None });
-    }
-    Arc::new(Block::new(steps).unwrap())
+fn slot(index: usize, rows: usize) -> Slot {
+    Slot { index, rows }
 }
 
-fn window(case: &Case) -> Window {
-    Window { kernel: case.stride, stride: case.stride, padding: 0, rounding: PoolRounding::Ceil }
+/// A convolution with batch norm whose parameters are `first..first + 3`.
+fn conv(
+    input: usize,
+    geometry: ConvGeometry,
+    first: usize,
+    outputs: usize,
+    activation: Option<Activation>,
+) -> Step<Slot> {
+    let ConvGeometry { kernel, stride, padding, groups } = geometry;
+    let op = OpKind::Conv { weight: slot(first, outputs), bias: None, kernel, stride, padding, groups };
+    let of = |offset| slot(first + offset, outputs);
+    let norm = BatchNorm { weight: of(1), bias: of(2), mean: of(0), variance: of(0), eps: EPS };
+    Step { inputs: vec![input], op, norm: Some(norm), activation }
+}
+
+fn add(inputs: [usize; 2], activation: Option<Activation>) -> Step<Slot> {
+    Step { activation, ..Step::new(inputs.into(), OpKind::Add) }
+}
+
+fn block(case: &Case) -> Arc<Block> {
+    let act = Some(case.activation);
+    let mut steps = vec![
+        conv(0, ConvGeometry::POINTWISE, 0, case.middle, act),
+        conv(1, middle_geometry(case), 3, case.middle, act),
+    ];
+    let mut next = 6;
+    if case.family == (Family::InvertedResidual { gate: true }) {
+        let (middle, squeezed) = (case.middle, case.middle.div_ceil(4));
+        let op = OpKind::SqueezeExcite {
+            reduce_weight: slot(6, squeezed),
+            reduce_bias: slot(7, squeezed),
+            expand_weight: slot(8, middle),
+            expand_bias: slot(9, middle),
+        };
+        steps.push(Step::new(vec![2], op));
+        next = 10;
+    }
+    steps.push(conv(steps.len(), ConvGeometry::POINTWISE, next, case.outputs, None));
+    let main = steps.len();
+    if case.family == Family::Bottleneck {
+        let (kernel, stride) = (case.stride, case.stride);
+        let op = OpKind::AveragePool { kernel, stride, padding: 0, rounding: PoolRounding::Ceil };
+        steps.push(Step::new(vec![0], op));
+        steps.push(conv(main + 1, ConvGeometry::POINTWISE, next + 3, case.outputs, None));
+        steps.push(add([main, main + 2], Some(Activation::Relu)));
+    } else if case.residual {
+        steps.push(add([main, 0], None));
+    }
+    Arc::new(Block::new(steps).unwrap())
 }
 
 struct Made {
@@ -156,15 +177,9 @@ fn kink_distance(values: &[f32], activation: Activation) -> f32 {
 }
 
 /// Output, statistics and margin of the plain operations.
-fn plain(case: &Case, x: &Tensor<4>, params: &[Parameter]) -> (Tensor<4>, Vec<Tensor<1>>, f32) {
-    let kernel = |index: usize| match &params[index] {
-        Parameter::Kernel(tensor) => tensor.clone(),
-        _ => unreachable!(),
-    };
-    let vector = |index: usize| match &params[index] {
-        Parameter::Vector(tensor) => tensor.clone(),
-        _ => unreachable!(),
-    };
+fn plain(case: &Case, x: &Tensor<4>, params: &[Weight]) -> (Tensor<4>, Vec<Tensor<1>>, f32) {
+    let kernel = |index: usize| params[index].kernel();
+    let vector = |index: usize| params[index].vector();
     let mut statistics = Vec::new();
     let mut margin = f32::INFINITY;
     let mut layer = |x: Tensor<4>, geometry, first: usize, activation: Option<Activation>| {
@@ -177,17 +192,17 @@ fn plain(case: &Case, x: &Tensor<4>, params: &[Parameter]) -> (Tensor<4>, Vec<Te
         layer_ops::activate(made.value, activation)
     };
     let act = Some(case.activation);
-    let mut y = layer(x.clone(), POINTWISE, 0, act);
+    let mut y = layer(x.clone(), ConvGeometry::POINTWISE, 0, act);
     y = layer(y, middle_geometry(case), 3, act);
     let mut next = 6;
     if case.family == (Family::InvertedResidual { gate: true }) {
         y = layer_ops::squeeze_excite(y, kernel(6), vector(7), kernel(8), vector(9));
         next = 10;
     }
-    y = layer(y, POINTWISE, next, None);
+    y = layer(y, ConvGeometry::POINTWISE, next, None);
     if case.family == Family::Bottleneck {
         let pooled = layer_ops::average_pool(x.clone(), case.stride, case.stride, 0, PoolRounding::Ceil);
-        y = y + layer(pooled, POINTWISE, next + 3, None);
+        y = y + layer(pooled, ConvGeometry::POINTWISE, next + 3, None);
         margin = margin.min(kink_distance(&host(y.clone().inner()), Activation::Relu));
         y = layer_ops::activate(y, Some(Activation::Relu));
     } else if case.residual {
@@ -206,14 +221,14 @@ fn run(case: &Case, by: By) -> Made {
     let device = Device::flex().autodiff();
     let x_shape = [case.images, case.height, case.width, case.inputs];
     let x = Tensor::<4>::from_data(TensorData::new(input(case), x_shape), &device).require_grad();
-    let params: Vec<Parameter> = shapes(case)
+    let params: Vec<Weight> = shapes(case)
         .iter()
         .zip(values(case))
         .map(|((shape, _), values)| {
             let data = TensorData::new(values, shape.clone());
             match shape.len() {
-                1 => Parameter::Vector(Tensor::from_data(data, &device).require_grad()),
-                _ => Parameter::Kernel(Tensor::from_data(data, &device).require_grad()),
+                1 => Weight::Vector(Tensor::from_data(data, &device).require_grad()),
+                _ => Weight::Kernel(Tensor::from_data(data, &device).require_grad()),
             }
         })
         .collect();
@@ -231,9 +246,9 @@ fn run(case: &Case, by: By) -> Made {
     let mut all = vec![host(x.grad(&gradients).unwrap())];
     for param in &params {
         all.push(match param {
-            Parameter::Vector(tensor) => host(tensor.grad(&gradients).unwrap()),
-            Parameter::Matrix(tensor) => host(tensor.grad(&gradients).unwrap()),
-            Parameter::Kernel(tensor) => host(tensor.grad(&gradients).unwrap()),
+            Weight::Vector(tensor) => host(tensor.grad(&gradients).unwrap()),
+            Weight::Kernel(tensor) => host(tensor.grad(&gradients).unwrap()),
+            other => panic!("{other:?}"),
         });
     }
     let statistics = statistics.into_iter().map(host).collect();
@@ -281,11 +296,11 @@ proptest! {
         let device = Device::flex();
         let x_shape = [case.images, case.height, case.width, case.inputs];
         let x = Tensor::<4>::from_data(TensorData::new(input(&case), x_shape), &device);
-        let params: Vec<Parameter> = shapes(&case).iter().zip(values(&case)).map(|((shape, _), values)| {
+        let params: Vec<Weight> = shapes(&case).iter().zip(values(&case)).map(|((shape, _), values)| {
             let data = TensorData::new(values, shape.clone());
             match shape.len() {
-                1 => Parameter::Vector(Tensor::from_data(data, &device)),
-                _ => Parameter::Kernel(Tensor::from_data(data, &device)),
+                1 => Weight::Vector(Tensor::from_data(data, &device)),
+                _ => Weight::Kernel(Tensor::from_data(data, &device)),
             }
         }).collect();
         let made = run_block(&block(&case), &x, &params).unwrap();
@@ -309,11 +324,11 @@ fn loss(case: &Case, directions: &[Vec<f32>], step: f32) -> f64 {
     let params = shapes.iter().zip(values(case)).zip(&directions[1..]).map(|(((shape, _), values), direction)| {
         let data = TensorData::new(moved(values, direction), shape.clone());
         match shape.len() {
-            1 => Parameter::Vector(Tensor::from_data(data, &device)),
-            _ => Parameter::Kernel(Tensor::from_data(data, &device)),
+            1 => Weight::Vector(Tensor::from_data(data, &device)),
+            _ => Weight::Kernel(Tensor::from_data(data, &device)),
         }
     });
-    let params: Vec<Parameter> = params.collect();
+    let params: Vec<Weight> = params.collect();
     let value = host(run_block(&block(case), &x, &params).unwrap().value);
     let pull = noise(value.len(), case.seed ^ 4);
     value.iter().zip(pull).map(|(v, p)| f64::from(*v) * f64::from(p)).sum()
@@ -396,22 +411,10 @@ fn a_residual_stem_and_maximum_pooling_agree_with_plain_operations() {
     let (images, height, width, channels) = (3, 9, 7, 20);
     let geometry = ConvGeometry { kernel: 3, stride: 1, padding: 1, groups: 1 };
     let tensor = |shape: &[usize], seed| TensorData::new(noise(shape.iter().product(), seed), shape.to_vec());
-    let stem = Arc::new(
-        Block::new(vec![
-            BlockStep::Conv {
-                input: 0,
-                geometry,
-                weight: 0,
-                outputs: channels,
-                after: After::Norm { scale: 1, shift: 2, eps: EPS },
-                activation: Some(Activation::Relu),
-            },
-            BlockStep::Add { inputs: [0, 1], activation: None },
-        ])
-        .unwrap(),
-    );
-    let window = Window { kernel: 3, stride: 2, padding: 1, rounding: PoolRounding::Floor };
-    let pool = Arc::new(Block::new(vec![BlockStep::MaxPool { input: 0, window }]).unwrap());
+    let stem = conv(0, geometry, 0, channels, Some(Activation::Relu));
+    let stem = Arc::new(Block::new(vec![stem, add([0, 1], None)]).unwrap());
+    let pool = Step::new(vec![0], OpKind::MaxPool { kernel: 3, stride: 2, padding: 1 });
+    let pool = Arc::new(Block::new(vec![pool]).unwrap());
     let run = |by: By| {
         let x = Tensor::<4>::from_data(tensor(&[images, height, width, channels], 1), &device).require_grad();
         let weight = Tensor::<4>::from_data(tensor(&[channels, channels, 3, 3], 2), &device).require_grad();
@@ -419,11 +422,8 @@ fn a_residual_stem_and_maximum_pooling_agree_with_plain_operations() {
         let shift = Tensor::<1>::from_data(tensor(&[channels], 4), &device).require_grad();
         let y = match by {
             By::Kernels => {
-                let params = [
-                    Parameter::Kernel(weight.clone()),
-                    Parameter::Vector(scale.clone()),
-                    Parameter::Vector(shift.clone()),
-                ];
+                let params =
+                    [Weight::Kernel(weight.clone()), Weight::Vector(scale.clone()), Weight::Vector(shift.clone())];
                 let y = run_block(&stem, &x, &params).unwrap().value;
                 run_block(&pool, &y, &[]).unwrap().value
             }
@@ -459,18 +459,12 @@ fn a_frozen_dense_convolution_agrees_with_the_plain_one() {
         let bias = Tensor::<1>::from_data(tensor(&[outputs], 3), &device);
         let plain =
             layer_ops::conv_activate(x.clone(), weight.clone(), Some(bias.clone()), geometry, Some(Activation::Relu));
-        let block = Arc::new(
-            Block::new(vec![BlockStep::Conv {
-                input: 0,
-                geometry,
-                weight: 0,
-                outputs,
-                after: After::Bias(1),
-                activation: Some(Activation::Relu),
-            }])
-            .unwrap(),
-        );
-        let params = [Parameter::Kernel(weight), Parameter::Vector(bias)];
+        let bias_slot = Some(slot(1, outputs));
+        let op =
+            OpKind::Conv { weight: slot(0, outputs), bias: bias_slot, kernel: 3, stride: 1, padding: 1, groups: 1 };
+        let step = Step { activation: Some(Activation::Relu), ..Step::new(vec![0], op) };
+        let block = Arc::new(Block::new(vec![step]).unwrap());
+        let params = [Weight::Kernel(weight), Weight::Vector(bias)];
         let frozen = FrozenBlock::new(block, &params).unwrap();
         let made = host(frozen.run(&x).unwrap());
         assert!(relative(&made, &host(plain.clone())) < 1e-6, "{}", relative(&made, &host(plain)));

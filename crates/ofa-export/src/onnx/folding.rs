@@ -32,19 +32,17 @@ pub fn foldable(block: &Block) -> Vec<Option<usize>> {
 /// # Panics
 /// If the operations are not a convolution and a batch norm.
 pub fn fold(conv: &OpKind, norm: &OpKind, weights: &Weights) -> Result<(Tensor, Tensor), WeightsError> {
-    let (OpKind::Conv { weight, .. }, OpKind::BatchNorm { weight: gamma, bias: beta, mean, variance, eps }) =
-        (conv, norm)
-    else {
+    let (OpKind::Conv { weight, .. }, OpKind::BatchNorm(norm)) = (conv, norm) else {
         panic!("not a convolution followed by a batch norm");
     };
     let read = |reference| ofa_space::slicing::read(weights, reference);
-    let (mut kernel, gamma, beta) = (read(weight)?, read(gamma)?, read(beta)?);
-    let (mean, variance) = (read(mean)?, read(variance)?);
+    let (mut kernel, gamma, beta) = (read(weight)?, read(&norm.weight)?, read(&norm.bias)?);
+    let (mean, variance) = (read(&norm.mean)?, read(&norm.variance)?);
     let scale: Vec<f64> = gamma
         .data
         .iter()
         .zip(&variance.data)
-        .map(|(gamma, variance)| f64::from(*gamma) / (f64::from(*variance) + eps).sqrt())
+        .map(|(gamma, variance)| f64::from(*gamma) / (f64::from(*variance) + norm.eps).sqrt())
         .collect();
     let per_channel = kernel.data.len() / scale.len().max(1);
     for (channel, scale) in kernel.data.chunks_exact_mut(per_channel.max(1)).zip(&scale) {

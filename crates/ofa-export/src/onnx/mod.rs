@@ -256,15 +256,20 @@ impl Graph<'_> {
                 inputs.extend(bias.as_deref());
                 self.push("Conv", name, &inputs, output, attributes);
             }
-            OpKind::BatchNorm { weight, bias, mean, variance, eps } => {
-                let parts = [("weight", weight), ("bias", bias), ("mean", mean), ("variance", variance)];
+            OpKind::BatchNorm(norm) => {
+                let parts = [
+                    ("weight", &norm.weight),
+                    ("bias", &norm.bias),
+                    ("mean", &norm.mean),
+                    ("variance", &norm.variance),
+                ];
                 let mut names = vec![x.to_owned()];
                 for (suffix, reference) in parts {
                     let values = self.read(reference)?;
                     names.push(self.initializer(name, suffix, &values));
                 }
                 let inputs: Vec<&str> = names.iter().map(String::as_str).collect();
-                self.push("BatchNormalization", name, &inputs, output, vec![float("epsilon", *eps as f32)]);
+                self.push("BatchNormalization", name, &inputs, output, vec![float("epsilon", norm.eps as f32)]);
             }
             OpKind::Activation { function } => self.activation(*function, name, x, output),
             OpKind::SqueezeExcite { reduce_weight, reduce_bias, expand_weight, expand_bias } => {

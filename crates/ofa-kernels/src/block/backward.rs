@@ -1,11 +1,11 @@
 //! The backward pass of a block: from the gradient of its output to those of its input and its parameters.
 //!
 //! A convolution's gradient arrives with the slope of its nonlinearity multiplied in and the two sums that batch norm
-//! needs already taken: whoever makes a gradient does both while the rows are in the cache.
+//! needs already taken: both are done where a gradient is made, while the rows are in the cache.
 
-use super::forward::{self, Kept, TILE};
+use super::forward::{self, Kept, TILE, Value};
 use super::source::{Source, pad};
-use super::{After, Block, BlockStep, ImageShape};
+use super::{After, Block, Conv, ImageShape, Slot, unsupported};
 use crate::buffers::Buffer;
 use crate::conv::convolution::{Convolution, Kind, Pass};
 use crate::conv::depthwise::{self, Band};
@@ -15,9 +15,9 @@ use crate::gemm::packed::{self, Pixels};
 use crate::lanes::Lanes;
 use crate::nonlinearity::with_nonlinearity;
 use crate::normalisation::{Affine, Pullback, Sums};
-use crate::pooling::{average_pool_back, max_pool_back};
+use crate::pooling::pool_back;
 use crate::simd::add_to;
-use ofa_space::Activation;
+use ofa_space::{Activation, OpKind, Step};
 use rayon::prelude::*;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
@@ -77,151 +77,62 @@ impl Deref for Gradient<'_> {
     }
 }
 
+/// Gradients on their way from the block's output to its input.
+struct Flow<'a> {
+    /// By value.
+    gradients: Vec<Option<Gradient<'a>>>,
+    /// The sums that batch norm needs, by value.
+    sums: Vec<Option<Sums>>,
+    /// Of every parameter in order.
+    params: Vec<Vec<f32>>,
+    /// Of the block's input, as far as it is made.
+    input: Option<Buffer>,
+}
+
 impl<'a> Backward<'a> {
     /// Runs it; `kept` is used up.
-    pub fn run(&self, mut kept: Vec<Kept>) -> Option<Gradients> {
+    ///
+    /// `None` where a convolution is not supported, or `kept` is not of this block.
+    pub fn run(&self, kept: Kept) -> Option<Gradients> {
         let steps = self.block.steps();
-        let mut gradients: Vec<Option<Gradient<'a>>> = vec![None; steps.len() + 1];
-        let mut sums: Vec<Option<Sums>> = vec![None; steps.len() + 1];
-        let mut params: Vec<Vec<f32>> = vec![Vec::new(); self.params.len()];
-        self.enter(&kept, &mut gradients, &mut sums);
-        let mut input: Option<Buffer> = None;
-
+        let mut kept = kept.values;
+        let mut flow = Flow {
+            gradients: vec![None; steps.len() + 1],
+            sums: vec![None; steps.len() + 1],
+            params: vec![Vec::new(); self.params.len()],
+            input: None,
+        };
+        self.enter(&kept, &mut flow);
         for (index, step) in steps.iter().enumerate().rev() {
-            let Some(gradient) = gradients[index + 1].take() else { continue };
-            match step {
-                BlockStep::Conv { input: read, geometry, weight, outputs, after, .. } => {
-                    let conv = Convolution::new(
-                        self.params[*weight],
-                        *outputs,
-                        self.shapes[*read],
-                        *geometry,
-                        Pass::Backward,
-                    )?;
-                    let Kept::Lazy { z, affine, .. } = std::mem::replace(&mut kept[index + 1], Kept::Gone) else {
-                        unreachable!("a convolution's value is lazy")
-                    };
-                    let of_output = sums[index + 1].take()?;
-                    let pullback = match after {
-                        After::Norm { scale, shift, .. } => {
-                            params[*scale] = narrow(&of_output.weighted);
-                            params[*shift] = narrow(&of_output.plain);
-                            Pullback::new(&affine, &of_output, self.images * conv.output_pixels())
-                        }
-                        After::Bias(bias) => {
-                            params[*bias] = narrow(&of_output.plain);
-                            Pullback::identity(*outputs)
-                        }
-                        After::Nothing => Pullback::identity(*outputs),
-                    };
-                    let task = Task {
-                        conv: &conv,
-                        source: forward::source(&kept, *read, self.x, self.shapes),
-                        z: &z,
-                        gradient: &gradient,
-                        pullback: &pullback,
-                        images: self.images,
-                    };
-                    let length = self.images * conv.input_values();
-                    // The lazy value below, if there is one, and the gate on it.
-                    let (below, gate) = match (&kept[*read], read.checked_sub(1).map(|step| &steps[step])) {
-                        (Kept::Gated { of, gates }, Some(BlockStep::Gate { weights, .. })) => {
-                            (*of, Some((gates, weights)))
-                        }
-                        _ => (*read, None),
-                    };
-                    let made = match &kept[below] {
-                        Kept::Lazy { z, affine, activation } => {
-                            let [h, w, _] = self.shapes[below];
-                            let lazy = Gated { z, affine, activation: *activation, area: h * w };
-                            let gate = gate
-                                .map(|(gates, weights)| (gates, forward::gate_weights(self.params, weights), *weights));
-                            let target = Target::Lazy { lazy, gate: gate.map(|(gates, weights, _)| (gates, weights)) };
-                            let mut dx = Buffer::take(length);
-                            let made = task.run(Some(&mut dx[..]), target);
-                            if let Some((gates, weights, positions)) = gate {
-                                for (position, of) in positions.iter().zip(made.gates.of_weights(gates, weights)) {
-                                    params[*position] = of;
-                                }
-                            }
-                            gradients[below] = Some(Gradient::Owned(Arc::new(dx)));
-                            sums[below] = Some(made.sums);
-                            made.weight
-                        }
-                        Kept::Input if self.input == InputGradient::Unwanted => task.run(None, Target::Nothing).weight,
-                        Kept::Input => {
-                            let mut dx = Buffer::take(length);
-                            let add = gradients[0].take();
-                            let made = match (&mut input, &add) {
-                                (Some(old), _) => {
-                                    let made = task.run(Some(&mut dx[..]), Target::Whole { add: Some(&old[..]) });
-                                    *old = dx;
-                                    made
-                                }
-                                (none, add) => {
-                                    let made = task.run(Some(&mut dx[..]), Target::Whole { add: add.as_deref() });
-                                    *none = Some(dx);
-                                    made
-                                }
-                            };
-                            made.weight
-                        }
-                        _ => {
-                            let mut dx = Buffer::take(length);
-                            let add = gradients[below].take();
-                            let made = task.run(Some(&mut dx[..]), Target::Whole { add: add.as_deref() });
-                            gradients[below] = Some(Gradient::Owned(Arc::new(dx)));
-                            made.weight
-                        }
-                    };
-                    params[*weight] = conv.restore(made);
-                    // What the convolution read is no longer needed by anyone but its own backward.
-                    if let Kept::Gated { .. } = kept[*read] {
-                        kept[*read] = Kept::Gone;
+            let Some(gradient) = flow.gradients[index + 1].take() else { continue };
+            match &step.op {
+                OpKind::Conv { .. } | OpKind::Linear { .. } => {
+                    self.convolution(index, &gradient, &mut kept, &mut flow)?;
+                }
+                OpKind::Add => {
+                    for value in &step.inputs {
+                        self.pass_on(&kept, *value, gradient.clone(), &mut flow);
                     }
                 }
-                BlockStep::Add { inputs, .. } => {
-                    for value in inputs {
-                        self.pass_on(&kept, *value, gradient.clone(), &mut gradients, &mut sums);
-                    }
+                OpKind::AveragePool { .. } | OpKind::MaxPool { .. } | OpKind::GlobalAveragePool => {
+                    self.pooling(step, &gradient, &mut flow);
                 }
-                BlockStep::AveragePool { input: read, window } => {
-                    let out = self.shapes[index + 1];
-                    self.pool_back(*read, &mut input, &mut gradients, |dx| {
-                        average_pool_back(&gradient, self.shapes[*read], out, window, dx);
-                    });
-                }
-                BlockStep::MaxPool { input: read, window } => {
-                    let out = self.shapes[index + 1];
-                    self.pool_back(*read, &mut input, &mut gradients, |dx| {
-                        max_pool_back(&gradient, self.x, self.shapes[*read], out, window, dx);
-                    });
-                }
-                BlockStep::GlobalPool { input: read } => {
-                    let [h, w, c] = self.shapes[*read];
-                    self.pool_back(*read, &mut input, &mut gradients, |dx| {
-                        let share = 1.0 / (h * w) as f32;
-                        for (dx, dy) in dx.chunks_exact_mut(h * w * c).zip(gradient.chunks_exact(c)) {
-                            for row in dx.chunks_exact_mut(c) {
-                                row.iter_mut().zip(dy).for_each(|(sum, value)| *sum += value * share);
-                            }
-                        }
-                    });
-                }
-                BlockStep::Gate { .. } => {}
+                // With the convolution that reads it.
+                OpKind::SqueezeExcite { .. } => {}
+                OpKind::BatchNorm(_) | OpKind::Activation { .. } => unsupported(&step.op),
             }
         }
-        if input.is_none() && self.input == InputGradient::Wanted {
-            input = gradients[0].take().map(|gradient| copy(&gradient));
+        if flow.input.is_none() && self.input == InputGradient::Wanted {
+            flow.input = flow.gradients[0].take().map(|gradient| copy(&gradient));
         }
-        Some(Gradients { input, params })
+        Some(Gradients { input: flow.input, params: flow.params })
     }
 
     /// Puts the gradient of the output in place.
-    fn enter(&self, kept: &[Kept], gradients: &mut [Option<Gradient<'a>>], sums: &mut [Option<Sums>]) {
+    fn enter(&self, kept: &[Value], flow: &mut Flow<'a>) {
         let last = self.block.steps().len();
-        match (&self.block.steps()[last - 1], kept.get(last)) {
-            (BlockStep::Add { activation: Some(Activation::Relu), .. }, _) => {
+        match &self.block.steps()[last - 1] {
+            Step { op: OpKind::Add, activation: Some(Activation::Relu), .. } => {
                 let mut masked = Buffer::take(self.dy.len());
                 masked.par_chunks_mut(TILE).zip(self.dy.par_chunks(TILE)).zip(self.y.par_chunks(TILE)).for_each(
                     |((masked, dy), y)| {
@@ -230,23 +141,99 @@ impl<'a> Backward<'a> {
                         }
                     },
                 );
-                gradients[last] = Some(Gradient::Owned(Arc::new(masked)));
+                flow.gradients[last] = Some(Gradient::Owned(Arc::new(masked)));
             }
-            _ => self.pass_on(kept, last, Gradient::Shared(self.dy), gradients, sums),
+            _ => self.pass_on(kept, last, Gradient::Shared(self.dy), flow),
+        }
+    }
+
+    /// The gradient of a convolution's value goes on to its weight, to what follows it, and to what it read.
+    fn convolution(
+        &self,
+        index: usize,
+        gradient: &Gradient<'a>,
+        kept: &mut [Value],
+        flow: &mut Flow<'a>,
+    ) -> Option<()> {
+        let step = Conv::of(&self.block.steps()[index])?;
+        let (read, weight) = (step.input, step.weight);
+        let params = self.params;
+        let conv =
+            Convolution::new(params[weight.index], weight.rows, self.shapes[read], step.geometry, Pass::Backward)?;
+        let Value::Lazy { z, affine, .. } = std::mem::replace(&mut kept[index + 1], Value::Gone) else {
+            unreachable!("a convolution's value is lazy")
+        };
+        let sums = flow.sums[index + 1].take()?;
+        let pullback = match step.after {
+            After::Norm(norm) => {
+                flow.params[norm.weight.index] = narrow(&sums.weighted);
+                flow.params[norm.bias.index] = narrow(&sums.plain);
+                Pullback::new(&affine, &sums, self.images * conv.output_pixels())
+            }
+            After::Bias(bias) => {
+                flow.params[bias.index] = narrow(&sums.plain);
+                Pullback::identity(weight.rows)
+            }
+            After::Nothing => Pullback::identity(weight.rows),
+        };
+        let source = forward::source(kept, read, self.x, self.shapes);
+        let task = Task { conv: &conv, source, z: &z, gradient, pullback: &pullback, images: self.images };
+        let of_weight = self.below(&task, read, kept, flow);
+        flow.params[weight.index] = conv.restore(of_weight);
+        // Nothing else reads a gated value.
+        if let Value::Gated { .. } = kept[read] {
+            kept[read] = Value::Gone;
+        }
+        Some(())
+    }
+
+    /// Runs the task of a convolution that read value `read`, and puts the gradient of what it read in place. Returns the
+    /// gradient of its weight.
+    fn below(&self, task: &Task<'_>, read: usize, kept: &[Value], flow: &mut Flow<'a>) -> Vec<f32> {
+        let mut dx = match (&kept[read], self.input) {
+            (Value::Input, InputGradient::Unwanted) => return task.run(None, Target::Nothing).weight,
+            _ => Buffer::take(self.images * task.conv.input_values()),
+        };
+        // The lazy value below, if there is one, and the gates on it.
+        let (below, gates) = match &kept[read] {
+            Value::Gated { of, gates } => (*of, Some((gates, &self.block.steps()[read - 1].op))),
+            _ => (read, None),
+        };
+        match &kept[below] {
+            Value::Lazy { z, affine, activation } => {
+                let [h, w, _] = self.shapes[below];
+                let lazy = Gated { z, affine, activation: *activation, area: h * w };
+                let gate = gates.map(|(gates, op)| (gates, GateWeights::of(op, self.params)));
+                let made = task.run(Some(&mut dx[..]), Target::Lazy { lazy, gate });
+                if let (Some((gates, weights)), Some((_, op))) = (gate, gates) {
+                    for ((_, slot), of) in op.tensors().into_iter().zip(made.gates.of_weights(gates, weights)) {
+                        flow.params[slot.index] = of;
+                    }
+                }
+                flow.gradients[below] = Some(Gradient::Owned(Arc::new(dx)));
+                flow.sums[below] = Some(made.sums);
+                made.weight
+            }
+            Value::Input => {
+                let passed = flow.gradients[0].take();
+                let add = flow.input.as_deref().or(passed.as_deref());
+                let made = task.run(Some(&mut dx[..]), Target::Whole { add });
+                flow.input = Some(dx);
+                made.weight
+            }
+            _ => {
+                let add = flow.gradients[below].take();
+                let made = task.run(Some(&mut dx[..]), Target::Whole { add: add.as_deref() });
+                flow.gradients[below] = Some(Gradient::Owned(Arc::new(dx)));
+                made.weight
+            }
         }
     }
 
     /// Adds a gradient to a value; to a convolution's, with the slope of the nonlinearity multiplied in.
-    fn pass_on(
-        &self,
-        kept: &[Kept],
-        value: usize,
-        gradient: Gradient<'a>,
-        gradients: &mut [Option<Gradient<'a>>],
-        sums: &mut [Option<Sums>],
-    ) {
+    fn pass_on(&self, kept: &[Value], value: usize, gradient: Gradient<'a>, flow: &mut Flow<'a>) {
         let mut gradient = gradient;
-        if let Some(Kept::Lazy { z, affine, activation }) = kept.get(value) {
+        if let Some(Value::Lazy { z, affine, activation }) = kept.get(value) {
             let channels = affine.channels();
             let piece = (TILE / channels).max(1) * channels;
             let rows = z.par_chunks(piece).zip(gradient.par_chunks(piece));
@@ -269,8 +256,9 @@ impl<'a> Backward<'a> {
                 gradient = Gradient::Owned(Arc::new(sloped));
                 parts
             };
-            sums[value] = Some(total(&parts, channels));
+            flow.sums[value] = Some(total(&parts, channels));
         }
+        let gradients = &mut flow.gradients;
         gradients[value] = Some(match gradients[value].take() {
             None => gradient,
             Some(old) => {
@@ -281,24 +269,19 @@ impl<'a> Backward<'a> {
         });
     }
 
-    /// Adds the gradient of a pooling to that of the block's input.
-    fn pool_back(
-        &self,
-        read: usize,
-        input: &mut Option<Buffer>,
-        gradients: &mut [Option<Gradient<'a>>],
-        add: impl FnOnce(&mut [f32]),
-    ) {
+    /// Adds the gradient of a pooling to that of the block's input, which is what poolings read.
+    fn pooling(&self, step: &Step<Slot>, gradient: &Gradient<'a>, flow: &mut Flow<'a>) {
+        let read = step.inputs[0];
         if read != 0 || self.input == InputGradient::Unwanted {
             return;
         }
-        let mut dx = match (input.take(), gradients[0].take()) {
+        let mut dx = match (flow.input.take(), flow.gradients[0].take()) {
             (Some(dx), _) => dx,
             (None, Some(gradient)) => copy(&gradient),
             (None, None) => Buffer::zeros(self.x.len()),
         };
-        add(&mut dx);
-        *input = Some(dx);
+        pool_back(&step.op, gradient, self.x, self.shapes[read], &mut dx);
+        flow.input = Some(dx);
     }
 }
 
@@ -408,7 +391,7 @@ impl Task<'_> {
                 made
             })
             .collect();
-        // In the order of the lanes, whoever worked on them.
+        // In the order of the lanes, whichever thread worked on them.
         let mut parts = parts.into_iter();
         let Some(mut all) = parts.next() else { unreachable!("a batch has images") };
         for part in parts {

@@ -3,14 +3,15 @@
 
 use super::forward::{self, LEAST_ROWS, Scratch, TILE};
 use super::source::Source;
-use super::{After, Block, BlockStep, ImageShape};
+use super::{After, Block, Conv, ImageShape, Slot, unsupported};
 use crate::buffers::Buffer;
 use crate::conv::convolution::{Convolution, Kind, Layout};
-use crate::gate::Gates;
+use crate::gate::{GateWeights, Gates};
 use crate::gemm::packed::Finish;
 use crate::nonlinearity::with_nonlinearity;
 use crate::simd::{add_to, vectorised};
 use crate::{normalisation, pooling};
+use ofa_space::{OpKind, Step};
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -29,14 +30,14 @@ impl Layouts {
         if block.wants_statistics() {
             return None;
         }
-        let weights = block.steps().iter().map(|step| match step {
-            BlockStep::Conv { geometry, weight, outputs, .. } => {
-                let weight = params[*weight];
+        let weights = block.steps().iter().map(|step| match Conv::of(step) {
+            Some(Conv { geometry, weight: Slot { index, rows: outputs }, .. }) => {
+                let weight = params[index];
                 let channels = weight.len() / (outputs * geometry.kernel * geometry.kernel) * geometry.groups;
-                let kind = Kind::of(geometry, channels, *outputs)?;
-                Some(Some(Arc::new(Layout::lasting(weight, kind, *outputs, geometry))))
+                let kind = Kind::of(&geometry, channels, outputs)?;
+                Some(Some(Arc::new(Layout::lasting(weight, kind, outputs, &geometry))))
             }
-            _ => Some(None),
+            None => Some(None),
         });
         Some(Self { weights: weights.collect::<Option<_>>()? })
     }
@@ -89,12 +90,12 @@ pub fn evaluate(
 ) -> Option<Buffer> {
     let mut convolutions = Vec::with_capacity(block.steps().len());
     for (step, layout) in block.steps().iter().zip(&layouts.weights) {
-        convolutions.push(match (step, layout) {
-            (BlockStep::Conv { input, geometry, outputs, .. }, Some(layout)) => {
-                Some(Convolution::with_layout(layout.clone(), *outputs, shapes[*input], *geometry)?)
+        convolutions.push(match (Conv::of(step), layout) {
+            (Some(Conv { input, geometry, weight, .. }), Some(layout)) => {
+                Some(Convolution::with_layout(layout.clone(), weight.rows, shapes[input], geometry)?)
             }
-            (BlockStep::Conv { .. }, None) => return None,
-            _ => None,
+            (Some(_), None) => return None,
+            (None, _) => None,
         });
     }
     let values = |shape: &ImageShape| shape.iter().product::<usize>();
@@ -129,7 +130,7 @@ pub fn evaluate(
 
 #[expect(clippy::too_many_arguments, reason = "the body of a loop")]
 fn run<'a>(
-    step: &BlockStep,
+    step: &Step<Slot>,
     conv: Option<&Convolution>,
     shapes: &[ImageShape],
     params: &[&[f32]],
@@ -139,22 +140,26 @@ fn run<'a>(
     scratch: &mut Scratch,
 ) {
     let whole = |value: usize| Source::Whole { values: read(value), channels: shapes[value][2] };
-    match step {
-        BlockStep::Conv { input, after, activation, .. } => {
-            let Some(conv) = conv else { unreachable!("every convolution is prepared") };
-            let bias = match after {
-                After::Bias(bias) => Some(params[*bias]),
+    let input = step.inputs[0];
+    let shape = shapes[input];
+    let [h, w, c] = shape;
+    match &step.op {
+        OpKind::Conv { .. } | OpKind::Linear { .. } => {
+            let (Some(conv), Some(of_step)) = (conv, Conv::of(step)) else {
+                unreachable!("every convolution is prepared")
+            };
+            let bias = match of_step.after {
+                After::Bias(bias) => Some(params[bias.index]),
                 _ => None,
             };
-            let finish = Finish { bias, activation: *activation };
-            forward::convolve(conv, &whole(*input), 0..count, into, scratch, finish, |_| {});
+            let finish = Finish { bias, activation: step.activation };
+            forward::convolve(conv, &whole(input), 0..count, into, scratch, finish, |_| {});
         }
-        BlockStep::Gate { input, weights, .. } => {
-            let [h, w, c] = shapes[*input];
-            let values = read(*input);
+        OpKind::SqueezeExcite { .. } => {
+            let values = read(input);
             let mut pooled = vec![0.0; count * c];
-            pooling::global_pool(&whole(*input), [h, w, c], &mut pooled);
-            let gates = Gates::of_means(pooled, forward::gate_weights(params, weights)).gates;
+            pooling::global_pool(&whole(input), shape, &mut pooled);
+            let gates = Gates::of_means(pooled, GateWeights::of(&step.op, params)).gates;
             let rows = values.chunks_exact(c).zip(into.chunks_exact_mut(c));
             vectorised(
                 #[inline(always)]
@@ -168,19 +173,14 @@ fn run<'a>(
                 },
             );
         }
-        BlockStep::Add { inputs: [a, b], activation } => {
-            into.copy_from_slice(read(*a));
-            add_to(into, read(*b));
-            with_nonlinearity!(*activation, Act => normalisation::activate_values::<Act>(into));
+        OpKind::Add => {
+            into.copy_from_slice(read(input));
+            add_to(into, read(step.inputs[1]));
+            with_nonlinearity!(step.activation, Act => normalisation::activate_values::<Act>(into));
         }
-        BlockStep::AveragePool { input, window } => {
-            let out = [window.output(shapes[*input][0]), window.output(shapes[*input][1]), shapes[*input][2]];
-            pooling::average_pool(&whole(*input), shapes[*input], out, window, into);
+        OpKind::AveragePool { .. } | OpKind::MaxPool { .. } | OpKind::GlobalAveragePool => {
+            pooling::pool(&step.op, &whole(input), shape, into);
         }
-        BlockStep::MaxPool { input, window } => {
-            let out = [window.output(shapes[*input][0]), window.output(shapes[*input][1]), shapes[*input][2]];
-            pooling::max_pool(&whole(*input), shapes[*input], out, window, into);
-        }
-        BlockStep::GlobalPool { input } => pooling::global_pool(&whole(*input), shapes[*input], into),
+        OpKind::BatchNorm(_) | OpKind::Activation { .. } => unsupported(&step.op),
     }
 }

@@ -1,7 +1,7 @@
 //! The forward pass of a block with the batch's own statistics, and the convolution that evaluation shares.
 
 use super::source::Source;
-use super::{After, Block, BlockStep, ImageShape};
+use super::{After, Block, Conv, ImageShape, Slot, unsupported};
 use crate::buffers::Buffer;
 use crate::conv::convolution::{Convolution, Kind, Pass};
 use crate::conv::depthwise::{self, Band};
@@ -11,24 +11,30 @@ use crate::gemm::packed::{self, Finish, Pixels};
 use crate::lanes::Lanes;
 use crate::nonlinearity::{Identity, with_nonlinearity};
 use crate::normalisation::{self, Affine, Moments};
-use crate::pooling::{average_pool, global_pool, max_pool};
+use crate::pooling::pool;
 use crate::simd::add_to;
-use ofa_space::Activation;
+use ofa_space::{Activation, OpKind};
 use rayon::prelude::*;
 use std::ops::Range;
 
 /// Values that a core works on at a time: with what they are made into, they fit its second-level cache.
-pub const TILE: usize = 48 * 1024;
+pub(crate) const TILE: usize = 48 * 1024;
 
 /// Rows of pixels below which a matrix product is not worth its preparation.
-pub const LEAST_ROWS: usize = 256;
+pub(crate) const LEAST_ROWS: usize = 256;
+
+/// What the backward pass needs of the forward pass.
+#[derive(Debug)]
+pub struct Kept {
+    pub(crate) values: Vec<Value>,
+}
 
 /// A value of the block after the forward pass.
 #[derive(Debug)]
-pub enum Kept {
+pub(crate) enum Value {
     /// The block's input.
     Input,
-    /// What a convolution wrote; batch norm or bias and nonlinearity are applied by whoever reads it.
+    /// What a convolution wrote; batch norm or bias and nonlinearity are applied wherever it is read.
     Lazy {
         /// `[n · h · w, c]`.
         z: Buffer,
@@ -46,14 +52,14 @@ pub enum Kept {
     },
     /// A pooled value.
     Whole(Buffer),
-    /// The block's output, or a value that nobody needs any more.
+    /// The block's output, or a value that is not needed any more.
     Gone,
 }
 
 /// What the forward pass makes.
 pub struct Forward {
-    /// The values that the backward pass reads.
-    pub kept: Vec<Kept>,
+    /// What the backward pass reads.
+    pub kept: Kept,
     /// The block's output.
     pub output: Buffer,
     /// Mean and biased variance of every batch norm in order.
@@ -65,36 +71,36 @@ pub struct Forward {
 pub enum Keep {
     /// Yes: what it needs is kept.
     ForBackward,
-    /// No: every value goes as soon as it has been read.
+    /// No: every value is dropped as soon as it has been read.
     Nothing,
 }
 
 /// How a step reads value `value`.
-pub fn source<'a>(kept: &'a [Kept], value: usize, x: &'a [f32], shapes: &[ImageShape]) -> Source<'a> {
+pub(crate) fn source<'a>(values: &'a [Value], value: usize, x: &'a [f32], shapes: &[ImageShape]) -> Source<'a> {
     let [h, w, c] = shapes[value];
-    match &kept[value] {
-        Kept::Input => Source::Whole { values: x, channels: c },
-        Kept::Whole(values) => Source::Whole { values, channels: c },
-        Kept::Lazy { z, affine, activation } => {
+    match &values[value] {
+        Value::Input => Source::Whole { values: x, channels: c },
+        Value::Whole(values) => Source::Whole { values, channels: c },
+        Value::Lazy { z, affine, activation } => {
             Source::Lazy { z, affine, activation: *activation, gates: None, area: h * w }
         }
-        Kept::Gated { of, gates } => match &kept[*of] {
-            Kept::Lazy { z, affine, activation } => {
+        Value::Gated { of, gates } => match &values[*of] {
+            Value::Lazy { z, affine, activation } => {
                 Source::Lazy { z, affine, activation: *activation, gates: Some(&gates.gates), area: h * w }
             }
             _ => unreachable!("gates stand on what a convolution wrote"),
         },
-        Kept::Gone => unreachable!("value {value} is read after it has gone"),
+        Value::Gone => unreachable!("value {value} is read after it was dropped"),
     }
 }
 
-/// The weights of a gate.
-pub fn gate_weights<'a>(params: &[&'a [f32]], weights: &[usize; 4]) -> GateWeights<'a> {
-    let [reduce, reduce_bias, expand, expand_bias] = weights.map(|index| params[index]);
-    GateWeights { reduce, reduce_bias, expand, expand_bias }
-}
-
-/// Runs a block of a checked shape over a batch of `images`.
+/// Runs a block over a batch of `images`. `shapes` are [those of its values](Block::shapes), `x` is its input
+/// `[images, h, w, c]`, `params` are its parameters in the order of their slots.
+///
+/// `None` where a convolution is not supported.
+///
+/// # Panics
+/// If the slices are not of the block's sizes.
 pub fn forward(
     block: &Block,
     shapes: &[ImageShape],
@@ -103,72 +109,46 @@ pub fn forward(
     params: &[&[f32]],
     keep: Keep,
 ) -> Option<Forward> {
-    let mut kept = vec![Kept::Input];
+    let mut values = vec![Value::Input];
     let mut statistics = Vec::new();
     for (index, step) in block.steps().iter().enumerate() {
+        let input = step.inputs[0];
         let shape = shapes[index + 1];
-        let value = match step {
-            BlockStep::Conv { input, geometry, weight, outputs, after, activation } => {
-                let conv = Convolution::new(params[*weight], *outputs, shapes[*input], *geometry, Pass::Forward)?;
-                let mut z = Buffer::take(images * conv.output_values());
-                let read = source(&kept, *input, x, shapes);
-                let affine = match after {
-                    After::Norm { scale, shift, eps } => {
-                        let (mean, variance) = convolve_batch(&conv, &read, images, &mut z, Wanted::Moments).finish();
-                        let affine = Affine::new(&mean, &variance, params[*scale], params[*shift], *eps);
-                        statistics.push((mean, variance));
-                        affine
-                    }
-                    After::Bias(bias) => {
-                        convolve_batch(&conv, &read, images, &mut z, Wanted::Values);
-                        Affine::bias(params[*bias])
-                    }
-                    After::Nothing => {
-                        convolve_batch(&conv, &read, images, &mut z, Wanted::Values);
-                        Affine::bias(&vec![0.0; *outputs])
-                    }
-                };
+        let size = images * shape.iter().product::<usize>();
+        let value = match &step.op {
+            OpKind::Conv { .. } | OpKind::Linear { .. } => {
+                let Some(of_step) = Conv::of(step) else { unsupported(&step.op) };
+                let read = source(&values, input, x, shapes);
+                let (z, affine) = convolution(&of_step, &read, shapes[input], images, params, &mut statistics)?;
                 if keep == Keep::Nothing {
-                    release(&mut kept, block, index, *input);
+                    release(&mut values, block, index, input);
                 }
-                Kept::Lazy { z, affine, activation: *activation }
+                Value::Lazy { z, affine, activation: step.activation }
             }
-            BlockStep::Gate { input, weights, .. } => {
-                let Kept::Lazy { z, affine, activation } = &kept[*input] else {
+            OpKind::SqueezeExcite { .. } => {
+                let Value::Lazy { z, affine, activation } = &values[input] else {
                     unreachable!("gates stand on what a convolution wrote")
                 };
                 let [h, w, _] = shape;
                 let gated = Gated { z, affine, activation: *activation, area: h * w };
-                Kept::Gated { of: *input, gates: Gates::of_lazy(gated, gate_weights(params, weights)) }
+                Value::Gated { of: input, gates: Gates::of_lazy(gated, GateWeights::of(&step.op, params)) }
             }
-            BlockStep::Add { inputs, activation } => {
-                let [a, b] = inputs.map(|value| source(&kept, value, x, shapes));
-                let output = add(a, b, *activation, images * shape.iter().product::<usize>());
-                return Some(Forward { kept, output, statistics });
+            OpKind::Add => {
+                let [a, b] = [0, 1].map(|i| source(&values, step.inputs[i], x, shapes));
+                let output = add(a, b, step.activation, size);
+                return Some(Forward { kept: Kept { values }, output, statistics });
             }
-            BlockStep::AveragePool { input, window } => {
-                let read = source(&kept, *input, x, shapes);
-                let mut pooled = Buffer::take(images * shape.iter().product::<usize>());
-                average_pool(&read, shapes[*input], shape, window, &mut pooled);
-                Kept::Whole(pooled)
+            OpKind::AveragePool { .. } | OpKind::MaxPool { .. } | OpKind::GlobalAveragePool => {
+                let mut pooled = Buffer::take(size);
+                pool(&step.op, &source(&values, input, x, shapes), shapes[input], &mut pooled);
+                Value::Whole(pooled)
             }
-            BlockStep::MaxPool { input, window } => {
-                let read = source(&kept, *input, x, shapes);
-                let mut pooled = Buffer::take(images * shape.iter().product::<usize>());
-                max_pool(&read, shapes[*input], shape, window, &mut pooled);
-                Kept::Whole(pooled)
-            }
-            BlockStep::GlobalPool { input } => {
-                let read = source(&kept, *input, x, shapes);
-                let mut pooled = Buffer::take(images * shape[2]);
-                global_pool(&read, shapes[*input], &mut pooled);
-                Kept::Whole(pooled)
-            }
+            OpKind::BatchNorm(_) | OpKind::Activation { .. } => unsupported(&step.op),
         };
-        kept.push(value);
+        values.push(value);
     }
-    let last = kept.len() - 1;
-    let read = source(&kept, last, x, shapes);
+    let last = values.len() - 1;
+    let read = source(&values, last, x, shapes);
     let channels = read.channels();
     let mut output = Buffer::take(images * shapes[last].iter().product::<usize>());
     let piece = (TILE / channels).max(1);
@@ -176,19 +156,51 @@ pub fn forward(
         .par_chunks_mut(piece * channels)
         .enumerate()
         .for_each(|(i, out)| read.write(i * piece..i * piece + out.len() / channels, out));
-    Some(Forward { kept, output, statistics })
+    Some(Forward { kept: Kept { values }, output, statistics })
 }
 
-/// Lets go of a value that step `index` was the last to read.
-fn release(kept: &mut [Kept], block: &Block, index: usize, value: usize) {
-    let read_later = block.steps()[index + 1..].iter().any(|step| step.inputs().contains(&value));
+/// What a convolution writes, and the batch norm or bias to apply to it.
+fn convolution(
+    step: &Conv<'_>,
+    read: &Source<'_>,
+    shape: ImageShape,
+    images: usize,
+    params: &[&[f32]],
+    statistics: &mut Vec<(Vec<f32>, Vec<f32>)>,
+) -> Option<(Buffer, Affine)> {
+    let Slot { index, rows: outputs } = step.weight;
+    let conv = Convolution::new(params[index], outputs, shape, step.geometry, Pass::Forward)?;
+    let mut z = Buffer::take(images * conv.output_values());
+    let affine = match step.after {
+        After::Norm(norm) => {
+            let (mean, variance) = convolve_batch(&conv, read, images, &mut z, Wanted::Moments).finish();
+            let (scale, shift) = (params[norm.weight.index], params[norm.bias.index]);
+            let affine = Affine::new(&mean, &variance, scale, shift, norm.eps);
+            statistics.push((mean, variance));
+            affine
+        }
+        After::Bias(bias) => {
+            convolve_batch(&conv, read, images, &mut z, Wanted::Values);
+            Affine::bias(params[bias.index])
+        }
+        After::Nothing => {
+            convolve_batch(&conv, read, images, &mut z, Wanted::Values);
+            Affine::bias(&vec![0.0; outputs])
+        }
+    };
+    Some((z, affine))
+}
+
+/// Drops a value that step `index` was the last to read.
+fn release(values: &mut [Value], block: &Block, index: usize, value: usize) {
+    let read_later = block.steps()[index + 1..].iter().any(|step| step.inputs.contains(&value));
     if value == 0 || read_later {
         return;
     }
-    if let Kept::Gated { of, .. } = kept[value] {
-        kept[of] = Kept::Gone;
+    if let Value::Gated { of, .. } = values[value] {
+        values[of] = Value::Gone;
     }
-    kept[value] = Kept::Gone;
+    values[value] = Value::Gone;
 }
 
 /// `act(a + b)`.
@@ -216,7 +228,7 @@ fn add(a: Source<'_>, b: Source<'_>, activation: Option<Activation>, values: usi
     output
 }
 
-/// What is wanted of a convolution over the batch.
+/// What is wanted of a convolution over a batch.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wanted {
     Values,
@@ -250,7 +262,7 @@ fn convolve_batch(conv: &Convolution, read: &Source<'_>, images: usize, z: &mut 
 
 /// Memory that is used again from layer to layer.
 #[derive(Default)]
-pub struct Scratch {
+pub(crate) struct Scratch {
     /// Rows of the input.
     pub rows: Vec<f32>,
     /// Rows of an image that a convolution reads.
@@ -260,23 +272,23 @@ pub struct Scratch {
 }
 
 /// Pixels that a pointwise convolution takes at a time.
-pub fn pixels_at_once(conv: &Convolution) -> usize {
+pub(crate) fn pixels_at_once(conv: &Convolution) -> usize {
     (TILE / (conv.input_channels() + conv.output_channels)).max(LEAST_ROWS)
 }
 
 /// Rows of outputs that a depthwise convolution takes at a time.
-pub fn band_rows(conv: &Convolution) -> usize {
+pub(crate) fn band_rows(conv: &Convolution) -> usize {
     let row = (conv.sizes.width + 2 * conv.geometry.padding) * depthwise::padded_channels(conv.input_channels());
     (2 * TILE / (row * conv.geometry.stride)).max(4)
 }
 
 /// Rows of outputs whose patches a dense convolution gathers at a time.
-pub fn patch_rows(conv: &Convolution) -> usize {
+pub(crate) fn patch_rows(conv: &Convolution) -> usize {
     (2 * TILE / (conv.sizes.out_width * conv.patch())).max(LEAST_ROWS.div_ceil(conv.sizes.out_width))
 }
 
 /// The images of a batch into `z` (theirs only), finished as wanted; `done` gets the rows of pixels in order as soon as they are made.
-pub fn convolve(
+pub(crate) fn convolve(
     conv: &Convolution,
     read: &Source<'_>,
     images: Range<usize>,

@@ -1,11 +1,10 @@
 //! Builds blocks of a [`NetSpec`](crate::NetSpec) operation by operation, keeping track of shapes.
 //!
-//! Search spaces describe each layer once here; everything that reads a `NetSpec` then knows it.
+//! Search spaces describe each layer once here; everything that reads a `NetSpec` then supports it.
 
 use crate::network::channels::squeeze_channels;
-use crate::network::net_spec::{
-    Activation, Block, BlockKind, ChannelGroup, KernelStep, Op, OpKind, PoolRounding, Shape, TensorRef, TensorRole,
-};
+use crate::network::net_spec::{Block, BlockKind, ChannelGroup, KernelStep, Op, Shape, TensorRef, TensorRole};
+use crate::network::operation::{Activation, BatchNorm, OpKind, PoolRounding};
 
 /// An elastic width: how many channels this network uses of how many the supernet holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -158,14 +157,14 @@ impl BlockBuilder {
             take: vec![width.take],
             kernel_steps: Vec::new(),
         };
-        let kind = OpKind::BatchNorm {
+        let norm = BatchNorm {
             weight: part("weight", TensorRole::NormWeight),
             bias: part("bias", TensorRole::NormBias),
             mean: part("running_mean", TensorRole::RunningMean),
             variance: part("running_var", TensorRole::RunningVariance),
             eps,
         };
-        self.push(layer, kind, self.value);
+        self.push(layer, OpKind::BatchNorm(norm), self.value);
         self
     }
 

@@ -2,7 +2,8 @@
 
 use crate::network::block_builder::{BlockBuilder, ConvShape, Width};
 use crate::network::channels::middle_channels;
-use crate::network::net_spec::{Activation, Block, BlockKind, ChannelGroup, Shape};
+use crate::network::net_spec::{Block, BlockKind, ChannelGroup, Shape};
+use crate::network::operation::Activation;
 
 /// What is added to a bottleneck's output.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,6 +1,7 @@
 //! Exact costs of a network: parameters and multiply-accumulates. Memory is in [`crate::memory`].
 
-use crate::network::net_spec::{Block, NetSpec, Op, OpKind};
+use crate::network::net_spec::{Block, NetSpec, Op};
+use crate::network::operation::OpKind;
 use std::collections::HashSet;
 
 /// Number of parameters: everything trained, without running statistics and kernel-transform matrices.

@@ -2,7 +2,8 @@
 
 use crate::network::block_builder::{BlockBuilder, ConvShape, ElasticKernel, Width};
 use crate::network::channels::{middle_channels, squeeze_channels};
-use crate::network::net_spec::{Activation, Block, BlockKind, ChannelGroup, Shape};
+use crate::network::net_spec::{Block, BlockKind, ChannelGroup, Shape};
+use crate::network::operation::Activation;
 
 /// One inverted residual block of one subnet.
 #[derive(Clone, Debug)]

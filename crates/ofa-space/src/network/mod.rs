@@ -4,6 +4,8 @@ pub mod block_builder;
 pub mod bottleneck;
 pub mod channels;
 pub mod cost;
+pub mod fusion;
 pub mod inverted_residual;
 pub mod memory;
 pub mod net_spec;
+pub mod operation;

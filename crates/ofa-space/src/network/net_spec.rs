@@ -1,5 +1,6 @@
 //! The phenotype: a complete static network with every shape known, and where each weight comes from.
 
+use super::operation::{Activation, OpKind};
 use serde::{Deserialize, Serialize};
 
 /// Shape of one image's activation: `[channels, height, width]`.
@@ -16,7 +17,7 @@ pub struct NetSpec {
     pub blocks: Vec<Block>,
 }
 
-/// A block: the grain of lookup tables and of drawings.
+/// A block: the unit of lookup tables and of drawings.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Block {
     /// Name in the static network, such as `blocks.3`.
@@ -126,180 +127,6 @@ pub struct Op {
     pub kind: OpKind,
 }
 
-/// What an operation computes, and the weights it reads.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum OpKind {
-    /// 2-D convolution with square kernel, equal strides and symmetric zero padding.
-    Conv {
-        /// `[out, in / groups, k, k]`.
-        weight: TensorRef,
-        /// `[out]`, if any.
-        bias: Option<TensorRef>,
-        /// Kernel size.
-        kernel: usize,
-        /// Stride.
-        stride: usize,
-        /// Zero padding on every side.
-        padding: usize,
-        /// Groups; equal to the channels for a depthwise convolution.
-        groups: usize,
-    },
-    /// Batch normalisation over channels; every tensor is `[channels]`.
-    BatchNorm {
-        /// Scale.
-        weight: TensorRef,
-        /// Shift.
-        bias: TensorRef,
-        /// Running mean.
-        mean: TensorRef,
-        /// Running (unbiased) variance.
-        variance: TensorRef,
-        /// Added to the variance.
-        eps: f64,
-    },
-    /// A nonlinearity.
-    Activation {
-        /// Which one.
-        function: Activation,
-    },
-    /// x · h_sigmoid(expand(relu(reduce(mean(x))))), per channel.
-    SqueezeExcite {
-        /// `[squeeze, channels, 1, 1]`.
-        reduce_weight: TensorRef,
-        /// `[squeeze]`.
-        reduce_bias: TensorRef,
-        /// `[channels, squeeze, 1, 1]`.
-        expand_weight: TensorRef,
-        /// `[channels]`.
-        expand_bias: TensorRef,
-    },
-    /// Mean over height and width, kept as 1×1.
-    GlobalAveragePool,
-    /// Average pooling; padding does not count.
-    AveragePool {
-        /// Window size.
-        kernel: usize,
-        /// Stride.
-        stride: usize,
-        /// Padding on every side.
-        padding: usize,
-        /// What becomes of a last window that reaches beyond the edge.
-        #[serde(default)]
-        rounding: PoolRounding,
-    },
-    /// Maximum pooling.
-    MaxPool {
-        /// Window size.
-        kernel: usize,
-        /// Stride.
-        stride: usize,
-        /// Padding on every side.
-        padding: usize,
-    },
-    /// Sum of two values of equal shape.
-    Add,
-    /// Fully connected layer over the flattened value.
-    Linear {
-        /// `[out, in]`.
-        weight: TensorRef,
-        /// `[out]`, if any.
-        bias: Option<TensorRef>,
-    },
-}
-
-impl OpKind {
-    /// The tensors it reads, with the suffix each has in the static network's state dict.
-    pub fn tensors(&self) -> Vec<(&'static str, &TensorRef)> {
-        match self {
-            OpKind::Conv { weight, bias, .. } | OpKind::Linear { weight, bias } => {
-                let mut all = vec![("weight", weight)];
-                all.extend(bias.iter().map(|b| ("bias", b)));
-                all
-            }
-            OpKind::BatchNorm { weight, bias, mean, variance, .. } => {
-                vec![("weight", weight), ("bias", bias), ("running_mean", mean), ("running_var", variance)]
-            }
-            OpKind::SqueezeExcite { reduce_weight, reduce_bias, expand_weight, expand_bias } => vec![
-                ("fc.reduce.weight", reduce_weight),
-                ("fc.reduce.bias", reduce_bias),
-                ("fc.expand.weight", expand_weight),
-                ("fc.expand.bias", expand_bias),
-            ],
-            _ => Vec::new(),
-        }
-    }
-
-    /// The same, for rewriting them.
-    pub fn tensors_mut(&mut self) -> Vec<(&'static str, &mut TensorRef)> {
-        match self {
-            OpKind::Conv { weight, bias, .. } | OpKind::Linear { weight, bias } => {
-                let mut all = vec![("weight", weight)];
-                all.extend(bias.iter_mut().map(|b| ("bias", b)));
-                all
-            }
-            OpKind::BatchNorm { weight, bias, mean, variance, .. } => {
-                vec![("weight", weight), ("bias", bias), ("running_mean", mean), ("running_var", variance)]
-            }
-            OpKind::SqueezeExcite { reduce_weight, reduce_bias, expand_weight, expand_bias } => vec![
-                ("fc.reduce.weight", reduce_weight),
-                ("fc.reduce.bias", reduce_bias),
-                ("fc.expand.weight", expand_weight),
-                ("fc.expand.bias", expand_bias),
-            ],
-            _ => Vec::new(),
-        }
-    }
-}
-
-/// The geometry of a square convolution.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct ConvGeometry {
-    /// Kernel size.
-    pub kernel: usize,
-    /// Stride.
-    pub stride: usize,
-    /// Zero padding on every side.
-    pub padding: usize,
-    /// Groups.
-    pub groups: usize,
-}
-
-impl ConvGeometry {
-    /// Whether it is a plain matrix product per pixel.
-    pub fn is_pointwise(&self) -> bool {
-        self.kernel == 1 && self.stride == 1 && self.padding == 0 && self.groups == 1
-    }
-
-    /// Output size along one axis.
-    pub fn output(&self, size: usize) -> usize {
-        (size + 2 * self.padding - self.kernel) / self.stride + 1
-    }
-}
-
-/// What becomes of a last pooling window that reaches beyond the edge.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PoolRounding {
-    /// It is dropped: the output size is rounded down.
-    #[default]
-    Floor,
-    /// It is kept and pools what it holds: the output size is rounded up (`ceil_mode` of PyTorch).
-    Ceil,
-}
-
-/// Nonlinearities of the families.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Activation {
-    /// max(x, 0).
-    Relu,
-    /// min(max(x, 0), 6).
-    Relu6,
-    /// x · relu6(x + 3) / 6.
-    HSwish,
-}
-
 /// The part a tensor plays: decides its initial value and whether it is trained.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -407,11 +234,13 @@ impl NetSpec {
         for block in &mut net.blocks {
             block.channel_groups.clear();
             for op in &mut block.ops {
-                for (suffix, tensor) in op.kind.tensors_mut() {
-                    tensor.name = format!("{}.{suffix}", op.name);
-                    tensor.full.clone_from(&tensor.take);
-                    tensor.kernel_steps.clear();
-                }
+                op.kind = op.kind.map_weights(|suffix, tensor| TensorRef {
+                    name: format!("{}.{suffix}", op.name),
+                    role: tensor.role,
+                    full: tensor.take.clone(),
+                    take: tensor.take.clone(),
+                    kernel_steps: Vec::new(),
+                });
             }
         }
         net

@@ -5,7 +5,8 @@ use crate::genotype::arch::Arch;
 use crate::genotype::gene::Gene;
 use crate::network::block_builder::{ElasticKernel, Width};
 use crate::network::inverted_residual::InvertedResidual;
-use crate::network::net_spec::{Activation, Block, Shape};
+use crate::network::net_spec::{Block, Shape};
+use crate::network::operation::Activation;
 use crate::settings::{self, InvalidSetting, Settings};
 use std::ops::Bound;
 

@@ -9,15 +9,16 @@ mod fused;
 #[cfg(feature = "flex")]
 use self::fused::FusedBlock;
 use super::batch_norm::{BatchStatistics, RunningStatistics};
-use super::layer_ops;
+use super::layer_ops::{self, Normalised};
 #[cfg(not(feature = "flex"))]
 use super::layer_ops::{conv_activate, conv_normalise_batch};
 #[cfg(feature = "flex")]
 use super::operation::{conv_activate, conv_normalise_batch};
 use super::parameters::{Gradients, Parameters};
-use super::plan::{NormRefs, Plan, StepKind};
+use super::plan::Plan;
+use super::weight::Weight;
 use burn::tensor::{Tensor, TensorData};
-use ofa_space::{Activation, ConvGeometry, PoolRounding, TensorRef};
+use ofa_space::{BatchNorm, ConvGeometry, OpKind, Step, TensorRef, TensorRole};
 
 /// Which statistics batch norm uses.
 #[derive(Clone, Copy, Debug)]
@@ -43,14 +44,14 @@ pub struct Prepared {
 
 struct PreparedBlock {
     /// Empty where the kernels have laid out all that they hold.
-    steps: Vec<PreparedStep>,
+    steps: Vec<Step<Weight>>,
     /// The same steps for the CPU kernels, where they support them.
     #[cfg(feature = "flex")]
     fused: Option<FusedBlock>,
 }
 
 impl PreparedBlock {
-    fn new(steps: Vec<PreparedStep>) -> Self {
+    fn new(steps: Vec<Step<Weight>>) -> Self {
         #[cfg(feature = "flex")]
         {
             let fused = FusedBlock::new(&steps);
@@ -64,42 +65,17 @@ impl PreparedBlock {
     fn run(&self, input: Tensor<4>, statistics: &mut Vec<BatchStatistics>) -> Tensor<4> {
         #[cfg(feature = "flex")]
         if let Some(fused) = &self.fused {
-            if let Some(value) = fused.run(&self.steps, &input, statistics) {
+            if let Some(value) = fused.run(&input, statistics) {
                 return value;
             }
-            assert!(!fused.stands_alone(), "{:?} does not fit this block, or lives elsewhere", input.dims());
+            assert!(
+                !fused.stands_alone(),
+                "a batch of shape {:?} does not fit this block, or lives on another device",
+                input.dims()
+            );
         }
         run_block(&self.steps, input, statistics)
     }
-}
-
-struct PreparedStep {
-    inputs: Vec<usize>,
-    kind: Prepare,
-}
-
-/// A batch norm that uses the batch's own statistics.
-struct BatchNorm {
-    weight: Tensor<1>,
-    bias: Tensor<1>,
-    mean_name: String,
-    variance_name: String,
-    eps: f64,
-}
-
-#[expect(clippy::large_enum_variant, reason = "a net has a few dozen; the large variant is the common one")]
-enum Prepare {
-    Conv { geometry: ConvGeometry, weight: Tensor<4>, bias: Option<Tensor<1>>, activation: Option<Activation> },
-    ConvNorm { geometry: ConvGeometry, weight: Tensor<4>, norm: BatchNorm, activation: Option<Activation> },
-    Norm(BatchNorm),
-    ScaleShift { scale: Tensor<1>, shift: Tensor<1> },
-    Activation(Activation),
-    SqueezeExcite { weights: Box<(Tensor<4>, Tensor<1>, Tensor<4>, Tensor<1>)> },
-    GlobalAveragePool,
-    AveragePool { kernel: usize, stride: usize, padding: usize, rounding: PoolRounding },
-    MaxPool { kernel: usize, stride: usize, padding: usize },
-    Add,
-    Linear { weight: Tensor<2>, bias: Option<Tensor<1>> },
 }
 
 impl Prepared {
@@ -108,15 +84,9 @@ impl Prepared {
     /// # Panics
     /// If the plan reads tensors that the supernet does not have (it was made for another space).
     pub fn new(plan: &Plan, parameters: &Parameters, statistics: Statistics<'_>, gradients: Gradients) -> Self {
-        let reader = Reader { parameters, gradients };
-        let blocks = plan.blocks.iter().map(|steps| {
-            let step = |step: &super::plan::Step| PreparedStep {
-                inputs: step.inputs.clone(),
-                kind: reader.prepare(&step.kind, statistics),
-            };
-            PreparedBlock::new(steps.iter().map(step).collect())
-        });
-        Self { blocks: blocks.collect() }
+        let reader = Reader { parameters, gradients, statistics };
+        let prepare = |steps: &Vec<Step>| PreparedBlock::new(steps.iter().map(|step| reader.prepare(step)).collect());
+        Self { blocks: plan.blocks.iter().map(prepare).collect() }
     }
 
     /// Runs a batch `[n, h, w, c]` (NHWC).
@@ -141,20 +111,17 @@ impl Prepared {
 }
 
 /// Runs the steps of one block, dropping every value after its last reader.
-fn run_block(steps: &[PreparedStep], input: Tensor<4>, statistics: &mut Vec<BatchStatistics>) -> Tensor<4> {
+fn run_block(steps: &[Step<Weight>], input: Tensor<4>, statistics: &mut Vec<BatchStatistics>) -> Tensor<4> {
     let mut values: Vec<Option<Tensor<4>>> = vec![Some(input)];
     for (index, step) in steps.iter().enumerate() {
-        let mut take = |value: usize| -> Tensor<4> {
-            let read_later = steps[index + 1..].iter().any(|later| later.inputs.contains(&value));
-            let slot = if read_later { values[value].clone() } else { values[value].take() };
+        let reads = step.inputs.iter().enumerate().map(|(position, value)| {
+            let read_again = step.inputs[position + 1..].contains(value)
+                || steps[index + 1..].iter().any(|later| later.inputs.contains(value));
+            let slot = if read_again { values[*value].clone() } else { values[*value].take() };
             slot.unwrap_or_else(|| unreachable!("value {value} was dropped before its last reader"))
-        };
-        let x = take(step.inputs[0]);
-        let output = match &step.kind {
-            Prepare::Add => x + take(step.inputs[1]),
-            kind => run_step(kind, x, statistics),
-        };
-        values.push(Some(output));
+        });
+        let inputs = reads.collect();
+        values.push(Some(run_step(step, inputs, statistics)));
     }
     match values.pop().flatten() {
         Some(output) => output,
@@ -162,160 +129,117 @@ fn run_block(steps: &[PreparedStep], input: Tensor<4>, statistics: &mut Vec<Batc
     }
 }
 
-fn run_step(kind: &Prepare, x: Tensor<4>, statistics: &mut Vec<BatchStatistics>) -> Tensor<4> {
-    match kind {
-        Prepare::Conv { geometry, weight, bias, activation } => {
-            conv_activate(x, weight.clone(), bias.clone(), *geometry, *activation)
+/// Runs one step on the values that it reads, which are as many as its operation takes.
+fn run_step(step: &Step<Weight>, inputs: Vec<Tensor<4>>, statistics: &mut Vec<BatchStatistics>) -> Tensor<4> {
+    let mut inputs = inputs.into_iter();
+    let mut input = || inputs.next().unwrap_or_else(|| unreachable!("an operation has its inputs"));
+    let x = input();
+    let value = match &step.op {
+        OpKind::Conv { weight, bias, kernel, stride, padding, groups } => {
+            let geometry = ConvGeometry { kernel: *kernel, stride: *stride, padding: *padding, groups: *groups };
+            let weight = weight.kernel();
+            return match &step.norm {
+                None => conv_activate(x, weight, bias.as_ref().map(Weight::vector), geometry, step.activation),
+                Some(norm) => {
+                    let (scale, shift) = (norm.weight.vector(), norm.bias.vector());
+                    let made = conv_normalise_batch(x, weight, geometry, scale, shift, norm.eps, step.activation);
+                    record(made, norm, statistics)
+                }
+            };
         }
-        Prepare::ConvNorm { geometry, weight, norm, activation } => {
-            let normalised = conv_normalise_batch(
-                x,
-                weight.clone(),
-                *geometry,
-                norm.weight.clone(),
-                norm.bias.clone(),
-                norm.eps,
-                *activation,
-            );
-            record(normalised, norm, statistics)
+        OpKind::BatchNorm(norm) if matches!(norm.mean, Weight::Statistic(_)) => {
+            let made = layer_ops::normalise_batch(x, norm.weight.vector(), norm.bias.vector(), norm.eps);
+            record(made, norm, statistics)
         }
-        Prepare::Norm(norm) => {
-            let normalised = layer_ops::normalise_batch(x, norm.weight.clone(), norm.bias.clone(), norm.eps);
-            record(normalised, norm, statistics)
-        }
-        Prepare::ScaleShift { scale, shift } => {
+        OpKind::BatchNorm(norm) => {
             let [_, _, _, c] = x.dims();
-            x * scale.clone().reshape([1, 1, 1, c]) + shift.clone().reshape([1, 1, 1, c])
+            let (scale, shift) = scale_shift(norm);
+            x * scale.reshape([1, 1, 1, c]) + shift.reshape([1, 1, 1, c])
         }
-        Prepare::Activation(activation) => layer_ops::activate(x, Some(*activation)),
-        Prepare::SqueezeExcite { weights } => {
-            let (reduce, reduce_bias, expand, expand_bias) = (**weights).clone();
-            layer_ops::squeeze_excite(x, reduce, reduce_bias, expand, expand_bias)
-        }
-        Prepare::GlobalAveragePool => layer_ops::global_average_pool(x),
-        Prepare::AveragePool { kernel, stride, padding, rounding } => {
+        OpKind::Activation { function } => layer_ops::activate(x, Some(*function)),
+        OpKind::SqueezeExcite { reduce_weight, reduce_bias, expand_weight, expand_bias } => layer_ops::squeeze_excite(
+            x,
+            reduce_weight.kernel(),
+            reduce_bias.vector(),
+            expand_weight.kernel(),
+            expand_bias.vector(),
+        ),
+        OpKind::GlobalAveragePool => layer_ops::global_average_pool(x),
+        OpKind::AveragePool { kernel, stride, padding, rounding } => {
             layer_ops::average_pool(x, *kernel, *stride, *padding, *rounding)
         }
-        Prepare::MaxPool { kernel, stride, padding } => layer_ops::max_pool(x, *kernel, *stride, *padding),
-        Prepare::Linear { weight, bias } => {
-            let [n, h, w, c] = x.dims();
-            // The reference flattens channels first.
-            let flat = if h * w == 1 { x } else { x.permute([0, 3, 1, 2]) }.reshape([n, h * w * c]);
-            let product = flat.matmul(weight.clone().transpose());
-            let product = match bias {
-                Some(bias) => product + bias.clone().unsqueeze(),
-                None => product,
-            };
-            let [_, out] = product.dims();
-            product.reshape([n, 1, 1, out])
-        }
-        Prepare::Add => unreachable!("sums read two values and are run by the block"),
-    }
+        OpKind::MaxPool { kernel, stride, padding } => layer_ops::max_pool(x, *kernel, *stride, *padding),
+        OpKind::Add => x + input(),
+        OpKind::Linear { weight, bias } => layer_ops::linear(x, weight.matrix(), bias.as_ref().map(Weight::vector)),
+    };
+    layer_ops::activate(value, step.activation)
 }
 
-fn record(normalised: layer_ops::Normalised, norm: &BatchNorm, statistics: &mut Vec<BatchStatistics>) -> Tensor<4> {
-    let [n, h, w, _] = normalised.value.dims();
-    statistics.push(norm.statistics(normalised.mean, normalised.variance, [n, h, w]));
-    normalised.value
+/// Notes what a batch was normalised with.
+fn record(made: Normalised, norm: &BatchNorm<Weight>, statistics: &mut Vec<BatchStatistics>) -> Tensor<4> {
+    let name = |weight: &Weight| match weight {
+        Weight::Statistic(name) => name.clone(),
+        _ => unreachable!("with running statistics nothing is recorded"),
+    };
+    let [n, h, w, _] = made.value.dims();
+    statistics.push(BatchStatistics {
+        mean_name: name(&norm.mean),
+        variance_name: name(&norm.variance),
+        mean: made.mean,
+        variance: made.variance,
+        count: n * h * w,
+        images: n,
+    });
+    made.value
 }
 
-impl BatchNorm {
-    /// What a batch of `[images, height, width]` was normalised with.
-    fn statistics(&self, mean: Tensor<1>, variance: Tensor<1>, [n, h, w]: [usize; 3]) -> BatchStatistics {
-        BatchStatistics {
-            mean_name: self.mean_name.clone(),
-            variance_name: self.variance_name.clone(),
-            mean,
-            variance,
-            count: n * h * w,
-            images: n,
-        }
-    }
+/// Batch norm with running statistics as `x · scale + shift`.
+fn scale_shift(norm: &BatchNorm<Weight>) -> (Tensor<1>, Tensor<1>) {
+    let scale = norm.weight.vector() / (norm.variance.vector() + norm.eps).sqrt();
+    let shift = norm.bias.vector() - norm.mean.vector() * scale.clone();
+    (scale, shift)
 }
 
 /// Reads slices of parameters.
 struct Reader<'a> {
     parameters: &'a Parameters,
     gradients: Gradients,
+    statistics: Statistics<'a>,
 }
 
 impl Reader<'_> {
-    fn prepare(&self, kind: &StepKind, statistics: Statistics<'_>) -> Prepare {
-        match kind {
-            StepKind::Conv { geometry, weight, bias, norm, activation } => {
-                let weight = self.kernel(weight);
-                let bias = bias.as_ref().map(|b| self.vector(b));
-                match (norm, statistics) {
-                    (None, _) => Prepare::Conv { geometry: *geometry, weight, bias, activation: *activation },
-                    (Some(norm), Statistics::Batch) => Prepare::ConvNorm {
-                        geometry: *geometry,
-                        weight,
-                        norm: self.batch_norm(norm),
-                        activation: *activation,
-                    },
-                    (Some(norm), Statistics::Running(running)) => {
-                        let (scale, shift) = self.scale_shift(norm, running);
-                        let [out, ..] = weight.dims();
-                        Prepare::Conv {
-                            geometry: *geometry,
-                            weight: weight * scale.reshape([out, 1, 1, 1]),
-                            bias: Some(shift),
-                            activation: *activation,
-                        }
-                    }
-                }
+    /// The step with its weights sliced; with running statistics, batch norm is folded into the convolution.
+    fn prepare(&self, step: &Step) -> Step<Weight> {
+        let mut prepared = step.map_weights(|_, reference| self.weight(reference));
+        if let (OpKind::Conv { weight, bias, .. }, Statistics::Running(_)) = (&mut prepared.op, self.statistics)
+            && let Some(norm) = prepared.norm.take()
+        {
+            let (scale, shift) = scale_shift(&norm);
+            let kernel = weight.kernel();
+            let [out, ..] = kernel.dims();
+            *weight = Weight::Kernel(kernel * scale.reshape([out, 1, 1, 1]));
+            *bias = Some(Weight::Vector(shift));
+        }
+        prepared
+    }
+
+    fn weight(&self, reference: &TensorRef) -> Weight {
+        match reference.role {
+            TensorRole::ConvWeight => Weight::Kernel(self.kernel(reference)),
+            TensorRole::LinearWeight | TensorRole::KernelTransform => Weight::Matrix(self.matrix(reference)),
+            TensorRole::ConvBias | TensorRole::LinearBias | TensorRole::NormWeight | TensorRole::NormBias => {
+                Weight::Vector(self.vector(reference))
             }
-            StepKind::Norm(norm) => match statistics {
-                Statistics::Batch => Prepare::Norm(self.batch_norm(norm)),
+            TensorRole::RunningMean | TensorRole::RunningVariance => match self.statistics {
+                Statistics::Batch => Weight::Statistic(reference.name.clone()),
                 Statistics::Running(running) => {
-                    let (scale, shift) = self.scale_shift(norm, running);
-                    Prepare::ScaleShift { scale, shift }
+                    let values = running.slice(reference).to_vec();
+                    let shape = [values.len()];
+                    let device = self.parameters.device(self.gradients);
+                    Weight::Vector(Tensor::from_data(TensorData::new(values, shape), &device))
                 }
             },
-            StepKind::Activation(activation) => Prepare::Activation(*activation),
-            StepKind::SqueezeExcite(tensors) => {
-                let [reduce, reduce_bias, expand, expand_bias] = tensors.as_ref();
-                let weights =
-                    (self.kernel(reduce), self.vector(reduce_bias), self.kernel(expand), self.vector(expand_bias));
-                Prepare::SqueezeExcite { weights: Box::new(weights) }
-            }
-            StepKind::GlobalAveragePool => Prepare::GlobalAveragePool,
-            StepKind::AveragePool { kernel, stride, padding, rounding } => {
-                Prepare::AveragePool { kernel: *kernel, stride: *stride, padding: *padding, rounding: *rounding }
-            }
-            StepKind::MaxPool { kernel, stride, padding } => {
-                Prepare::MaxPool { kernel: *kernel, stride: *stride, padding: *padding }
-            }
-            StepKind::Add => Prepare::Add,
-            StepKind::Linear { weight, bias } => {
-                Prepare::Linear { weight: self.matrix(weight), bias: bias.as_ref().map(|b| self.vector(b)) }
-            }
         }
-    }
-
-    fn batch_norm(&self, norm: &NormRefs) -> BatchNorm {
-        BatchNorm {
-            weight: self.vector(&norm.weight),
-            bias: self.vector(&norm.bias),
-            mean_name: norm.mean.name.clone(),
-            variance_name: norm.variance.name.clone(),
-            eps: norm.eps,
-        }
-    }
-
-    /// Batch norm with running statistics as `x · scale + shift`.
-    fn scale_shift(&self, norm: &NormRefs, running: &RunningStatistics) -> (Tensor<1>, Tensor<1>) {
-        let weight = self.vector(&norm.weight);
-        let bias = self.vector(&norm.bias);
-        let device = weight.device();
-        let host = |reference: &TensorRef| {
-            let values = running.slice(reference).to_vec();
-            let shape = [values.len()];
-            Tensor::<1>::from_data(TensorData::new(values, shape), &device)
-        };
-        let scale = weight / (host(&norm.variance) + norm.eps).sqrt();
-        let shift = bias - host(&norm.mean) * scale.clone();
-        (scale, shift)
     }
 
     fn vector(&self, reference: &TensorRef) -> Tensor<1> {

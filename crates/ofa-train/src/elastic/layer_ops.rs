@@ -132,6 +132,19 @@ pub fn squeeze_excite(
     x * hard_sigmoid(gate).reshape([n, 1, 1, c])
 }
 
+/// Fully connected layer over `[n, h, w, c]`, flattened channels first as in the reference; weight `[out, h · w · c]`.
+pub fn linear(x: Tensor<4>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<4> {
+    let [n, h, w, c] = x.dims();
+    let flat = if h * w == 1 { x } else { x.permute([0, 3, 1, 2]) }.reshape([n, h * w * c]);
+    let product = flat.matmul(weight.transpose());
+    let product = match bias {
+        Some(bias) => product + bias.unsqueeze(),
+        None => product,
+    };
+    let [_, out] = product.dims();
+    product.reshape([n, 1, 1, out])
+}
+
 /// Average pooling of NHWC; padding, and what a last window holds beyond the edge, do not count.
 pub fn average_pool(x: Tensor<4>, kernel: usize, stride: usize, padding: usize, rounding: PoolRounding) -> Tensor<4> {
     let options = AvgPoolOptions::new([kernel; 2])

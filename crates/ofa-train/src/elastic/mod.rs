@@ -10,6 +10,7 @@
 //! | `operation` | blocks by the CPU kernels, as Burn operations (feature `flex`) |
 //! | `sgd` | the optimizer's step by the CPU kernels (feature `flex`) |
 //! | [`batch_norm`] | running statistics: training updates and recalibration |
+//! | [`weight`] | what stands for a weight in a prepared operation |
 //! | [`transfer`] | tensors and images between host and device |
 
 pub mod batch_norm;
@@ -23,6 +24,7 @@ pub mod plan;
 pub mod sgd;
 pub mod supernet;
 pub mod transfer;
+pub mod weight;
 
 pub use supernet::Supernet;
 pub use transfer::to_host;

@@ -1,6 +1,7 @@
 //! The kernels as Burn operations: forward on plain tensors, and one backward node a block on autodiff tensors.
 
 use super::layer_ops::{self, Normalised};
+use super::weight::Weight;
 use burn::backend::{Autodiff, Flex};
 use burn::tensor::{AllocationProperty, Bytes, DType, Device, Tensor, TensorData};
 use burn_autodiff::checkpoint::base::Checkpointer;
@@ -11,9 +12,9 @@ use burn_flex::FlexTensor;
 use ofa_kernels::block::backward::{self, Backward as BlockBackward, InputGradient};
 use ofa_kernels::block::evaluation::{self, Layouts};
 use ofa_kernels::block::forward::{Forward, Keep, Kept, forward};
-use ofa_kernels::block::{After, Block, BlockStep, ImageShape};
+use ofa_kernels::block::{Block, ImageShape, Slot};
 use ofa_kernels::buffers::Buffer;
-use ofa_space::{Activation, ConvGeometry};
+use ofa_space::{Activation, BatchNorm, ConvGeometry, OpKind, Step};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 type Differentiable = Autodiff<Flex, NoCheckpointing>;
@@ -24,40 +25,28 @@ pub fn enabled() -> bool {
     *ENABLED.get_or_init(|| std::env::var("OFA_KERNELS").map_or(true, |value| value != "off"))
 }
 
-/// A parameter of a block.
-#[derive(Clone, Debug)]
-pub enum Parameter {
-    /// Bias, scale or shift.
-    Vector(Tensor<1>),
-    /// Weight of a linear layer.
-    Matrix(Tensor<2>),
-    /// Weight of a convolution.
-    Kernel(Tensor<4>),
-}
-
-impl Parameter {
-    fn shape(&self) -> Vec<usize> {
-        match self {
-            Parameter::Vector(tensor) => tensor.dims().to_vec(),
-            Parameter::Matrix(tensor) => tensor.dims().to_vec(),
-            Parameter::Kernel(tensor) => tensor.dims().to_vec(),
-        }
-    }
-
+impl Weight {
     fn differentiable(&self) -> Option<(NodeGuard, FlexTensor)> {
         match self {
-            Parameter::Vector(tensor) => differentiable(tensor),
-            Parameter::Matrix(tensor) => differentiable(tensor),
-            Parameter::Kernel(tensor) => differentiable(tensor),
+            Weight::Vector(tensor) => differentiable(tensor),
+            Weight::Matrix(tensor) => differentiable(tensor),
+            Weight::Kernel(tensor) => differentiable(tensor),
+            Weight::Statistic(_) => None,
         }
     }
 
     fn plain(&self) -> Option<FlexTensor> {
         match self {
-            Parameter::Vector(tensor) => tensor.clone().try_into_primitive::<Flex>().ok(),
-            Parameter::Matrix(tensor) => tensor.clone().try_into_primitive::<Flex>().ok(),
-            Parameter::Kernel(tensor) => tensor.clone().try_into_primitive::<Flex>().ok(),
+            Weight::Vector(tensor) => tensor.clone().try_into_primitive::<Flex>().ok(),
+            Weight::Matrix(tensor) => tensor.clone().try_into_primitive::<Flex>().ok(),
+            Weight::Kernel(tensor) => tensor.clone().try_into_primitive::<Flex>().ok(),
+            Weight::Statistic(_) => None,
         }
+    }
+
+    /// Where it stands in a list of parameters.
+    fn slot(&self, index: usize) -> Slot {
+        Slot { index, rows: self.shape()[0] }
     }
 }
 
@@ -108,17 +97,17 @@ impl FrozenBlock {
     /// `None` where the parameters do not live on `flex` or record gradients, the kernels are switched off, the block has
     /// batch norms that want the batch's statistics, or no parameters at all, so that nothing says whether gradients are
     /// recorded.
-    pub fn new(block: Arc<Block>, params: &[Parameter]) -> Option<Self> {
+    pub fn new(block: Arc<Block>, params: &[Weight]) -> Option<Self> {
         // Before the parameters are copied: recalibration comes here with every block of every batch.
         if !enabled() || params.is_empty() || block.wants_statistics() {
             return None;
         }
-        let plain = |param: &Parameter| param.plain().map(|param| param.to_contiguous());
+        let plain = |param: &Weight| param.plain().map(|param| param.to_contiguous());
         let mut params: Vec<FlexTensor> = params.iter().map(plain).collect::<Option<_>>()?;
         let layouts = Layouts::new(&block, &slices(&params)?)?;
         for step in block.steps() {
-            if let BlockStep::Conv { weight, .. } = step {
-                params[*weight] = flex(vec![], &[0]);
+            if let OpKind::Conv { weight, .. } | OpKind::Linear { weight, .. } = &step.op {
+                params[weight.index] = flex(vec![], &[0]);
             }
         }
         Some(Self { block, layouts, params })
@@ -137,7 +126,7 @@ impl FrozenBlock {
 
 /// Runs a block by the CPU kernels; `None` where the tensors do not live on `flex`, the kernels are switched off, or
 /// the block is of a shape that they do not support.
-pub fn run_block(block: &Arc<Block>, x: &Tensor<4>, params: &[Parameter]) -> Option<BlockOutput> {
+pub fn run_block(block: &Arc<Block>, x: &Tensor<4>, params: &[Weight]) -> Option<BlockOutput> {
     if !enabled() {
         return None;
     }
@@ -169,7 +158,7 @@ fn without_gradients(
     block: &Arc<Block>,
     shapes: &[ImageShape],
     x: &Tensor<4>,
-    params: &[Parameter],
+    params: &[Weight],
 ) -> Option<BlockOutput> {
     if let Some(frozen) = FrozenBlock::new(block.clone(), params) {
         return Some(BlockOutput { value: frozen.run(x)?, statistics: vec![] });
@@ -196,7 +185,7 @@ struct Saved {
     params: Vec<FlexTensor>,
     param_shapes: Vec<Vec<usize>>,
     /// Taken by the backward pass, which lets go of every value as soon as it can.
-    kept: Arc<Mutex<Option<Vec<Kept>>>>,
+    kept: Arc<Mutex<Option<Kept>>>,
 }
 
 impl Saved {
@@ -249,11 +238,11 @@ fn with_gradients(
     block: &Arc<Block>,
     shapes: Vec<ImageShape>,
     x: &Tensor<4>,
-    params: &[Parameter],
+    params: &[Weight],
 ) -> Option<BlockOutput> {
     let [images, ..] = x.dims();
     let (node, x) = differentiable(x)?;
-    let param_shapes = params.iter().map(Parameter::shape).collect();
+    let param_shapes = params.iter().map(Weight::shape).collect();
     let mut nodes = vec![node];
     let mut values = Vec::with_capacity(params.len());
     for param in params {
@@ -265,7 +254,7 @@ fn with_gradients(
     let made = forward(block, &shapes, images, x.as_slice::<f32>()?, &slices(&params)?, Keep::ForBackward)?;
     let statistics = statistics(&made);
     let y = flex_buffer(made.output, &output_shape(images, &shapes));
-    let needs_output = matches!(block.steps().last(), Some(BlockStep::Add { activation: Some(_), .. }));
+    let needs_output = matches!(block.steps().last(), Some(Step { op: OpKind::Add, activation: Some(_), .. }));
     let saved = Saved {
         block: block.clone(),
         shapes,
@@ -300,9 +289,18 @@ fn register(nodes: Vec<NodeGuard>, saved: Saved, y: FlexTensor) -> Option<Tensor
     by_count!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24)
 }
 
-/// A block of one convolution that reads parameters 0 and, for what comes after it, 1 and 2.
-fn single(geometry: ConvGeometry, outputs: usize, after: After, activation: Option<Activation>) -> Option<Arc<Block>> {
-    Block::new(vec![BlockStep::Conv { input: 0, geometry, weight: 0, outputs, after, activation }]).map(Arc::new)
+/// A block of one convolution whose weight is parameter 0.
+fn single(
+    weight: &Tensor<4>,
+    bias: Option<Slot>,
+    geometry: ConvGeometry,
+    norm: Option<BatchNorm<Slot>>,
+    activation: Option<Activation>,
+) -> Option<Arc<Block>> {
+    let [rows, ..] = weight.dims();
+    let ConvGeometry { kernel, stride, padding, groups } = geometry;
+    let op = OpKind::Conv { weight: Slot { index: 0, rows }, bias, kernel, stride, padding, groups };
+    Block::new(vec![Step { inputs: vec![0], op, norm, activation }]).map(Arc::new)
 }
 
 /// As [`layer_ops::conv_normalise_batch`], by the CPU kernels where the tensors live on `flex`.
@@ -315,11 +313,10 @@ pub fn conv_normalise_batch(
     eps: f64,
     activation: Option<Activation>,
 ) -> Normalised {
-    let [outputs, ..] = weight.dims();
-    let params =
-        [Parameter::Kernel(weight.clone()), Parameter::Vector(scale.clone()), Parameter::Vector(shift.clone())];
-    let made = single(geometry, outputs, After::Norm { scale: 1, shift: 2, eps }, activation)
-        .and_then(|block| run_block(&block, &x, &params));
+    let params = [Weight::Kernel(weight.clone()), Weight::Vector(scale.clone()), Weight::Vector(shift.clone())];
+    let unread = Slot { index: 0, rows: 0 };
+    let norm = BatchNorm { weight: params[1].slot(1), bias: params[2].slot(2), mean: unread, variance: unread, eps };
+    let made = single(&weight, None, geometry, Some(norm), activation).and_then(|block| run_block(&block, &x, &params));
     match made.map(|made| (made.value, made.statistics.into_iter().next())) {
         Some((value, Some((mean, variance)))) => Normalised { value, mean, variance },
         _ => layer_ops::conv_normalise_batch(x, weight, geometry, scale, shift, eps, activation),
@@ -334,11 +331,10 @@ pub fn conv_activate(
     geometry: ConvGeometry,
     activation: Option<Activation>,
 ) -> Tensor<4> {
-    let [outputs, ..] = weight.dims();
-    let mut params = vec![Parameter::Kernel(weight.clone())];
-    params.extend(bias.clone().map(Parameter::Vector));
-    let after = if bias.is_some() { After::Bias(1) } else { After::Nothing };
-    let made = single(geometry, outputs, after, activation).and_then(|block| run_block(&block, &x, &params));
+    let mut params = vec![Weight::Kernel(weight.clone())];
+    params.extend(bias.clone().map(Weight::Vector));
+    let slot = params.get(1).map(|bias| bias.slot(1));
+    let made = single(&weight, slot, geometry, None, activation).and_then(|block| run_block(&block, &x, &params));
     match made {
         Some(made) => made.value,
         None => layer_ops::conv_activate(x, weight, bias, geometry, activation),

@@ -106,6 +106,20 @@ impl Parameters {
         Ok(())
     }
 
+    /// The device that tensors read this way live on.
+    ///
+    /// # Panics
+    /// If there are no parameters.
+    pub fn device(&self, gradients: Gradients) -> Device {
+        let ParameterModule { vectors, matrices, kernels } = &self.module;
+        match (vectors.first(), matrices.first(), kernels.first()) {
+            (Some(param), _, _) => read(param, gradients).device(),
+            (_, Some(param), _) => read(param, gradients).device(),
+            (_, _, Some(param)) => read(param, gradients).device(),
+            (None, None, None) => panic!("a supernet without parameters"),
+        }
+    }
+
     /// A vector by name.
     ///
     /// # Panics
