@@ -5,6 +5,7 @@ pub mod buffers;
 mod conv;
 mod gate;
 mod gemm;
+pub mod instruction_set;
 mod lanes;
 mod nonlinearity;
 mod normalisation;

@@ -1,4 +1,6 @@
-//! Running code with the widest vectors of the processor.
+//! Running code with the vectors of an instruction set that is chosen at run time.
+
+use crate::instruction_set::arch;
 
 /// Runs a closure compiled for the widest vectors of this processor; mark the closure `#[inline(always)]`.
 ///
@@ -6,7 +8,7 @@
 /// `Fn`, whose `call_once` is a shim that is compiled without the vectors.
 #[inline(always)]
 pub fn vectorised<R>(work: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(work)
+    arch().dispatch(work)
 }
 
 /// Calls `$body` for blocks of channels: 32 wide, then 16, 8, and one by one.

@@ -339,6 +339,11 @@ impl Graph<'_> {
                 self.push("Mul", name, &[x, &gate], output, Vec::new());
             }
             Activation::HSwish => self.push("HardSwish", name, &[x], output, Vec::new()),
+            Activation::Silu => {
+                let gate = format!("{name}.gate");
+                self.push("Sigmoid", &format!("{name}.sigmoid"), &[x], &gate, Vec::new());
+                self.push("Mul", name, &[x, &gate], output, Vec::new());
+            }
             Activation::Relu6 => {
                 let scalar = |value| Tensor { shape: Vec::new(), data: vec![value] };
                 let low = self.initializer(name, "low", &scalar(0.0));

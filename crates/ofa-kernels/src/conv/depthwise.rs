@@ -6,6 +6,7 @@
 #![expect(unsafe_code, reason = "the inner loops")]
 
 use crate::gemm::packed::Pixels;
+use crate::instruction_set::arch;
 use ofa_space::ConvGeometry;
 use pulp::{Simd, WithSimd};
 
@@ -130,10 +131,14 @@ impl Band {
         (0..kernel).map(|line| line * self.columns * self.channels).collect()
     }
 
-    /// Offset of a pixel's first channel.
+    /// Offset of a pixel's first channel. The kernels rely on it being inside the values.
+    ///
+    /// # Panics
+    /// If the band does not hold the pixel.
     fn offset(&self, row: isize, column: isize) -> usize {
         let (y, x) = (row - self.first, column + self.margin as isize);
-        debug_assert!(y >= 0 && (y as usize) < self.rows && x >= 0 && (x as usize) < self.columns);
+        let inside = y >= 0 && (y as usize) < self.rows && x >= 0 && (x as usize) < self.columns;
+        assert!(inside, "the band does not hold row {row}, column {column}");
         (y as usize * self.columns + x as usize) * self.channels
     }
 }
@@ -167,10 +172,12 @@ impl WithSimd for Row<'_> {
         if self.count == 0 {
             return;
         }
-        // Everything that the loops below read and write.
+        // Everything that the loops below read and write. The taps' offsets are inside the values (`Band::offset`), so
+        // that the sums do not overflow.
         let last = (self.count - 1) * self.step + padded;
         for tap in self.taps {
-            assert!(tap.source + last <= self.source.len() && tap.weight + padded <= self.weight.len());
+            assert!(tap.source < self.source.len() && tap.source + last <= self.source.len(), "pixels of a tap");
+            assert!(tap.weight + padded <= self.weight.len(), "weights of a tap");
         }
         assert!((self.count - 1) * out.step + self.channels <= out.row.len());
         let mut at = 0;
@@ -295,7 +302,7 @@ pub fn forward(
                 taps.push(Tap { source, weight: (ky * k + kx) * padded });
             }
         }
-        pulp::Arch::new().dispatch(Row {
+        arch().dispatch(Row {
             source: &band.values,
             step: stride * padded,
             weight,
@@ -359,7 +366,7 @@ pub fn backward_input(
                     }
                 }
             }
-            pulp::Arch::new().dispatch(Row {
+            arch().dispatch(Row {
                 source: &band.values,
                 step: padded,
                 weight,
@@ -384,7 +391,7 @@ pub fn backward_weight(
     geometry: &ConvGeometry,
 ) {
     let task = WeightRows { gradient, input, weight, rows, s, geometry };
-    pulp::Arch::new().dispatch(task);
+    arch().dispatch(task);
 }
 
 struct WeightRows<'a> {

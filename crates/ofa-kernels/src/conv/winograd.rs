@@ -7,6 +7,7 @@
 
 use super::depthwise::Band;
 use crate::gemm::packed::{self, Finish, Packed, Pixels, Strides};
+use crate::instruction_set::arch;
 use crate::nonlinearity::activate;
 use ofa_space::ConvGeometry;
 use pulp::{Simd, WithSimd};
@@ -94,7 +95,7 @@ impl Transformed {
         let grid = Grid { images, rows: rows.div_ceil(2), columns: out_width.div_ceil(2) };
         tiles.inputs.resize(POSITIONS * grid.tiles() * channels, 0.0);
         tiles.outputs.resize(POSITIONS * grid.tiles() * self.outputs, 0.0);
-        let arch = pulp::Arch::new();
+        let arch = arch();
         arch.dispatch(Into { source: values, columns, channels, grid, out: &mut tiles.inputs });
         let of_position = tiles.inputs.chunks_exact(grid.tiles() * channels);
         let products = tiles.outputs.chunks_exact_mut(grid.tiles() * self.outputs);

@@ -7,6 +7,7 @@
 #![expect(unsafe_code, reason = "the inner loops of products")]
 
 use crate::buffers::Buffer;
+use crate::instruction_set::arch;
 use crate::nonlinearity::activate;
 use ofa_space::Activation;
 use pulp::{Simd, WithSimd};
@@ -227,7 +228,7 @@ fn multiply_panel(
     for (group, taps) in pixels.taps.chunks(whole).enumerate() {
         let start = group * whole * pixels.inner;
         let is_last = start + taps.len() * pixels.inner == packed.depth;
-        pulp::Arch::new().dispatch(PanelProduct {
+        arch().dispatch(PanelProduct {
             pixels: Pixels { taps, ..*pixels },
             weight: &weight[start * width..(start + taps.len() * pixels.inner) * width],
             units: panel.units,
@@ -367,7 +368,8 @@ impl PanelProduct<'_> {
                             sums[v] = simd.mul_add_e_f32s(x, w[v], sums[v]);
                         }
                     }
-                    weight = weight.add(width);
+                    // After the last row it lies beyond the weight, where it must not even point by `add`.
+                    weight = weight.wrapping_add(width);
                 }
             }
         }

@@ -208,4 +208,6 @@ pub enum Activation {
     Relu6,
     /// x · relu6(x + 3) / 6.
     HSwish,
+    /// x · sigmoid(x), also called swish.
+    Silu,
 }

@@ -3,7 +3,7 @@
 //! These bodies serve every backend, and are what the CPU kernels are checked against.
 
 use burn::tensor::Tensor;
-use burn::tensor::activation::relu;
+use burn::tensor::activation::{relu, sigmoid};
 use burn::tensor::module::{avg_pool2d, conv2d, max_pool2d};
 use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
 use ofa_space::{Activation, ConvGeometry, PoolRounding};
@@ -44,6 +44,10 @@ pub fn activate<const D: usize>(x: Tensor<D>, activation: Option<Activation>) ->
         Some(Activation::Relu6) => x.clamp(0.0, 6.0),
         Some(Activation::HSwish) => {
             let gate = hard_sigmoid(x.clone());
+            x * gate
+        }
+        Some(Activation::Silu) => {
+            let gate = sigmoid(x.clone());
             x * gate
         }
     }
