@@ -7,8 +7,9 @@ use ofa_export::precision::{half, int8, mixed};
 use ofa_export::{
     ExportError, ExportOptions, OnnxFile, Preprocessing, SessionOptions, Values, export_net, export_with, runtime,
 };
-use ofa_space::{InputFormat, Resize};
-use ofa_space::{NetSpec, Weights, initialisation, registry, supernet};
+use ofa_space::network::block_builder::BlockBuilder;
+use ofa_space::{Activation, BlockKind, InputFormat, NetSpec, OpKind, Resize, Weights};
+use ofa_space::{initialisation, registry, supernet};
 use onnx_protobuf::{Message, ModelProto};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -197,4 +198,31 @@ fn impossible_options_are_named() {
     assert!(OnnxFile::read(b"not onnx").is_err());
     let about = OnnxFile::read(&export_net(&net, &weights, &Default::default()).unwrap()).unwrap();
     assert!(about.class_names().unwrap_err().to_string().contains("classes"));
+}
+
+/// SiLU alone, and in the place of every nonlinearity of a network.
+#[test]
+fn silu_is_written_for_every_opset() {
+    let mut block = BlockBuilder::new("act", "act", [2, 3, 5]);
+    block.activation("act", Activation::Silu);
+    let net = NetSpec { input: [2, 3, 5], classes: 1, blocks: vec![block.finish(BlockKind::Pool)] };
+    let input: Vec<f32> = (0..30).map(|i| (i as f32 - 15.0) * 0.7).collect();
+    let (mut network, weights) = network("tiny-28");
+    for op in network.blocks.iter_mut().flat_map(|block| &mut block.ops) {
+        if let OpKind::Activation { function } = &mut op.kind {
+            *function = Activation::Silu;
+        }
+    }
+    let batch = images(&network, IMAGES);
+    let plain = run(&export_net(&network, &weights, &Default::default()).unwrap(), &network, &batch, IMAGES);
+    for opset in 13..=21 {
+        let options = ExportOptions { opset, ..ExportOptions::default() };
+        let file = export_with(&net, &Weights::default(), &Default::default(), &options).unwrap();
+        for (u, y) in input.iter().zip(run(&file, &net, &input, 1)) {
+            let exact = f64::from(*u) / (1.0 + (-f64::from(*u)).exp());
+            assert!((f64::from(y) - exact).abs() < 1e-5, "opset {opset}: silu({u}) = {y}");
+        }
+        let file = export_with(&network, &weights, &Default::default(), &options).unwrap();
+        assert_eq!(run(&file, &network, &batch, IMAGES), plain);
+    }
 }

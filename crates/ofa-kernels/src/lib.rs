@@ -3,6 +3,7 @@
 pub mod block;
 pub mod buffers;
 mod conv;
+pub mod dense;
 mod gate;
 mod gemm;
 pub mod instruction_set;

@@ -1,7 +1,6 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
-pub mod dense;
 pub mod encoding;
 pub mod error;
 pub mod estimators;

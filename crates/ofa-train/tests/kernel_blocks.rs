@@ -47,7 +47,8 @@ fn cases() -> impl Strategy<Value = Case> {
         Just(Family::InvertedResidual { gate: true }),
         Just(Family::Bottleneck)
     ];
-    let activation = prop_oneof![Just(Activation::Relu), Just(Activation::Relu6), Just(Activation::HSwish)];
+    let activation =
+        prop_oneof![Just(Activation::Relu), Just(Activation::Relu6), Just(Activation::HSwish), Just(Activation::Silu)];
     let sizes = (1usize..5, 3usize..12, 3usize..12, 1usize..20, 1usize..40, 1usize..20);
     let kernel = prop_oneof![Just(3usize), Just(5), Just(7)];
     (family, sizes, kernel, 1usize..3, activation, any::<bool>(), any::<u32>()).prop_map(
@@ -172,6 +173,7 @@ fn kink_distance(values: &[f32], activation: Activation) -> f32 {
         Activation::Relu => &[0.0],
         Activation::Relu6 => &[0.0, 6.0],
         Activation::HSwish => &[-3.0, 3.0],
+        Activation::Silu => &[],
     };
     values.iter().flat_map(|v| kinks.iter().map(move |kink| (v - kink).abs())).fold(f32::INFINITY, f32::min)
 }

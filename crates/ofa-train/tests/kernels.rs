@@ -29,7 +29,8 @@ fn cases() -> impl Strategy<Value = Case> {
         Just(None),
         Just(Some(Activation::Relu)),
         Just(Some(Activation::Relu6)),
-        Just(Some(Activation::HSwish))
+        Just(Some(Activation::HSwish)),
+        Just(Some(Activation::Silu))
     ];
     (1usize..6, 2usize..10, 1usize..35, 1usize..35, kernel, 1usize..3, 0usize..3, activation, any::<u32>()).prop_map(
         |(images, size, channels, outputs, kernel, stride, kind, activation, seed)| {
@@ -113,7 +114,7 @@ fn degenerate(case: &Case, result: &Result) -> bool {
 fn near_kink(case: &Case) -> bool {
     let plain = run(&Case { activation: None, ..case.clone() }, layer_ops::conv_normalise_batch);
     let kinks: &[f32] = match case.activation {
-        None => &[],
+        None | Some(Activation::Silu) => &[],
         Some(Activation::Relu) => &[0.0],
         Some(Activation::Relu6) => &[0.0, 6.0],
         Some(Activation::HSwish) => &[-3.0, 3.0],

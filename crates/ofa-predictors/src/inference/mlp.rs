@@ -1,9 +1,9 @@
 //! Multi-layer perceptrons: inference as matrix products, in batches.
 
-use crate::dense::{Activation, PackedLayer};
 use crate::encoding::sparse::SparseRows;
 use crate::inference::Predictor;
 use crate::standardise::Moments;
+use ofa_kernels::dense::{Activation, PackedLayer};
 use serde::{Deserialize, Serialize};
 use std::sync::OnceLock;
 

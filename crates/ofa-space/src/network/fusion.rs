@@ -76,3 +76,44 @@ pub fn fuse(block: &Block) -> Vec<Step> {
     }
     steps
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::block_builder::{BlockBuilder, ConvShape, Groups, Width};
+    use crate::network::net_spec::BlockKind;
+
+    fn conv(channels: usize) -> ConvShape {
+        let width = Width { take: channels, full: channels };
+        ConvShape { input: width, output: width, kernel: 3, stride: 1, groups: Groups::Dense, bias: false }
+    }
+
+    #[test]
+    fn a_residual_block_becomes_a_convolution_and_a_sum() {
+        let width = Width { take: 4, full: 4 };
+        let mut block = BlockBuilder::new("block", "block", [4, 5, 5]);
+        block.conv("conv", "conv", conv(4)).batch_norm("bn", "bn", width, 1e-5).activation("act", Activation::Silu);
+        block.add("add", 0).activation("last", Activation::Relu);
+        let steps = fuse(&block.finish(BlockKind::Pool));
+        assert_eq!(steps.len(), 2);
+        assert!(steps[0].norm.is_some() && steps[0].activation == Some(Activation::Silu));
+        assert!(matches!(steps[1].op, OpKind::Add) && steps[1].activation == Some(Activation::Relu));
+        assert_eq!((&steps[0].inputs[..], steps[1].inputs.len()), (&[0][..], 2));
+        assert!(steps[1].inputs.contains(&0) && steps[1].inputs.contains(&1));
+    }
+
+    #[test]
+    fn what_something_else_reads_is_not_absorbed() {
+        let mut block = BlockBuilder::new("block", "block", [4, 5, 5]);
+        block.conv("conv", "conv", conv(4));
+        let before = block.latest();
+        block.activation("act", Activation::Relu).add("add", before);
+        let steps = fuse(&block.finish(BlockKind::Pool));
+        assert_eq!(steps.len(), 3);
+        assert!(steps.iter().all(|step| step.activation.is_none()));
+        // A nonlinearity ends a step: what follows it is a step of its own.
+        let mut block = BlockBuilder::new("block", "block", [4, 5, 5]);
+        block.conv("conv", "conv", conv(4)).activation("a", Activation::Relu).activation("b", Activation::Relu6);
+        assert_eq!(fuse(&block.finish(BlockKind::Pool)).len(), 2);
+    }
+}

@@ -1,6 +1,7 @@
 //! Memory that a network takes on a device: activations under a stated schedule, and weights.
 
-use super::net_spec::{Block, NetSpec, OpKind};
+use super::net_spec::{Block, NetSpec};
+use super::operation::OpKind;
 use std::collections::HashSet;
 
 /// How operations share memory. They run one after another, for one image; batch norm, activation, squeeze-excite and

@@ -211,3 +211,50 @@ pub enum Activation {
     /// x · sigmoid(x), also called swish.
     Silu,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::net_spec::TensorRole;
+
+    fn tensor(name: &str) -> TensorRef {
+        let (role, name) = (TensorRole::NormWeight, name.to_owned());
+        TensorRef { name, role, full: vec![4], take: vec![2], kernel_steps: Vec::new() }
+    }
+
+    /// The JSON of model files.
+    #[test]
+    fn batch_norm_is_written_with_its_fields_beside_the_type() {
+        let [weight, bias, mean, variance] = ["w", "b", "m", "v"].map(tensor);
+        let op = OpKind::BatchNorm(BatchNorm { weight, bias, mean, variance, eps: 0.5 });
+        let json = serde_json::to_string(&op).unwrap_or_default();
+        let part = |name| format!(r#"{{"name":"{name}","role":"norm_weight","full":[4],"take":[2]}}"#);
+        let [w, b, m, v] = ["w", "b", "m", "v"].map(part);
+        let expected =
+            format!(r#"{{"type":"batch_norm","weight":{w},"bias":{b},"mean":{m},"variance":{v},"eps":0.5}}"#);
+        assert_eq!(json, expected);
+        assert_eq!(serde_json::from_str::<OpKind>(&json).ok(), Some(op));
+        let silu = r#"{"type":"activation","function":"silu"}"#;
+        assert_eq!(
+            serde_json::from_str(silu).ok(),
+            Some(OpKind::<TensorRef>::Activation { function: Activation::Silu })
+        );
+    }
+
+    #[test]
+    fn weights_are_visited_in_the_order_of_the_state_dict() {
+        let gate = OpKind::SqueezeExcite { reduce_weight: 0, reduce_bias: 1, expand_weight: 2, expand_bias: 3 };
+        let names: Vec<&str> = gate.tensors().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["fc.reduce.weight", "fc.reduce.bias", "fc.expand.weight", "fc.expand.bias"]);
+        let mut next = 10;
+        let renumbered = gate.map_weights(|_, old| {
+            next += 1;
+            (*old, next)
+        });
+        assert_eq!(
+            renumbered.tensors().into_iter().map(|(_, pair)| *pair).collect::<Vec<_>>(),
+            [(0, 11), (1, 12), (2, 13), (3, 14)]
+        );
+        assert_eq!(renumbered.map_weights(|_, (old, _)| *old), gate);
+    }
+}

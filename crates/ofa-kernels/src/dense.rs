@@ -1,13 +1,17 @@
-//! Dense layers at machine speed: weights packed once into panels, products over the widest vectors of the machine.
+//! Fully connected layers over rows that are mostly zeros, as the features of archs and the outputs of a ReLU are: weights
+//! packed once into panels, products that skip what is zero in all rows of a tile.
 //!
-//! A row's result is the same whatever other rows stand beside it: every output is one sum over the inputs in order, so
+//! A row's result is the same whatever other rows are in the batch: every output is one sum over the inputs in order, so
 //! batches of any size and any number of threads agree bit for bit.
 
+use crate::instruction_set::arch;
 use pulp::{Arch, Simd, WithSimd};
 
-/// A layer `y = Wx + b` with its weights packed for the vectors of this machine.
+/// A layer `y = Wx + b` with its weights packed for the vectors of the instruction set in use.
 #[derive(Clone, Debug)]
 pub struct PackedLayer {
+    /// What it was packed for.
+    arch: Arch,
     inputs: usize,
     outputs: usize,
     /// Columns of a panel.
@@ -66,7 +70,8 @@ impl PackedLayer {
     }
 
     fn pack(inputs: usize, bias: &[f32], weight: impl Fn(usize, usize) -> f32) -> Self {
-        let lanes = Arch::new().dispatch(Lanes);
+        let arch = arch();
+        let lanes = arch.dispatch(Lanes);
         let panel = lanes * tile(lanes).0;
         let outputs = bias.len();
         let panels = outputs.div_ceil(panel);
@@ -79,7 +84,7 @@ impl PackedLayer {
                 packed[(p * inputs + input) * panel + column] = weight(output, input);
             }
         }
-        Self { inputs, outputs, panel, weight: packed, bias: padded }
+        Self { arch, inputs, outputs, panel, weight: packed, bias: padded }
     }
 
     /// Number of inputs.
@@ -98,7 +103,7 @@ impl PackedLayer {
     /// If a slice is shorter than that.
     pub fn forward(&self, rows: usize, input: &[f32], output: &mut [f32], activation: Activation) {
         assert!(input.len() >= rows * self.inputs && output.len() >= rows * self.outputs, "slices hold all rows");
-        Arch::new().dispatch(Forward { layer: self, rows, input, output, relu: activation == Activation::Relu });
+        self.arch.dispatch(Forward { layer: self, rows, input, output, relu: activation == Activation::Relu });
     }
 }
 
@@ -176,7 +181,7 @@ fn product<S: Simd, const VECTORS: usize, const ROWS: usize>(simd: S, work: Forw
 
 #[inline(always)]
 fn gather<const ROWS: usize>(tile: usize, rows: usize, inputs: usize, depth: usize, input: &[f32]) -> Tile<ROWS> {
-    // A short tile repeats its last row, and forgets the copies.
+    // A short tile repeats its last row; the copies are not written.
     let sources: [&[f32]; ROWS] = std::array::from_fn(|i| {
         let row = (tile * ROWS + i).min(rows - 1);
         &input[row * inputs..(row + 1) * inputs]
@@ -227,5 +232,57 @@ fn tile_sums<S: Simd, const VECTORS: usize, const ROWS: usize>(
     }
     for (kept, row) in kept.chunks_exact_mut(VECTORS).zip(&sums) {
         kept.copy_from_slice(row);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::noise;
+
+    /// Rows of which two thirds are zero.
+    fn sparse(count: usize, seed: u64) -> Vec<f32> {
+        noise(count, seed).into_iter().map(|value| if value > 0.33 { value } else { 0.0 }).collect()
+    }
+
+    #[test]
+    fn layers_agree_with_plain_loops_and_rows_do_not_depend_on_each_other() {
+        for (rows, inputs, outputs) in [(1, 1, 1), (3, 7, 5), (5, 130, 80), (17, 300, 81), (64, 129, 400)] {
+            let (weight, bias) = (noise(inputs * outputs, 1), noise(outputs, 2));
+            let input = sparse(rows * inputs, 3);
+            let layer = PackedLayer::new(&weight, &bias, inputs);
+            assert_eq!((layer.inputs(), layer.outputs()), (inputs, outputs));
+            for activation in [Activation::None, Activation::Relu] {
+                let mut output = vec![f32::NAN; rows * outputs];
+                layer.forward(rows, &input, &mut output, activation);
+                for (row, output) in output.chunks_exact(outputs).enumerate() {
+                    let input = &input[row * inputs..(row + 1) * inputs];
+                    for (column, made) in output.iter().enumerate() {
+                        let weight = &weight[column * inputs..(column + 1) * inputs];
+                        let sum: f64 = input.iter().zip(weight).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
+                        let sum = sum + f64::from(bias[column]);
+                        let expected = if activation == Activation::Relu { sum.max(0.0) } else { sum };
+                        assert!((f64::from(*made) - expected).abs() < 1e-4, "row {row}, column {column}");
+                    }
+                    let mut alone = vec![f32::NAN; outputs];
+                    layer.forward(1, input, &mut alone, activation);
+                    assert_eq!(alone, output);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_transposed_layer_carries_gradients_back() {
+        let (inputs, outputs) = (37, 21);
+        let weight = noise(inputs * outputs, 1);
+        let layer = PackedLayer::transposed(&weight, inputs);
+        let gradient = noise(outputs, 4);
+        let mut back = vec![f32::NAN; inputs];
+        layer.forward(1, &gradient, &mut back, Activation::None);
+        for (input, made) in back.iter().enumerate() {
+            let exact: f64 = (0..outputs).map(|o| f64::from(gradient[o]) * f64::from(weight[o * inputs + input])).sum();
+            assert!((f64::from(*made) - exact).abs() < 1e-5);
+        }
     }
 }
