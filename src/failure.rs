@@ -99,6 +99,7 @@ impl From<ofa_hw::HwError> for Failure {
     fn from(error: ofa_hw::HwError) -> Self {
         match error {
             ofa_hw::HwError::Runtime(error) => error.into(),
+            ofa_hw::HwError::Predictor(error) => error.into(),
             ofa_hw::HwError::Noisy { .. }
             | ofa_hw::HwError::Command { .. }
             | ofa_hw::HwError::Unusable(_)

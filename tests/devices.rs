@@ -345,3 +345,43 @@ fn memory_and_energy_limit_a_search() {
     let refused = search("--device v100 --max-energy-mj 0.05");
     assert!(refused.code == Some(2) && refused.stderr.contains("pj_per_mac"), "{refused:?}");
 }
+
+#[test]
+fn a_latency_predictor_is_a_device() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let accuracy = predictor(folder.path());
+    let space = ofa::space::registry::named("tiny-28").unwrap();
+    let archs = ofa::hw::random_archs(space.as_ref(), 120, 3);
+    let lines: Vec<String> = archs.iter().map(|arch| space.format(arch).to_string()).collect();
+    std::fs::write(file("archs.jsonl"), lines.join("\n")).unwrap();
+    let timed = run_line("latency --device pixel4-cpu --space tiny-28 --archs {}", &[&file("archs.jsonl")]).ok();
+    std::fs::write(file("timings.jsonl"), &timed.stdout).unwrap();
+    let line = "fit --target latency --space tiny-28 --predictor ridge --pairs {} -o {}";
+    run_line(line, &[&file("timings.jsonl"), &file("latency.json")]).ok();
+    let profile = |predictor: &str| {
+        let text = format!("[device]\nkind = \"predictor\"\npredictor = \"{predictor}\"\nspace = \"tiny-28\"\n");
+        std::fs::write(file("phone.toml"), text).unwrap();
+    };
+    profile("latency.json");
+    let phone = file("phone.toml");
+    let latency = |device: &Path| {
+        let line = run_line("latency --device {} --space tiny-28 --arch max", &[device]).ok().json();
+        assert_eq!(line["source"], "analytic");
+        number(&line, "latency_ms")
+    };
+    assert!((latency(&phone) / latency(Path::new("pixel4-cpu")) - 1.0).abs() < 0.1);
+    let devices = program::program(&["devices", "--json"]).env("OFA_DEVICE_PATH", folder.path()).output().unwrap();
+    assert!(String::from_utf8_lossy(&devices.stdout).contains("\"phone\""), "{devices:?}");
+    let limit = 0.6 * latency(&phone);
+    let line =
+        format!("search --space tiny-28 --evaluations 1500 --accuracy {{}} --device {{}} --max-latency-ms {limit}");
+    let found = run_line(&line, &[&accuracy, &phone]).ok().json();
+    let found = number(&found["results"][0], "latency_ms");
+    assert!(found <= limit && found > 0.9 * limit, "{found} {limit}");
+    let other = run_line("latency --device {} --space cifar-32 --arch max", &[&phone]);
+    assert!(other.code == Some(2) && other.stderr.contains("`tiny-28`"), "{other:?}");
+    profile("predictor.json");
+    let refused = run_line("latency --device {} --space tiny-28 --arch max", &[&phone]);
+    assert!(refused.code == Some(2) && refused.stderr.contains("accuracy"), "{refused:?}");
+}

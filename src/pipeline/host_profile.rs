@@ -1,6 +1,6 @@
 //! This machine as a device: every block of the space timed here, and the prediction checked on random networks.
 //!
-//! It stands beside the results and decides nothing, since times never repeat.
+//! It is reported beside the results and decides nothing, since times never repeat.
 
 use super::config::PipelineConfig;
 use super::record::RunFolder;

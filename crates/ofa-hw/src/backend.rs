@@ -1,10 +1,11 @@
 //! The trait of a device.
 
 use crate::error::HwError;
-use ofa_space::{Arch, NetSpec, SearchSpace};
+use ofa_space::{Arch, NetSpec, Objective, SearchSpace};
 use serde::{Deserialize, Serialize};
 use std::fmt::{self, Debug};
 use std::path::Path;
+use std::sync::Arc;
 
 /// Where a latency comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -42,20 +43,12 @@ pub trait HardwareBackend: Debug + Send + Sync {
     fn source(&self) -> LatencySource;
 
     /// Latency of one image by a subnet of `space`, in milliseconds: that of the resolved network, unless the device
-    /// reads archs themselves. Searches and listings call this or [`subnet_latencies_ms`](Self::subnet_latencies_ms).
+    /// reads archs themselves.
     ///
     /// # Errors
     /// As [`latency_ms`](Self::latency_ms); [`HwError::Space`] for an arch of another space.
     fn subnet_latency_ms(&self, space: &dyn SearchSpace, arch: &Arch) -> Result<f64, HwError> {
         self.latency_ms(&space.resolve(arch)?)
-    }
-
-    /// The same for many subnets, in order; a device that works faster on many overrides it.
-    ///
-    /// # Errors
-    /// As [`subnet_latency_ms`](Self::subnet_latency_ms), for the first subnet that fails.
-    fn subnet_latencies_ms(&self, space: &dyn SearchSpace, archs: &[Arch]) -> Result<Vec<f64>, HwError> {
-        archs.iter().map(|arch| self.subnet_latency_ms(space, arch)).collect()
     }
 
     /// Energy of one image in millijoules; `None` where the device gives none.
@@ -65,6 +58,13 @@ pub trait HardwareBackend: Debug + Send + Sync {
 
     /// The device as a sum over blocks, where its latency is one: a search then needs no network resolved.
     fn blockwise(&self) -> Option<&dyn Blockwise> {
+        None
+    }
+
+    /// The latency of subnets of `space` as an objective in milliseconds, where the device has a faster one than asking
+    /// for [`subnet_latency_ms`](Self::subnet_latency_ms) of each. `None` also for a space that it refuses; asking for a
+    /// subnet of it then gives the reason.
+    fn latency_objective(&self, _space: &Arc<dyn SearchSpace>) -> Option<Box<dyn Objective>> {
         None
     }
 

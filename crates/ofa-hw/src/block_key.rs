@@ -1,11 +1,11 @@
 //! A name for what a block computes: two blocks of the same name take the same time on any device.
 //!
-//! The name is a readable part and 16 hexadecimal digits that stand for every shape and attribute of every operation,
-//! but for none of the weights' names. So blocks of any family, also a plugin's, are told apart.
+//! The name is a readable part and 16 hexadecimal digits: a hash of every shape and attribute of every operation, but of no
+//! weight's name. So blocks of any family, a plugin's too, are distinguished.
 
 use ofa_space::{Block, BlockKind, OpKind};
 
-/// Names change with this number, so that a table of another version is refused instead of missed.
+/// Raised when names change, so that a table of another version is refused rather than lacking every block.
 pub const KEY_VERSION: u32 = 1;
 
 /// The digits of a block's name as a number.

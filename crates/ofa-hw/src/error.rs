@@ -53,6 +53,33 @@ pub enum HwError {
         /// Resolutions that it has.
         available: Vec<u32>,
     },
+    /// The device reads archs, and was given a network.
+    #[error("the device `{device}` predicts latencies from archs of `{space}`: a network alone is not enough")]
+    NeedsArch {
+        /// The device.
+        device: String,
+        /// The space whose archs it reads.
+        space: String,
+    },
+    /// The device reads archs of another space.
+    #[error(
+        "the device `{device}` predicts latencies of subnets of `{fitted}`, not of `{asked}`{}",
+        if fitted == asked { " with other settings" } else { "" }
+    )]
+    OtherSpace {
+        /// The device.
+        device: String,
+        /// The space of its predictor.
+        fitted: String,
+        /// The space asked for.
+        asked: String,
+    },
+    /// A device whose files were not read.
+    #[error("the files of the device `{device}` are not read yet: load its profile as a whole")]
+    NotOpened {
+        /// The device.
+        device: String,
+    },
     /// The device gives no energy.
     #[error("the device gives no energy; its profile needs `pj_per_mac`, `pj_per_byte` and `energy_source`")]
     NoEnergy,
@@ -132,6 +159,10 @@ pub enum HwError {
     /// The arch does not fit its space.
     #[error(transparent)]
     Space(#[from] SpaceError),
+    /// A predictor that cannot be read or used.
+    #[cfg(feature = "predictor")]
+    #[error(transparent)]
+    Predictor(#[from] ofa_predictors::PredictorError),
 }
 
 impl HwError {

@@ -11,6 +11,8 @@ pub mod profiling;
 pub use backend::{Blockwise, HardwareBackend, LatencySource};
 pub use devices::command::{CommandDevice, CommandProfile};
 pub use devices::host::{Host, HostSettings};
+#[cfg(feature = "predictor")]
+pub use devices::predictor::{PredictorDevice, PredictorProfile};
 pub use devices::profile::DeviceProfile;
 pub use devices::registry::{self, DeviceEntry, entries, load, named};
 pub use error::HwError;
@@ -19,7 +21,7 @@ pub use objectives::latency::LatencyObjective;
 pub use objectives::memory::{FlashObjective, SramObjective};
 pub use profiling::measurable::MeasurableDevice;
 pub use profiling::measurements::Measurements;
-pub use profiling::profiler::{Measured, ProfileOptions, Profiler};
+pub use profiling::profiler::{Measured, ProfileOptions, Profiler, random_archs};
 
 // What the interface of this crate is made of.
 pub use ofa_space::memory;

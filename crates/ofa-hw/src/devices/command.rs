@@ -1,4 +1,4 @@
-//! A device that a command of the user's measures: a phone over adb, a board over ssh, a simulator.
+//! A device measured by a command: a phone over adb, a board over ssh, a simulator.
 //!
 //! The command is given the network as an ONNX file and prints JSON. Results are kept on disk, so that a network is
 //! measured once.
@@ -73,7 +73,7 @@ fn two() -> usize {
     2
 }
 
-/// Bytes. What is larger is a program that somebody installed.
+/// Bytes. Anything larger is an installed program, not a script.
 const LARGEST_SCRIPT: u64 = 1 << 20;
 
 /// Why a try gave no measurement.
@@ -107,7 +107,7 @@ impl Settings for CommandProfile {
             return Err(InvalidSetting::new("command", "is empty, expected a program and its arguments"));
         }
         if !self.command.iter().any(|argument| argument.contains(FILE)) {
-            let problem = format!("has no argument with {FILE}, which stands for the network's file");
+            let problem = format!("has no argument with {FILE}, the network's file");
             return Err(InvalidSetting::new("command", problem));
         }
         settings::positive("timeout_s", self.timeout_s)?;
@@ -228,7 +228,7 @@ impl CommandDevice {
     }
 }
 
-/// The end of a text, where errors stand.
+/// The end of a text, where programs print their errors.
 fn shortened(text: &str) -> String {
     const LENGTH: usize = 400;
     let text = text.trim();

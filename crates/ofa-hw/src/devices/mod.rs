@@ -4,6 +4,8 @@ pub mod block_table;
 pub mod command;
 pub mod host;
 pub mod lut;
+#[cfg(feature = "predictor")]
+pub mod predictor;
 pub mod profile;
 pub mod registry;
 #[cfg(feature = "regression")]

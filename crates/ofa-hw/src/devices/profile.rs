@@ -1,7 +1,7 @@
 //! Device profiles: a device as the `[device]` table of a TOML file. Errors give file, line and field.
 //!
 //! A device is deserialised through trait objects, which lose track of lines. So the text is read twice: once into
-//! values, which are followed field by field, and, for an error, into a tree that knows where each field stands.
+//! values, which are followed field by field, and, for an error, into a tree with the place of each field.
 
 use crate::backend::HardwareBackend;
 use crate::error::HwError;
@@ -128,7 +128,7 @@ fn line(text: &str, path: &[&str]) -> usize {
     1 + text[..start.min(text.len())].matches('\n').count()
 }
 
-/// Where in the text the name of a field stands.
+/// The place of a field's name in the text.
 fn find(text: &str, path: &[String]) -> Option<usize> {
     let document = DeTable::parse(text).ok()?;
     let mut table = document.get_ref();

@@ -1,4 +1,4 @@
-//! A device known by the whole-network timings of some networks only: a linear model of what a network is made of.
+//! A device of which only whole-network timings are given: a linear model of what a network is made of.
 //!
 //! Features are sums over a network's operations: multiply-accumulates and bytes moved of dense, depthwise and linear
 //! operations, numbers of operations, and numbers of blocks of each kind. Fitted by elastic net on features divided by
@@ -7,9 +7,7 @@
 use crate::backend::{HardwareBackend, LatencySource};
 use crate::error::HwError;
 use crate::profiling::calibrate::MeasuredNet;
-use linfa::prelude::*;
-use linfa_elasticnet::ElasticNet;
-use ndarray::{Array1, Array2};
+use ofa_predictors::estimators::elastic_net::{CoordinateDescent, Intercept};
 use ofa_space::settings::{self, Checked, InvalidSetting, Settings};
 use ofa_space::{Block, BlockKind, Op, OpKind};
 use ofa_space::{NetSpec, cost};
@@ -108,7 +106,7 @@ fn features(net: &NetSpec) -> Vec<f64> {
     std::iter::once(1.0).chain(sums.into_iter().flatten()).chain(blocks).collect()
 }
 
-/// Which of [`OPERATIONS`]; none for what runtimes fuse into the operation before.
+/// Which of [`OPERATIONS`]; `None` for what runtimes fuse into the operation before it.
 fn operation(op: &Op) -> Option<usize> {
     match &op.kind {
         OpKind::BatchNorm { .. } | OpKind::Activation { .. } => None,
@@ -150,20 +148,21 @@ impl Regression {
             true => rows[row][column] / nets[row].latency_ms / size[column],
             false => 0.0,
         };
-        let x = Array2::from_shape_fn((nets.len(), columns), |(row, column)| scaled(row, column));
-        let model = ElasticNet::params()
-            .penalty(1e-5)
-            .l1_ratio(0.1)
-            .with_intercept(false)
-            .max_iterations(20_000)
-            .tolerance(1e-7)
-            .fit(&Dataset::new(x, Array1::from_elem(nets.len(), 1.0)))
-            .map_err(|e| fail(e.to_string()))?;
+        let scaled: Vec<Vec<f64>> =
+            (0..nets.len()).map(|row| (0..columns).map(|column| scaled(row, column)).collect()).collect();
+        let descent = CoordinateDescent {
+            penalty: 1e-5,
+            l1_ratio: 0.1,
+            intercept: Intercept::Zero,
+            max_iterations: 20_000,
+            tolerance: 1e-7,
+        };
+        let line = descent.solve(&scaled, &vec![1.0; nets.len()]).map_err(|e| fail(e.to_string()))?;
         let coefficients = names
             .into_iter()
-            .zip(model.hyperplane())
+            .zip(line.weights)
             .zip(size)
-            .filter(|((_, value), size)| **value != 0.0 && *size > 0.0)
+            .filter(|((_, value), size)| *value != 0.0 && *size > 0.0)
             .map(|((name, value), size)| (name, value / size))
             .collect();
         let smallest_ms = nets.iter().map(|net| net.latency_ms).fold(f64::INFINITY, f64::min);

@@ -1,4 +1,4 @@
-//! A program of the user's: run with a time limit, and ended together with everything that it started.
+//! A user's program, run with a time limit and ended together with everything that it started.
 //!
 //! On Unix it leads a process group of its own. When it is over, for whatever reason, what is left of the group is
 //! ended, so that nothing goes on using the device beside the next measurement.
@@ -117,7 +117,7 @@ struct Drained {
 }
 
 impl Drained {
-    /// Everything, or what has come if somebody else holds the pipe open.
+    /// Everything, or what has come so far if another process holds the pipe open.
     fn text(self) -> String {
         let _ = self.end.recv_timeout(LAST_WORDS);
         String::from_utf8_lossy(&self.bytes.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()

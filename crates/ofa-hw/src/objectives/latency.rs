@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Latency of a space's subnets on a device, in milliseconds, under the name `latency_ms`.
 ///
 /// Where the device is a sum over blocks (a lookup table, a roofline), it is tabulated once per resolution and then
-/// costs one gather per block; any other device is asked about every network.
+/// costs one gather per block; a device with an objective of its own (a predictor) is asked through that; any other
+/// device is asked for every subnet.
 pub struct LatencyObjective {
     space: Arc<dyn SearchSpace>,
     device: Arc<dyn HardwareBackend>,
-    blocks: Option<BlockObjective>,
+    fast: Option<Box<dyn Objective>>,
     /// Held while a network is measured: two at a time would slow each other down.
     turn: Mutex<()>,
 }
@@ -21,14 +22,17 @@ const NAME: &str = "latency_ms";
 impl LatencyObjective {
     /// The latency of subnets of `space` on `device`.
     pub fn new(space: Arc<dyn SearchSpace>, device: Arc<dyn HardwareBackend>) -> Self {
-        let blocks = device.blockwise().is_some().then(|| {
-            let device = device.clone();
-            BlockObjective::new(NAME, space.clone(), move |net, block| match device.blockwise() {
-                Some(blockwise) => Ok(blockwise.block_ms(net, block)?),
-                None => Err("the device is no longer a sum over blocks".into()),
-            })
-        });
-        Self { space, device, blocks, turn: Mutex::new(()) }
+        let fast: Option<Box<dyn Objective>> = match device.blockwise() {
+            None => device.latency_objective(&space),
+            Some(_) => {
+                let device = device.clone();
+                Some(Box::new(BlockObjective::new(NAME, space.clone(), move |net, block| match device.blockwise() {
+                    Some(blockwise) => Ok(blockwise.block_ms(net, block)?),
+                    None => Err("the device is no longer a sum over blocks".into()),
+                })))
+            }
+        };
+        Self { space, device, fast, turn: Mutex::new(()) }
     }
 }
 
@@ -38,19 +42,17 @@ impl Objective for LatencyObjective {
     }
 
     fn evaluate(&self, archs: &[Arch]) -> Result<Vec<f64>, ObjectiveError> {
-        match &self.blocks {
-            Some(blocks) => blocks.evaluate(archs),
-            None => {
-                let measures = self.device.source() == LatencySource::Measured;
-                let _turn = measures.then(|| self.turn.lock().unwrap_or_else(PoisonError::into_inner));
-                Ok(self.device.subnet_latencies_ms(self.space.as_ref(), archs)?)
-            }
+        if let Some(fast) = &self.fast {
+            return fast.evaluate(archs);
         }
+        let measures = self.device.source() == LatencySource::Measured;
+        let _turn = measures.then(|| self.turn.lock().unwrap_or_else(PoisonError::into_inner));
+        archs.iter().map(|arch| Ok(self.device.subnet_latency_ms(self.space.as_ref(), arch)?)).collect()
     }
 
     fn evaluate_rows(&self, rows: &Population, values: &mut Vec<f64>) -> Result<(), ObjectiveError> {
-        match &self.blocks {
-            Some(blocks) => blocks.evaluate_rows(rows, values),
+        match &self.fast {
+            Some(fast) => fast.evaluate_rows(rows, values),
             None => {
                 *values = self.evaluate(&rows.archs())?;
                 Ok(())
@@ -58,7 +60,11 @@ impl Objective for LatencyObjective {
         }
     }
 
+    fn slopes(&self, rows: &Population, slopes: &mut Vec<f32>) -> Result<bool, ObjectiveError> {
+        self.fast.as_ref().map_or(Ok(false), |fast| fast.slopes(rows, slopes))
+    }
+
     fn block_sum(&self, resolution: Option<u32>) -> Option<Arc<BlockSum>> {
-        self.blocks.as_ref().and_then(|blocks| blocks.block_sum(resolution))
+        self.fast.as_ref().and_then(|fast| fast.block_sum(resolution))
     }
 }

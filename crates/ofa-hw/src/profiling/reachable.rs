@@ -51,7 +51,7 @@ pub fn covering_archs(space: &dyn SearchSpace) -> Result<Vec<Arch>, SpaceError> 
     Ok(covering)
 }
 
-/// Where a block stands in the supernet: the first tensor that it reads.
+/// The place of a block in the supernet: the first tensor that it reads.
 fn place(block: &Block) -> String {
     let mut tensors = block.ops.iter().flat_map(|op| op.kind.tensors());
     tensors.next().map_or_else(String::new, |(_, tensor)| tensor.name.clone())

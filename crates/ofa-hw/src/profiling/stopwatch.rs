@@ -1,4 +1,4 @@
-//! What takes the times of a profile: this machine, or a user's command.
+//! What times the blocks and networks of a profile: this machine, or a command.
 
 use crate::devices::command::CommandDevice;
 use crate::devices::host::{Host, Subject, any_weights_onnx};
