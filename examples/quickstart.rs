@@ -4,7 +4,7 @@
 //! `cargo run --release --example quickstart`
 #![allow(clippy::print_stdout)]
 
-use ofa::export::{export, verification};
+use ofa::export::{Batch, Exporter};
 use ofa::hw::{self, LatencyObjective};
 use ofa::predictors::{EstimatorChoice, Fit, Pair, PredictedObjective, Target};
 use ofa::search::{Budget, Constraint, Search, strategy};
@@ -85,17 +85,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     recalibrate(&supernet, &net, &mut calibration)?.store(&mut model.weights);
     let model = model.extract(&best.arch)?;
     let net = model.net(None)?;
-    let onnx = export(&model, &net)?;
-    let path = std::env::temp_dir().join("ofa-quickstart.onnx");
-    std::fs::write(&path, &onnx)?;
-    println!("{}: {} parameters, {} MACs", path.display(), cost::params(&net), cost::macs(&net));
+    println!("{} parameters, {} MACs", cost::params(&net), cost::macs(&net));
 
-    // An independent runtime computes the same.
+    // Write it as ONNX, and compare the file's logits with ours in an independent runtime.
     let standalone = Supernet::from_model(&model, &device)?;
     let (images, _) = dataset.eval_batch(SplitName::Test, &[0, 1, 2, 3], net.input[1] as u32)?;
     let logits = to_host(standalone.prepare(&net, &standalone.running).forward(standalone.upload(&images)).logits)?;
     let [n, h, w, c] = images.shape;
-    let (agreement, runtime) = verification::verify(&onnx, &images.to_nchw(), [n, c, h, w], &logits)?;
-    println!("{runtime} agrees within {:.1e} (largest logit {:.1})", agreement.max_abs_diff, agreement.max_abs_logit);
+    let images = Batch::new(images.to_nchw(), [n, c, h, w])?;
+    let path = std::env::temp_dir().join("ofa-quickstart.onnx");
+    let report = Exporter::of(&model)?.verified_against(&images, &logits).write(&path)?;
+    println!("{}: {} bytes, {:?}", path.display(), report.bytes, report.verification);
     Ok(())
 }

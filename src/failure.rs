@@ -73,7 +73,15 @@ impl From<TrainError> for Failure {
 
 impl From<ofa_export::ExportError> for Failure {
     fn from(error: ofa_export::ExportError) -> Self {
-        Failure::Input(error.to_string())
+        use ofa_export::ExportError;
+        match error {
+            ExportError::Runtime(_)
+            | ExportError::Protobuf(_)
+            | ExportError::Write { .. }
+            | ExportError::LogitCount { .. }
+            | ExportError::Disagreement { .. } => Failure::Running(error.to_string()),
+            other => Failure::Input(other.to_string()),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use super::specialise::Found;
 use super::{Progress, Subject};
 use crate::failure::Failure;
 use crate::report::{Case, DrawnBlock, Extreme, HostTimings};
-use ofa_export::verification::verify;
+use ofa_export::{Batch, Exporter};
 use ofa_hw::{Host, HostSettings, HwError};
 use ofa_space::{Arch, Model, NetSpec, atomic_file, cost};
 use ofa_train::data::{SplitName, stratified};
@@ -16,9 +16,6 @@ use ofa_train::supernet::{Supernet, to_host};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// Largest difference between our logits and the runtime's, as a share of the largest logit.
-const TOLERANCE: f64 = 1e-4;
 
 /// Everything deployed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -93,25 +90,20 @@ pub fn run(
         let Specialised { model, net, test_top1 } = deployer.specialise(&arch)?;
         let name = format!("{}-{}ms", case.device.replace(['/', '\\'], "_"), case.max_latency_ms);
         model.save(&nets.join(format!("{name}.safetensors")))?;
-        let onnx = ofa_export::export(&model, &net)?;
-        let path = nets.join(format!("{name}.onnx"));
-        atomic_file::write(&path, &onnx).map_err(|e| Failure::writing(&path, e))?;
         let (images, _) = dataset.eval_batch(SplitName::Test, &verify_indices, net.input[1] as u32)?;
         let standalone = Supernet::from_model(&model, &subject.supernet.device().clone().inner())?;
         let logits = standalone.prepare(&net, &standalone.running).forward(standalone.upload(&images)).logits;
         let [n, h, w, c] = images.shape;
-        let (agreement, runtime) = verify(&onnx, &images.to_nchw(), [n, c, h, w], &to_host(logits)?)?;
-        if !agreement.within(TOLERANCE) {
-            return Err(Failure::Running(format!(
-                "{}: {runtime} differs from our logits by {:.1e} of {:.3}",
-                path.display(),
-                agreement.max_abs_diff,
-                agreement.max_abs_logit
-            )));
-        }
+        let (images, logits) = (Batch::new(images.to_nchw(), [n, c, h, w])?, to_host(logits)?);
+        let path = nets.join(format!("{name}.onnx"));
+        let failed = |problem: String| Failure::Running(format!("{}: {problem}", path.display()));
+        let exporter = Exporter::of(&model)?.verified_against(&images, &logits);
+        let exported = exporter.export().map_err(|e| failed(e.to_string()))?;
+        atomic_file::write(&path, &exported.onnx).map_err(|e| Failure::writing(&path, e))?;
+        let verification = exported.report.verification.ok_or_else(|| failed("was not verified".into()))?;
         let onnx_name = format!("nets/{name}.onnx");
         if let Some(host) = &host {
-            let measured = host.measure(&onnx, net.input)?;
+            let measured = host.measure(&exported.onnx, net.input)?;
             let timings = host_timings.get_or_insert_with(|| HostTimings {
                 runtime: measured.runtime.clone(),
                 threads: measured.threads,
@@ -131,8 +123,8 @@ pub fn run(
             macs: cost::macs(&net),
             params: cost::params(&net),
             onnx: onnx_name,
-            max_abs_diff: agreement.max_abs_diff,
-            max_abs_logit: agreement.max_abs_logit,
+            max_abs_diff: verification.agreement.max_abs_diff,
+            max_abs_logit: verification.agreement.max_abs_logit,
             blocks: DrawnBlock::of(&space.resolve(&arch)?),
         });
     }

@@ -1,7 +1,7 @@
 //! What can go wrong in exporting, importing and running.
 
-use ofa_space::ModelError;
-use ofa_space::{SpaceError, WeightsError};
+use crate::verification::Agreement;
+use ofa_space::{InvalidSetting, ModelError, SpaceError, WeightsError};
 use std::path::PathBuf;
 
 /// A network that cannot be exported, or a checkpoint that cannot be imported.
@@ -16,24 +16,105 @@ pub enum ExportError {
     /// The space is at fault.
     #[error(transparent)]
     Space(#[from] SpaceError),
-    /// A file cannot be written as asked.
-    #[error("{option}: {problem}")]
-    Option {
-        /// Which option.
-        option: &'static str,
-        /// What was asked and what was expected.
-        problem: String,
-    },
+    /// A setting with an impossible value.
+    #[error(transparent)]
+    Setting(#[from] InvalidSetting),
     /// An ONNX file is not what was expected.
     #[error("the ONNX file {0}")]
     NotOurs(String),
-    /// The network ran badly while its activations were watched.
+    /// A network without operations has no file of another precision.
+    #[error("the network has no operations with weights")]
+    NoOperations,
+    /// Int8 without images to take the ranges of activations from.
+    #[error("int8 needs calibration images, for the ranges of activations")]
+    NoCalibrationImages,
+    /// Images of another size or number of channels than the network's.
+    #[error("the {role} images are {found:?} (channels, height, width), the network takes {expected:?}")]
+    ImageShape {
+        /// What the images are for.
+        role: &'static str,
+        /// `[channels, height, width]` of the images.
+        found: [usize; 3],
+        /// `[channels, height, width]` of the network's input.
+        expected: [usize; 3],
+    },
+    /// Bytes instead of normalised values, or the reverse.
+    #[error("the {role} images must be {expected}")]
+    ImageType {
+        /// What the images are for.
+        role: &'static str,
+        /// Type and layout.
+        expected: &'static str,
+    },
+    /// The logits of the file do not match the reference in number.
+    #[error("the file gives {found} logits, the reference has {expected}")]
+    LogitCount {
+        /// Logits of the file.
+        found: usize,
+        /// Logits of the reference.
+        expected: usize,
+    },
+    /// No number of first operations in f32 keeps f16 within its tolerance.
+    #[error("f16 moves the logits by at least {nearest:.1e} of the largest, more than the tolerance of {tolerance}")]
+    F16Tolerance {
+        /// Share of the largest logit that was allowed.
+        tolerance: f64,
+        /// The smallest share that was found.
+        nearest: f64,
+    },
+    /// The file's logits are too far from the reference.
+    #[error(
+        "{runtime} gives other logits: they differ by {:.1e}, the largest is {:.3}, a share of {allowed:.0e} is allowed",
+        .agreement.max_abs_diff, .agreement.max_abs_logit
+    )]
+    Disagreement {
+        /// Name and version of the runtime.
+        runtime: String,
+        /// How far they are apart.
+        agreement: Agreement,
+        /// The largest difference allowed, as a share of the largest logit.
+        allowed: f64,
+    },
+    /// A runtime refused the file or failed.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
+    /// A file cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
     /// The protobuf writer failed.
     #[error("cannot serialise the ONNX graph: {0}")]
     Protobuf(String),
-    /// A checkpoint cannot be read.
+    /// The description of a network has a field that is missing, unknown or impossible.
+    #[error("{}: {problem}", path.display())]
+    Description {
+        /// The file.
+        path: PathBuf,
+        /// The field, and what was expected.
+        problem: InvalidSetting,
+    },
+    /// A checkpoint's classifier has another number of classes than the space.
+    #[error(
+        "{}: `{tensor}` is for {found} classes, the space `{space}` has {expected}; import it with {found} classes, or \
+         keep everything but the classifier and start that afresh", path.display()
+    )]
+    Classes {
+        /// The checkpoint.
+        path: PathBuf,
+        /// A tensor of its classifier.
+        tensor: String,
+        /// Classes of the checkpoint.
+        found: usize,
+        /// Name of the space.
+        space: String,
+        /// Classes of the space.
+        expected: usize,
+    },
+    /// A checkpoint cannot be read, or lacks what a network needs.
     #[error("{}: {problem}", path.display())]
     Checkpoint {
         /// The file.

@@ -1,14 +1,13 @@
-//! Comparing our logits with a runtime's.
+//! Comparing the logits of a file with a reference.
 
-use crate::error::RuntimeError;
-use crate::runtime::{Session, SessionOptions, load};
+use serde::{Deserialize, Serialize};
 
 /// How far two sets of logits are apart.
-#[derive(Clone, Copy, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Agreement {
     /// Largest absolute difference.
     pub max_abs_diff: f64,
-    /// Largest absolute logit of ours, for comparison.
+    /// Largest absolute logit of the reference, for comparison.
     pub max_abs_logit: f64,
 }
 
@@ -19,38 +18,41 @@ impl Agreement {
     }
 }
 
-/// Compares logits of equal shape; a NaN on either side counts as infinitely far.
+/// Compares logits of equal shape with a reference; a NaN on either side counts as infinitely far.
 ///
 /// # Panics
 /// If the lengths differ.
-pub fn agreement(ours: &[f32], theirs: &[f32]) -> Agreement {
-    assert_eq!(ours.len(), theirs.len(), "logits of different shapes");
+pub fn agreement(reference: &[f32], found: &[f32]) -> Agreement {
+    assert_eq!(reference.len(), found.len(), "logits of different shapes");
     let difference = |(a, b): (&f32, &f32)| {
         let difference = (f64::from(*a) - f64::from(*b)).abs();
         if difference.is_nan() { f64::INFINITY } else { difference }
     };
     Agreement {
-        max_abs_diff: ours.iter().zip(theirs).map(difference).fold(0.0, f64::max),
-        max_abs_logit: ours.iter().map(|v| f64::from(v.abs())).fold(0.0, f64::max),
+        max_abs_diff: reference.iter().zip(found).map(difference).fold(0.0, f64::max),
+        max_abs_logit: reference.iter().map(|v| f64::from(v.abs())).fold(0.0, f64::max),
     }
 }
 
-/// Runs an ONNX file on a batch (N,C,H,W) in the default runtime and compares with `logits`; also the runtime's name.
-///
-/// # Errors
-/// [`RuntimeError`] if the runtime cannot load or run the file.
-pub fn verify(
-    onnx: &[u8],
-    input: &[f32],
-    shape: [usize; 4],
-    logits: &[f32],
-) -> Result<(Agreement, String), RuntimeError> {
-    let mut session: Box<dyn Session> = load(onnx, &SessionOptions::default())?;
-    let theirs = session.run(input, shape)?;
-    let name = session.runtime_name().to_owned();
-    if theirs.len() != logits.len() {
-        let problem = format!("{} logits, ours are {}", theirs.len(), logits.len());
-        return Err(RuntimeError::Run { runtime: "the runtime", problem });
-    }
-    Ok((agreement(logits, &theirs), name))
+/// What the logits of a file were compared with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Reference {
+    /// Logits that the caller gave.
+    #[serde(rename = "given")]
+    Given,
+    /// The f32 file of the same network, run in the same runtime.
+    #[serde(rename = "f32 file")]
+    F32File,
+}
+
+/// How a file was verified, and what came of it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Verification {
+    /// Name and version of the runtime that ran the file.
+    pub runtime: String,
+    /// What its logits were compared with.
+    pub reference: Reference,
+    /// How far they are apart.
+    #[serde(flatten)]
+    pub agreement: Agreement,
 }

@@ -5,7 +5,7 @@
 use ofa_export::precision::calibration::Calibration;
 use ofa_export::precision::{half, int8, mixed};
 use ofa_export::{
-    ExportError, ExportOptions, OnnxFile, Preprocessing, SessionOptions, Values, export_net, export_with, runtime,
+    ExportError, ExportOptions, Exporter, OnnxFile, Preprocessing, SessionOptions, Values, export_net, runtime,
 };
 use ofa_space::network::block_builder::BlockBuilder;
 use ofa_space::{Activation, BlockKind, InputFormat, NetSpec, OpKind, Resize, Weights};
@@ -27,6 +27,11 @@ fn network(space: &str) -> (NetSpec, Weights) {
         weights.get_mut(name).unwrap().data.iter_mut().for_each(|v| *v = rng.random_range(-0.2..0.2));
     }
     (space.resolve(&space.max_arch()).unwrap(), weights)
+}
+
+/// The f32 file, written as the options say.
+fn with(net: &NetSpec, weights: &Weights, options: &ExportOptions) -> Result<Vec<u8>, ExportError> {
+    Ok(Exporter::new(net.clone(), weights).options(options.clone()).export()?.onnx)
 }
 
 fn images(net: &NetSpec, count: usize) -> Vec<f32> {
@@ -59,11 +64,11 @@ fn opsets_and_batches_change_nothing() {
         let plain = run(&export_net(&net, &weights, &Default::default()).unwrap(), &net, &input, IMAGES);
         for opset in 13..=21 {
             let options = ExportOptions { opset, ..ExportOptions::default() };
-            let onnx = export_with(&net, &weights, &Default::default(), &options).unwrap();
+            let onnx = with(&net, &weights, &options).unwrap();
             assert!(difference(&plain, &run(&onnx, &net, &input, IMAGES)) < 1e-5, "{name} opset {opset}");
         }
         let options = ExportOptions { batch: Some(IMAGES), ..ExportOptions::default() };
-        let onnx = export_with(&net, &weights, &Default::default(), &options).unwrap();
+        let onnx = with(&net, &weights, &options).unwrap();
         assert!(difference(&plain, &run(&onnx, &net, &input, IMAGES)) < 1e-6);
         assert_eq!(OnnxFile::read(&onnx).unwrap().batch, Some(IMAGES));
     }
@@ -77,7 +82,7 @@ fn bytes_are_normalised_in_the_graph() {
         let format = format(c);
         let options =
             ExportOptions { preprocessing: Preprocessing::InGraph(format.clone()), ..ExportOptions::default() };
-        let onnx = export_with(&net, &weights, &Default::default(), &options).unwrap();
+        let onnx = with(&net, &weights, &options).unwrap();
         let mut rng = ChaCha8Rng::seed_from_u64(5);
         let bytes: Vec<u8> = (0..IMAGES * h * w * c).map(|_| rng.random()).collect();
         let mut planes = vec![0.0; bytes.len()];
@@ -164,14 +169,14 @@ fn the_first_operations_stay_in_f32_as_far_as_needed() {
     let casts = mixed.graph.node.iter().filter(|node| node.op_type == "Cast").count();
     let types: Vec<i32> = mixed.graph.initializer.iter().map(|t| t.data_type).collect();
     assert!(casts == 2 && types.contains(&1) && types.contains(&10), "{casts} {types:?}");
-    assert!(within(1e-9).unwrap_err().to_string().contains("f16 tolerance"));
+    assert!(matches!(within(1e-9), Err(ExportError::F16Tolerance { tolerance: 1e-9, .. })));
 }
 
 #[test]
 fn preprocessing_stays_in_f32() {
     let (net, weights) = network("cifar-32");
     let options = ExportOptions { preprocessing: Preprocessing::InGraph(format(3)), ..ExportOptions::default() };
-    let onnx = export_with(&net, &weights, &Default::default(), &options).unwrap();
+    let onnx = with(&net, &weights, &options).unwrap();
     let half = ModelProto::parse_from_bytes(&half::convert(&onnx, 0).unwrap()).unwrap();
     let named = |t: &&onnx_protobuf::TensorProto| t.name.starts_with("preprocessing.");
     assert!(half.graph.initializer.iter().filter(named).all(|t| t.data_type == 1));
@@ -185,13 +190,13 @@ fn impossible_options_are_named() {
     let cases = [
         (ExportOptions { opset: 12, ..default() }, "opset"),
         (ExportOptions { opset: 22, ..default() }, "opset"),
-        (ExportOptions { ir_version: Some(3), ..default() }, "IR version"),
+        (ExportOptions { ir_version: Some(3), ..default() }, "ir_version"),
         (ExportOptions { batch: Some(0), ..default() }, "batch"),
         (ExportOptions { preprocessing: Preprocessing::InGraph(format(3)), ..default() }, "preprocessing"),
     ];
     for (options, option) in cases {
-        match export_with(&net, &weights, &Default::default(), &options) {
-            Err(ExportError::Option { option: found, .. }) => assert_eq!(found, option),
+        match with(&net, &weights, &options) {
+            Err(ExportError::Setting(setting)) => assert_eq!(setting.field, option),
             other => panic!("{option}: {other:?}"),
         }
     }

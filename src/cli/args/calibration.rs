@@ -1,58 +1,86 @@
-//! `--calibrate`: BN statistics of a supernet's subnet, from a data set or an .npy batch.
+//! `--calibrate`: a data set or an .npy batch, loaded once for every use of a command.
 
 use super::model_data::load_for;
 use super::npy_batch::{check_channels, read_npy};
 use super::{Context, Failure};
-use ofa_space::{Arch, Model};
-use ofa_train::data::{OnCorrupt, SplitName, stratified};
+use ofa_export::Batch;
+use ofa_space::{Arch, Model, NetSpec};
+use ofa_train::data::{Dataset, OnCorrupt, SplitName, stratified};
 use ofa_train::device;
 use ofa_train::evaluation::{EvaluationSet, recalibrate};
+use ofa_train::images::Images;
 use ofa_train::shrinking::EVALUATION_BATCH;
 use ofa_train::supernet::Supernet;
 use std::path::Path;
 
-/// Replaces the running statistics of one subnet's channels in the supernet's weights.
-pub fn recalibrate_model(
-    model: &mut Model,
-    arch: &Arch,
-    source: &str,
-    images: usize,
-    context: &Context,
-) -> Result<(), Failure> {
-    if source.ends_with(".npy") {
-        return recalibrate_on_batch(model, arch, source, &[EVALUATION_BATCH], context);
-    }
-    let net = model.net(Some(arch))?;
-    let device = device::open(&context.common.backend)?;
-    let supernet = Supernet::from_model(model, &device)?;
-    let running = {
-        let seed = context.common.seed;
-        let dataset = load_for(model, source, net.input[1] as u32, OnCorrupt::Error)?;
-        let indices = stratified::sample(&dataset.train, images, seed);
-        let mut calibration = EvaluationSet::new(&dataset, SplitName::Train, indices, EVALUATION_BATCH);
-        recalibrate(&supernet, &net, &mut calibration)?
-    };
-    running.store(&mut model.weights);
-    Ok(())
+/// Images to calibrate on.
+pub enum CalibrationImages {
+    /// Training images of a data set.
+    Dataset(Box<Dataset>),
+    /// The images of an .npy file, normalised.
+    Npy(Images),
 }
 
-/// The same from one (N,C,H,W) array, cut in order into batches of these sizes.
-pub fn recalibrate_on_batch(
-    model: &mut Model,
-    arch: &Arch,
-    path: &str,
-    sizes: &[usize],
-    context: &Context,
-) -> Result<(), Failure> {
-    if sizes.contains(&0) {
-        return Err(Failure::Input("--calibrate-batches holds a 0, expected sizes of at least 1".into()));
+impl CalibrationImages {
+    /// Loads the images for a model, or for a subnet of it.
+    pub fn load(source: &str, model: &Model, arch: Option<&Arch>) -> Result<Self, Failure> {
+        let net = model.net(arch)?;
+        if source.ends_with(".npy") {
+            let path = Path::new(source);
+            let images = read_npy(path)?;
+            check_channels(&images, net.input[0], path)?;
+            return Ok(Self::Npy(images));
+        }
+        let dataset = load_for(model, source, net.input[1] as u32, OnCorrupt::Error)?;
+        Ok(Self::Dataset(Box::new(dataset)))
     }
-    let net = model.net(Some(arch))?;
-    let device = device::open(&context.common.backend)?;
-    let supernet = Supernet::from_model(model, &device)?;
-    let images = read_npy(Path::new(path))?;
-    check_channels(&images, net.input[0], Path::new(path))?;
-    let running = supernet.recalibrate(&net, &images.split(sizes))?;
-    running.store(&mut model.weights);
-    Ok(())
+
+    /// Replaces the running statistics of one subnet's channels in the supernet's weights: by those of a sample of
+    /// training images, or of an array cut in order into batches of these sizes.
+    pub fn recalibrate(
+        &self,
+        model: &mut Model,
+        arch: &Arch,
+        sample: usize,
+        batch_sizes: &[usize],
+        context: &Context,
+    ) -> Result<(), Failure> {
+        let net = model.net(Some(arch))?;
+        let device = device::open(&context.common.backend)?;
+        let supernet = Supernet::from_model(model, &device)?;
+        let running = match self {
+            Self::Dataset(dataset) => {
+                let indices = stratified::sample(&dataset.train, sample, context.common.seed);
+                let mut images = EvaluationSet::new(dataset, SplitName::Train, indices, EVALUATION_BATCH);
+                recalibrate(&supernet, &net, &mut images)?
+            }
+            Self::Npy(images) => supernet.recalibrate(&net, &images.split(batch_sizes))?,
+        };
+        running.store(&mut model.weights);
+        Ok(())
+    }
+
+    /// The first `most` of a class-balanced sample of training images, or all images of an .npy file, as the network
+    /// takes them.
+    pub fn batch(&self, net: &NetSpec, sample: usize, most: usize, seed: u64) -> Result<Batch, Failure> {
+        /// Images that are decoded at once.
+        const CHUNK: usize = 32;
+        let [c, h, w] = net.input;
+        match self {
+            Self::Dataset(dataset) => {
+                let mut indices = stratified::sample(&dataset.train, sample, seed);
+                indices.truncate(most);
+                let mut values = Vec::with_capacity(indices.len() * c * h * w);
+                for chunk in indices.chunks(CHUNK) {
+                    let (images, _) = dataset.eval_batch(SplitName::Train, chunk, h as u32)?;
+                    values.extend(images.to_nchw());
+                }
+                Ok(Batch::new(values, [indices.len(), c, h, w])?)
+            }
+            Self::Npy(images) => {
+                let [n, h, w, c] = images.shape;
+                Ok(Batch::new(images.to_nchw(), [n, c, h, w])?)
+            }
+        }
+    }
 }

@@ -65,8 +65,8 @@ impl NetInputArgs {
             (None, None, Some(size)) => (size, format!("resolution in {}", path.display())),
             (None, None, None) => {
                 return Err(Failure::Input(format!(
-                    "{} does not say how large the network's images are: give --run-config FILE (the run.config beside \
-                     it) or --image-size PIXELS",
+                    "{} does not contain the size of the network's images: give --run-config FILE (the run.config \
+                     beside it) or --image-size PIXELS",
                     path.display()
                 )));
             }

@@ -1,13 +1,12 @@
 //! `ofa extract`: a standalone subnet, with BN statistics of its own if calibration data is given.
 
 use crate::cli::args::arch_choice;
-use crate::cli::args::calibration::{recalibrate_model, recalibrate_on_batch};
-use crate::cli::args::npy_batch::read_npy;
+use crate::cli::args::calibration::CalibrationImages;
 use crate::cli::{Context, Failure};
 use clap::Args;
 use ofa_space::{Model, cost};
 use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Arguments of `ofa extract`.
 #[derive(Args, Debug)]
@@ -44,16 +43,21 @@ pub fn run(args: &ExtractArgs, context: &Context) -> Result<(), Failure> {
     let space =
         model.space().cloned().ok_or_else(|| Failure::Input(format!("{} is no supernet", args.model.display())))?;
     let mut arch = arch_choice::arch(&args.arch, space.as_ref(), context.common.seed)?;
-    let batch = args.calibrate.as_deref().filter(|source| source.ends_with(".npy"));
-    if let (None, Some(path)) = (arch.resolution(), batch) {
-        arch = arch.with_resolution(read_npy(Path::new(path))?.shape[1] as u32);
+    if args.calibrate_batches.contains(&0) {
+        return Err(Failure::Input("--calibrate-batches holds a 0, expected sizes of at least 1".into()));
     }
-    if let Some(path) = batch {
-        recalibrate_on_batch(&mut model, &arch, path, &args.calibrate_batches, context)?;
-    } else if let Some(source) = &args.calibrate {
-        recalibrate_model(&mut model, &arch, source, args.calibration_images, context)?;
-    } else {
-        context.output.note("keeping the supernet's shared BN statistics; add --calibrate DATA for the subnet's own");
+    let load = |source: &String| CalibrationImages::load(source, &model, Some(&arch));
+    let calibration = args.calibrate.as_ref().map(load).transpose()?;
+    if let (None, Some(CalibrationImages::Npy(images))) = (arch.resolution(), &calibration) {
+        arch = arch.with_resolution(images.shape[1] as u32);
+    }
+    match &calibration {
+        Some(images) => {
+            images.recalibrate(&mut model, &arch, args.calibration_images, &args.calibrate_batches, context)?;
+        }
+        None => context
+            .output
+            .note("keeping the supernet's shared BN statistics; add --calibrate DATA for the subnet's own"),
     }
     let subnet = model.extract(&arch)?;
     subnet.save(&args.output)?;

@@ -4,6 +4,7 @@ use crate::cli::args::net_input::{NetInput, NetInputArgs};
 use crate::cli::args::space_choice::space;
 use crate::cli::{Context, Failure};
 use clap::{Args, Subcommand};
+use ofa_export::ExportError;
 use ofa_export::importing::net::import_net;
 use ofa_export::importing::net_config::NetConfig;
 use ofa_export::importing::supernet::{Head, Import, imagenet_input, import_supernet};
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 pub enum ImportCommand {
     /// An official supernet checkpoint.
     Supernet(SupernetArgs),
-    /// A single network: net.config, or the JSON of MCUNet and ProxylessNAS, and its checkpoint.
+    /// A single network and its description: net.config, or the JSON of MCUNet and ProxylessNAS.
     Net(NetArgs),
 }
 
@@ -26,13 +27,13 @@ pub enum ImportCommand {
 pub struct SupernetArgs {
     /// Checkpoint (.pth).
     checkpoint: PathBuf,
-    /// Its space: registered name or TOML file.
+    /// Its space: a registered name or a TOML file.
     #[arg(long)]
     space: String,
-    /// Its number of classes, instead of the space's own; with --new-head, the number wanted.
+    /// Number of classes, instead of the space's own; with --new-head, the number you need.
     #[arg(long)]
     classes: Option<usize>,
-    /// Keep everything but the classifier, which is drawn afresh from --seed.
+    /// Import everything but the classifier, which starts from random weights (--seed).
     #[arg(long)]
     new_head: bool,
     /// Output model file.
@@ -81,7 +82,7 @@ fn run_supernet(args: &SupernetArgs, context: &Context) -> Result<(), Failure> {
         true => Head::Fresh { seed: context.common.seed },
         false => Head::Imported,
     };
-    let import = import_supernet(&args.checkpoint, &space, head)?;
+    let import = import_supernet(&args.checkpoint, &space, head).map_err(with_options)?;
     if !import.fresh.is_empty() {
         context.output.note(&format!(
             "the classifier starts afresh with {} classes (seed {}): {} are random until trained, all else is the \
@@ -92,6 +93,16 @@ fn run_supernet(args: &SupernetArgs, context: &Context) -> Result<(), Failure> {
         ));
     }
     report(import, &args.output, None, context)
+}
+
+/// An error of the library, with the options that import the checkpoint nevertheless.
+fn with_options(error: ExportError) -> Failure {
+    match error {
+        ExportError::Classes { found, expected, .. } => {
+            Failure::Input(format!("{error}: --classes {found}, or --classes {expected} --new-head"))
+        }
+        other => other.into(),
+    }
 }
 
 fn run_net(args: &NetArgs, context: &Context) -> Result<(), Failure> {
@@ -110,7 +121,7 @@ fn run_net(args: &NetArgs, context: &Context) -> Result<(), Failure> {
     report(import, &args.output, Some(input), context)
 }
 
-/// Saves the model and says what it is made of.
+/// Saves the model and prints what it is made of.
 fn report(import: Import, output: &Path, input: Option<NetInput>, context: &Context) -> Result<(), Failure> {
     import.model.save(output)?;
     let params = match &import.model.body {

@@ -161,8 +161,8 @@ fn describe_model(path: &Path, arch: Option<&str>, context: &Context) -> Result<
 fn describe_config(path: &Path, input: &NetInputArgs, context: &Context) -> Result<(), Failure> {
     let config = NetConfig::read(path)?;
     let input = input.resolve(&config, path)?;
-    let bad = |problem: String| Failure::Input(format!("{}: {problem}", path.display()));
-    let net = config.net(input.image_size).map_err(bad)?;
+    let net =
+        config.net(input.image_size).map_err(|problem| Failure::Input(format!("{}: {problem}", path.display())))?;
     let described = input.describe();
     let report = NetReport {
         model: None,

@@ -4,8 +4,7 @@ use crate::error::ExportError;
 use crate::importing::net_config::NetConfig;
 use crate::importing::state_dict::{self, StateDict};
 use crate::importing::supernet::Import;
-use ofa_space::InputFormat;
-use ofa_space::{Model, ModelBody, Weights};
+use ofa_space::{InputFormat, Model, ModelBody, Weights};
 use std::path::Path;
 
 /// Reads the weights of the described network at `image_size`, which sees images as `input` says.
@@ -19,7 +18,7 @@ pub fn import_net(
     input: InputFormat,
 ) -> Result<Import, ExportError> {
     let bad = |problem: String| ExportError::Checkpoint { path: checkpoint.to_owned(), problem };
-    let spec = config.net(image_size).map_err(bad)?;
+    let spec = config.net(image_size)?;
     let mut found = StateDict::read(checkpoint)?;
     found.spell_as(&spec.tensors().map(|tensor| tensor.name.clone()).collect());
     let mut weights = Weights::default();

@@ -2,10 +2,10 @@
 
 use crate::error::ExportError;
 use crate::importing::state_dict::{self, StateDict};
-use ofa_space::BlockKind;
 use ofa_space::supernet::TensorDef;
-use ofa_space::{InputFormat, Resize};
-use ofa_space::{Model, ModelBody, SearchSpace, SpaceError, Tensor, Weights, initialisation, supernet};
+use ofa_space::{
+    BlockKind, InputFormat, Model, ModelBody, Resize, SearchSpace, SpaceError, Weights, initialisation, supernet,
+};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,7 +38,8 @@ pub enum Head {
 /// Reads a supernet of `space` from a state dict in any spelling that [`StateDict::read`] knows.
 ///
 /// # Errors
-/// [`ExportError::Checkpoint`] naming the file and the tensor that is missing or of another shape.
+/// [`ExportError::Classes`] if only the number of classes differs, otherwise [`ExportError::Checkpoint`] naming the file
+/// and the tensor that is missing or of another shape.
 pub fn import_supernet(path: &Path, space: &Arc<dyn SearchSpace>, head: Head) -> Result<Import, ExportError> {
     let bad = |problem: String| ExportError::Checkpoint { path: path.to_owned(), problem };
     let mut found = StateDict::read(path)?;
@@ -68,7 +69,17 @@ pub fn import_supernet(path: &Path, space: &Arc<dyn SearchSpace>, head: Head) ->
             bad(format!("has no tensor `{name}` ({expected:?}), which a supernet of `{space_name}` needs"))
         })?;
         if tensor.shape != *expected {
-            return Err(bad(misfit(name, &tensor, expected, classifier.contains(name), space_name)));
+            return Err(match (classifier.contains(name), tensor.shape.first(), expected.first()) {
+                (true, Some(&found), Some(&expected)) if found != expected => {
+                    let (path, tensor, space) = (path.to_owned(), name.clone(), space_name.to_owned());
+                    ExportError::Classes { path, tensor, found, space, expected }
+                }
+                _ => bad(format!(
+                    "`{name}` has shape {:?}, expected {expected:?}; is `{space_name}` the right space, width and set \
+                     of kernel sizes, expansions and depths?",
+                    tensor.shape
+                )),
+            });
         }
         weights.insert(name.clone(), tensor);
     }
@@ -81,19 +92,6 @@ pub fn import_supernet(path: &Path, space: &Arc<dyn SearchSpace>, head: Head) ->
         weights,
     };
     Ok(Import { model, unused: found.into_names(), fresh })
-}
-
-/// Why a tensor's shape does not fit, and what may help.
-fn misfit(name: &str, tensor: &Tensor, expected: &[usize], is_classifier: bool, space: &str) -> String {
-    let found = &tensor.shape;
-    let remedy = match (is_classifier, found.first(), expected.first()) {
-        (true, Some(theirs), Some(ours)) if theirs != ours => format!(
-            ": the checkpoint knows {theirs} classes, `{space}` has {ours}. Pass --classes {theirs} to import it as it \
-             is, or --classes {ours} --new-head to keep everything but the classifier, which then starts afresh"
-        ),
-        _ => format!("; is `{space}` the right space, width and set of kernel sizes, expansions and depths?"),
-    };
-    format!("`{name}` has shape {found:?}, expected {expected:?}{remedy}")
 }
 
 /// Names of the tensors of the linear classifier.

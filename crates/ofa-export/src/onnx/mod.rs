@@ -7,17 +7,22 @@ pub mod nodes;
 use crate::error::ExportError;
 use crate::onnx::folding::{fold, foldable};
 use crate::onnx::nodes::{Element, batch_value, float, int, ints, metadata, node, tensor};
-use ofa_space::InputFormat;
-use ofa_space::{Activation, Model, ModelBody, NetSpec, PoolRounding, Tensor, Weights, slicing};
-use ofa_space::{Block, Op, OpKind, TensorRef};
-use onnx_protobuf::{GraphProto, Message, ModelProto, OperatorSetIdProto};
+use ofa_space::settings::{self, InvalidSetting, Settings};
+use ofa_space::{
+    Activation, Block, InputFormat, Model, ModelBody, NetSpec, Op, OpKind, PoolRounding, Tensor, TensorRef, Weights,
+    slicing,
+};
+use onnx_protobuf::{GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto};
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 /// Version of the default operator set: the oldest with everything we use (`HardSwish` came with 14) that current
 /// runtimes all read.
 pub const OPSET: i64 = 17;
 /// Operator sets that can be asked for. Below 14, `HardSwish` is written as its parts.
-pub const OPSETS: std::ops::RangeInclusive<i64> = 13..=21;
+pub const OPSETS: RangeInclusive<i64> = 13..=21;
+/// Versions of the file format that can be asked for.
+pub const IR_VERSIONS: RangeInclusive<i64> = 7..=10;
 /// The oldest operator set with `HardSwish`.
 const HARD_SWISH_OPSET: i64 = 14;
 
@@ -64,29 +69,41 @@ impl Default for ExportOptions {
     }
 }
 
+impl Settings for ExportOptions {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        let within = |field: &str, value: i64, range: RangeInclusive<i64>| match range.contains(&value) {
+            true => Ok(()),
+            false => {
+                let expected = format!("is {value}, expected {} to {}", range.start(), range.end());
+                Err(InvalidSetting::new(field, expected))
+            }
+        };
+        within("opset", self.opset, OPSETS)?;
+        if let Some(version) = self.ir_version {
+            within("ir_version", version, IR_VERSIONS)?;
+        }
+        match self.batch {
+            Some(size) => settings::count("batch", size, 1..=usize::MAX),
+            None => Ok(()),
+        }
+    }
+}
+
 impl ExportOptions {
-    /// Refuses what no file can be.
-    fn check(&self, net: &NetSpec) -> Result<(), ExportError> {
-        let option = |option: &'static str, problem: String| Err(ExportError::Option { option, problem });
-        if !OPSETS.contains(&self.opset) {
-            return option("opset", format!("{}, expected {} to {}", self.opset, OPSETS.start(), OPSETS.end()));
+    /// Refuses impossible options, and preprocessing for another number of channels than the network's.
+    fn check_for(&self, net: &NetSpec) -> Result<(), InvalidSetting> {
+        self.check()?;
+        let channels = net.input[0];
+        match &self.preprocessing {
+            Preprocessing::InGraph(format) if format.mean.len() != channels || format.std.len() != channels => {
+                let (mean, std) = (format.mean.len(), format.std.len());
+                let problem = format!(
+                    "has {mean} means and {std} standard deviations, expected {channels} of each, one a channel"
+                );
+                Err(InvalidSetting::new("preprocessing", problem))
+            }
+            _ => Ok(()),
         }
-        if let Some(version) = self.ir_version.filter(|version| !(7..=10).contains(version)) {
-            return option("IR version", format!("{version}, expected 7 to 10"));
-        }
-        if self.batch == Some(0) {
-            return option("batch", "0, expected at least 1".into());
-        }
-        if let Preprocessing::InGraph(format) = &self.preprocessing
-            && (format.mean.len() != net.input[0] || format.std.len() != net.input[0])
-        {
-            let (mean, std, channels) = (format.mean.len(), format.std.len(), net.input[0]);
-            return option(
-                "preprocessing",
-                format!("the model has {mean} means and {std} deviations for {channels} channels"),
-            );
-        }
-        Ok(())
     }
 
     /// The version of the file format; the official table pairs them.
@@ -108,7 +125,7 @@ pub fn export(model: &Model, net: &NetSpec) -> Result<Vec<u8>, ExportError> {
     export_net(net, &model.weights, &model_metadata(model, net))
 }
 
-/// What the file says about the model: class names, normalisation, input size, space, arch and provenance.
+/// Metadata of a model's file: class names, normalisation, input size, space, arch and provenance.
 pub fn model_metadata(model: &Model, net: &NetSpec) -> BTreeMap<String, String> {
     let json = |value: serde_json::Value| value.to_string();
     let mut entries = BTreeMap::from([
@@ -135,51 +152,84 @@ pub fn export_net(
     weights: &Weights,
     entries: &BTreeMap<String, String>,
 ) -> Result<Vec<u8>, ExportError> {
-    export_with(net, weights, entries, &ExportOptions::default())
+    let options = ExportOptions::default();
+    let mut model = Body::new(net, weights, &options)?.file(&options);
+    model.metadata_props = metadata_props(entries);
+    file::write(&model)
 }
 
-/// The same, written as the options say.
-///
-/// # Errors
-/// [`ExportError::Option`] for an impossible option; [`ExportError`] if a tensor is missing or of another shape.
-pub fn export_with(
-    net: &NetSpec,
-    weights: &Weights,
-    entries: &BTreeMap<String, String>,
-    options: &ExportOptions,
-) -> Result<Vec<u8>, ExportError> {
-    options.check(net)?;
-    let mut graph = Graph { weights, proto: GraphProto::new(), opset: options.opset };
-    graph.proto.name = "ofa".to_owned();
-    let [channels, height, width] = net.input;
-    let mut value = match &options.preprocessing {
-        Preprocessing::Outside => {
-            graph.proto.input.push(batch_value(INPUT, Element::F32, options.batch, &net.input));
-            INPUT.to_owned()
+/// Metadata in the form of the file.
+pub(crate) fn metadata_props(entries: &BTreeMap<String, String>) -> Vec<StringStringEntryProto> {
+    entries.iter().map(|(key, value)| metadata(key, value)).collect()
+}
+
+/// The operations and folded weights of a network, which files with different inputs share.
+pub(crate) struct Body<'a> {
+    net: &'a NetSpec,
+    graph: GraphProto,
+}
+
+impl<'a> Body<'a> {
+    /// Folds and writes every operation.
+    pub(crate) fn new(net: &'a NetSpec, weights: &Weights, options: &ExportOptions) -> Result<Self, ExportError> {
+        options.check_for(net)?;
+        let mut graph = Graph { weights, proto: GraphProto::new(), opset: options.opset };
+        graph.proto.name = "ofa".to_owned();
+        let mut value = INPUT.to_owned();
+        for (index, block) in net.blocks.iter().enumerate() {
+            let last = index + 1 == net.blocks.len();
+            value = graph.block(block, value, last.then_some(OUTPUT))?;
         }
-        Preprocessing::InGraph(format) => {
-            let shape = [height, width, channels];
-            graph.proto.input.push(batch_value(INPUT, Element::U8, options.batch, &shape));
-            graph.preprocessing(format)
-        }
-    };
-    // A block on its own, as it is timed for a table, ends in a map of features.
-    let output = net.blocks.last().map_or(net.input, |block| block.output);
-    let ends_flat = net.ops().last().is_some_and(|op| matches!(op.kind, OpKind::Linear { .. }));
-    let output_shape = if ends_flat { &output[..1] } else { &output };
-    graph.proto.output.push(batch_value(OUTPUT, Element::F32, options.batch, output_shape));
-    for (index, block) in net.blocks.iter().enumerate() {
-        let last = index + 1 == net.blocks.len();
-        value = graph.block(block, value, last.then_some(OUTPUT))?;
+        Ok(Self { net, graph: graph.proto })
     }
-    let mut model = ModelProto::new();
-    model.ir_version = options.ir_version();
-    model.producer_name = "ofa".to_owned();
-    model.producer_version = env!("CARGO_PKG_VERSION").to_owned();
-    model.opset_import.push(OperatorSetIdProto { version: options.opset, ..OperatorSetIdProto::default() });
-    model.metadata_props = entries.iter().map(|(key, value)| metadata(key, value)).collect();
-    model.graph = protobuf::MessageField::some(graph.proto);
-    model.write_to_bytes().map_err(|e| ExportError::Protobuf(e.to_string()))
+
+    /// The f32 file, without metadata.
+    pub(crate) fn file(&self, options: &ExportOptions) -> ModelProto {
+        let (net, mut graph) = (self.net, self.graph.clone());
+        let [channels, height, width] = net.input;
+        let input = match &options.preprocessing {
+            Preprocessing::Outside => batch_value(INPUT, Element::F32, options.batch, &net.input),
+            Preprocessing::InGraph(format) => {
+                preprocess(&mut graph, format);
+                batch_value(INPUT, Element::U8, options.batch, &[height, width, channels])
+            }
+        };
+        graph.input.push(input);
+        // A block on its own, as it is timed for a table, ends in a map of features.
+        let output = net.blocks.last().map_or(net.input, |block| block.output);
+        let ends_flat = net.ops().last().is_some_and(|op| matches!(op.kind, OpKind::Linear { .. }));
+        let output_shape = if ends_flat { &output[..1] } else { &output };
+        graph.output.push(batch_value(OUTPUT, Element::F32, options.batch, output_shape));
+        let mut model = ModelProto::new();
+        model.ir_version = options.ir_version();
+        model.producer_name = "ofa".to_owned();
+        model.producer_version = env!("CARGO_PKG_VERSION").to_owned();
+        model.opset_import.push(OperatorSetIdProto { version: options.opset, ..OperatorSetIdProto::default() });
+        model.graph = protobuf::MessageField::some(graph);
+        model
+    }
+}
+
+/// Puts what turns bytes (N,H,W,C) into normalised f32 (N,C,H,W) before a graph: `x · 1/(255·std) − mean/std`.
+fn preprocess(graph: &mut GraphProto, format: &InputFormat) {
+    let name = |part: &str| format!("{PREPROCESSING}{part}");
+    let shape = [1, format.std.len(), 1, 1];
+    let scale: Vec<f32> = format.std.iter().map(|std| (1.0 / (255.0 * f64::from(*std))) as f32).collect();
+    let deviations = format.mean.iter().zip(&format.std);
+    let shift: Vec<f32> = deviations.map(|(m, s)| (-f64::from(*m) / f64::from(*s)) as f32).collect();
+    let [scale_name, shift_name] = ["normalise.scale", "normalise.shift"].map(name);
+    let [planes, floats, scaled, normalised] = ["planes", "floats", "scaled", "normalised"].map(name);
+    for value in graph.node.iter_mut().flat_map(|node| &mut node.input).filter(|value| *value == INPUT) {
+        normalised.clone_into(value);
+    }
+    let nodes = [
+        node("Transpose", &name("to_planes"), &[INPUT], &planes, vec![ints("perm", &[0, 3, 1, 2])]),
+        node("Cast", &name("to_floats"), &[&planes], &floats, vec![int("to", Element::F32.code())]),
+        node("Mul", &name("scale"), &[&floats, &scale_name], &scaled, Vec::new()),
+        node("Add", &name("shift"), &[&scaled, &shift_name], &normalised, Vec::new()),
+    ];
+    graph.node.splice(0..0, nodes);
+    graph.initializer.splice(0..0, [tensor(&scale_name, &shape, &scale), tensor(&shift_name, &shape, &shift)]);
 }
 
 struct Graph<'a> {
@@ -189,24 +239,6 @@ struct Graph<'a> {
 }
 
 impl Graph<'_> {
-    /// Bytes (N,H,W,C) to normalised f32 (N,C,H,W): `x · 1/(255·std) − mean/std`. Returns the name of the value.
-    fn preprocessing(&mut self, format: &InputFormat) -> String {
-        let name = |part: &str| format!("{PREPROCESSING}{part}");
-        let channels = format.std.len();
-        let per_channel = |data: Vec<f32>| Tensor { shape: vec![1, channels, 1, 1], data };
-        let scale = format.std.iter().map(|std| (1.0 / (255.0 * f64::from(*std))) as f32).collect();
-        let shift = format.mean.iter().zip(&format.std).map(|(m, s)| (-f64::from(*m) / f64::from(*s)) as f32);
-        let shift = per_channel(shift.collect());
-        let scale = self.initializer(&name("normalise"), "scale", &per_channel(scale));
-        let shift = self.initializer(&name("normalise"), "shift", &shift);
-        let [planes, floats, scaled, done] = ["planes", "floats", "scaled", "normalised"].map(name);
-        self.push("Transpose", &name("to_planes"), &[INPUT], &planes, vec![ints("perm", &[0, 3, 1, 2])]);
-        self.push("Cast", &name("to_floats"), &[&planes], &floats, vec![int("to", Element::F32.code())]);
-        self.push("Mul", &name("scale"), &[&floats, &scale], &scaled, Vec::new());
-        self.push("Add", &name("shift"), &[&scaled, &shift], &done, Vec::new());
-        done
-    }
-
     /// Adds a block; returns the name of its output, which is `output_name` if given.
     fn block(&mut self, block: &Block, input: String, output_name: Option<&str>) -> Result<String, ExportError> {
         let folds = foldable(block);

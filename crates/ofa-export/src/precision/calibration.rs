@@ -4,13 +4,11 @@ use crate::error::{ExportError, RuntimeError};
 use crate::onnx::file::{read, write};
 use crate::onnx::nodes::untyped_value;
 use crate::onnx::{INPUT, OUTPUT, PREPROCESSING};
+use crate::precision::Ranges;
 use rten::{Model, NodeId, RunOptions};
 use rten_tensor::NdTensorView;
 use rten_tensor::prelude::*;
 use std::collections::BTreeMap;
-
-/// Lowest and highest value of every activation, always with 0 in between.
-pub type Ranges = BTreeMap<String, (f32, f32)>;
 
 /// Runs an f32 file in rten and watches every value of its graph.
 ///

@@ -9,7 +9,7 @@ use crate::onnx::file::{floats, read, write};
 use crate::onnx::nodes::{Element, int, node, raw_tensor};
 use crate::onnx::{OUTPUT, PREPROCESSING};
 use half::f16;
-use onnx_protobuf::{GraphProto, NodeProto, TensorProto};
+use onnx_protobuf::{GraphProto, ModelProto, NodeProto, TensorProto};
 use std::collections::HashSet;
 
 /// Weights beyond the range of f16 take its largest value.
@@ -21,6 +21,11 @@ const LARGEST: f32 = 65504.0;
 /// [`ExportError::NotOurs`] if it is not an f32 file of this crate.
 pub fn convert(onnx: &[u8], operations_in_f32: usize) -> Result<Vec<u8>, ExportError> {
     let mut model = read(onnx)?;
+    convert_model(&mut model, operations_in_f32)?;
+    write(&model)
+}
+
+pub(crate) fn convert_model(model: &mut ModelProto, operations_in_f32: usize) -> Result<(), ExportError> {
     let graph = model.graph.as_mut().ok_or_else(|| ExportError::NotOurs("has no graph".into()))?;
     let halves = Halves::new(graph, operations_in_f32);
     for initializer in &mut graph.initializer {
@@ -47,7 +52,7 @@ pub fn convert(onnx: &[u8], operations_in_f32: usize) -> Result<Vec<u8>, ExportE
         graph.node.extend(casts);
     }
     graph.node.extend(tail);
-    write(&model)
+    Ok(())
 }
 
 /// The name of a value's f16 twin.

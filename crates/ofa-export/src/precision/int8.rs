@@ -8,8 +8,8 @@ use crate::error::ExportError;
 use crate::onnx::file::{floats, read, write};
 use crate::onnx::nodes::{Element, int, node, raw_tensor};
 use crate::onnx::{INPUT, OUTPUT, PREPROCESSING};
-use crate::precision::calibration::Ranges;
-use onnx_protobuf::{GraphProto, NodeProto, TensorProto};
+use crate::precision::Ranges;
+use onnx_protobuf::{GraphProto, ModelProto, NodeProto, TensorProto};
 use std::collections::BTreeMap;
 
 /// What a value's readers make of it decides how it is quantised.
@@ -52,6 +52,11 @@ const LARGEST_BIAS: f64 = (1u64 << 30) as f64;
 /// [`ExportError::NotOurs`] if it is not an f32 file of this crate or a range is missing.
 pub fn quantise(onnx: &[u8], ranges: &Ranges) -> Result<Vec<u8>, ExportError> {
     let mut model = read(onnx)?;
+    quantise_model(&mut model, ranges)?;
+    write(&model)
+}
+
+pub(crate) fn quantise_model(model: &mut ModelProto, ranges: &Ranges) -> Result<(), ExportError> {
     let graph = model.graph.as_mut().ok_or_else(|| ExportError::NotOurs("has no graph".into()))?;
     let mut quantiser = Quantiser {
         ranges,
@@ -83,7 +88,7 @@ pub fn quantise(onnx: &[u8], ranges: &Ranges) -> Result<Vec<u8>, ExportError> {
         }
     }
     quantiser.store(graph);
-    write(&model)
+    Ok(())
 }
 
 struct Quantiser<'a> {

@@ -110,7 +110,7 @@ pub fn simulate(onnx: &[u8], operations_in_f32: usize) -> Result<Vec<u8>, Export
 /// `plain` is an f32 file without preprocessing in its graph.
 ///
 /// # Errors
-/// [`ExportError::Option`] if no cut is near enough; [`ExportError`] if the file is not of this crate or does not run.
+/// [`ExportError::F16Tolerance`] if no cut is near enough; [`ExportError`] if the file is not of this crate or does not run.
 pub fn first_cut_within(
     plain: &[u8],
     images: &[f32],
@@ -129,8 +129,7 @@ pub fn first_cut_within(
         }
         nearest = nearest.min(found.max_abs_diff / found.max_abs_logit);
     }
-    let problem = format!("{tolerance} of the largest logit cannot be kept, the nearest is {nearest:.1e}");
-    Err(ExportError::Option { option: "f16 tolerance", problem })
+    Err(ExportError::F16Tolerance { tolerance, nearest })
 }
 
 #[cfg(test)]

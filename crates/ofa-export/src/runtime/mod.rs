@@ -8,6 +8,7 @@ mod onnxruntime;
 #[cfg(feature = "rten")]
 mod rten;
 
+use crate::batch::Batch;
 use crate::error::RuntimeError;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -114,7 +115,7 @@ impl Values<'_> {
     }
 
     /// Checks that the values fill the shape.
-    fn fill(&self, shape: [usize; 4]) -> Result<(), RuntimeError> {
+    pub(crate) fn fill(&self, shape: [usize; 4]) -> Result<(), RuntimeError> {
         let expected: usize = shape.iter().product();
         match self.len() {
             found if found == expected => Ok(()),
@@ -142,6 +143,14 @@ pub trait Session: Send {
 
     /// Name and version of the runtime.
     fn runtime_name(&self) -> &str;
+
+    /// Runs a batch in the layout of the input and returns the logits, row by row.
+    ///
+    /// # Errors
+    /// [`RuntimeError`] if the input does not fit or the runtime fails.
+    fn logits(&mut self, images: &Batch) -> Result<Vec<f32>, RuntimeError> {
+        Ok(self.run_timed(images.values(), images.shape())?.output)
+    }
 
     /// Runs a batch (N,C,H,W) and returns the logits, row by row.
     ///

@@ -1,10 +1,21 @@
 //! Fresh weights for a supernet.
 
+use crate::error::SpaceError;
 use crate::network::net_spec::TensorRole;
-use crate::weights::supernet::TensorDef;
+use crate::spaces::space::SearchSpace;
+use crate::weights::supernet::{self, TensorDef};
 use crate::weights::tensors::{Tensor, Weights};
-use rand::{Rng, RngExt};
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
+
+/// Random weights of a space's supernet, the same for the same seed. See [`initialise`].
+///
+/// # Errors
+/// [`SpaceError`] if the space cannot resolve its own archs.
+pub fn supernet_weights(space: &dyn SearchSpace, seed: u64) -> Result<Weights, SpaceError> {
+    Ok(initialise(&supernet::tensors(space)?, &mut ChaCha8Rng::seed_from_u64(seed)))
+}
 
 /// Random weights as the authors initialise them: convolutions normal with variance `2 / (k²·out)` (`he_fout`),
 /// linear layers uniform within `±1/√in`, biases 0, batch norms at identity, transform matrices at identity.
