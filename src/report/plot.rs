@@ -2,6 +2,9 @@
 
 use std::fmt::Write;
 
+/// Text safe inside HTML and its attributes.
+pub use html_escape::encode_double_quoted_attribute as escape;
+
 /// A plot of one or more series.
 pub struct Plot<'a> {
     /// Name and unit of x.
@@ -274,11 +277,6 @@ fn shortened(text: &str, most: usize) -> String {
         false if most < 3 => String::new(),
         false => text.chars().take(most - 1).chain(['…']).collect(),
     }
-}
-
-/// Text safe inside HTML and its attributes.
-pub fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]
