@@ -4,9 +4,6 @@
 
 mod program;
 
-#[path = "program/png.rs"]
-mod png;
-
 use npyz::WriterBuilder;
 use program::{Outcome, run, run_line, train};
 use serde_json::{Value, json};
@@ -390,8 +387,9 @@ fn classify_ranks_the_classes_of_each_image() {
     let folder = tempfile::tempdir().unwrap();
     let images = [folder.path().join("bar.png"), folder.path().join("blank.png")];
     let bar: Vec<u8> = (0..28 * 28).map(|i| if (12..16).contains(&(i % 28)) { 255 } else { 0 }).collect();
-    std::fs::write(&images[0], png::encode(28, &bar)).unwrap();
-    std::fs::write(&images[1], png::encode(28, &[0; 28 * 28])).unwrap();
+    for (path, grey) in images.iter().zip([bar, vec![0; 28 * 28]]) {
+        image::save_buffer(path, &grey, 28, 28, image::ExtendedColorType::L8).unwrap();
+    }
     let line = "classify --arch max --top 10 --model {} {} {}";
     let lines = run_line(line, &[&supernet(), &images[0], &images[1]]).ok().lines();
     assert_eq!(lines.len(), 2);
