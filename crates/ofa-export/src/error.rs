@@ -1,6 +1,7 @@
 //! What can go wrong in exporting, importing and running.
 
 use crate::verification::Agreement;
+use ofa_space::plugin::UnknownName;
 use ofa_space::{InvalidSetting, ModelError, SpaceError, WeightsError};
 use std::path::PathBuf;
 
@@ -10,7 +11,7 @@ pub enum ExportError {
     /// A tensor is missing or of another shape.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// The model cannot give the network asked for.
+    /// The model does not hold the network.
     #[error(transparent)]
     Model(#[from] ModelError),
     /// The space is at fault.
@@ -127,15 +128,10 @@ pub enum ExportError {
 /// A runtime that refused a file or failed in running it.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
-    /// No runtime of this name is known.
-    #[error("there is no runtime called `{name}`; known: {known}")]
-    Unknown {
-        /// The name asked for.
-        name: String,
-        /// The known names.
-        known: String,
-    },
-    /// The runtime is known, but this program was built without it.
+    /// No runtime has this name.
+    #[error(transparent)]
+    Unknown(#[from] UnknownName),
+    /// This program was built without the runtime.
     #[error("this program was built without the runtime `{runtime}`: build it with `--features {runtime}`")]
     NotCompiledIn {
         /// Its name.

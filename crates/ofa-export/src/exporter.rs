@@ -17,7 +17,7 @@ const VERIFICATION_IMAGES: usize = 16;
 /// Images whose outermost values count as one observation of a range; f16 is judged on as many.
 const CALIBRATION_BATCH: usize = 32;
 
-/// Writes a network as ONNX: f32, f16 or int8, verified in a runtime if asked.
+/// Writes a network as ONNX in f32, f16 or int8, and verifies it in a runtime.
 ///
 /// | setting | default | purpose | range |
 /// |---|---|---|---|
@@ -128,8 +128,8 @@ impl<'a> Exporter<'a> {
     /// Compares the logits of the file with those of the same network's f32 file in the same runtime, on
     /// [`Self::verification_images`].
     ///
-    /// An f32 file is compared with itself, but for preprocessing and a fixed batch: that shows that it loads and runs,
-    /// and no more.
+    /// An f32 file is compared with itself, apart from preprocessing and a fixed batch: that only shows that it loads and
+    /// runs.
     #[must_use]
     pub fn verified(self) -> Self {
         Self { check: Check::F32File, ..self }

@@ -7,18 +7,18 @@ use ofa_export::Runtime;
 /// Which inference runtime.
 #[derive(Args, Debug)]
 pub struct RuntimeArgs {
-    /// Inference runtime: rten (if left out), onnxruntime, onnxruntime-cuda (the latter two if built in).
+    /// Inference runtime: rten (the default), onnxruntime or onnxruntime-cuda (these two if built in).
     #[arg(long)]
     runtime: Option<String>,
 }
 
 impl RuntimeArgs {
-    /// The runtime, if it is known and built in.
+    /// The runtime, if it exists and is built in.
     pub fn runtime(&self) -> Result<Runtime, Failure> {
         Ok(self.chosen()?.unwrap_or_default())
     }
 
-    /// The runtime that was asked for, if one was.
+    /// The runtime on the command line, if there is one.
     pub fn chosen(&self) -> Result<Option<Runtime>, Failure> {
         let Some(name) = &self.runtime else { return Ok(None) };
         let runtime: Runtime = name.parse().map_err(input)?;

@@ -191,7 +191,7 @@ fn with_option(error: ExportError, args: &ExportArgs) -> Failure {
     }
 }
 
-/// Class names and the network's description, where they were asked for.
+/// Class names and the network's description, on request.
 fn write_companions(args: &ExportArgs, model: &Model, net: &NetSpec) -> Result<(), Failure> {
     if let Some(path) = &args.labels {
         let text: String = model.class_names.iter().map(|name| format!("{name}\n")).collect();

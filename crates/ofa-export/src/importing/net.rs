@@ -7,7 +7,7 @@ use crate::importing::supernet::Import;
 use ofa_space::{InputFormat, Model, ModelBody, Weights};
 use std::path::Path;
 
-/// Reads the weights of the described network at `image_size`, which sees images as `input` says.
+/// Reads the weights of the described network, for square images of `image_size` pixels in the format `input`.
 ///
 /// # Errors
 /// [`ExportError::Checkpoint`] naming the file and the tensor that is missing or of another shape.
@@ -28,7 +28,7 @@ pub fn import_net(
             .remove(name)
             .ok_or_else(|| bad(format!("has no tensor `{name}` ({expected:?}), which the described network needs")))?;
         if tensor.shape != *expected {
-            return Err(bad(format!("`{name}` has shape {:?}, the description asks for {expected:?}", tensor.shape)));
+            return Err(bad(format!("`{name}` has shape {:?}, the description needs {expected:?}", tensor.shape)));
         }
         weights.insert(name.clone(), tensor);
     }

@@ -35,7 +35,7 @@ pub enum Head {
     },
 }
 
-/// Reads a supernet of `space` from a state dict in any spelling that [`StateDict::read`] knows.
+/// Reads a supernet of `space` from a state dict in any spelling that [`StateDict::read`] accepts.
 ///
 /// # Errors
 /// [`ExportError::Classes`] if only the number of classes differs, otherwise [`ExportError::Checkpoint`] naming the file

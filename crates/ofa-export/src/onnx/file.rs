@@ -7,7 +7,7 @@ use ofa_space::{InputFormat, Resize};
 use onnx_protobuf::{Message, ModelProto, TensorProto};
 use std::collections::BTreeMap;
 
-/// What an exported file says about itself.
+/// Metadata and input of an exported file.
 #[derive(Clone, PartialEq, Debug)]
 pub struct OnnxFile {
     /// Metadata entries.
@@ -83,7 +83,7 @@ pub(crate) fn write(model: &ModelProto) -> Result<Vec<u8>, ExportError> {
 /// Values of an f32 initializer.
 pub(crate) fn floats(tensor: &TensorProto) -> Result<Vec<f32>, ExportError> {
     if i64::from(tensor.data_type) != Element::F32.code() {
-        return Err(ExportError::NotOurs(format!("is no f32 file: `{}` is of another type", tensor.name)));
+        return Err(ExportError::NotOurs(format!("is not an f32 file: `{}` is of another type", tensor.name)));
     }
     Ok(tensor.raw_data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
 }

@@ -19,9 +19,9 @@ use std::ops::RangeInclusive;
 /// Version of the default operator set: the oldest with everything we use (`HardSwish` came with 14) that current
 /// runtimes all read.
 pub const OPSET: i64 = 17;
-/// Operator sets that can be asked for. Below 14, `HardSwish` is written as its parts.
+/// Supported operator sets. Below 14, `HardSwish` is written as its parts.
 pub const OPSETS: RangeInclusive<i64> = 13..=21;
-/// Versions of the file format that can be asked for.
+/// Supported versions of the file format.
 pub const IR_VERSIONS: RangeInclusive<i64> = 7..=10;
 /// The oldest operator set with `HardSwish`.
 const HARD_SWISH_OPSET: i64 = 14;

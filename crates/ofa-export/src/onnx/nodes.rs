@@ -114,7 +114,7 @@ pub fn batch_value(name: &str, element: Element, fixed_batch: Option<usize>, res
     }
 }
 
-/// A graph output of whatever shape.
+/// A graph output of any shape.
 pub fn untyped_value(name: &str) -> ValueInfoProto {
     ValueInfoProto { name: name.to_owned(), ..ValueInfoProto::default() }
 }

@@ -1,6 +1,6 @@
 //! A written f32 graph in int8, as pairs of `QuantizeLinear` and `DequantizeLinear` around every operation (QDQ).
 //!
-//! Runtimes that know int8 fuse the pairs into integer operations; others compute the same in f32. Activations have
+//! Runtimes with int8 kernels fuse the pairs into integer operations; others compute the same in f32. Activations have
 //! one scale and zero point each, from watched ranges; weights one scale per output channel, symmetric; biases are
 //! int32 in the scale of the products they are added to. (ONNX Runtime's static quantisation, S8S8.)
 
@@ -12,7 +12,7 @@ use crate::precision::Ranges;
 use onnx_protobuf::{GraphProto, ModelProto, NodeProto, TensorProto};
 use std::collections::BTreeMap;
 
-/// What a value's readers make of it decides how it is quantised.
+/// The operations that read a value, which decide how it is quantised.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Readers {
     /// Anything else: the watched range.
@@ -107,7 +107,7 @@ fn restored(name: &str) -> String {
 }
 
 impl Quantiser<'_> {
-    /// Adds the pair after a value; whoever reads the value then reads what the pair restores.
+    /// Adds the pair after a value; operations that read the value read the restored one from here on.
     fn activation(&mut self, value: &str) -> Result<(), ExportError> {
         // What preprocessing in the graph ends in is what the network without it takes.
         let watched = if value.starts_with(PREPROCESSING) { INPUT } else { value };

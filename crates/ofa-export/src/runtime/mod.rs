@@ -10,6 +10,7 @@ mod rten;
 
 use crate::batch::Batch;
 use crate::error::RuntimeError;
+use ofa_space::plugin::UnknownName;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -30,7 +31,7 @@ pub enum Runtime {
 }
 
 impl Runtime {
-    /// Every runtime that this crate knows.
+    /// Every supported runtime, compiled in or not.
     pub const ALL: [Runtime; 3] = [Runtime::Rten, Runtime::OnnxRuntime, Runtime::OnnxRuntimeCuda];
 
     /// The name that users give it.
@@ -82,11 +83,10 @@ impl FromStr for Runtime {
     type Err = RuntimeError;
 
     fn from_str(name: &str) -> Result<Self, RuntimeError> {
-        let known = || Runtime::ALL.map(Runtime::name).join(", ");
-        Runtime::ALL
-            .into_iter()
-            .find(|runtime| runtime.name() == name)
-            .ok_or_else(|| RuntimeError::Unknown { name: name.to_owned(), known: known() })
+        Runtime::ALL.into_iter().find(|runtime| runtime.name() == name).ok_or_else(|| {
+            let known = Runtime::ALL.map(|runtime| runtime.name().to_owned());
+            RuntimeError::Unknown(UnknownName::new("runtime", name, known.to_vec()))
+        })
     }
 }
 

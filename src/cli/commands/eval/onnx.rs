@@ -1,4 +1,4 @@
-//! `ofa eval --onnx`: accuracy of an exported file in a real runtime, from what its metadata say about its input.
+//! `ofa eval --onnx`: accuracy of an exported file in a real runtime; its metadata describe its input.
 
 use super::{EvalReport, SplitChoice};
 use crate::cli::args::model_data::TrainedOn;

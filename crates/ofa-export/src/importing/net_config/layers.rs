@@ -177,12 +177,11 @@ impl BlockFile {
             if conv.name == "ZeroLayer" && conv.stride == 1 && residual {
                 return Ok(None);
             }
-            let changes_channels =
-                conv.in_channels.zip(conv.out_channels).is_some_and(|(input, output)| input != output);
-            if residual && (conv.stride != 1 || changes_channels) {
-                return Err(InvalidSetting::new("shortcut", "is there, which needs stride 1 and equal channels"));
+            let block = conv.block(index, shape, eps, residual).map_err(|e| e.within(CONV))?;
+            match residual && (conv.stride != 1 || shape[0] != block.output[0]) {
+                true => Err(InvalidSetting::new("shortcut", "is there, which needs stride 1 and equal channels")),
+                false => Ok(Some(block)),
             }
-            conv.block(index, shape, eps, residual).map(Some).map_err(|e| e.within(CONV))
         };
         build().map_err(|e: InvalidSetting| e.within(&format!("blocks[{index}]")))
     }

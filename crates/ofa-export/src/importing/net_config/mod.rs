@@ -22,7 +22,7 @@ pub struct NetConfig {
     pub image_size: Option<u32>,
 }
 
-/// Which normalisation networks of a description's layout were trained with, when nothing says otherwise.
+/// The layout of a description, which implies the normalisation that its networks were trained with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Layout {
     /// The authors' `net.config`: ImageNet's mean and standard deviation.
