@@ -12,12 +12,11 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use ofa::pipeline::{PLAN, config::PipelineConfig};
-use ofa::space::{Arch, Model, Opened, SearchSpace, cost, initialisation, supernet};
+use ofa::space::{Arch, Model, Opened, SearchSpace, Settings, cost, initialisation, supernet};
 use ofa::train::collection::distinct_archs;
 use ofa::train::data::{Dataset, OnCorrupt, SplitName};
-use ofa::train::evaluation::{EvaluationSet, evaluate, recalibrate};
-use ofa::train::shrinking::config::{PhaseConfig, TrainConfig};
-use ofa::train::shrinking::{EVALUATION_BATCH, Silent, Trainer};
+use ofa::train::evaluation::{CalibrationSet, EvaluationSet, evaluate, recalibrate};
+use ofa::train::shrinking::{PhaseConfig, Silent, TrainConfig, Trainer};
 use ofa::train::supernet::Supernet;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -39,7 +38,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let phases = Trainer::new(&config, &dataset, &device)?.phases().to_vec();
     let steps: usize = phases.iter().map(|phase| phase.total_steps()).sum();
-    let alone = max_subnet_alone(PipelineConfig::load(&folder.join(PLAN))?.train, steps, &dataset);
+    let alone = PipelineConfig::load(&folder.join(PLAN))?.train.into_inner();
+    let alone = max_subnet_alone(alone, steps, &dataset).checked()?;
     let trainer = Trainer::new(&alone, &dataset, &device)?;
     let space = trainer.space().clone();
     eprintln!("training the max subnet alone for {steps} steps …");
@@ -90,10 +90,8 @@ fn scores(
     dataset: &Dataset,
 ) -> Result<Vec<f64>, Box<dyn Error>> {
     const CALIBRATION: usize = 1000;
-    let calibration = (0..CALIBRATION.min(dataset.train.len())).collect();
-    let mut calibration = EvaluationSet::new(dataset, SplitName::Train, calibration, EVALUATION_BATCH);
-    let test = (0..dataset.test.len()).collect();
-    let mut test = EvaluationSet::new(dataset, SplitName::Test, test, EVALUATION_BATCH);
+    let mut calibration = CalibrationSet::first(dataset, CALIBRATION);
+    let mut test = EvaluationSet::all(dataset, SplitName::Test);
     let mut top1 = Vec::with_capacity(archs.len());
     for arch in archs {
         let net = space.resolve(arch)?;

@@ -16,9 +16,8 @@ use ofa::predictors::{FittedPredictor, Target, metrics, pairs};
 use ofa::report::RunResults;
 use ofa::space::Model;
 use ofa::train::collection::distinct_archs;
-use ofa::train::data::{OnCorrupt, SplitName, stratified};
-use ofa::train::evaluation::{EvaluationSet, evaluate, recalibrate};
-use ofa::train::shrinking::EVALUATION_BATCH;
+use ofa::train::data::{OnCorrupt, SplitName};
+use ofa::train::evaluation::{CalibrationSet, EvaluationSet, evaluate, recalibrate};
 use ofa::train::supernet::Supernet;
 use std::collections::HashSet;
 use std::error::Error;
@@ -40,11 +39,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let known: HashSet<_> = measured.iter().map(|pair| pair.arch.clone()).collect();
     let archs = distinct_archs(space.as_ref(), SUBNETS, SEED, &known);
-    let calibration = stratified::sample(&dataset.train, config.deploy.calibration_images, config.train.seed);
-    let mut calibration = EvaluationSet::new(&dataset, SplitName::Train, calibration, EVALUATION_BATCH);
+    let mut calibration = CalibrationSet::sample(&dataset, config.deploy.calibration_images, config.train.seed);
     let half = |odd: usize| {
         let indices = (0..dataset.test.len()).filter(|index| index % 2 == odd).collect();
-        EvaluationSet::new(&dataset, SplitName::Test, indices, EVALUATION_BATCH)
+        EvaluationSet::new(&dataset, SplitName::Test, indices)
     };
     let mut halves = [half(0), half(1)];
     let mut scores = [Vec::new(), Vec::new()];

@@ -10,10 +10,8 @@ use ofa::predictors::{EstimatorChoice, Fit, Pair, PredictedObjective, Target};
 use ofa::search::{Budget, Constraint, Search, strategy};
 use ofa::space::{Opened, cost};
 use ofa::train::data::{self, LoadOptions, SplitName};
-use ofa::train::evaluation::{EvaluationSet, evaluate, recalibrate};
-use ofa::train::shrinking::config::TrainConfig;
-use ofa::train::shrinking::{Silent, Trainer};
-use ofa::train::supernet::{Supernet, to_host};
+use ofa::train::evaluation::{self, EvaluationSettings, Evaluator};
+use ofa::train::shrinking::{Silent, TrainConfig, Trainer};
 use rand::SeedableRng;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -44,18 +42,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let subnets = phase.subnets.iter().map(|s| format!("{} {:.1} %", s.label, 100.0 * s.top1));
         println!("{}: {}", phase.name, subnets.collect::<Vec<_>>().join(", "));
     }
-    let supernet = Supernet::from_model(&trained.model, &device)?;
 
     // Measure some subnets on validation images, batch norm recalibrated on training images.
-    let mut calibration = EvaluationSet::new(&dataset, SplitName::Train, (0..300).collect(), 100);
-    let mut validation = EvaluationSet::new(&dataset, SplitName::Validation, (0..500).collect(), 100);
+    let settings = EvaluationSettings {
+        split: SplitName::Validation,
+        images: Some(500),
+        calibration_images: 300,
+        ..EvaluationSettings::default()
+    };
+    let mut evaluator = Evaluator::new(&trained.model, &dataset, &device, &settings)?;
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(0);
     let mut pairs = Vec::new();
     for _ in 0..40 {
         let arch = space.sample(&Opened::EVERYTHING, &mut rng);
-        let net = space.resolve(&arch)?;
-        let running = recalibrate(&supernet, &net, &mut calibration)?;
-        let value = evaluate(&supernet, &net, &running, &mut validation)?.top1;
+        let value = evaluator.score(Some(&arch))?.top1;
         pairs.push(Pair { arch, value });
     }
 
@@ -80,17 +80,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("within {limit:.3} ms: {} (predicted {:.1} %)", space.format(&best.arch), 100.0 * best.score);
 
     // Cut it out of the supernet, with batch norm recalibrated, and write it as ONNX.
-    let net = space.resolve(&best.arch)?;
-    let mut model = trained.model.clone();
-    recalibrate(&supernet, &net, &mut calibration)?.store(&mut model.weights);
-    let model = model.extract(&best.arch)?;
+    let model = evaluator.extract(&best.arch)?;
     let net = model.net(None)?;
     println!("{} parameters, {} MACs", cost::params(&net), cost::macs(&net));
 
     // Write it as ONNX, and compare the file's logits with ours in an independent runtime.
-    let standalone = Supernet::from_model(&model, &device)?;
     let (images, _) = dataset.eval_batch(SplitName::Test, &[0, 1, 2, 3], net.input[1] as u32)?;
-    let logits = to_host(standalone.prepare(&net, &standalone.running).forward(standalone.upload(&images)).logits)?;
+    let logits = evaluation::logits(&model, None, &images, &device)?;
     let [n, h, w, c] = images.shape;
     let images = Batch::new(images.to_nchw(), [n, c, h, w])?;
     let path = std::env::temp_dir().join("ofa-quickstart.onnx");

@@ -1,7 +1,7 @@
 //! How a command fails: one readable paragraph and an exit code.
 
 use ofa_space::ModelError;
-use ofa_space::{SpaceError, WeightsError};
+use ofa_space::{InvalidSetting, SpaceError, WeightsError};
 use ofa_train::TrainError;
 
 /// Why a command failed.
@@ -54,6 +54,12 @@ impl From<ModelError> for Failure {
             ModelError::NotElastic { .. } => Failure::Input(format!("{error}: leave --arch out")),
             other => Failure::Input(other.to_string()),
         }
+    }
+}
+
+impl From<InvalidSetting> for Failure {
+    fn from(error: InvalidSetting) -> Self {
+        Failure::Input(error.to_string())
     }
 }
 

@@ -10,6 +10,11 @@ pub struct FolderLock(#[expect(dead_code, reason = "held, never read")] File);
 const NAME: &str = ".lock";
 
 impl FolderLock {
+    /// Removes the file of a lock that is about to be released, and with it what an emptied folder would be left with.
+    pub fn remove(folder: &Path) {
+        let _ = std::fs::remove_file(folder.join(NAME));
+    }
+
     /// Takes the lock of an existing folder.
     ///
     /// # Errors

@@ -194,7 +194,7 @@ fn every_sampler_and_loss_trains() {
 #[test]
 fn the_shipped_configurations_are_valid() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
-    let official = ofa_train::shrinking::config::TrainConfig::load(&examples.join("imagenet.toml")).unwrap();
+    let official = ofa_train::shrinking::TrainConfig::load(&examples.join("imagenet.toml")).unwrap();
     // ImageNet's training images less those for validation.
     let phases = official.plan(1_281_167 - official.validation_images);
     let batches = official.batches(1_281_167 - official.validation_images);
@@ -212,7 +212,7 @@ fn the_shipped_configurations_are_valid() {
     for (rate, base) in rates.iter().zip([3e-2, 2.5e-3, 7.5e-3, 2.5e-3, 7.5e-3]) {
         assert!((rate - base).abs() < 1e-12, "{rates:?}");
     }
-    let small = ofa_train::shrinking::config::TrainConfig::load(&examples.join("cifar10.toml")).unwrap();
+    let small = ofa_train::shrinking::TrainConfig::load(&examples.join("cifar10.toml")).unwrap();
     let space = small.space().unwrap();
     let macs = |arch| ofa_space::cost::macs(&space.resolve(&arch).unwrap());
     assert!(macs(space.min_arch()) <= 1_000_000, "{}", macs(space.min_arch()));

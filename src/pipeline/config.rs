@@ -3,7 +3,8 @@
 use crate::failure::Failure;
 use ofa_predictors::EstimatorChoice;
 use ofa_search::Strategy;
-use ofa_train::shrinking::config::TrainConfig;
+use ofa_space::Checked;
+use ofa_train::shrinking::TrainConfig;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -15,7 +16,7 @@ pub const QUICKSTART: &str = include_str!("quickstart.toml");
 #[serde(deny_unknown_fields)]
 pub struct PipelineConfig {
     /// How to train, as in a training file.
-    pub train: TrainConfig,
+    pub train: Checked<TrainConfig>,
     /// Measuring accuracy pairs.
     #[serde(default)]
     pub collect: CollectConfig,
@@ -152,7 +153,6 @@ impl PipelineConfig {
     pub fn parse(text: &str, origin: &str) -> Result<Self, Failure> {
         let bad = |problem: String| Failure::Input(format!("{origin}: {problem}"));
         let config: Self = toml::from_str(text).map_err(|e| bad(e.to_string()))?;
-        config.train.check(origin)?;
         if config.search.devices.is_empty() {
             return Err(bad("`search.devices` is empty, expected at least one [[search.devices]] table".into()));
         }

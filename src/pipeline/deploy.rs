@@ -10,9 +10,7 @@ use ofa_export::{Batch, Exporter};
 use ofa_hw::{Host, HostSettings, HwError};
 use ofa_space::{Arch, Model, NetSpec, atomic_file, cost};
 use ofa_train::data::{SplitName, stratified};
-use ofa_train::evaluation::{EvaluationSet, evaluate, recalibrate};
-use ofa_train::shrinking::EVALUATION_BATCH;
-use ofa_train::supernet::{Supernet, to_host};
+use ofa_train::evaluation::{EvaluationSettings, Evaluator, logits};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,9 +33,7 @@ struct Specialised {
 }
 
 struct Deployer<'a> {
-    subject: &'a Subject<'a>,
-    calibration: EvaluationSet<'a>,
-    test: EvaluationSet<'a>,
+    evaluator: Evaluator<'a>,
     known: HashMap<Arch, Specialised>,
 }
 
@@ -53,13 +49,14 @@ pub fn run(
     let Subject { space, dataset, .. } = subject;
     let nets = folder.path("nets");
     std::fs::create_dir_all(&nets).map_err(|e| Failure::writing(&nets, e))?;
-    let calibration = stratified::sample(&dataset.train, config.deploy.calibration_images, config.train.seed);
-    let mut deployer = Deployer {
-        subject,
-        calibration: EvaluationSet::new(dataset, SplitName::Train, calibration, EVALUATION_BATCH),
-        test: EvaluationSet::new(dataset, SplitName::Test, (0..dataset.test.len()).collect(), EVALUATION_BATCH),
-        known: HashMap::new(),
+    let settings = EvaluationSettings {
+        split: SplitName::Test,
+        images: None,
+        calibration_images: config.deploy.calibration_images,
+        seed: config.train.seed,
     };
+    let evaluator = Evaluator::new(subject.model, dataset, subject.device, &settings)?;
+    let mut deployer = Deployer { evaluator, known: HashMap::new() };
     let verify_indices = stratified::sample(&dataset.test, config.deploy.verify_images, config.train.seed);
     // These timings stand beside the results and decide nothing: a busy machine must not fail the run.
     let settings = HostSettings { runs: config.deploy.host_runs, max_spread: f64::INFINITY, ..Default::default() };
@@ -91,10 +88,9 @@ pub fn run(
         let name = format!("{}-{}ms", case.device.replace(['/', '\\'], "_"), case.max_latency_ms);
         model.save(&nets.join(format!("{name}.safetensors")))?;
         let (images, _) = dataset.eval_batch(SplitName::Test, &verify_indices, net.input[1] as u32)?;
-        let standalone = Supernet::from_model(&model, &subject.supernet.device().clone().inner())?;
-        let logits = standalone.prepare(&net, &standalone.running).forward(standalone.upload(&images)).logits;
+        let logits = logits(&model, None, &images, subject.device)?;
         let [n, h, w, c] = images.shape;
-        let (images, logits) = (Batch::new(images.to_nchw(), [n, c, h, w])?, to_host(logits)?);
+        let images = Batch::new(images.to_nchw(), [n, c, h, w])?;
         let path = nets.join(format!("{name}.onnx"));
         let failed = |problem: String| Failure::Running(format!("{}: {problem}", path.display()));
         let exporter = Exporter::of(&model)?.verified_against(&images, &logits);
@@ -139,15 +135,9 @@ impl Deployer<'_> {
         if let Some(known) = self.known.get(arch) {
             return Ok(known.clone());
         }
-        let Subject { space, supernet, model, .. } = self.subject;
-        let net = space.resolve(arch)?;
-        let running = recalibrate(supernet, &net, &mut self.calibration)?;
-        let test_top1 = evaluate(supernet, &net, &running, &mut self.test)?.top1;
-        let mut recalibrated = (*model).clone();
-        running.store(&mut recalibrated.weights);
-        let model = recalibrated.extract(arch)?;
+        let ofa_train::evaluation::Specialised { model, accuracy } = self.evaluator.specialise(arch)?;
         let net = model.net(None)?;
-        let specialised = Specialised { model, net, test_top1 };
+        let specialised = Specialised { model, net, test_top1: accuracy.top1 };
         self.known.insert(arch.clone(), specialised.clone());
         Ok(specialised)
     }

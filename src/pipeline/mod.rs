@@ -104,8 +104,7 @@ pub fn run(
         train::run(&trainer, &train_key, folder, progress, options.stop)
     })?;
     let model = ofa_space::Model::load(&model_path)?;
-    let supernet = ofa_train::supernet::Supernet::from_model(&model, &device)?;
-    let subject = Subject { space: &space, dataset: &dataset, supernet: &supernet, model: &model };
+    let subject = Subject { space: &space, dataset: &dataset, device: &device, model: &model };
 
     let collect_key = key(&[&train_key, &config.collect]);
     folder.step(Step::Collect, &collect_key, progress, |folder, progress| {
@@ -162,7 +161,7 @@ pub const PLAN: &str = "pipeline.toml";
 struct Subject<'a> {
     space: &'a std::sync::Arc<dyn ofa_space::SearchSpace>,
     dataset: &'a data::Dataset,
-    supernet: &'a ofa_train::supernet::Supernet,
+    device: &'a ofa_train::device::Device,
     model: &'a ofa_space::Model,
 }
 

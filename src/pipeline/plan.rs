@@ -62,7 +62,7 @@ const PHOTOS: Recipe = Recipe {
 pub fn for_data(spec: &str, seed: u64, on_corrupt: OnCorrupt) -> Result<Plan, Failure> {
     if spec == "bundled" {
         let mut config = PipelineConfig::parse(QUICKSTART, "the bundled quickstart")?;
-        config.train.seed = seed;
+        config.train = config.train.changed(|train| train.seed = seed)?;
         return Ok(Plan { config, reasons: vec!["the bundled quickstart: handwritten digits (MNIST)".into()] });
     }
     let options = LoadOptions { seed, max_resolution: LOOK_RESOLUTION, validation: VALIDATION_IMAGES, on_corrupt };

@@ -7,9 +7,9 @@ use crate::failure::Failure;
 use crate::folder_lock::FolderLock;
 use crate::report::Timings;
 use ofa_space::atomic_file;
+use ofa_space::digest::Digest;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -176,12 +176,12 @@ impl RunFolder {
 
 /// Hash over everything that a step depends on.
 pub fn key(parts: &[&dyn erased::Part]) -> String {
-    let mut hash = Sha256::new();
+    let mut digest = Digest::default();
     for part in parts {
-        hash.update(part.json());
-        hash.update([0]);
+        digest.add(part.json());
+        digest.add([0]);
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    digest.hex()
 }
 
 /// Values that can be part of a key.

@@ -7,7 +7,6 @@
 //! Modalities" (DyNAS-T, 2022), with measured accuracies and latencies of a device's model.
 
 use super::Progress;
-use super::collect::{images, measure};
 use crate::failure::Failure;
 use ofa_predictors::{
     EstimatorChoice, Fit, FittedPredictor, Pair, PairsFile, PredictedObjective, Target, metrics, pairs,
@@ -16,8 +15,7 @@ use ofa_search::LimitList;
 use ofa_search::{Budget, Search, pareto, strategy};
 use ofa_search::{Candidate, Silent};
 use ofa_space::{Arch, Objective, SearchSpace};
-use ofa_train::data::Dataset;
-use ofa_train::supernet::Supernet;
+use ofa_train::evaluation::Evaluator;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
@@ -33,10 +31,6 @@ pub type Searched = (Arc<dyn SearchSpace>, Arc<dyn Objective>);
 pub struct Refinement<'a> {
     /// Space of the supernet.
     pub space: &'a dyn SearchSpace,
-    /// What is measured.
-    pub supernet: &'a Supernet,
-    /// Images that it is measured on.
-    pub dataset: &'a Dataset,
     /// What to search with a predictor: the resolutions that it knows, and latency or MACs.
     pub searched: &'a dyn Fn(&FittedPredictor) -> Result<Searched, Failure>,
     /// What is fitted.
@@ -49,10 +43,6 @@ pub struct Refinement<'a> {
     pub strategy: &'a str,
     /// Evaluations of the predictor in each round's search.
     pub evaluations: usize,
-    /// Training images for recalibration.
-    pub calibration_images: usize,
-    /// Validation images to score on; all, if `None`.
-    pub validation_images: Option<usize>,
     /// Seed of every random choice.
     pub seed: u64,
     /// Set from outside to stop.
@@ -135,7 +125,7 @@ impl GrowingPairs {
     }
 }
 
-/// Runs the rounds, and returns the predictor that is fitted on all pairs at the end. The search and the choice of a
+/// Runs the rounds, measuring with `evaluator`, and returns the predictor that is fitted on all pairs at the end. The search and the choice of a
 /// round are seeded with the number of pairs before it too, so that a round depends on the pairs and not on how many
 /// rounds this call has done before.
 ///
@@ -143,12 +133,12 @@ impl GrowingPairs {
 /// [`Failure`] of the fit, the search or the evaluation; [`Failure::Interrupted`] with the pairs saved.
 pub fn run(
     refinement: &Refinement<'_>,
+    evaluator: &mut Evaluator<'_>,
     growing: &mut GrowingPairs,
     progress: &mut dyn Progress,
     mut on_round: impl FnMut(&Round) -> Result<(), Failure>,
 ) -> Result<FittedPredictor, Failure> {
-    let Refinement { space, supernet, dataset, stop, .. } = *refinement;
-    let mut images = images(dataset, refinement.calibration_images, refinement.validation_images, refinement.seed);
+    let Refinement { space, stop, .. } = *refinement;
     for round in 1..=refinement.rounds {
         let predictor = Arc::new(fit(refinement, growing.pairs(), progress)?);
         let archs = proposed(refinement, &predictor, growing)?;
@@ -161,7 +151,7 @@ pub fn run(
         }
         let before = growing.pairs().len();
         progress.begin(&format!("round {round}"), archs.len());
-        let kept = measure(supernet, space, &archs, &mut images, stop, |arch, top1| {
+        let kept = evaluator.collect(&archs, stop, |arch, top1| -> Result<(), Failure> {
             let written = growing.push(space, arch, top1);
             progress.advance(growing.pairs().len() - before, &format!("{:.2} %", 100.0 * top1));
             written

@@ -6,8 +6,7 @@ use crate::failure::Failure;
 use crate::report::StepSeconds;
 use ofa_train::TrainError;
 use ofa_train::checkpoint::Checkpoint;
-use ofa_train::shrinking::config::PhasePlan;
-use ofa_train::shrinking::{History, Observer, PhaseRecord, Trainer, ValidationRecord};
+use ofa_train::shrinking::{History, Observer, PhasePlan, PhaseRecord, Trainer, ValidationRecord};
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod atomic_file;
+pub mod digest;
 pub mod error;
 pub mod genotype;
 pub mod network;

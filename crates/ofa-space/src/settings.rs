@@ -96,6 +96,18 @@ impl<T> Checked<T> {
     }
 }
 
+impl<T: Settings> Checked<T> {
+    /// The settings after `change`, checked again.
+    ///
+    /// # Errors
+    /// [`InvalidSetting`] naming the first offending field.
+    pub fn changed(self, change: impl FnOnce(&mut T)) -> Result<Self, InvalidSetting> {
+        let mut settings = self.0;
+        change(&mut settings);
+        settings.checked()
+    }
+}
+
 impl<T> Deref for Checked<T> {
     type Target = T;
 

@@ -10,15 +10,17 @@
 
 use burn::tensor::Device;
 use ofa_space::spaces::mbv3::{Mbv3, Mbv3Config};
-use ofa_space::{SearchSpace, initialisation, supernet};
-use ofa_train::collection::{CLUSTER, clustered_archs, collect, saving, score_alone};
+use ofa_space::{Model, ModelBody, SearchSpace, initialisation, supernet};
+use ofa_train::TrainError;
+use ofa_train::collection::{CLUSTER, clustered_archs, saving};
 use ofa_train::data::{self, LoadOptions, SplitName};
-use ofa_train::evaluation::EvaluationSet;
-use ofa_train::supernet::Supernet;
+use ofa_train::evaluation::{CalibrationSet, EvaluationSet, Evaluator};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use std::collections::BTreeMap;
 use std::error::Error;
-use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -30,31 +32,40 @@ fn main() -> Result<(), Box<dyn Error>> {
     let space = Mbv3::try_from(config)?;
     let defs = supernet::tensors(&space)?;
     let weights = initialisation::initialise(&defs, &mut ChaCha8Rng::seed_from_u64(0));
-    let supernet = Supernet::new(defs, &weights, &Device::flex())?;
     let archs = clustered_archs(&space, count, 0)?;
 
     // Bundled digits, enlarged: what is on them does not matter here.
     let dataset = data::load("bundled", &LoadOptions { max_resolution: 192, ..LoadOptions::default() })?;
-    let set = |split| EvaluationSet::new(&dataset, split, (0..images).collect(), images);
-    let (mut calibration, mut validation) = (set(SplitName::Train), set(SplitName::Validation));
+    let mut calibration = CalibrationSet::first(&dataset, images).in_batches_of(images);
+    let validation = EvaluationSet::new(&dataset, SplitName::Validation, (0..images).collect());
+    let mut validation = validation.in_batches_of(images);
     for resolution in &space.info().resolutions {
         calibration.batches(*resolution)?;
         validation.batches(*resolution)?;
     }
+    let model = Model {
+        body: ModelBody::Supernet { space: Arc::new(space.clone()) },
+        class_names: dataset.class_names.clone(),
+        input: dataset.input.clone(),
+        provenance: BTreeMap::new(),
+        weights,
+    };
+    let mut evaluator = Evaluator::on(&model, calibration, validation, &Device::flex())?;
 
     // The two ways take turns, eight subnets at a time, so that other work on the machine slows both.
     let (mut together, mut alone) = (Vec::new(), Vec::new());
+    let never = AtomicBool::new(false);
     let (mut clusters, mut one_by_one) = (0.0, 0.0);
     for group in archs.chunks(2 * CLUSTER) {
         let started = Instant::now();
-        collect(&supernet, &space, group, &mut calibration, &mut validation, |_, top1| {
+        evaluator.collect(group, &never, |_, top1| {
             together.push(top1);
-            ControlFlow::Continue(())
+            Ok::<(), TrainError>(())
         })?;
         clusters += started.elapsed().as_secs_f64();
         let started = Instant::now();
         for arch in group {
-            alone.push(score_alone(&supernet, &space, arch, &mut calibration, &mut validation)?.top1);
+            alone.push(evaluator.score(Some(arch))?.top1);
         }
         one_by_one += started.elapsed().as_secs_f64();
     }

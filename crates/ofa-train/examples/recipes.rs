@@ -12,13 +12,11 @@
 //! after BN recalibration, and the standard deviation over seeds of the mean of all thirteen.
 
 use ofa_space::{Arch, Opened, SearchSpace};
-use ofa_train::collection::{distinct_archs, score_together};
+use ofa_train::collection::distinct_archs;
 use ofa_train::data::{self, Dataset, LoadOptions, SplitName};
 use ofa_train::device;
-use ofa_train::evaluation::EvaluationSet;
-use ofa_train::shrinking::config::TrainConfig;
-use ofa_train::shrinking::{Silent, Trainer};
-use ofa_train::supernet::Supernet;
+use ofa_train::evaluation::{CalibrationSet, EvaluationSet, Evaluator};
+use ofa_train::shrinking::{Silent, TrainConfig, Trainer};
 use std::collections::HashSet;
 use std::error::Error;
 use std::sync::atomic::AtomicBool;
@@ -91,18 +89,15 @@ fn run(tables: &str, steps: f64, seed: u64, dataset: &Dataset) -> Result<Vec<f64
     let device = device::open("flex")?;
     let trainer = Trainer::new(&config, dataset, &device)?;
     let trained = trainer.train(None, &mut Silent, &AtomicBool::new(false))?;
-    let supernet = Supernet::from_model(&trained.model, &device)?;
     let space = trainer.space();
     let mut archs = vec![space.min_arch(), middle(space.as_ref())?, space.max_arch()];
     archs.extend(distinct_archs(space.as_ref(), 10, 1234, &HashSet::new()));
-    let set = |split, images| EvaluationSet::new(dataset, split, (0..images).collect(), 100);
-    let mut calibration = set(SplitName::Train, 1000);
-    let mut validation = set(SplitName::Validation, dataset.validation.len());
+    let (calibration, validation) =
+        (CalibrationSet::first(dataset, 1000), EvaluationSet::all(dataset, SplitName::Validation));
+    let mut evaluator = Evaluator::on(&trained.model, calibration, validation, &device)?;
     let mut scores = Vec::new();
     for arch in &archs {
-        let one =
-            score_together(&supernet, space.as_ref(), std::slice::from_ref(arch), &mut calibration, &mut validation)?;
-        scores.extend(one.iter().map(|accuracy| accuracy.top1));
+        scores.push(evaluator.score(Some(arch))?.top1);
     }
     Ok(scores)
 }

@@ -1,6 +1,6 @@
 //! Choosing a compute backend at run time: `flex` (default), `tch`, `cuda:0`, `wgpu`.
 
-use burn::tensor::Device;
+pub use burn::tensor::Device;
 
 /// A backend that cannot be used.
 #[derive(Debug, thiserror::Error)]

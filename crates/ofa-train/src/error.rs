@@ -2,7 +2,7 @@
 
 use crate::device::BackendError;
 use ofa_space::ModelError;
-use ofa_space::{SpaceError, WeightsError};
+use ofa_space::{InvalidSetting, SpaceError, WeightsError};
 use std::path::PathBuf;
 
 /// Any failure of this crate.
@@ -33,8 +33,28 @@ pub enum TrainError {
         /// What is wrong and what was expected.
         problem: String,
     },
+    /// The model to start from has a classifier for other classes.
+    #[error(
+        "{file}: `init.model` has `{tensor}` {found}, this job needs {needed:?}; to train for other classes, start with a \
+         new classifier (`new_head = true` in [init])"
+    )]
+    OtherClassifier {
+        /// The model file.
+        file: String,
+        /// The tensor that does not fit.
+        tensor: String,
+        /// Its shape, or `missing`.
+        found: String,
+        /// The shape that the data set's classes need.
+        needed: Vec<usize>,
+    },
+    /// A setting has an impossible value.
+    #[error(transparent)]
+    Setting(#[from] InvalidSetting),
     /// Training left the range of finite numbers.
-    #[error("the loss became {loss} at step {step} of phase `{phase}`: lower the learning rate")]
+    #[error(
+        "the loss became {loss} at step {step} of phase `{phase}`: lower the learning rate (it was {learning_rate})"
+    )]
     Diverged {
         /// The value.
         loss: f32,
@@ -42,6 +62,8 @@ pub enum TrainError {
         step: usize,
         /// Name of the phase.
         phase: String,
+        /// Highest learning rate of the phase.
+        learning_rate: f64,
     },
     /// A checkpoint cannot be read or does not belong to this run.
     #[error("checkpoint {}: {problem}", path.display())]
@@ -67,4 +89,11 @@ pub enum TrainError {
     /// A request that the compute backend could not serve.
     #[error("the compute backend failed: {0}")]
     Compute(String),
+}
+
+impl TrainError {
+    /// An impossible setting that was read from `file`.
+    pub fn in_file(file: &str, InvalidSetting { field, problem }: InvalidSetting) -> Self {
+        Self::Config { file: file.to_owned(), field, problem }
+    }
 }

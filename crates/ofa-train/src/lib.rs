@@ -8,6 +8,7 @@ pub mod device;
 pub mod elastic;
 pub mod error;
 pub mod evaluation;
+pub mod fine_tuning;
 pub mod images;
 pub mod loss;
 pub mod sampler;
@@ -16,3 +17,5 @@ pub mod training;
 
 pub use elastic::{batch_norm, executor, layer_ops, parameters, plan, supernet};
 pub use error::TrainError;
+/// The crate of spaces and models whose types appear in this one's.
+pub use ofa_space as space;

@@ -4,44 +4,49 @@
 
 use burn::tensor::Device;
 use ofa_space::spaces::mbv3::{Mbv3, Mbv3Config};
-use ofa_space::{Arch, SearchSpace, initialisation, registry, supernet};
-use ofa_train::collection::{clustered_archs, collect, distinct_archs, saving, score_alone};
+use ofa_space::{Arch, Model, ModelBody, SearchSpace, initialisation, registry, supernet};
+use ofa_train::TrainError;
+use ofa_train::collection::{clustered_archs, distinct_archs, saving};
 use ofa_train::data::{self, Dataset, LoadOptions, SplitName};
-use ofa_train::evaluation::EvaluationSet;
-use ofa_train::supernet::Supernet;
+use ofa_train::evaluation::{CalibrationSet, EvaluationSet, Evaluator};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use std::collections::HashSet;
-use std::ops::ControlFlow;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 fn digits() -> Dataset {
     data::load("bundled", &LoadOptions { max_resolution: 28, ..LoadOptions::default() }).unwrap()
 }
 
 /// Random weights: what a subnet answers is nonsense, but the same nonsense each time.
-fn random_supernet(space: &dyn SearchSpace) -> Supernet {
-    let defs = supernet::tensors(space).unwrap();
-    let weights = initialisation::initialise(&defs, &mut ChaCha8Rng::seed_from_u64(1));
-    Supernet::new(defs, &weights, &Device::flex()).unwrap()
+fn random_supernet(space: &Arc<dyn SearchSpace>, dataset: &Dataset) -> Model {
+    let defs = supernet::tensors(space.as_ref()).unwrap();
+    Model {
+        body: ModelBody::Supernet { space: space.clone() },
+        class_names: dataset.class_names.clone(),
+        input: dataset.input.clone(),
+        provenance: BTreeMap::new(),
+        weights: initialisation::initialise(&defs, &mut ChaCha8Rng::seed_from_u64(1)),
+    }
 }
 
-fn check(space: &dyn SearchSpace, archs: &[Arch], calibration_images: usize) {
+fn check(space: &Arc<dyn SearchSpace>, archs: &[Arch], calibration_images: usize) {
     let dataset = digits();
-    let supernet = random_supernet(space);
-    let set = |split, images| EvaluationSet::new(&dataset, split, (0..images).collect(), 40);
-    let mut calibration = set(SplitName::Train, calibration_images);
-    let mut validation = set(SplitName::Validation, 150);
+    let model = random_supernet(space, &dataset);
+    let calibration = CalibrationSet::first(&dataset, calibration_images).in_batches_of(40);
+    let validation = EvaluationSet::new(&dataset, SplitName::Validation, (0..150).collect()).in_batches_of(40);
+    let mut evaluator = Evaluator::on(&model, calibration, validation, &Device::flex()).unwrap();
     let mut together = Vec::new();
-    collect(&supernet, space, archs, &mut calibration, &mut validation, |arch, top1| {
+    let measured = evaluator.collect(archs, &AtomicBool::new(false), |arch, top1| {
         together.push((arch.clone(), top1));
-        ControlFlow::Continue(())
-    })
-    .unwrap();
+        Ok::<(), TrainError>(())
+    });
+    assert_eq!(measured.unwrap(), archs.len());
     assert_eq!(together.len(), archs.len());
     for ((arch, top1), expected) in together.iter().zip(archs) {
         assert_eq!(arch, expected);
-        let alone = score_alone(&supernet, space, arch, &mut calibration, &mut validation).unwrap();
-        assert_eq!(*top1, alone.top1, "{arch:?}");
+        assert_eq!(*top1, evaluator.score(Some(arch)).unwrap().top1, "{arch:?}");
     }
     let different: HashSet<u64> = together.iter().map(|(_, top1)| top1.to_bits()).collect();
     assert!(different.len() > archs.len() / 4, "the accuracies are all the same: {together:?}");
@@ -50,26 +55,35 @@ fn check(space: &dyn SearchSpace, archs: &[Arch], calibration_images: usize) {
 #[test]
 fn clusters_and_independent_archs_score_as_they_do_alone() {
     let space = registry::named("tiny-28").unwrap();
-    check(space.as_ref(), &clustered_archs(space.as_ref(), 12, 7).unwrap(), 80);
-    check(space.as_ref(), &distinct_archs(space.as_ref(), 6, 7, &HashSet::new()), 80);
+    check(&space, &clustered_archs(space.as_ref(), 12, 7).unwrap(), 80);
+    check(&space, &distinct_archs(space.as_ref(), 6, 7, &HashSet::new()), 80);
     // Without recalibration the supernet's own statistics serve.
-    check(space.as_ref(), &clustered_archs(space.as_ref(), 4, 8).unwrap(), 0);
+    check(&space, &clustered_archs(space.as_ref(), 4, 8).unwrap(), 0);
 }
 
 #[test]
-fn stopping_after_some_pairs_stops() {
+fn collecting_ends_when_it_is_asked_to_and_when_a_pair_cannot_be_kept() {
     let space = registry::named("tiny-28").unwrap();
     let dataset = digits();
-    let supernet = random_supernet(space.as_ref());
+    let model = random_supernet(&space, &dataset);
     let archs = clustered_archs(space.as_ref(), 8, 0).unwrap();
-    let set = |split| EvaluationSet::new(&dataset, split, (0..20).collect(), 20);
-    let mut count = 0;
-    collect(&supernet, space.as_ref(), &archs, &mut set(SplitName::Train), &mut set(SplitName::Validation), |_, _| {
+    let (calibration, validation) =
+        (CalibrationSet::first(&dataset, 20), EvaluationSet::sample(&dataset, SplitName::Validation, 20, 0));
+    let mut evaluator = Evaluator::on(&model, calibration, validation, &Device::flex()).unwrap();
+    let (mut count, stop) = (0, AtomicBool::new(false));
+    let measured = evaluator.collect(&archs, &stop, |_, _| {
         count += 1;
-        if count == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })
-    .unwrap();
-    assert_eq!(count, 3);
+        stop.store(count == 3, Ordering::Relaxed);
+        Ok::<(), TrainError>(())
+    });
+    assert_eq!((measured.unwrap(), count), (3, 3));
+    stop.store(false, Ordering::Relaxed);
+    let refused = evaluator.collect(&archs, &stop, |_, _| {
+        count += 1;
+        Err(TrainError::Compute("the disk is full".into()))
+    });
+    assert!(refused.unwrap_err().to_string().contains("the disk is full"));
+    assert_eq!(count, 4);
 }
 
 #[test]

@@ -7,9 +7,8 @@ use ofa_export::Batch;
 use ofa_space::{Arch, Model, NetSpec};
 use ofa_train::data::{Dataset, OnCorrupt, SplitName, stratified};
 use ofa_train::device;
-use ofa_train::evaluation::{EvaluationSet, recalibrate};
+use ofa_train::evaluation::{EvaluationSettings, Evaluator};
 use ofa_train::images::Images;
-use ofa_train::shrinking::EVALUATION_BATCH;
 use ofa_train::supernet::Supernet;
 use std::path::Path;
 
@@ -45,16 +44,20 @@ impl CalibrationImages {
         batch_sizes: &[usize],
         context: &Context,
     ) -> Result<(), Failure> {
-        let net = model.net(Some(arch))?;
         let device = device::open(&context.common.backend)?;
-        let supernet = Supernet::from_model(model, &device)?;
         let running = match self {
             Self::Dataset(dataset) => {
-                let indices = stratified::sample(&dataset.train, sample, context.common.seed);
-                let mut images = EvaluationSet::new(dataset, SplitName::Train, indices, EVALUATION_BATCH);
-                recalibrate(&supernet, &net, &mut images)?
+                let settings = EvaluationSettings {
+                    calibration_images: sample,
+                    seed: context.common.seed,
+                    ..EvaluationSettings::default()
+                };
+                Evaluator::new(model, dataset, &device, &settings)?.recalibrate(arch)?
             }
-            Self::Npy(images) => supernet.recalibrate(&net, &images.split(batch_sizes))?,
+            Self::Npy(images) => {
+                let net = model.net(Some(arch))?;
+                Supernet::from_model(model, &device)?.recalibrate(&net, &images.split(batch_sizes))?
+            }
         };
         running.store(&mut model.weights);
         Ok(())

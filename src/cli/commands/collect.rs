@@ -4,13 +4,13 @@ use crate::cli::args::corrupt_choice::CorruptChoice;
 use crate::cli::args::model_data::load_for;
 use crate::cli::output::progress::Progress;
 use crate::cli::{Context, Failure};
-use crate::pipeline::collect::{images, measure};
 use clap::Args;
 use ofa_predictors::{PairsFile, Target, pairs};
 use ofa_space::{Model, SearchSpace};
 use ofa_train::collection::{clustered_archs, distinct_archs, saving};
+use ofa_train::data::SplitName;
 use ofa_train::device;
-use ofa_train::supernet::Supernet;
+use ofa_train::evaluation::{EvaluationSettings, Evaluator};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
@@ -92,11 +92,16 @@ pub fn run(args: &CollectArgs, context: &Context) -> Result<(), Failure> {
     let mut file = PairsFile::begin(output, space.as_ref(), Target::Accuracy)?;
     let done = file.pairs().len().min(archs.len());
     let device = device::open(&context.common.backend)?;
-    let supernet = Supernet::from_model(&model, &device)?;
-    let mut images = images(&dataset, args.calibration_images, args.validation_images, seed);
+    let settings = EvaluationSettings {
+        split: SplitName::Validation,
+        images: args.validation_images,
+        calibration_images: args.calibration_images,
+        seed,
+    };
+    let mut evaluator = Evaluator::new(&model, &dataset, &device, &settings)?;
     let mut progress = Progress::new("collect", archs.len() as u64, context.output);
     let mut count = done;
-    let measured = measure(&supernet, space.as_ref(), &archs[done..], &mut images, &context.stop, |arch, top1| {
+    let measured = evaluator.collect(&archs[done..], &context.stop, |arch, top1| -> Result<(), Failure> {
         let written = file.push(space.as_ref(), arch, top1);
         count += 1;
         progress.update(count as u64, &format!("{:.2} %", 100.0 * top1));

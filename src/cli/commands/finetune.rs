@@ -1,24 +1,19 @@
-//! `ofa finetune`: a standalone network trains on from the weights that it inherited, as the paper's nets after search.
+//! `ofa finetune`: further training of a standalone network from the weights that it inherited from its supernet.
 
 use crate::cli::args::arch_choice;
 use crate::cli::args::corrupt_choice::CorruptChoice;
 use crate::cli::args::model_data::load_for;
 use crate::cli::output::progress::Progress;
-use crate::cli::{Context, Failure};
+use crate::cli::{Context, Failure, Output};
+use crate::folder_lock::FolderLock;
 use clap::Args;
-use ofa_space::{Model, NetSpec};
-use ofa_train::data::{Augmentation, Dataset, SplitName, batches};
+use ofa_space::{Checked, Model, Settings};
+use ofa_train::TrainError;
+use ofa_train::checkpoint::Checkpoint;
 use ofa_train::device;
-use ofa_train::evaluation::{EvaluationSet, evaluate};
-use ofa_train::loss::SoftCrossEntropy;
-use ofa_train::shrinking::EVALUATION_BATCH;
-use ofa_train::supernet::Supernet;
-use ofa_train::training::learning_rate::CosineSchedule;
-use ofa_train::training::optimizer::Optimizer;
-use ofa_train::training::step::{StepInput, Teacher, step};
+use ofa_train::fine_tuning::{FineTuned, FineTuner, FineTuning, FineTuningObserver};
 use serde::Serialize;
-use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Arguments of `ofa finetune`.
@@ -54,6 +49,9 @@ pub struct FinetuneArgs {
     /// Keep the better of before and after, by accuracy on validation images.
     #[arg(long)]
     keep_better: bool,
+    /// Resume a run that was interrupted, from its checkpoint in the folder OUTPUT.checkpoint.
+    #[arg(long)]
+    resume: bool,
     /// What to do with an image that cannot be decoded.
     #[arg(long, value_enum, default_value = "error")]
     on_corrupt: CorruptChoice,
@@ -71,81 +69,81 @@ struct FinetuneReport {
     kept: bool,
 }
 
-/// Of the official fine-tuning runs (`weight_decay`, `momentum`, `bn_momentum` of the authors' run configuration).
-const MOMENTUM: f64 = 0.9;
-const WEIGHT_DECAY: f64 = 3e-5;
-const BN_MOMENTUM: f32 = 0.1;
-
 impl FinetuneArgs {
-    fn check(&self) -> Result<(), Failure> {
-        let bad = |option: &str, value: f64, expected: &str| {
-            Err(Failure::Input(format!("--{option} is {value}, expected {expected}")))
+    fn settings(&self, seed: u64) -> Result<Checked<FineTuning>, Failure> {
+        let settings = FineTuning {
+            epochs: self.epochs,
+            learning_rate: self.learning_rate,
+            warmup: self.warmup,
+            batch_size: self.batch_size,
+            label_smoothing: self.label_smoothing,
+            seed,
+            ..FineTuning::default()
         };
-        if !(self.epochs > 0.0 && self.epochs <= 1e4) {
-            return bad("epochs", self.epochs, "more than 0, up to 10000");
-        }
-        if !(self.learning_rate > 0.0 && self.learning_rate <= 10.0) {
-            return bad("learning-rate", self.learning_rate, "more than 0, up to 10");
-        }
-        if !(0.0..1.0).contains(&self.warmup) {
-            return bad("warmup", self.warmup, "0 to below 1");
-        }
-        if !(0.0..1.0).contains(&self.label_smoothing) {
-            return bad("label-smoothing", self.label_smoothing, "0 to below 1");
-        }
-        if self.batch_size == 0 {
-            return bad("batch-size", 0.0, "at least 1");
-        }
-        Ok(())
+        // The options are called like the settings.
+        settings
+            .checked()
+            .map_err(|invalid| Failure::Input(format!("--{} {}", invalid.field.replace('_', "-"), invalid.problem)))
     }
 
-    fn schedule(&self, images: usize) -> CosineSchedule {
-        let batches = (images / self.batch_size.min(images.max(1))).max(1);
-        let total = ((self.epochs * batches as f64).round() as usize).max(1);
-        let warmup_steps = ((total as f64 * self.warmup).round() as usize).min(total - 1);
-        CosineSchedule { initial: self.learning_rate, warmup_start: 0.0, warmup_steps, steps: total - warmup_steps }
+    /// Where checkpoints are kept until the output is written.
+    fn checkpoints(&self) -> PathBuf {
+        let mut folder = self.output.as_os_str().to_owned();
+        folder.push(".checkpoint");
+        folder.into()
     }
 }
 
 pub fn run(args: &FinetuneArgs, context: &Context) -> Result<(), Failure> {
     let started = Instant::now();
-    args.check()?;
     let seed = context.common.seed;
+    let settings = args.settings(seed)?;
+    let folder = args.checkpoints();
+    if !args.resume && !Checkpoint::files(&folder).is_empty() {
+        return Err(Failure::Input(format!(
+            "{} holds the checkpoint of an interrupted run: add --resume to finish it, or remove the folder",
+            folder.display()
+        )));
+    }
     let mut model = Model::load(&args.model)?;
     if let Some(arch) = arch_choice::for_model(&model, args.arch.as_deref(), &args.model, seed)? {
         model = model.extract(&arch)?;
     }
-    let net = model.net(None)?;
-    let dataset = load_for(&model, &args.data, net.input[1] as u32, args.on_corrupt.into())?;
+    let dataset = load_for(&model, &args.data, model.net(None)?.input[1] as u32, args.on_corrupt.into())?;
     context.output.note(&format!("{}: {}", dataset.name, dataset.split_note));
     let device = device::open(&context.common.backend)?;
-    let mut supernet = Supernet::from_model(&model, &device.clone().autodiff())?;
-    let indices = (0..dataset.validation.len()).collect();
-    let mut validation = EvaluationSet::new(&dataset, SplitName::Validation, indices, EVALUATION_BATCH);
-    let score = |supernet: &Supernet, validation: &mut EvaluationSet<'_>| {
-        evaluate(supernet, &net, &supernet.running, validation).map(|accuracy| accuracy.top1)
-    };
-    let top1_before = score(&supernet, &mut validation)?;
-    let schedule = args.schedule(dataset.train.len());
-    train(args, &net, &dataset, &schedule, &mut supernet, context)?;
-    let top1_after = score(&supernet, &mut validation)?;
-    let kept = !args.keep_better || top1_after >= top1_before;
+    let tuner = FineTuner::new(&settings, &model, &dataset, &device)?;
+    std::fs::create_dir_all(&folder).map_err(|e| Failure::writing(&folder, e))?;
+    let _lock = FolderLock::take(&folder)?;
+    let mut display = Display { output: context.output, progress: None };
+    let tuned = tuner.train(Some(&folder), &mut display, &context.stop).map_err(|error| match error {
+        TrainError::Interrupted => Failure::Interrupted(format!(
+            "interrupted; the checkpoint is in {}: run the same command with --resume to finish",
+            folder.display()
+        )),
+        TrainError::Diverged { .. } => {
+            // Resuming would lead to the same end.
+            remove_checkpoints(&folder);
+            Failure::Running(format!("{error}: see --learning-rate"))
+        }
+        other => other.into(),
+    });
+    if let Some(progress) = display.progress {
+        progress.finish();
+    }
+    let FineTuned { model: after, steps, before: accuracy_before, after: accuracy_after } = tuned?;
+    let kept = !args.keep_better || accuracy_after.top1 >= accuracy_before.top1;
     if kept {
-        model.weights = supernet.weights()?;
-        let steps = schedule.total_steps();
-        let how = format!(
-            "{steps} steps of {} images of {}, learning rate {}, seed {seed}",
-            args.batch_size, dataset.name, args.learning_rate
-        );
-        model.provenance.insert("fine_tuning".to_owned(), how);
+        model = after;
     }
     model.save(&args.output)?;
+    remove_checkpoints(&folder);
     let report = FinetuneReport {
         output: args.output.clone(),
-        steps: schedule.total_steps(),
-        top1_before,
-        top1_after,
-        images: dataset.validation.len(),
+        steps,
+        top1_before: accuracy_before.top1,
+        top1_after: accuracy_after.top1,
+        images: accuracy_after.images,
         seconds: started.elapsed().as_secs_f64(),
         kept,
     };
@@ -163,53 +161,36 @@ pub fn run(args: &FinetuneArgs, context: &Context) -> Result<(), Failure> {
     })
 }
 
-fn train(
-    args: &FinetuneArgs,
-    net: &NetSpec,
-    dataset: &Dataset,
-    schedule: &CosineSchedule,
-    supernet: &mut Supernet,
-    context: &Context,
-) -> Result<(), Failure> {
-    let (seed, images) = (context.common.seed, dataset.train.len());
-    let batch_size = args.batch_size.min(images.max(1));
-    let batches = (images / batch_size).max(1);
-    let augmentation = Augmentation::default();
-    let mut optimizer = Optimizer::new(MOMENTUM, WEIGHT_DECAY);
-    let mut progress = Progress::new("finetune", schedule.total_steps() as u64, context.output);
-    let mut order = Vec::new();
-    for done in 0..schedule.total_steps() {
-        if context.stop.load(Ordering::Relaxed) {
-            return Err(Failure::Interrupted("interrupted; nothing was written".into()));
-        }
-        let epoch = (done / batches) as u64;
-        let start = done % batches * batch_size;
-        if start == 0 {
-            order = batches::epoch_order(images, seed, epoch);
-        }
-        let indices = &order[start..start + batch_size];
-        let resolution = net.input[1] as u32;
-        let (images, labels) = dataset.train_batch(indices, resolution, &augmentation, seed, epoch)?;
-        let input = StepInput {
-            images: &images,
-            labels: &labels,
-            subnets: std::slice::from_ref(net),
-            teacher: Teacher::None,
-            loss: &SoftCrossEntropy {},
-            distillation: 0.0,
-            label_smoothing: args.label_smoothing,
-            bn_momentum: BN_MOMENTUM,
-        };
-        let report = step(supernet, &mut optimizer, schedule.rate(done), &input)?;
-        let loss = report.losses.first().copied().unwrap_or(f32::NAN);
-        if !loss.is_finite() {
-            return Err(Failure::Running(format!(
-                "the loss became {loss} in step {done}: lower --learning-rate (it was {})",
-                args.learning_rate
-            )));
-        }
-        progress.update(done as u64 + 1, &format!("loss {loss:.3}"));
+/// Removes the checkpoints once the output is written. What cannot be removed costs space only.
+fn remove_checkpoints(folder: &Path) {
+    for file in Checkpoint::files(folder) {
+        let _ = std::fs::remove_file(file);
     }
-    progress.finish();
-    Ok(())
+    FolderLock::remove(folder);
+    let _ = std::fs::remove_dir(folder);
+}
+
+/// Fine-tuning as a bar.
+struct Display {
+    output: Output,
+    progress: Option<Progress>,
+}
+
+impl FineTuningObserver for Display {
+    fn on_start(&mut self, steps: usize, done: usize) {
+        if done > 0 {
+            self.output.note(&format!("resuming from the checkpoint: step {done} of {steps}"));
+        }
+        self.progress = Some(Progress::new("finetune", steps as u64, self.output));
+    }
+
+    fn on_step(&mut self, done: usize, loss: f32) {
+        if let Some(progress) = &mut self.progress {
+            progress.update(done as u64, &format!("loss {loss:.3}"));
+        }
+    }
+
+    fn on_message(&mut self, message: &str) {
+        self.output.note(message);
+    }
 }

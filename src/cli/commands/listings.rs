@@ -33,11 +33,11 @@ pub(super) fn strategies(context: &Context) -> Result<(), Failure> {
 }
 
 pub(super) fn samplers(context: &Context) -> Result<(), Failure> {
-    let entries = ofa_train::sampler::entries();
+    let entries = ofa_space::plugin::entries::<ofa_train::sampler::SamplerEntry>();
     list(context, entries.iter().map(|e| Entry { name: e.name.to_owned(), about: e.about.to_owned() }).collect())
 }
 
 pub(super) fn losses(context: &Context) -> Result<(), Failure> {
-    let entries = ofa_train::loss::entries();
+    let entries = ofa_space::plugin::entries::<ofa_train::loss::LossEntry>();
     list(context, entries.iter().map(|e| Entry { name: e.name.to_owned(), about: e.about.to_owned() }).collect())
 }

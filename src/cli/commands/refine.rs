@@ -12,8 +12,9 @@ use ofa_hw::LatencyObjective;
 use ofa_predictors::{EstimatorChoice, FittedPredictor};
 use ofa_search::strategy;
 use ofa_space::{BlockObjective, Model, cost};
+use ofa_train::data::SplitName;
 use ofa_train::device;
-use ofa_train::supernet::Supernet;
+use ofa_train::evaluation::{EvaluationSettings, Evaluator};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -103,7 +104,13 @@ pub fn run(args: &RefineArgs, context: &Context) -> Result<(), Failure> {
     let dataset =
         load_for(&model, &args.data, space.info().resolutions.last().copied().unwrap_or(224), args.on_corrupt.into())?;
     let backend = device::open(&context.common.backend)?;
-    let supernet = Supernet::from_model(&model, &backend)?;
+    let settings = EvaluationSettings {
+        split: SplitName::Validation,
+        images: args.validation_images,
+        calibration_images: args.calibration_images,
+        seed: context.common.seed,
+    };
+    let mut evaluator = Evaluator::new(&model, &dataset, &backend, &settings)?;
     let searched = |predictor: &FittedPredictor| -> Result<Searched, Failure> {
         let target = devices.first();
         let space = supported(space.clone(), predictor, target)?;
@@ -114,22 +121,18 @@ pub fn run(args: &RefineArgs, context: &Context) -> Result<(), Failure> {
     };
     let refinement = Refinement {
         space: space.as_ref(),
-        supernet: &supernet,
-        dataset: &dataset,
         searched: &searched,
         predictor: &args.predictor,
         rounds: args.rounds,
         per_round: args.per_round,
         strategy: &args.strategy,
         evaluations: args.evaluations,
-        calibration_images: args.calibration_images,
-        validation_images: args.validation_images,
         seed: context.common.seed,
         stop: &context.stop,
     };
     let mut rounds = Vec::new();
     let mut display = Display::new(context.output);
-    let fitted = refine::run(&refinement, &mut growing, &mut display, |round| {
+    let fitted = refine::run(&refinement, &mut evaluator, &mut growing, &mut display, |round| {
         rounds.push(round.clone());
         context.output.part(&text(round))
     })?;

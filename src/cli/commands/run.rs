@@ -150,11 +150,13 @@ fn configuration(args: &RunArgs, context: &Context) -> Result<PipelineConfig, Fa
         return Ok(plan.config);
     };
     let mut config = PipelineConfig::load(path)?;
-    if let Some(data) = &args.data {
-        config.train.data.clone_from(data);
-    }
-    if let Some(seed) = context.explicit_seed {
-        config.train.seed = seed;
-    }
+    config.train = config.train.changed(|train| {
+        if let Some(data) = &args.data {
+            train.data.clone_from(data);
+        }
+        if let Some(seed) = context.explicit_seed {
+            train.seed = seed;
+        }
+    })?;
     Ok(config)
 }

@@ -6,11 +6,12 @@ use crate::cli::output::training_display::TrainDisplay;
 use crate::cli::{Context, Failure};
 use crate::folder_lock::FolderLock;
 use clap::Args;
+use ofa_space::{Checked, Settings};
+use ofa_train::TrainError;
 use ofa_train::checkpoint::Checkpoint;
 use ofa_train::device;
-use ofa_train::shrinking::config::TrainConfig;
 use ofa_train::shrinking::rehearsal::{self, Rehearsal};
-use ofa_train::shrinking::{PhaseRecord, Trainer};
+use ofa_train::shrinking::{PhaseRecord, TrainConfig, Trainer};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -32,7 +33,7 @@ pub struct TrainArgs {
     /// With --dry-run: count with this many training images instead of loading the data.
     #[arg(long, requires = "dry_run", value_name = "N")]
     images: Option<usize>,
-    /// Go on from the checkpoint in the output folder, if there is one.
+    /// Resume from the checkpoint in the output folder, if there is one.
     #[arg(long)]
     resume: bool,
     /// Start the classifier of the model in [init] afresh, for other classes.
@@ -52,7 +53,7 @@ struct TrainReport {
 
 pub fn run(args: &TrainArgs, context: &Context) -> Result<(), Failure> {
     let started = Instant::now();
-    let mut config = TrainConfig::load(&args.config)?;
+    let mut config = TrainConfig::load(&args.config)?.into_inner();
     if let Some(data) = &args.data {
         config.data.clone_from(data);
     }
@@ -68,6 +69,8 @@ pub fn run(args: &TrainArgs, context: &Context) -> Result<(), Failure> {
             }
         }
     }
+    let config =
+        config.checked().map_err(|invalid| TrainError::in_file(&args.config.display().to_string(), invalid))?;
     if args.dry_run {
         return rehearse(args, &config, context);
     }
@@ -88,10 +91,11 @@ pub fn run(args: &TrainArgs, context: &Context) -> Result<(), Failure> {
     let trainer = Trainer::new(&config, &dataset, &device)?;
     let mut display = TrainDisplay::new(context.output);
     let trained = trainer.train(Some(out), &mut display, &context.stop).map_err(|error| match error {
-        ofa_train::TrainError::Interrupted => Failure::Interrupted(format!(
+        TrainError::Interrupted => Failure::Interrupted(format!(
             "interrupted; the checkpoint is in {}: run the same command with --resume to go on",
             out.display()
         )),
+        TrainError::OtherClassifier { .. } => Failure::Input(format!("{error}, or --new-head")),
         other => other.into(),
     })?;
     let path = out.join("supernet.safetensors");
@@ -103,7 +107,7 @@ pub fn run(args: &TrainArgs, context: &Context) -> Result<(), Failure> {
 }
 
 /// Prints what a run would do.
-fn rehearse(args: &TrainArgs, config: &TrainConfig, context: &Context) -> Result<(), Failure> {
+fn rehearse(args: &TrainArgs, config: &Checked<TrainConfig>, context: &Context) -> Result<(), Failure> {
     let device = device::open(&context.common.backend)?;
     let (space, images) = match args.images {
         Some(0) => return Err(Failure::Input("--images is 0, expected at least 1".into())),

@@ -2,8 +2,7 @@
 
 use super::Output;
 use super::progress::Progress;
-use ofa_train::shrinking::config::PhasePlan;
-use ofa_train::shrinking::{Observer, PhaseRecord, SubnetRecord, ValidationRecord};
+use ofa_train::shrinking::{Observer, PhasePlan, PhaseRecord, SubnetRecord, ValidationRecord};
 use std::time::Instant;
 
 /// Draws training as one bar per phase.

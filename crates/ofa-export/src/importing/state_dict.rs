@@ -3,9 +3,8 @@
 //! The pickle reader builds tensors only; any other object in a file is an error, never executed.
 
 use crate::error::ExportError;
-use ofa_space::Tensor;
+use ofa_space::{Tensor, digest};
 use pytorch_reader::{DType, PickleValue, PytorchReader};
-use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -154,16 +153,7 @@ fn without_zip64_records(path: &Path) -> std::io::Result<Option<tempfile::NamedT
 pub(crate) fn provenance(path: &Path) -> Result<BTreeMap<String, String>, ExportError> {
     let bad =
         |e: std::io::Error| ExportError::Checkpoint { path: path.to_owned(), problem: format!("cannot be read: {e}") };
-    let mut file = std::fs::File::open(path).map_err(bad)?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut buffer).map_err(bad)? {
-            0 => break,
-            read => hash.update(&buffer[..read]),
-        }
-    }
-    let digest: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = digest::sha256_of_file(path).map_err(bad)?;
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     Ok(BTreeMap::from([("imported_from".to_owned(), name), ("imported_sha256".to_owned(), digest)]))
 }

@@ -3,7 +3,7 @@
 use crate::error::HwError;
 use crate::profiling::timing::Measurement;
 use ofa_space::atomic_file;
-use sha2::{Digest, Sha256};
+use ofa_space::digest::Digest;
 use std::path::{Path, PathBuf};
 
 /// A folder of measurements.
@@ -28,11 +28,11 @@ impl MeasurementCache {
     /// The name of a measurement of this file by this device; `device` holds everything that could change the result:
     /// the command, or runtime, version, threads and number of runs.
     pub fn key(onnx: &[u8], device: &str) -> String {
-        let mut hash = Sha256::new();
-        hash.update(device.as_bytes());
-        hash.update([0]);
-        hash.update(onnx);
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        let mut digest = Digest::default();
+        digest.add(device);
+        digest.add([0]);
+        digest.add(onnx);
+        digest.hex()
     }
 
     /// The measurement kept under this name; an unreadable one counts as none.

@@ -3,16 +3,15 @@
 mod files;
 
 use crate::error::TrainError;
-use crate::shrinking::history::{History, Window};
+use crate::shrinking::{History, Window};
 use files::{Disk, RealDisk};
+use ofa_space::digest::{self, Digest};
 use ofa_space::{Tensor, Weights};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 const MAGIC: &[u8; 8] = b"OFACKPT2";
-const CHECKSUM_BYTES: usize = 32;
 
 /// The state of a training run between two steps.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,7 +93,7 @@ impl Checkpoint {
                 Err(problem) => problems.push(problem),
             }
         }
-        // Written whole, but cut off before it had its name; half a one is none.
+        // Written whole, but cut off before it was renamed. One that was not written whole does not load.
         let unnamed = Self::load(&files::unfinished(folder)).ok();
         match (unnamed, problems.into_iter().next()) {
             (Some(checkpoint), newest) => Ok(Some((checkpoint, newest.map(|problem| problem.to_string())))),
@@ -135,15 +134,15 @@ impl Checkpoint {
         }
         body.extend_from_slice(&self.optimizer);
         let mut bytes = MAGIC.to_vec();
-        bytes.extend_from_slice(&Sha256::digest(&body));
+        bytes.extend_from_slice(&checksum(&body));
         bytes.extend_from_slice(&body);
         Ok(bytes)
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
         let body = bytes.strip_prefix(MAGIC).ok_or("is not a checkpoint of this version; remove it to start afresh")?;
-        let (checksum, body) = body.split_at_checked(CHECKSUM_BYTES).ok_or("is truncated")?;
-        if checksum != Sha256::digest(body).as_slice() {
+        let (claimed, body) = body.split_at_checked(digest::BYTES).ok_or("is truncated")?;
+        if claimed != checksum(body) {
             return Err("is damaged (its checksum does not match)".into());
         }
         let (length, rest) = body.split_at_checked(8).ok_or("is truncated")?;
@@ -168,6 +167,12 @@ impl Checkpoint {
             optimizer: data.to_vec(),
         })
     }
+}
+
+fn checksum(body: &[u8]) -> [u8; digest::BYTES] {
+    let mut digest = Digest::default();
+    digest.add(body);
+    digest.bytes()
 }
 
 fn take_weights(index: &Index, data: &mut &[u8]) -> Result<Weights, String> {

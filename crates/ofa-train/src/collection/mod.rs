@@ -6,15 +6,14 @@ mod shared_prefix;
 
 pub use clusters::{CLUSTER, clustered_archs};
 
-use crate::elastic::Supernet;
 use crate::error::TrainError;
-use crate::evaluation::{Accuracy, EvaluationSet, evaluate, recalibrate};
+use crate::evaluation::{Accuracy, Evaluator};
 use ofa_space::{Arch, Opened, SearchSpace, cost};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use shared_prefix::Tree;
 use std::collections::HashSet;
-use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// `count` distinct archs, drawn uniformly over genes; fewer if the space has fewer.
 pub fn distinct_archs(space: &dyn SearchSpace, count: usize, seed: u64, exclude: &HashSet<Arch>) -> Vec<Arch> {
@@ -38,66 +37,52 @@ pub fn distinct_archs(space: &dyn SearchSpace, count: usize, seed: u64, exclude:
 /// Archs scored together at most.
 const TOGETHER: usize = 2 * CLUSTER;
 
-/// Recalibrates and scores every arch, handing each top-1 accuracy to `on_pair` in order; stops early when that says so.
-/// Neighbours of the same resolution are scored together, and blocks that they share from the input on are computed
-/// once; the accuracies are those of scoring one by one.
-///
-/// # Errors
-/// [`TrainError`] if an arch, an image or the backend fails.
-pub fn collect(
-    supernet: &Supernet,
-    space: &dyn SearchSpace,
-    archs: &[Arch],
-    calibration: &mut EvaluationSet<'_>,
-    validation: &mut EvaluationSet<'_>,
-    mut on_pair: impl FnMut(&Arch, f64) -> ControlFlow<()>,
-) -> Result<(), TrainError> {
-    for alike in archs.chunk_by(|a, b| a.resolution() == b.resolution()) {
-        for group in alike.chunks(TOGETHER) {
-            for (arch, accuracy) in group.iter().zip(score_together(supernet, space, group, calibration, validation)?) {
-                if on_pair(arch, accuracy.top1).is_break() {
-                    return Ok(());
+impl Evaluator<'_> {
+    /// Measures subnets for a predictor: recalibrates and scores every arch in turn and passes its top-1 accuracy to
+    /// `on_pair`, which usually writes it to a file. Returns how many were passed on: all of them, unless `stop` was set
+    /// meanwhile.
+    ///
+    /// Neighbours of the same resolution are scored together, and the blocks that they share from the input on are
+    /// computed once ([`clustered_archs`] draws archs for which this saves much). The accuracies are those of
+    /// [`Evaluator::score`].
+    ///
+    /// # Errors
+    /// [`TrainError`] if an arch, an image or the backend fails, or the first error of `on_pair`, after which nothing
+    /// more is measured.
+    pub fn collect<E: From<TrainError>>(
+        &mut self,
+        archs: &[Arch],
+        stop: &AtomicBool,
+        mut on_pair: impl FnMut(&Arch, f64) -> Result<(), E>,
+    ) -> Result<usize, E> {
+        let mut count = 0;
+        for alike in archs.chunk_by(|a, b| a.resolution() == b.resolution()) {
+            for group in alike.chunks(TOGETHER) {
+                for (arch, accuracy) in group.iter().zip(self.score_together(group)?) {
+                    on_pair(arch, accuracy.top1)?;
+                    count += 1;
+                    if stop.load(Ordering::Relaxed) {
+                        return Ok(count);
+                    }
                 }
             }
         }
+        Ok(count)
     }
-    Ok(())
+
+    /// Accuracy of archs of one resolution after BN recalibration, with what they share computed once.
+    ///
+    /// # Errors
+    /// [`TrainError`] if an arch does not fit the model, or an image or the backend fails.
+    pub fn score_together(&mut self, archs: &[Arch]) -> Result<Vec<Accuracy>, TrainError> {
+        let nets = archs.iter().map(|arch| Ok(self.model.net(Some(arch))?)).collect::<Result<Vec<_>, TrainError>>()?;
+        let Some(first) = nets.first() else { return Ok(Vec::new()) };
+        let resolution = first.input[1] as u32;
+        Tree::new(&nets).score(&self.supernet, nets.len(), resolution, &mut self.calibration, &mut self.images)
+    }
 }
 
-/// Accuracy of archs of one resolution after BN recalibration.
-///
-/// # Errors
-/// [`TrainError`] if an arch, an image or the backend fails.
-pub fn score_together(
-    supernet: &Supernet,
-    space: &dyn SearchSpace,
-    archs: &[Arch],
-    calibration: &mut EvaluationSet<'_>,
-    validation: &mut EvaluationSet<'_>,
-) -> Result<Vec<Accuracy>, TrainError> {
-    let nets = archs.iter().map(|arch| Ok(space.resolve(arch)?)).collect::<Result<Vec<_>, TrainError>>()?;
-    let Some(first) = nets.first() else { return Ok(Vec::new()) };
-    let resolution = first.input[1] as u32;
-    Tree::new(&nets).score(supernet, nets.len(), resolution, calibration, validation)
-}
-
-/// Accuracy of one arch after BN recalibration, by itself.
-///
-/// # Errors
-/// [`TrainError`] if the arch, an image or the backend fails.
-pub fn score_alone(
-    supernet: &Supernet,
-    space: &dyn SearchSpace,
-    arch: &Arch,
-    calibration: &mut EvaluationSet<'_>,
-    validation: &mut EvaluationSet<'_>,
-) -> Result<Accuracy, TrainError> {
-    let net = space.resolve(arch)?;
-    let running = recalibrate(supernet, &net, calibration)?;
-    evaluate(supernet, &net, &running, validation)
-}
-
-/// How many multiply-accumulates scoring one by one takes for each that scoring with [`collect`] takes.
+/// How many multiply-accumulates scoring one by one takes for each that [`Evaluator::collect`] takes.
 ///
 /// # Errors
 /// What [`SearchSpace::resolve`] reports.

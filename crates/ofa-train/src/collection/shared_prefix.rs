@@ -11,7 +11,7 @@ use crate::elastic::parameters::Gradients;
 use crate::elastic::plan::Plan;
 use crate::elastic::{Supernet, to_host};
 use crate::error::TrainError;
-use crate::evaluation::{Accuracy, EvaluationSet, Tally};
+use crate::evaluation::{Accuracy, CalibrationSet, EvaluationSet, Tally};
 use burn::tensor::Tensor;
 use ofa_space::{Block, NetSpec, cost};
 
@@ -72,7 +72,7 @@ impl Tree {
         supernet: &Supernet,
         subnets: usize,
         resolution: u32,
-        calibration: &mut EvaluationSet<'_>,
+        calibration: &mut CalibrationSet<'_>,
         images: &mut EvaluationSet<'_>,
     ) -> Result<Vec<Accuracy>, TrainError> {
         let running = self.recalibrate(supernet, resolution, calibration)?;
@@ -105,7 +105,7 @@ impl Tree {
         &self,
         supernet: &Supernet,
         resolution: u32,
-        calibration: &mut EvaluationSet<'_>,
+        calibration: &mut CalibrationSet<'_>,
     ) -> Result<Vec<RunningStatistics>, TrainError> {
         let prepared: Vec<Prepared> = self
             .nodes

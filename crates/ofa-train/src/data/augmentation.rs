@@ -2,6 +2,7 @@
 
 use crate::data::colour_jitter::Colours;
 use ofa_space::Resize;
+use ofa_space::{InvalidSetting, Settings, settings};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -66,6 +67,15 @@ pub(crate) enum Variation {
     Crop { left: f64, top: f64, width: f64, height: f64, orientation: Orientation },
 }
 
+impl Settings for Augmentation {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        settings::number("crop_area", self.crop_area, 0.0..=1.0)?;
+        settings::number("brightness", self.brightness, 0.0..=100.0)?;
+        settings::number("contrast", self.contrast, 0.0..=100.0)?;
+        settings::number("saturation", self.saturation, 0.0..=100.0)
+    }
+}
+
 impl Augmentation {
     /// What happens to image `index` of this size (width, height) in `epoch`. Depends on nothing else.
     pub(crate) fn draw(
@@ -100,23 +110,6 @@ impl Augmentation {
             }
         };
         (variation, Colours::draw([self.brightness, self.contrast, self.saturation], &mut rng))
-    }
-
-    /// Refuses impossible settings: the field, and what is wrong with it.
-    ///
-    /// # Errors
-    /// Field and problem.
-    pub fn check(&self) -> Result<(), (&'static str, String)> {
-        let changes = [("brightness", self.brightness), ("contrast", self.contrast), ("saturation", self.saturation)];
-        for (field, value) in changes {
-            if !(0.0..=100.0).contains(&value) {
-                return Err((field, format!("is {value}, expected 0 or more")));
-            }
-        }
-        match (0.0..=1.0).contains(&self.crop_area) {
-            true => Ok(()),
-            false => Err(("crop_area", format!("is {}, expected 0.01 to 1", self.crop_area))),
-        }
     }
 
     /// A random rectangle of between `crop_area` and all of the area, with an aspect ratio from 3:4 to 4:3, as in

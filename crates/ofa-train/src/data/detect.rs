@@ -3,9 +3,8 @@
 use crate::data::cifar::Cifar;
 use crate::data::image_folder::ImageFolder;
 use crate::data::splitting::{self, Description, Parts};
-use crate::data::{DataError, Dataset, LoadOptions, bundled, idx};
+use crate::data::{DataError, Dataset, LoadOptions, Origin, bundled, idx};
 use ofa_space::Resize;
-use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Memory for the decoded images of an image folder, unless [`load_within`] is given another: 2 GiB.
@@ -33,9 +32,8 @@ pub fn load_within(spec: &str, options: &LoadOptions, memory_bytes: usize) -> Re
     if spec == "bundled" {
         let parts = bundled::load()?;
         let class_names = idx::digit_names(&parts);
-        let mut provenance = provenance(bundled::SOURCE, "IDX");
-        provenance.insert("licence".into(), bundled::LICENCE.into());
-        let about = small_images(bundled::NAME, class_names, 1, Path::new("bundled MNIST"), provenance);
+        let origin = Origin { licence: Some(bundled::LICENCE), ..origin(bundled::SOURCE, "IDX") };
+        let about = small_images(bundled::NAME, class_names, 1, Path::new("bundled MNIST"), origin);
         return splitting::dataset(parts, about, options);
     }
     let folder = Path::new(spec);
@@ -47,12 +45,12 @@ pub fn load_within(spec: &str, options: &LoadOptions, memory_bytes: usize) -> Re
     let name = folder.canonicalize().ok().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
     let name = name.unwrap_or_else(|| spec.to_owned());
     if let Some(cifar) = Cifar::find(folder) {
-        let about = small_images(&name, cifar.class_names()?, 3, folder, provenance(spec, cifar.layout()));
+        let about = small_images(&name, cifar.class_names()?, 3, folder, origin(spec, cifar.layout()));
         return splitting::dataset(cifar.load()?, about, options);
     }
     if let Some(files) = idx::Files::find(folder)? {
         let parts: Parts = files.load()?;
-        let about = small_images(&name, idx::digit_names(&parts), 1, folder, provenance(spec, "IDX"));
+        let about = small_images(&name, idx::digit_names(&parts), 1, folder, origin(spec, "IDX"));
         return splitting::dataset(parts, about, options);
     }
     if let Some(images) = ImageFolder::find(folder)? {
@@ -65,15 +63,15 @@ pub fn load_within(spec: &str, options: &LoadOptions, memory_bytes: usize) -> Re
             path: folder,
             notes: loaded.notes,
             skipped: loaded.skipped,
-            provenance: provenance(spec, "image folder"),
+            origin: origin(spec, "image folder"),
         };
         return splitting::dataset(loaded.parts, about, options);
     }
     Err(DataError::NotFound { path: folder.to_owned(), looked_for: LOOKED_FOR })
 }
 
-fn provenance(source: &str, layout: &str) -> BTreeMap<String, String> {
-    BTreeMap::from([("source".to_owned(), source.to_owned()), ("layout".to_owned(), layout.to_owned())])
+fn origin(source: &str, layout: &'static str) -> Origin {
+    Origin { source: source.to_owned(), layout, licence: None }
 }
 
 /// A set of small images of one size, none of them damaged.
@@ -82,7 +80,7 @@ fn small_images<'a>(
     class_names: Vec<String>,
     channels: usize,
     path: &'a Path,
-    provenance: BTreeMap<String, String>,
+    origin: Origin,
 ) -> Description<'a> {
     Description {
         name: name.to_owned(),
@@ -92,6 +90,6 @@ fn small_images<'a>(
         path,
         notes: Vec::new(),
         skipped: Vec::new(),
-        provenance,
+        origin,
     }
 }

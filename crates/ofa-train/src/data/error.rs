@@ -1,6 +1,6 @@
 //! What can be wrong with a data set.
 
-use crate::data::SplitName;
+use crate::data::{SplitName, SplitRecord};
 use std::path::{Path, PathBuf};
 
 /// Why a data set or an image cannot be used.
@@ -56,6 +56,40 @@ pub enum DataError {
         found: String,
         /// What would fit.
         expected: String,
+    },
+    /// A data set with another number of classes than the network.
+    #[error("the network has {expected} classes, {dataset} has {found}")]
+    Classes {
+        /// Name of the data set.
+        dataset: String,
+        /// Classes of the network.
+        expected: usize,
+        /// Classes of the data set.
+        found: usize,
+    },
+    /// A data set divided differently from the one that the network was trained on: some of its validation or test
+    /// images may be training images of the network.
+    #[error(
+        "{dataset} is divided with seed {} and {} validation images, but the network was trained on a division with seed \
+         {} and {}: its training images would count as validation images. Load the data with `TrainedOn::load`",
+        found.seed, found.validation_images, trained.seed, trained.validation_images
+    )]
+    OtherSplit {
+        /// Name of the data set.
+        dataset: String,
+        /// The division that the network was trained with.
+        trained: SplitRecord,
+        /// The division of the data set.
+        found: SplitRecord,
+    },
+    /// A data set whose images are normalised or resized differently from what the network expects.
+    #[error(
+        "the images of {dataset} are normalised or resized differently from the network's input format. Load the data \
+         with `TrainedOn::load`, or set `Dataset::input` to the model's"
+    )]
+    OtherInput {
+        /// Name of the data set.
+        dataset: String,
     },
 }
 

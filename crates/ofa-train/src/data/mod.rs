@@ -21,17 +21,20 @@ mod pixels;
 pub mod prefetch;
 mod reduced_jpeg;
 mod resize;
+mod split_record;
 mod splitting;
 pub mod stratified;
+mod trained_on;
 
 pub use augmentation::{Augmentation, Flip};
 pub use detect::{DEFAULT_MEMORY_BYTES, load, load_within};
 pub use error::DataError;
 pub use image_file::read_image;
+pub use split_record::SplitRecord;
+pub use trained_on::TrainedOn;
 
 use ofa_space::InputFormat;
 use pixels::Pixels;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -93,6 +96,17 @@ impl fmt::Display for SplitName {
     }
 }
 
+/// Where the images of a data set come from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Origin {
+    /// The folder, or what is bundled.
+    pub source: String,
+    /// The file layout: `IDX`, `CIFAR-10 binary`, `image folder`, …
+    pub layout: &'static str,
+    /// Licence and attribution, if known.
+    pub licence: Option<&'static str>,
+}
+
 /// A data set in three parts.
 #[derive(Clone, Debug)]
 pub struct Dataset {
@@ -115,9 +129,9 @@ pub struct Dataset {
     pub split_note: String,
     /// Files left out because they could not be decoded.
     pub skipped: Vec<PathBuf>,
-    /// Where the data come from, for model files: `source`, `layout`, `licence` (if known), `split_seed`,
-    /// `validation_images`.
-    pub provenance: BTreeMap<String, String>,
+    /// Where the images come from.
+    pub origin: Origin,
+    split_record: SplitRecord,
 }
 
 impl Dataset {
@@ -128,6 +142,11 @@ impl Dataset {
             SplitName::Validation => &self.validation,
             SplitName::Test => &self.test,
         }
+    }
+
+    /// How the images were divided into the three parts.
+    pub fn split_record(&self) -> SplitRecord {
+        self.split_record
     }
 }
 

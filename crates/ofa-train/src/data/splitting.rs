@@ -1,10 +1,9 @@
 //! From images as they were found to three disjoint splits.
 
 use crate::data::pixels::Pixels;
-use crate::data::{DataError, Dataset, LoadOptions, Split, stratified};
+use crate::data::{DataError, Dataset, LoadOptions, Origin, Split, SplitRecord, stratified};
 use ofa_space::{InputFormat, Resize};
 use rayon::prelude::*;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -34,7 +33,7 @@ pub(crate) struct Description<'a> {
     /// Sentences to put before those on the splits.
     pub notes: Vec<String>,
     pub skipped: Vec<PathBuf>,
-    pub provenance: BTreeMap<String, String>,
+    pub origin: Origin,
 }
 
 /// The test split of a folder without one must be the same whatever seed a command is run with, or a network
@@ -47,7 +46,7 @@ const VALIDATION_DIVISOR: usize = 5;
 
 /// Makes the splits and computes the normalisation.
 pub(crate) fn dataset(parts: Parts, about: Description<'_>, options: &LoadOptions) -> Result<Dataset, DataError> {
-    let Description { name, class_names, channels, resize, path, mut notes, skipped, mut provenance } = about;
+    let Description { name, class_names, channels, resize, path, mut notes, skipped, origin } = about;
     let labels = &parts.train.labels;
     let mut remaining: Vec<usize> = (0..labels.len()).collect();
 
@@ -64,7 +63,7 @@ pub(crate) fn dataset(parts: Parts, about: Description<'_>, options: &LoadOption
             take_out(&mut remaining, &carved);
             notes.push(format!(
                 "test: {} images, {TEST_PERCENT} % of each class, set apart from all {} (fixed seed {TEST_SEED}, \
-                 independent of --seed)",
+                 the same for every seed)",
                 carved.len(),
                 labels.len()
             ));
@@ -105,11 +104,22 @@ pub(crate) fn dataset(parts: Parts, about: Description<'_>, options: &LoadOption
     let order = stratified::proportional_order(labels, &remaining, options.seed);
     let train = part(&parts.train, order);
     let (mean, std) = statistics(&train, channels)?;
-    provenance.insert("split_seed".into(), options.seed.to_string());
-    provenance.insert("validation_images".into(), validation.len().to_string());
     let input = InputFormat { mean, std, resize };
     let split_note = notes.join("; ");
-    Ok(Dataset { name, class_names, channels, train, validation, test, input, split_note, skipped, provenance })
+    let split_record = SplitRecord::from(options);
+    Ok(Dataset {
+        name,
+        class_names,
+        channels,
+        train,
+        validation,
+        test,
+        input,
+        split_note,
+        skipped,
+        origin,
+        split_record,
+    })
 }
 
 fn whole(from: &Labelled) -> Split {

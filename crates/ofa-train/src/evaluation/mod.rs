@@ -1,14 +1,16 @@
-//! Accuracy of a subnet, with BN recalibration on training images first.
+//! Accuracy of networks: scoring, with BN recalibration on training images first where a subnet shares its weights.
 
-use crate::data::{Dataset, SplitName};
+mod evaluator;
+mod sets;
+
+pub use evaluator::{EvaluationSettings, Evaluator, Specialised, extract_on, logits};
+pub use sets::{CalibrationSet, EVALUATION_BATCH, EvaluationSet, LabelledBatches};
+
 use crate::elastic::batch_norm::RunningStatistics;
 use crate::elastic::{Supernet, to_host};
 use crate::error::TrainError;
-use crate::images::Images;
 use ofa_space::NetSpec;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// Accuracy over a set of images, as fractions.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
@@ -21,53 +23,6 @@ pub struct Accuracy {
     pub images: usize,
 }
 
-/// Batches of images with their labels, shared by all who score on them.
-pub type LabelledBatches = Arc<Vec<(Images, Vec<usize>)>>;
-
-/// A set of images cut into batches, per resolution, kept in memory.
-pub struct EvaluationSet<'a> {
-    dataset: &'a Dataset,
-    split: SplitName,
-    indices: Vec<usize>,
-    batch_size: usize,
-    cache: BTreeMap<u32, LabelledBatches>,
-}
-
-impl<'a> EvaluationSet<'a> {
-    /// The images at `indices` of a split, in batches of `batch_size`.
-    pub fn new(dataset: &'a Dataset, split: SplitName, indices: Vec<usize>, batch_size: usize) -> Self {
-        Self { dataset, split, indices, batch_size, cache: BTreeMap::new() }
-    }
-
-    /// Number of images.
-    pub fn len(&self) -> usize {
-        self.indices.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.indices.is_empty()
-    }
-
-    /// The batches at a resolution, made on first use.
-    ///
-    /// # Errors
-    /// [`TrainError::Data`] if an image cannot be read.
-    pub fn batches(&mut self, resolution: u32) -> Result<LabelledBatches, TrainError> {
-        if let Some(batches) = self.cache.get(&resolution) {
-            return Ok(batches.clone());
-        }
-        let batches = self
-            .indices
-            .chunks(self.batch_size)
-            .map(|chunk| self.dataset.eval_batch(self.split, chunk, resolution))
-            .collect::<Result<Vec<_>, _>>()?;
-        let batches = Arc::new(batches);
-        self.cache.insert(resolution, batches.clone());
-        Ok(batches)
-    }
-}
-
 /// BN recalibration of a subnet on a calibration set.
 ///
 /// # Errors
@@ -75,7 +30,7 @@ impl<'a> EvaluationSet<'a> {
 pub fn recalibrate(
     supernet: &Supernet,
     net: &NetSpec,
-    calibration: &mut EvaluationSet<'_>,
+    calibration: &mut CalibrationSet<'_>,
 ) -> Result<RunningStatistics, TrainError> {
     let batches = calibration.batches(net.input[1] as u32)?;
     supernet.recalibrate(net, batches.iter().map(|(images, _)| images))

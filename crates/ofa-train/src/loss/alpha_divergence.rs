@@ -3,6 +3,7 @@
 use super::{DistillationLoss, LossEntry};
 use burn::tensor::Tensor;
 use burn::tensor::activation::log_softmax;
+use ofa_space::{InvalidSetting, Settings, settings};
 use serde::{Deserialize, Serialize};
 
 /// For each image, the larger of two alpha-divergences between teacher `p` and student `q`: one order punishes a
@@ -38,6 +39,18 @@ impl Default for AlphaDivergence {
 /// Orders this near 0 or 1 take the limit there.
 const NEAR: f64 = 1e-3;
 
+impl Settings for AlphaDivergence {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        settings::number("alpha_min", self.alpha_min, -10.0..=10.0)?;
+        settings::number("alpha_max", self.alpha_max, -10.0..=10.0)?;
+        if self.alpha_max < self.alpha_min {
+            let problem = format!("is {}, below alpha_min = {}", self.alpha_max, self.alpha_min);
+            return Err(InvalidSetting::new("alpha_max", problem));
+        }
+        settings::positive("clip", self.clip)
+    }
+}
+
 #[typetag::serde(name = "alpha_divergence")]
 impl DistillationLoss for AlphaDivergence {
     fn loss(&self, student: Tensor<2>, teacher: Tensor<2>) -> Tensor<1> {
@@ -51,21 +64,6 @@ impl DistillationLoss for AlphaDivergence {
         let surrogate = left_gradient * takes_left + right_gradient * takes_right;
         // The value of the divergence with the gradient of the surrogate.
         (value + surrogate.clone() - surrogate.detach()).mean()
-    }
-
-    fn check(&self) -> Result<(), (&'static str, String)> {
-        for (field, alpha) in [("alpha_min", self.alpha_min), ("alpha_max", self.alpha_max)] {
-            if !(-10.0..=10.0).contains(&alpha) {
-                return Err((field, format!("is {alpha}, expected -10 to 10")));
-            }
-        }
-        if self.alpha_max < self.alpha_min {
-            return Err(("alpha_max", format!("is {}, below alpha_min = {}", self.alpha_max, self.alpha_min)));
-        }
-        if !(self.clip > 0.0 && self.clip.is_finite()) {
-            return Err(("clip", format!("is {}, expected more than 0", self.clip)));
-        }
-        Ok(())
     }
 }
 
@@ -124,7 +122,7 @@ mod tests {
 
     #[test]
     fn impossible_settings_are_refused() {
-        let bad = |loss: AlphaDivergence| loss.check().unwrap_err().0;
+        let bad = |loss: AlphaDivergence| loss.check().unwrap_err().field;
         assert_eq!(bad(AlphaDivergence { alpha_min: f64::NAN, ..AlphaDivergence::default() }), "alpha_min");
         assert_eq!(bad(AlphaDivergence { alpha_max: -2.0, ..AlphaDivergence::default() }), "alpha_max");
         assert_eq!(bad(AlphaDivergence { clip: 0.0, ..AlphaDivergence::default() }), "clip");

@@ -3,7 +3,9 @@
 use super::{DistillationLoss, LossEntry};
 use burn::tensor::Tensor;
 use burn::tensor::activation::log_softmax;
+use ofa_space::{InvalidSetting, Settings, settings};
 use serde::{Deserialize, Serialize};
+use std::ops::Bound;
 
 /// `T² · mean over images of Σ q (log q − log p)`, with `q = softmax(teacher / T)` and `p = softmax(student / T)`. At
 /// `T = 1` its gradient is that of soft cross-entropy; the value is 0 where student and teacher agree.
@@ -24,6 +26,12 @@ impl Default for Kl {
     }
 }
 
+impl Settings for Kl {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        settings::number("temperature", self.temperature, (Bound::Excluded(0.0), Bound::Included(100.0)))
+    }
+}
+
 #[typetag::serde(name = "kl")]
 impl DistillationLoss for Kl {
     fn loss(&self, student: Tensor<2>, teacher: Tensor<2>) -> Tensor<1> {
@@ -31,13 +39,6 @@ impl DistillationLoss for Kl {
         let log_p = log_softmax(student / self.temperature, 1);
         let divergence = (log_q.clone().exp() * (log_q - log_p)).sum_dim(1).mean();
         divergence * (self.temperature * self.temperature)
-    }
-
-    fn check(&self) -> Result<(), (&'static str, String)> {
-        match self.temperature > 0.0 && self.temperature <= 100.0 {
-            true => Ok(()),
-            false => Err(("temperature", format!("is {}, expected more than 0 and at most 100", self.temperature))),
-        }
     }
 }
 
@@ -65,6 +66,6 @@ mod tests {
         let teacher: Vec<f32> = q.iter().chain(&q).map(|v| v.ln() as f32).collect();
         let expected = q.iter().map(|v| v * v.ln()).sum::<f64>() + 3f64.ln();
         assert!((value(&Kl::default(), &[0.0; 6], &teacher) - expected).abs() < 1e-6);
-        assert_eq!(Kl { temperature: 0.0 }.check().unwrap_err().0, "temperature");
+        assert_eq!(Kl { temperature: 0.0 }.check().unwrap_err().field, "temperature");
     }
 }

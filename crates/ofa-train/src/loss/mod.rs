@@ -10,21 +10,15 @@ pub use soft_cross_entropy::SoftCrossEntropy;
 
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor};
+use ofa_space::Settings;
+use ofa_space::plugin::Entry;
 use std::fmt::Debug;
 
 /// How a subnet's logits are compared with its teacher's. Configured by `kind` in TOML; plugins submit a [`LossEntry`].
 #[typetag::serde(tag = "kind")]
-pub trait DistillationLoss: Debug + Send + Sync {
+pub trait DistillationLoss: Settings + Debug + Send + Sync {
     /// Mean over images, `[n, classes]` each → `[1]`. The teacher's logits carry no gradient.
     fn loss(&self, student: Tensor<2>, teacher: Tensor<2>) -> Tensor<1>;
-
-    /// Refuses impossible settings: the field, and what is wrong with it.
-    ///
-    /// # Errors
-    /// Field and problem.
-    fn check(&self) -> Result<(), (&'static str, String)> {
-        Ok(())
-    }
 }
 
 /// A registered distillation loss.
@@ -37,11 +31,16 @@ pub struct LossEntry {
 
 inventory::collect!(LossEntry);
 
-/// Every registered distillation loss, by name.
-pub fn entries() -> Vec<&'static LossEntry> {
-    let mut all: Vec<&LossEntry> = inventory::iter::<LossEntry>.into_iter().collect();
-    all.sort_by_key(|entry| entry.name);
-    all
+impl Entry for LossEntry {
+    const WHAT: &'static str = "distillation loss";
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn about(&self) -> &'static str {
+        self.about
+    }
 }
 
 /// Cross-entropy against smoothed labels: mean over images of `−Σ y log softmax(x)`, `y = onehot·(1 − s) + s/classes`.
@@ -59,6 +58,7 @@ pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use burn::tensor::{Device, TensorData};
+    use ofa_space::plugin::entries;
 
     const STUDENT: [f32; 6] = [0.3, -1.2, 0.8, 2.0, 0.1, -0.4];
     const TEACHER: [f32; 6] = [1.1, -0.3, 0.2, 0.5, 0.9, -1.5];
@@ -98,8 +98,8 @@ pub(crate) mod tests {
 
     #[test]
     fn every_entry_can_be_configured_and_is_least_where_student_and_teacher_agree() {
-        assert!(entries().len() >= 3);
-        for entry in entries() {
+        assert!(entries::<LossEntry>().len() >= 3);
+        for entry in entries::<LossEntry>() {
             let loss: Box<dyn DistillationLoss> = toml::from_str(&format!("kind = \"{}\"", entry.name)).unwrap();
             loss.check().unwrap();
             let agreed = value(loss.as_ref(), &TEACHER, &TEACHER);
@@ -112,7 +112,7 @@ pub(crate) mod tests {
 
     #[test]
     fn far_apart_logits_stay_finite() {
-        for entry in entries() {
+        for entry in entries::<LossEntry>() {
             let loss: Box<dyn DistillationLoss> = toml::from_str(&format!("kind = \"{}\"", entry.name)).unwrap();
             let far = [-200.0, 200.0, 0.0, 90.0, -90.0, 0.0];
             assert!(value(loss.as_ref(), &far, &TEACHER).is_finite(), "{}", entry.name);

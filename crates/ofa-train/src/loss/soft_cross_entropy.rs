@@ -3,6 +3,7 @@
 use super::{DistillationLoss, LossEntry};
 use burn::tensor::Tensor;
 use burn::tensor::activation::{log_softmax, softmax};
+use ofa_space::{InvalidSetting, Settings};
 use serde::{Deserialize, Serialize};
 
 /// Cross-entropy against a teacher's probabilities `q` (no temperature): mean over images of `−Σ q log softmax(x)`.
@@ -11,6 +12,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SoftCrossEntropy {}
+
+impl Settings for SoftCrossEntropy {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        Ok(())
+    }
+}
 
 #[typetag::serde(name = "soft_cross_entropy")]
 impl DistillationLoss for SoftCrossEntropy {

@@ -2,7 +2,7 @@
 
 use super::{Request, Sampler, SamplerEntry};
 use crate::error::TrainError;
-use ofa_space::{Arch, Dimension, Gene, Opened};
+use ofa_space::{Arch, Dimension, Gene, InvalidSetting, Opened, Settings};
 use serde::{Deserialize, Serialize};
 
 /// Depth and expansion of a stage grow together: the shallowest stage is the narrowest, the deepest the widest. Far
@@ -26,6 +26,12 @@ pub struct CompoundCoupling {
 impl Default for CompoundCoupling {
     fn default() -> Self {
         Self { elastic_kernel: true }
+    }
+}
+
+impl Settings for CompoundCoupling {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        Ok(())
     }
 }
 

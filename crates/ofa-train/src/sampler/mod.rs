@@ -11,13 +11,14 @@ pub use sandwich::Sandwich;
 pub use uniform::Uniform;
 
 use crate::error::TrainError;
-use ofa_space::{Arch, Opened, SearchSpace};
+use ofa_space::plugin::Entry;
+use ofa_space::{Arch, Opened, SearchSpace, Settings};
 use rand::Rng;
 use std::fmt::Debug;
 
 /// Chooses the subnets of a step. Configured by `kind` in TOML; plugins submit a [`SamplerEntry`].
 #[typetag::serde(tag = "kind")]
-pub trait Sampler: Debug + Send + Sync {
+pub trait Sampler: Settings + Debug + Send + Sync {
     /// `request.count` archs among the opened choices; the trainer sets their resolution (one for the whole batch).
     /// Everything random comes from the request's generator, so that a step can be repeated.
     ///
@@ -28,14 +29,6 @@ pub trait Sampler: Debug + Send + Sync {
     /// Who teaches the subnets of a step.
     fn teaching(&self) -> Teaching {
         Teaching::Frozen
-    }
-
-    /// Refuses impossible settings: the field, and what is wrong with it.
-    ///
-    /// # Errors
-    /// Field and problem.
-    fn check(&self) -> Result<(), (&'static str, String)> {
-        Ok(())
     }
 }
 
@@ -76,11 +69,16 @@ pub struct SamplerEntry {
 
 inventory::collect!(SamplerEntry);
 
-/// Every registered sampler, by name.
-pub fn entries() -> Vec<&'static SamplerEntry> {
-    let mut all: Vec<&SamplerEntry> = inventory::iter::<SamplerEntry>.into_iter().collect();
-    all.sort_by_key(|entry| entry.name);
-    all
+impl Entry for SamplerEntry {
+    const WHAT: &'static str = "sampler";
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn about(&self) -> &'static str {
+        self.about
+    }
 }
 
 /// The smallest subnet among the opened choices, at the smallest resolution.
@@ -99,6 +97,7 @@ pub fn smallest(space: &dyn SearchSpace, opened: &Opened) -> Arch {
 pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use ofa_space::plugin;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
 
@@ -118,8 +117,9 @@ pub(crate) mod tests {
     fn every_entry_can_be_configured_and_draws_opened_choices_only() {
         let space = ofa_space::registry::named("tiny-28").unwrap();
         let opened = Opened { kernel_size: 1, depth: 1, expansion: 0, width: 0 };
-        assert!(entries().len() >= 4);
-        for entry in entries() {
+        let entries = plugin::entries::<SamplerEntry>();
+        assert!(entries.len() >= 4);
+        for entry in entries {
             let table = format!("kind = \"{}\"", entry.name);
             let sampler: Box<dyn Sampler> = toml::from_str(&table).unwrap();
             sampler.check().unwrap();

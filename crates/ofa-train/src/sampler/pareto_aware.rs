@@ -2,7 +2,7 @@
 
 use super::{Request, Sampler, SamplerEntry, Teaching, smallest};
 use crate::error::TrainError;
-use ofa_space::{Arch, cost};
+use ofa_space::{Arch, InvalidSetting, Settings, cost, settings};
 use serde::{Deserialize, Serialize};
 
 /// Of several subnets with about the same cost, trains the one that does best (or worst) on the step's batch: the ones
@@ -50,6 +50,13 @@ impl Default for ParetoAware {
 /// Draws before a target is content with fewer candidates.
 const MOST_DRAWS: usize = 200;
 
+impl Settings for ParetoAware {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        settings::count("candidates", self.candidates, 1..=64)?;
+        settings::number("tolerance", self.tolerance, 0.0..=1.0)
+    }
+}
+
 #[typetag::serde(name = "pareto_aware")]
 impl Sampler for ParetoAware {
     fn sample(&self, request: &mut Request<'_>) -> Result<Vec<Arch>, TrainError> {
@@ -67,16 +74,6 @@ impl Sampler for ParetoAware {
 
     fn teaching(&self) -> Teaching {
         if self.extremes { Teaching::InPlace } else { Teaching::Frozen }
-    }
-
-    fn check(&self) -> Result<(), (&'static str, String)> {
-        if !(1..=64).contains(&self.candidates) {
-            return Err(("candidates", format!("is {}, expected 1 to 64", self.candidates)));
-        }
-        if !(0.0..=1.0).contains(&self.tolerance) {
-            return Err(("tolerance", format!("is {}, expected 0 to 1", self.tolerance)));
-        }
-        Ok(())
     }
 }
 
@@ -149,7 +146,7 @@ mod tests {
 
     #[test]
     fn impossible_settings_are_refused() {
-        assert_eq!(ParetoAware { candidates: 0, ..ParetoAware::default() }.check().unwrap_err().0, "candidates");
-        assert_eq!(ParetoAware { tolerance: -0.1, ..ParetoAware::default() }.check().unwrap_err().0, "tolerance");
+        assert_eq!(ParetoAware { candidates: 0, ..ParetoAware::default() }.check().unwrap_err().field, "candidates");
+        assert_eq!(ParetoAware { tolerance: -0.1, ..ParetoAware::default() }.check().unwrap_err().field, "tolerance");
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Request, Sampler, SamplerEntry, Teaching, smallest};
 use crate::error::TrainError;
-use ofa_space::Arch;
+use ofa_space::{Arch, InvalidSetting, Settings};
 use serde::{Deserialize, Serialize};
 
 /// The largest and the smallest opened subnet in every step, the rest uniform. The largest teaches the others in the
@@ -21,6 +21,12 @@ pub struct Sandwich {
 impl Default for Sandwich {
     fn default() -> Self {
         Self { in_place: true }
+    }
+}
+
+impl Settings for Sandwich {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        Ok(())
     }
 }
 

@@ -2,13 +2,19 @@
 
 use super::{Request, Sampler, SamplerEntry};
 use crate::error::TrainError;
-use ofa_space::Arch;
+use ofa_space::{Arch, InvalidSetting, Settings};
 use serde::{Deserialize, Serialize};
 
 /// Every gene uniformly at random (the paper).
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Uniform {}
+
+impl Settings for Uniform {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        Ok(())
+    }
+}
 
 #[typetag::serde(name = "uniform")]
 impl Sampler for Uniform {

@@ -1,12 +1,14 @@
 //! The training configuration: a plan of shrinking phases, read from TOML and checked once.
 
-use crate::data::Augmentation;
+use crate::data::{self, Augmentation, Dataset, LoadOptions, OnCorrupt, SplitRecord};
 use crate::error::TrainError;
 use crate::loss::{DistillationLoss, SoftCrossEntropy};
-use crate::sampler::{Sampler, Teaching, Uniform};
-use ofa_space::{Opened, SearchSpace, registry};
+use crate::sampler::{Sampler, Uniform};
+use crate::shrinking::phases::PhaseConfig;
+use crate::shrinking::starting_point::InitConfig;
+use ofa_space::{Checked, InvalidSetting, SearchSpace, Settings, registry, settings};
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// A training run.
@@ -115,61 +117,6 @@ pub enum SpaceChoice {
     Table(Arc<dyn SearchSpace>),
 }
 
-/// A supernet to start from, instead of fresh weights. Images are normalised as it expects, and channels are not sorted
-/// again unless a phase says so.
-///
-/// | name | default | purpose |
-/// |---|---|---|
-/// | `model` | | model file of a supernet, such as `ofa import supernet` writes |
-/// | `new_head` | false | draw the classifier afresh, for other classes |
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct InitConfig {
-    /// Model file.
-    pub model: PathBuf,
-    /// Whether the classifier is drawn afresh.
-    #[serde(default)]
-    pub new_head: bool,
-}
-
-/// One phase of progressive shrinking.
-///
-/// | name | default | purpose |
-/// |---|---|---|
-/// | `name` | | in reports |
-/// | `opens` | nothing | highest open choice phase per dimension, cumulative over phases |
-/// | `epochs` | | cosine epochs, fractions allowed |
-/// | `warmup_epochs` | 0 | linear warm-up before them |
-/// | `learning_rate` | | at the start of the cosine |
-/// | `subnets_per_step` | 1 | gradients are summed over them |
-/// | `distil` | true, but for the first phase (with a sampler whose largest subnet teaches: true) | learn from the max subnet as it was after the first phase, or from whom the sampler says |
-/// | `sort_channels` | true where expansion opens further, but false with `init` | sort channels by importance first |
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PhaseConfig {
-    /// Name in reports.
-    pub name: String,
-    /// What this phase opens.
-    #[serde(default)]
-    pub opens: Opened,
-    /// Epochs of cosine decay.
-    pub epochs: f64,
-    /// Epochs of warm-up.
-    #[serde(default)]
-    pub warmup_epochs: f64,
-    /// Learning rate.
-    pub learning_rate: f64,
-    /// Subnets a step.
-    #[serde(default = "one")]
-    pub subnets_per_step: usize,
-    /// Whether to distil; `None` = all but the first phase.
-    #[serde(default)]
-    pub distil: Option<bool>,
-    /// Whether to sort channels first; `None` = where expansion opens further.
-    #[serde(default)]
-    pub sort_channels: Option<bool>,
-}
-
 fn default_data() -> String {
     "bundled".into()
 }
@@ -206,43 +153,8 @@ fn default_sampler() -> Box<dyn Sampler> {
 fn default_loss() -> Box<dyn DistillationLoss> {
     Box::new(SoftCrossEntropy {})
 }
-fn one() -> usize {
-    1
-}
 fn two() -> usize {
     2
-}
-
-/// A phase with everything decided.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct PhasePlan {
-    /// Name in reports.
-    pub name: String,
-    /// Choices open in this phase.
-    pub opened: Opened,
-    /// Choices open before it.
-    pub opened_before: Opened,
-    /// Steps of warm-up.
-    pub warmup_steps: usize,
-    /// Steps of cosine decay.
-    pub steps: usize,
-    /// Learning rate at the start of the cosine.
-    pub learning_rate: f64,
-    /// Images a step.
-    pub batch_size: usize,
-    /// Subnets a step.
-    pub subnets_per_step: usize,
-    /// Whether it distils.
-    pub distil: bool,
-    /// Whether channels are sorted first.
-    pub sort_channels: bool,
-}
-
-impl PhasePlan {
-    /// Optimizer steps of the phase.
-    pub fn total_steps(&self) -> usize {
-        self.warmup_steps + self.steps
-    }
 }
 
 impl TrainConfig {
@@ -250,7 +162,7 @@ impl TrainConfig {
     ///
     /// # Errors
     /// [`TrainError`] naming the file and field.
-    pub fn load(path: &Path) -> Result<Self, TrainError> {
+    pub fn load(path: &Path) -> Result<Checked<Self>, TrainError> {
         let text = std::fs::read_to_string(path).map_err(|source| TrainError::Io {
             action: "read",
             path: path.to_owned(),
@@ -263,92 +175,18 @@ impl TrainConfig {
     ///
     /// # Errors
     /// [`TrainError`] naming the origin and field.
-    pub fn parse(text: &str, origin: &str) -> Result<Self, TrainError> {
+    pub fn parse(text: &str, origin: &str) -> Result<Checked<Self>, TrainError> {
         let config: Self = toml::from_str(text).map_err(|e| TrainError::Config {
             file: origin.to_owned(),
             field: "TOML".to_owned(),
             problem: format!("cannot be read: {e}"),
         })?;
-        config.check(origin)?;
-        Ok(config)
+        config.checked().map_err(|invalid| TrainError::in_file(origin, invalid))
     }
 
-    /// Refuses impossible values; `origin` is for messages.
-    ///
-    /// # Errors
-    /// [`TrainError::Config`] naming the field.
-    pub fn check(&self, origin: &str) -> Result<(), TrainError> {
-        let fail = |field: &str, problem: String| {
-            Err(TrainError::Config { file: origin.to_owned(), field: field.to_owned(), problem })
-        };
-        let unit = 0.0..=1.0;
-        if !(1..=65_536).contains(&self.batch_size) {
-            return fail("batch_size", format!("is {}, expected 1 to 65536", self.batch_size));
-        }
-        let in_unit =
-            [("momentum", self.momentum), ("label_smoothing", self.label_smoothing), ("bn_momentum", self.bn_momentum)];
-        for (field, value) in in_unit {
-            if !unit.contains(&value) {
-                return fail(field, format!("is {value}, expected 0 to 1"));
-            }
-        }
-        for (field, value) in [("weight_decay", self.weight_decay), ("distillation", self.distillation)] {
-            if !(value >= 0.0 && value.is_finite()) {
-                return fail(field, format!("is {value}, expected 0 or more"));
-            }
-        }
-        if !(0.0..1e6).contains(&self.validation_epochs) {
-            return fail("validation_epochs", format!("is {}, expected 0 or more", self.validation_epochs));
-        }
-        if let Some(decay) = self.ema_decay.filter(|decay| !(0.0..1.0).contains(decay)) {
-            return fail("ema_decay", format!("is {decay}, expected 0 or more and less than 1"));
-        }
-        if !(1..=100).contains(&self.keep) {
-            return fail("keep", format!("is {}, expected 1 to 100", self.keep));
-        }
-        if self.prefetch > 64 {
-            return fail("prefetch", format!("is {}, expected 0 to 64", self.prefetch));
-        }
-        if self.space.is_none() && self.init.is_none() {
-            return fail("space", "is missing: give a space, or a model to start from with [init]".into());
-        }
-        for (field, value) in [
-            ("validation_images", self.validation_images),
-            ("calibration_images", self.calibration_images),
-            ("checkpoint_steps", self.checkpoint_steps),
-        ] {
-            if value == 0 {
-                return fail(field, "is 0, expected at least 1".into());
-            }
-        }
-        if let Err((field, problem)) = self.sampler.check() {
-            return fail(&format!("sampler.{field}"), problem);
-        }
-        if let Err((field, problem)) = self.loss.check() {
-            return fail(&format!("loss.{field}"), problem);
-        }
-        if let Err((field, problem)) = self.augmentation.check() {
-            return fail(&format!("augmentation.{field}"), problem);
-        }
-        if self.phases.is_empty() {
-            return fail("phases", "is empty, expected at least one [[phases]] table".into());
-        }
-        for (index, phase) in self.phases.iter().enumerate() {
-            let field = |name: &str| format!("phases[{index}].{name}");
-            if !(phase.epochs > 0.0 && phase.epochs < 1e6) {
-                return fail(&field("epochs"), format!("is {}, expected more than 0", phase.epochs));
-            }
-            if !(0.0..1e6).contains(&phase.warmup_epochs) {
-                return fail(&field("warmup_epochs"), format!("is {}, expected 0 or more", phase.warmup_epochs));
-            }
-            if !(phase.learning_rate > 0.0 && phase.learning_rate < 100.0) {
-                return fail(&field("learning_rate"), format!("is {}, expected 0 to 100", phase.learning_rate));
-            }
-            if !(1..=64).contains(&phase.subnets_per_step) {
-                return fail(&field("subnets_per_step"), format!("is {}, expected 1 to 64", phase.subnets_per_step));
-            }
-        }
-        Ok(())
+    /// How the data set is divided by this configuration.
+    pub fn split_record(&self) -> SplitRecord {
+        SplitRecord { seed: self.seed, validation_images: self.validation_images }
     }
 
     /// The search space.
@@ -360,50 +198,65 @@ impl TrainConfig {
         match (&self.space, &self.init) {
             (Some(SpaceChoice::Named(name)), _) => Ok(registry::load(name)?),
             (Some(SpaceChoice::Table(space)), _) => Ok(space.clone()),
-            (None, Some(init)) => Ok(init.load()?.space),
-            (None, None) => Err(TrainError::Config {
-                file: "the training configuration".into(),
-                field: "space".into(),
-                problem: "is missing: give a space, or a model to start from with [init]".into(),
-            }),
+            (None, Some(init)) => Ok(init.load()?.space.clone()),
+            (None, None) => Err(no_space().into()),
         }
     }
 
-    /// Batches of an epoch over this many training images.
-    pub fn batches(&self, training_images: usize) -> usize {
-        (training_images / self.batch_size).max(1)
+    /// The data set, cut for the space, and normalised as the model of `init` expects if there is one.
+    ///
+    /// # Errors
+    /// [`TrainError::Data`], or what reading the model reports.
+    pub fn load_data(&self, on_corrupt: OnCorrupt) -> Result<Dataset, TrainError> {
+        let space = self.space()?;
+        let options = LoadOptions {
+            seed: self.seed,
+            max_resolution: space.info().resolutions.last().copied().unwrap_or(224),
+            validation: self.validation_images,
+            on_corrupt,
+        };
+        let mut dataset = data::load(&self.data, &options)?;
+        if let Some(init) = &self.init {
+            dataset.input = init.load()?.model.input.clone();
+            dataset.channels = dataset.input.mean.len();
+        }
+        Ok(dataset)
     }
+}
 
-    /// The phases with steps counted for this many training images.
-    pub fn plan(&self, training_images: usize) -> Vec<PhasePlan> {
-        let batches = self.batches(training_images) as f64;
-        let mut opened = Opened::NOTHING;
-        let mut plans = Vec::with_capacity(self.phases.len());
+fn no_space() -> InvalidSetting {
+    InvalidSetting::new("space", "is missing: give a space, or a model to start from with [init]")
+}
+
+impl Settings for TrainConfig {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        if self.space.is_none() && self.init.is_none() {
+            return Err(no_space());
+        }
+        settings::count("batch_size", self.batch_size, 1..=65_536)?;
+        settings::number("momentum", self.momentum, 0.0..=1.0)?;
+        settings::number("weight_decay", self.weight_decay, 0.0..f64::INFINITY)?;
+        settings::number("label_smoothing", self.label_smoothing, 0.0..=1.0)?;
+        settings::number("bn_momentum", self.bn_momentum, 0.0..=1.0)?;
+        settings::number("distillation", self.distillation, 0.0..f64::INFINITY)?;
+        settings::count("validation_images", self.validation_images, 1..=usize::MAX)?;
+        settings::count("calibration_images", self.calibration_images, 1..=usize::MAX)?;
+        settings::number("validation_epochs", self.validation_epochs, 0.0..1e6)?;
+        if let Some(decay) = self.ema_decay {
+            settings::number("ema_decay", decay, 0.0..1.0)?;
+        }
+        settings::count("checkpoint_steps", self.checkpoint_steps, 1..=usize::MAX)?;
+        settings::count("keep", self.keep, 1..=100)?;
+        settings::count("prefetch", self.prefetch, 0..=64)?;
+        self.sampler.check().map_err(|invalid| invalid.within("sampler"))?;
+        self.loss.check().map_err(|invalid| invalid.within("loss"))?;
+        self.augmentation.check().map_err(|invalid| invalid.within("augmentation"))?;
+        if self.phases.is_empty() {
+            return Err(InvalidSetting::new("phases", "is empty, expected at least one [[phases]] table"));
+        }
         for (index, phase) in self.phases.iter().enumerate() {
-            let before = opened;
-            opened = Opened {
-                kernel_size: before.kernel_size.max(phase.opens.kernel_size),
-                depth: before.depth.max(phase.opens.depth),
-                expansion: before.expansion.max(phase.opens.expansion),
-                width: before.width.max(phase.opens.width),
-            };
-            plans.push(PhasePlan {
-                name: phase.name.clone(),
-                opened,
-                opened_before: before,
-                warmup_steps: (phase.warmup_epochs * batches).round() as usize,
-                steps: ((phase.epochs * batches).round() as usize).max(1),
-                learning_rate: phase.learning_rate,
-                batch_size: self.batch_size.min(training_images.max(1)),
-                subnets_per_step: phase.subnets_per_step,
-                // A teacher that counts for nothing is not asked.
-                distil: self.distillation > 0.0
-                    && phase.distil.unwrap_or(index > 0 || self.sampler.teaching() == Teaching::InPlace),
-                sort_channels: phase
-                    .sort_channels
-                    .unwrap_or(opened.expansion > before.expansion && self.init.is_none()),
-            });
+            phase.check().map_err(|invalid| invalid.within(&format!("phases[{index}]")))?;
         }
-        plans
+        Ok(())
     }
 }

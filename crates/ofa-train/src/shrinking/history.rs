@@ -1,6 +1,6 @@
 //! What a training run tells about itself: metrics, validations, and who listens.
 
-use crate::shrinking::config::PhasePlan;
+use crate::shrinking::phases::PhasePlan;
 use ofa_space::ArchJson;
 use serde::{Deserialize, Serialize};
 

@@ -1,15 +1,23 @@
 //! Progressive shrinking: one supernet trained phase by phase, from the max subnet to all of them.
+//!
+//! A [`TrainConfig`] describes the run, a [`Trainer`] does it. [`rehearsal`] estimates what it will cost.
 
-pub mod config;
-pub mod history;
+mod config;
+mod history;
 mod metrics_file;
+mod phase;
+mod phases;
+mod plan;
+mod progressive_shrinking;
 pub mod rehearsal;
-pub mod starting_point;
+mod starting_point;
 mod tensorboard;
-pub mod trainer;
+mod trainer;
 mod validation;
 mod weight_average;
 
-pub use config::{PhaseConfig, PhasePlan, TrainConfig};
-pub use history::{History, Observer, PhaseRecord, Silent, StepRecord, SubnetRecord, ValidationRecord};
-pub use trainer::{BEST_MODEL, EVALUATION_BATCH, Trained, Trainer};
+pub use config::{SpaceChoice, TrainConfig};
+pub use history::{Best, History, Observer, PhaseRecord, Silent, StepRecord, SubnetRecord, ValidationRecord, Window};
+pub use phases::{PhaseConfig, PhasePlan};
+pub use starting_point::{InitConfig, StartingPoint};
+pub use trainer::{BEST_MODEL, Trained, Trainer};

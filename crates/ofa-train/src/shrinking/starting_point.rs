@@ -1,17 +1,17 @@
 //! Starting from a supernet that exists: `[init]` of a training file.
 
-use crate::data::{self, Dataset, LoadOptions};
 use crate::error::TrainError;
-use crate::shrinking::config::{InitConfig, TrainConfig};
 use ofa_space::supernet::TensorDef;
-use ofa_space::{Model, SearchSpace, TensorRole, Weights, initialisation};
+use ofa_space::{Model, SearchSpace, TensorRole, Weights, digest, initialisation};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use sha2::{Digest, Sha256};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
 /// A supernet read from its file.
+#[derive(Debug)]
 pub struct StartingPoint {
     /// Its space.
     pub space: Arc<dyn SearchSpace>,
@@ -21,23 +21,50 @@ pub struct StartingPoint {
     pub hash: String,
 }
 
+/// A supernet to start from, instead of fresh weights. Images are normalised as it expects, and channels are not sorted
+/// again unless a phase says so.
+///
+/// | name | default | purpose |
+/// |---|---|---|
+/// | `model` | | model file of a supernet, such as `ofa import supernet` writes |
+/// | `new_head` | false | draw the classifier afresh, for other classes |
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InitConfig {
+    /// Model file.
+    pub model: PathBuf,
+    /// Whether the classifier is drawn afresh.
+    #[serde(default)]
+    pub new_head: bool,
+    /// The model, once it was read.
+    #[serde(skip)]
+    loaded: OnceLock<Arc<StartingPoint>>,
+}
+
 impl InitConfig {
-    /// Reads the model.
+    /// Starts from the supernet in this file, with its classifier.
+    pub fn new(model: impl Into<PathBuf>) -> Self {
+        Self { model: model.into(), new_head: false, loaded: OnceLock::new() }
+    }
+
+    /// Reads the model, at the first call.
     ///
     /// # Errors
     /// [`TrainError::Model`] if the file cannot be read, [`TrainError::Config`] if it holds a single network.
-    pub fn load(&self) -> Result<StartingPoint, TrainError> {
+    pub fn load(&self) -> Result<Arc<StartingPoint>, TrainError> {
+        if let Some(loaded) = self.loaded.get() {
+            return Ok(loaded.clone());
+        }
         let model = Model::load(&self.model)?;
-        let bytes = std::fs::read(&self.model).map_err(|source| TrainError::Io {
+        let hash = digest::sha256_of_file(&self.model).map_err(|source| TrainError::Io {
             action: "read",
             path: self.model.clone(),
             source,
         })?;
-        let hash = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        match model.space().cloned() {
-            Some(space) => Ok(StartingPoint { space, model, hash }),
-            None => Err(self.problem("model", "is a single network; expected a supernet".into())),
-        }
+        let Some(space) = model.space().cloned() else {
+            return Err(self.problem("model", "is a single network; expected a supernet".into()));
+        };
+        Ok(self.loaded.get_or_init(|| Arc::new(StartingPoint { space, model, hash })).clone())
     }
 
     fn problem(&self, field: &str, problem: String) -> TrainError {
@@ -47,7 +74,8 @@ impl InitConfig {
     /// The weights to start from, for a supernet of these tensors.
     ///
     /// # Errors
-    /// [`TrainError::Config`] if the model has other classes and no new head is wanted, or a tensor does not fit.
+    /// [`TrainError::OtherClassifier`] if the model has other classes and no new head is wanted, [`TrainError::Config`] if
+    /// another tensor does not fit.
     pub(crate) fn weights(
         &self,
         start: &StartingPoint,
@@ -61,36 +89,18 @@ impl InitConfig {
             let source = if head && self.new_head { &fresh } else { &start.model.weights };
             let tensor = source.get(name).filter(|tensor| tensor.shape == def.shape).ok_or_else(|| {
                 let found = source.get(name).map_or("missing".to_owned(), |tensor| format!("{:?}", tensor.shape));
-                let remedy = match head {
-                    true => "for other classes start with a new classifier: --new-head, or new_head = true in [init]",
-                    false => "leave `space` out to take the model's own",
-                };
-                self.problem("model", format!("has `{name}` {found}, this job needs {:?}; {remedy}", def.shape))
+                let (file, tensor) = (self.model.display().to_string(), name.clone());
+                match head {
+                    true => TrainError::OtherClassifier { file, tensor, found, needed: def.shape.clone() },
+                    false => {
+                        let needed = &def.shape;
+                        let remedy = "leave `space` out to take the model's own";
+                        self.problem("model", format!("has `{name}` {found}, this job needs {needed:?}; {remedy}"))
+                    }
+                }
             })?;
             weights.insert(name.clone(), tensor.clone());
         }
         Ok(weights)
-    }
-}
-
-impl TrainConfig {
-    /// The data set, cut for the space, and normalised as the model of `init` expects if there is one.
-    ///
-    /// # Errors
-    /// [`TrainError::Data`], or what reading the model reports.
-    pub fn load_data(&self, on_corrupt: data::OnCorrupt) -> Result<Dataset, TrainError> {
-        let space = self.space()?;
-        let options = LoadOptions {
-            seed: self.seed,
-            max_resolution: space.info().resolutions.last().copied().unwrap_or(224),
-            validation: self.validation_images,
-            on_corrupt,
-        };
-        let mut dataset = data::load(&self.data, &options)?;
-        if let Some(init) = &self.init {
-            dataset.input = init.load()?.model.input;
-            dataset.channels = dataset.input.mean.len();
-        }
-        Ok(dataset)
     }
 }

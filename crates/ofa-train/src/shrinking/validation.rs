@@ -3,26 +3,24 @@
 use crate::data::{Dataset, SplitName};
 use crate::elastic::Supernet;
 use crate::error::TrainError;
-use crate::evaluation::{EvaluationSet, evaluate, recalibrate};
+use crate::evaluation::{CalibrationSet, EvaluationSet, evaluate, recalibrate};
 use crate::sampler::smallest;
-use crate::shrinking::EVALUATION_BATCH;
-use crate::shrinking::config::{PhasePlan, TrainConfig};
+use crate::shrinking::config::TrainConfig;
 use crate::shrinking::history::SubnetRecord;
+use crate::shrinking::phases::PhasePlan;
 use ofa_space::{Arch, Opened, SearchSpace};
 
 /// The images to recalibrate and to score on, read once for a whole run.
 pub(crate) struct Validation<'a> {
-    calibration: EvaluationSet<'a>,
+    calibration: CalibrationSet<'a>,
     images: EvaluationSet<'a>,
 }
 
 impl<'a> Validation<'a> {
     pub fn new(config: &TrainConfig, dataset: &'a Dataset) -> Self {
-        let calibration: Vec<usize> = (0..config.calibration_images.min(dataset.train.len())).collect();
-        let images: Vec<usize> = (0..dataset.validation.len()).collect();
         Self {
-            calibration: EvaluationSet::new(dataset, SplitName::Train, calibration, EVALUATION_BATCH),
-            images: EvaluationSet::new(dataset, SplitName::Validation, images, EVALUATION_BATCH),
+            calibration: CalibrationSet::first(dataset, config.calibration_images),
+            images: EvaluationSet::all(dataset, SplitName::Validation),
         }
     }
 

@@ -9,11 +9,9 @@ use crate::cli::args::runtime_choice::RuntimeArgs;
 use crate::cli::{Context, Failure};
 use clap::{Args, ValueEnum};
 use ofa_space::Model;
-use ofa_train::data::{SplitName, stratified};
+use ofa_train::data::SplitName;
 use ofa_train::device;
-use ofa_train::evaluation::{EvaluationSet, evaluate, recalibrate};
-use ofa_train::shrinking::EVALUATION_BATCH;
-use ofa_train::supernet::Supernet;
+use ofa_train::evaluation::{EvaluationSettings, Evaluator};
 use onnx::OnnxEvaluation;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -126,24 +124,15 @@ fn evaluate_model(args: &EvalArgs, path: &Path, context: &Context) -> Result<Eva
     let net = model.net(arch.as_ref())?;
     let dataset = load_for(&model, &args.data, net.input[1] as u32, args.on_corrupt.into())?;
     let device = device::open(&context.common.backend)?;
-    let supernet = Supernet::from_model(&model, &device)?;
-    let wanted = args.calibrate_images.unwrap_or(args.calibration_images);
-    let calibration_images = if arch.is_some() { wanted.min(dataset.train.len()) } else { 0 };
-    let running = if calibration_images > 0 {
-        let indices = stratified::sample(&dataset.train, calibration_images, seed);
-        let mut calibration = EvaluationSet::new(&dataset, SplitName::Train, indices, EVALUATION_BATCH);
-        recalibrate(&supernet, &net, &mut calibration)?
-    } else {
-        supernet.running.clone()
+    let settings = EvaluationSettings {
+        split: args.split.into(),
+        images: args.limit,
+        calibration_images: args.calibrate_images.unwrap_or(args.calibration_images),
+        seed,
     };
-    let split = SplitName::from(args.split);
-    let images = dataset.split(split);
-    let indices = match args.limit {
-        Some(limit) => stratified::sample(images, limit, seed),
-        None => (0..images.len()).collect(),
-    };
-    let mut set = EvaluationSet::new(&dataset, split, indices, EVALUATION_BATCH);
-    let accuracy = evaluate(&supernet, &net, &running, &mut set)?;
+    let mut evaluator = Evaluator::new(&model, &dataset, &device, &settings)?;
+    let calibration_images = if arch.is_some() { evaluator.calibration_images() } else { 0 };
+    let accuracy = evaluator.score(arch.as_ref())?;
     Ok(EvalReport {
         top1: accuracy.top1,
         top5: accuracy.top5,

@@ -1,12 +1,11 @@
 //! `ofa eval --onnx`: accuracy of an exported file in a real runtime; its metadata describe its input.
 
 use super::{EvalReport, SplitChoice};
-use crate::cli::args::model_data::TrainedOn;
 use crate::cli::args::runtime_choice::RuntimeArgs;
 use crate::cli::{Context, Failure};
 use ofa_export::{OnnxFile, Session, SessionOptions, Values};
 use ofa_space::InputFormat;
-use ofa_train::data::{Dataset, OnCorrupt, SplitName, stratified};
+use ofa_train::data::{Dataset, OnCorrupt, SplitName, TrainedOn, stratified};
 use ofa_train::supernet::Images;
 use std::path::Path;
 use std::time::Instant;
@@ -34,7 +33,7 @@ pub(super) fn evaluate(args: &OnnxEvaluation<'_>, context: &Context) -> Result<E
     let provenance: std::collections::BTreeMap<String, String> =
         about.metadata.get("provenance").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     let resolution = about.image[1] as u32;
-    let trained = TrainedOn { what: "file", provenance: &provenance, class_names: &classes, input: &format };
+    let trained = TrainedOn::from_metadata(&provenance, &classes, &format)?;
     let dataset = trained.load(args.data, resolution, args.on_corrupt)?;
     let mut session = args.runtime.runtime()?.load(&onnx, &SessionOptions { threads: context.common.threads })?;
     let split = SplitName::from(args.split);

@@ -1,0 +1,84 @@
+//! Which images a network was trained on, and loading them in the same parts again.
+
+use crate::data::{self, DataError, Dataset, LoadOptions, OnCorrupt, SplitRecord};
+use ofa_space::{InputFormat, Model};
+use std::collections::BTreeMap;
+
+/// What must be known about a network's training to feed it images: how its data set was divided, its classes, and the
+/// format of its input.
+///
+/// [`load`](Self::load) gives a data set in the same parts as it was trained with; [`check`](Self::check) refuses one
+/// that is divided differently. Without that, training images could be scored as validation or test images.
+#[derive(Clone, PartialEq, Debug)]
+pub struct TrainedOn {
+    /// How the data set was divided; `None` if the network was trained elsewhere, in which case any split will do.
+    pub split: Option<SplitRecord>,
+    /// Number of classes.
+    pub classes: usize,
+    /// Normalisation and resizing of its input.
+    pub input: InputFormat,
+}
+
+impl TrainedOn {
+    /// The record of a model.
+    ///
+    /// # Errors
+    /// [`DataError::Request`] if the model's provenance cannot be read.
+    pub fn of(model: &Model) -> Result<Self, DataError> {
+        Self::from_metadata(&model.provenance, &model.class_names, &model.input)
+    }
+
+    /// The record of a file made from a model, such as ONNX, from the metadata that it keeps.
+    ///
+    /// # Errors
+    /// [`DataError::Request`] if the provenance cannot be read.
+    pub fn from_metadata(
+        provenance: &BTreeMap<String, String>,
+        class_names: &[String],
+        input: &InputFormat,
+    ) -> Result<Self, DataError> {
+        Ok(Self { split: SplitRecord::read(provenance)?, classes: class_names.len(), input: input.clone() })
+    }
+
+    /// Loads `bundled` or a folder, divided as in training (by the default split if the network was trained elsewhere)
+    /// and with the network's input format.
+    ///
+    /// # Errors
+    /// What [`data::load`] reports, or [`DataError::Classes`] if the number of classes differs.
+    pub fn load(&self, spec: &str, max_resolution: u32, on_corrupt: OnCorrupt) -> Result<Dataset, DataError> {
+        let SplitRecord { seed, validation_images } = self.split.unwrap_or_default();
+        let mut dataset =
+            data::load(spec, &LoadOptions { seed, max_resolution, validation: validation_images, on_corrupt })?;
+        self.check_classes(&dataset)?;
+        dataset.input = self.input.clone();
+        Ok(dataset)
+    }
+
+    /// Refuses a data set that does not suit the network.
+    ///
+    /// # Errors
+    /// [`DataError::OtherSplit`] if it is divided differently from the training data, [`DataError::Classes`] if it has
+    /// another number of classes, [`DataError::OtherInput`] if its images are normalised or resized differently.
+    pub fn check(&self, dataset: &Dataset) -> Result<(), DataError> {
+        self.check_classes(dataset)?;
+        if let Some(trained) = self.split.filter(|split| *split != dataset.split_record()) {
+            return Err(DataError::OtherSplit {
+                dataset: dataset.name.clone(),
+                trained,
+                found: dataset.split_record(),
+            });
+        }
+        match dataset.input == self.input {
+            true => Ok(()),
+            false => Err(DataError::OtherInput { dataset: dataset.name.clone() }),
+        }
+    }
+
+    fn check_classes(&self, dataset: &Dataset) -> Result<(), DataError> {
+        let (dataset, expected, found) = (dataset.name.clone(), self.classes, dataset.class_names.len());
+        match expected == found {
+            true => Ok(()),
+            false => Err(DataError::Classes { dataset, expected, found }),
+        }
+    }
+}

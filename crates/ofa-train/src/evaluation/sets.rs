@@ -1,0 +1,127 @@
+//! The images that networks are scored on, and those that batch norm is recalibrated on.
+
+use crate::data::{Dataset, SplitName, stratified};
+use crate::error::TrainError;
+use crate::images::Images;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Images in a batch of evaluation and of BN recalibration, unless a set is cut differently.
+pub const EVALUATION_BATCH: usize = 100;
+
+/// Batches of images with their labels, shared between the networks that are scored on them.
+pub type LabelledBatches = Arc<Vec<(Images, Vec<usize>)>>;
+
+/// Images to score networks on: some images of one split, cut into batches and kept in memory at each resolution in use.
+pub struct EvaluationSet<'a> {
+    dataset: &'a Dataset,
+    split: SplitName,
+    indices: Vec<usize>,
+    batch_size: usize,
+    cache: BTreeMap<u32, LabelledBatches>,
+}
+
+impl<'a> EvaluationSet<'a> {
+    /// The images at `indices` of a split.
+    pub fn new(dataset: &'a Dataset, split: SplitName, indices: Vec<usize>) -> Self {
+        Self { dataset, split, indices, batch_size: EVALUATION_BATCH, cache: BTreeMap::new() }
+    }
+
+    /// All images of a split.
+    pub fn all(dataset: &'a Dataset, split: SplitName) -> Self {
+        Self::new(dataset, split, (0..dataset.split(split).len()).collect())
+    }
+
+    /// A seeded class-balanced sample of a split; all of it if it has no more than `count` images.
+    pub fn sample(dataset: &'a Dataset, split: SplitName, count: usize, seed: u64) -> Self {
+        Self::new(dataset, split, stratified::sample(dataset.split(split), count, seed))
+    }
+
+    /// The same images in batches of another size; the default is [`EVALUATION_BATCH`].
+    #[must_use]
+    pub fn in_batches_of(mut self, images: usize) -> Self {
+        self.batch_size = images.max(1);
+        self.cache.clear();
+        self
+    }
+
+    /// The data set that the images are of.
+    pub fn dataset(&self) -> &'a Dataset {
+        self.dataset
+    }
+
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        self.indices.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.indices.is_empty()
+    }
+
+    /// The batches at a resolution, made on first use.
+    ///
+    /// # Errors
+    /// [`TrainError::Data`] if an image cannot be read.
+    pub fn batches(&mut self, resolution: u32) -> Result<LabelledBatches, TrainError> {
+        if let Some(batches) = self.cache.get(&resolution) {
+            return Ok(batches.clone());
+        }
+        let batches = self
+            .indices
+            .chunks(self.batch_size)
+            .map(|chunk| self.dataset.eval_batch(self.split, chunk, resolution))
+            .collect::<Result<Vec<_>, _>>()?;
+        let batches = Arc::new(batches);
+        self.cache.insert(resolution, batches.clone());
+        Ok(batches)
+    }
+}
+
+/// Images to recalibrate batch norm on. They can only come from the training split: statistics of validation or test
+/// images would leak into the scores.
+pub struct CalibrationSet<'a>(EvaluationSet<'a>);
+
+impl<'a> CalibrationSet<'a> {
+    /// A seeded class-balanced sample of the training images; all of them if there are no more than `count`.
+    pub fn sample(dataset: &'a Dataset, count: usize, seed: u64) -> Self {
+        Self(EvaluationSet::sample(dataset, SplitName::Train, count, seed))
+    }
+
+    /// The first `count` training images. The order of [`Dataset::train`] makes them a sample with the classes in
+    /// proportion.
+    pub fn first(dataset: &'a Dataset, count: usize) -> Self {
+        let indices = (0..count.min(dataset.train.len())).collect();
+        Self(EvaluationSet::new(dataset, SplitName::Train, indices))
+    }
+
+    /// The same images in batches of another size; the default is [`EVALUATION_BATCH`].
+    #[must_use]
+    pub fn in_batches_of(self, images: usize) -> Self {
+        Self(self.0.in_batches_of(images))
+    }
+
+    /// The data set that the images are of.
+    pub fn dataset(&self) -> &'a Dataset {
+        self.0.dataset
+    }
+
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The batches at a resolution, made on first use.
+    ///
+    /// # Errors
+    /// [`TrainError::Data`] if an image cannot be read.
+    pub fn batches(&mut self, resolution: u32) -> Result<LabelledBatches, TrainError> {
+        self.0.batches(resolution)
+    }
+}

@@ -1,0 +1,317 @@
+//! Fine-tuning: a standalone network trains on from the weights that it inherited from its supernet, as the paper's
+//! networks do after the search (section 4.1: 25 or 75 epochs on ImageNet).
+
+use crate::checkpoint::Checkpoint;
+use crate::data::{Augmentation, DataError, Dataset, SplitName, TrainedOn};
+use crate::elastic::Supernet;
+use crate::error::TrainError;
+use crate::evaluation::{Accuracy, EvaluationSet, evaluate};
+use crate::images::Images;
+use crate::loss::SoftCrossEntropy;
+use crate::shrinking::{History, Window};
+use crate::training::epochs::{EpochOrder, Learner, Position, Steps};
+use crate::training::learning_rate::CosineSchedule;
+use crate::training::optimizer::Optimizer;
+use crate::training::step::{StepInput, Teacher, step};
+use burn::tensor::Device;
+use ofa_space::digest::Digest;
+use ofa_space::{Checked, InvalidSetting, Model, NetSpec, Settings, settings};
+use serde::{Deserialize, Serialize};
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+/// How a network is fine-tuned.
+///
+/// | name | default | purpose | range |
+/// |---|---|---|---|
+/// | `epochs` | 5 | passes over the training images, fractions allowed | more than 0, up to 10,000 |
+/// | `learning_rate` | 0.0075 | highest learning rate; it falls to 0 along a cosine | more than 0, up to 10 |
+/// | `warmup` | 0.05 | share of the steps in which the learning rate rises | 0 to below 1 |
+/// | `batch_size` | 64 | images a step | ≥ 1 |
+/// | `label_smoothing` | 0.1 | | 0 to below 1 |
+/// | `momentum` | 0.9 | of Nesterov SGD | 0–1 |
+/// | `weight_decay` | 3e-5 | none on batch norm and biases | ≥ 0 |
+/// | `bn_momentum` | 0.1 | of running statistics | 0–1 |
+/// | `seed` | 0 | of the order of images and of augmentation | any |
+/// | `augmentation` | shift 2, photos flipped | how training images are varied | see [`Augmentation`] |
+/// | `checkpoint_steps` | 200 | steps between checkpoints | ≥ 1 |
+/// | `prefetch` | 2 | batches prepared while a step computes | 0–64 |
+///
+/// Momentum, weight decay and momentum of the statistics are those of the official fine-tuning runs (`momentum`,
+/// `weight_decay`, `bn_momentum` of the authors' run configurations).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FineTuning {
+    /// Passes over the training images.
+    pub epochs: f64,
+    /// Highest learning rate.
+    pub learning_rate: f64,
+    /// Share of the steps in which the learning rate rises.
+    pub warmup: f64,
+    /// Images a step.
+    pub batch_size: usize,
+    /// Label smoothing.
+    pub label_smoothing: f64,
+    /// Momentum of Nesterov SGD.
+    pub momentum: f64,
+    /// Weight decay.
+    pub weight_decay: f64,
+    /// Momentum of running statistics.
+    pub bn_momentum: f64,
+    /// Seed of the order of images and of augmentation.
+    pub seed: u64,
+    /// How training images are varied.
+    pub augmentation: Augmentation,
+    /// Steps between checkpoints.
+    pub checkpoint_steps: usize,
+    /// Batches prepared ahead.
+    pub prefetch: usize,
+}
+
+impl Default for FineTuning {
+    fn default() -> Self {
+        Self {
+            epochs: 5.0,
+            learning_rate: 0.0075,
+            warmup: 0.05,
+            batch_size: 64,
+            label_smoothing: 0.1,
+            momentum: 0.9,
+            weight_decay: 3e-5,
+            bn_momentum: 0.1,
+            seed: 0,
+            augmentation: Augmentation::default(),
+            checkpoint_steps: 200,
+            prefetch: 2,
+        }
+    }
+}
+
+impl Settings for FineTuning {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        settings::number("epochs", self.epochs, (Bound::Excluded(0.0), Bound::Included(1e4)))?;
+        settings::number("learning_rate", self.learning_rate, (Bound::Excluded(0.0), Bound::Included(10.0)))?;
+        settings::number("warmup", self.warmup, 0.0..1.0)?;
+        settings::count("batch_size", self.batch_size, 1..=usize::MAX)?;
+        settings::number("label_smoothing", self.label_smoothing, 0.0..1.0)?;
+        settings::number("momentum", self.momentum, 0.0..=1.0)?;
+        settings::number("weight_decay", self.weight_decay, 0.0..f64::INFINITY)?;
+        settings::number("bn_momentum", self.bn_momentum, 0.0..=1.0)?;
+        self.augmentation.check().map_err(|invalid| invalid.within("augmentation"))?;
+        settings::count("checkpoint_steps", self.checkpoint_steps, 1..=usize::MAX)?;
+        settings::count("prefetch", self.prefetch, 0..=64)
+    }
+}
+
+/// What a fine-tuning run reports while it works; every method may be left out.
+pub trait FineTuningObserver {
+    /// Before the first step: how many steps there are, and how many a checkpoint has done already.
+    fn on_start(&mut self, _steps: usize, _done: usize) {}
+    /// After every step: steps done, and the loss of the last one.
+    fn on_step(&mut self, _done: usize, _loss: f32) {}
+    /// Something the user should know.
+    fn on_message(&mut self, _message: &str) {}
+}
+
+impl FineTuningObserver for crate::shrinking::Silent {}
+
+/// A fine-tuning run that is ready to start.
+pub struct FineTuner<'a> {
+    settings: &'a FineTuning,
+    model: &'a Model,
+    dataset: &'a Dataset,
+    net: NetSpec,
+    device: Device,
+}
+
+/// A fine-tuned network.
+#[derive(Clone, Debug)]
+pub struct FineTuned {
+    /// The network after training.
+    pub model: Model,
+    /// Optimizer steps.
+    pub steps: usize,
+    /// Accuracy on the validation images before training.
+    pub before: Accuracy,
+    /// The same after it.
+    pub after: Accuracy,
+}
+
+impl<'a> FineTuner<'a> {
+    /// Fine-tunes a standalone network on the training images of a data set.
+    ///
+    /// # Errors
+    /// [`TrainError::Model`] if the model is a supernet; [`TrainError::Data`] if the data set is divided, normalised or
+    /// labelled differently from the one that the network was trained on.
+    pub fn new(
+        settings: &'a Checked<FineTuning>,
+        model: &'a Model,
+        dataset: &'a Dataset,
+        device: &Device,
+    ) -> Result<Self, TrainError> {
+        TrainedOn::of(model)?.check(dataset)?;
+        Ok(Self { settings, model, dataset, net: model.net(None)?, device: device.clone() })
+    }
+
+    /// Optimizer steps of the run.
+    pub fn steps(&self) -> usize {
+        self.schedule().total_steps()
+    }
+
+    /// Hash of everything that the result depends on besides the code: settings, network, weights and data.
+    pub fn fingerprint(&self) -> String {
+        let mut settings = serde_json::to_value(self.settings).unwrap_or_default();
+        if let Some(settings) = settings.as_object_mut() {
+            // How the work is done, not what comes out.
+            for field in ["checkpoint_steps", "prefetch"] {
+                settings.remove(field);
+            }
+        }
+        let net = serde_json::to_string(&self.net).unwrap_or_default();
+        let Dataset { name, train, input, .. } = self.dataset;
+        let data = format!("{name} {} {input:?} {:?}", train.len(), self.dataset.split_record());
+        let mut digest = Digest::default();
+        digest.add(format!("fine-tuning\n{net}\n{settings}\n{data}\n"));
+        for (name, tensor) in self.model.weights.iter() {
+            digest.add(name);
+            tensor.data.iter().for_each(|value| digest.add(value.to_le_bytes()));
+        }
+        digest.hex()
+    }
+
+    /// Trains, from the checkpoint in `folder` if there is one; checkpoints are saved there.
+    ///
+    /// # Errors
+    /// [`TrainError::Interrupted`] once `stop` is set (a checkpoint is saved first), [`TrainError::Diverged`] if the loss
+    /// is not finite, or what data, backend and file system report.
+    pub fn train(
+        &self,
+        folder: Option<&Path>,
+        observer: &mut dyn FineTuningObserver,
+        stop: &AtomicBool,
+    ) -> Result<FineTuned, TrainError> {
+        let mut validation = EvaluationSet::all(self.dataset, SplitName::Validation);
+        let mut score = |supernet: &Supernet| evaluate(supernet, &self.net, &supernet.running, &mut validation);
+        let before = score(&Supernet::from_model(self.model, &self.device.clone().autodiff())?)?;
+        let mut run = self.start_or_resume(folder, observer)?;
+        let FineTuning { batch_size, seed, prefetch, checkpoint_steps, .. } = *self.settings;
+        let steps = Steps { steps: run.done..self.steps(), before: 0, prefetch, checkpoint_steps, stop };
+        let order = EpochOrder::new(self.dataset.train.len(), batch_size, seed);
+        run.observer.on_start(self.steps(), run.done);
+        steps.run(&order, |position| self.batch(&position), &mut run)?;
+        let after = score(&run.network)?;
+        Ok(FineTuned { model: self.model(&run.network)?, steps: self.steps(), before, after })
+    }
+
+    fn schedule(&self) -> CosineSchedule {
+        let FineTuning { epochs, learning_rate, warmup, batch_size, .. } = *self.settings;
+        let images = self.dataset.train.len();
+        let batches = (images / batch_size.min(images.max(1))).max(1);
+        let total = ((epochs * batches as f64).round() as usize).max(1);
+        let warmup_steps = ((total as f64 * warmup).round() as usize).min(total - 1);
+        CosineSchedule { initial: learning_rate, warmup_start: 0.0, warmup_steps, steps: total - warmup_steps }
+    }
+
+    fn start_or_resume<'r>(
+        &'r self,
+        folder: Option<&'r Path>,
+        observer: &'r mut dyn FineTuningObserver,
+    ) -> Result<Run<'r>, TrainError> {
+        let device = self.device.clone().autodiff();
+        let mut network = Supernet::from_model(self.model, &device)?;
+        let mut optimizer = Optimizer::new(self.settings.momentum, self.settings.weight_decay);
+        let mut done = 0;
+        let fingerprint = folder.map_or_else(String::new, |_| self.fingerprint());
+        if let Some((checkpoint, message)) = folder.map(Checkpoint::load_latest).transpose()?.flatten() {
+            if let Some(message) = message {
+                observer.on_message(&message);
+            }
+            if checkpoint.fingerprint != fingerprint {
+                return Err(TrainError::Checkpoint {
+                    path: folder.map(Checkpoint::path).unwrap_or_default(),
+                    problem:
+                        "belongs to other settings, another network or another data set; remove it to start afresh"
+                            .into(),
+                });
+            }
+            network = Supernet::new(network.defs, &checkpoint.weights, &device)?;
+            optimizer = optimizer.with_state(checkpoint.optimizer)?;
+            done = checkpoint.step;
+        }
+        Ok(Run { tuner: self, schedule: self.schedule(), fingerprint, network, optimizer, done, folder, observer })
+    }
+
+    /// The batch of a step. It depends on the seed and the step only, so a resumed run repeats it.
+    fn batch(&self, position: &Position) -> Result<(Images, Vec<usize>), DataError> {
+        let FineTuning { augmentation, seed, .. } = self.settings;
+        let resolution = self.net.input[1] as u32;
+        self.dataset.train_batch(&position.images, resolution, augmentation, *seed, position.epoch)
+    }
+
+    fn model(&self, network: &Supernet) -> Result<Model, TrainError> {
+        let mut model = self.model.clone();
+        model.weights = network.weights()?;
+        let FineTuning { batch_size, learning_rate, seed, .. } = self.settings;
+        let (steps, data) = (self.steps(), &self.dataset.name);
+        let how = format!("{steps} steps of {batch_size} images of {data}, learning rate {learning_rate}, seed {seed}");
+        model.provenance.insert("fine_tuning".to_owned(), how);
+        self.dataset.split_record().write(&mut model.provenance);
+        Ok(model)
+    }
+}
+
+/// A run at work.
+struct Run<'r> {
+    tuner: &'r FineTuner<'r>,
+    schedule: CosineSchedule,
+    fingerprint: String,
+    network: Supernet,
+    optimizer: Optimizer,
+    done: usize,
+    folder: Option<&'r Path>,
+    observer: &'r mut dyn FineTuningObserver,
+}
+
+impl Learner for Run<'_> {
+    type Batch = (Images, Vec<usize>);
+
+    fn learn(&mut self, (images, labels): (Images, Vec<usize>)) -> Result<(), TrainError> {
+        let FineTuning { label_smoothing, bn_momentum, learning_rate, .. } = *self.tuner.settings;
+        let input = StepInput {
+            images: &images,
+            labels: &labels,
+            subnets: std::slice::from_ref(&self.tuner.net),
+            teacher: Teacher::None,
+            loss: &SoftCrossEntropy {},
+            distillation: 0.0,
+            label_smoothing,
+            bn_momentum: bn_momentum as f32,
+        };
+        let report = step(&mut self.network, &mut self.optimizer, self.schedule.rate(self.done), &input)?;
+        let loss = report.losses.first().copied().unwrap_or(f32::NAN);
+        if !loss.is_finite() {
+            let phase = "fine-tuning".to_owned();
+            return Err(TrainError::Diverged { loss, step: self.done, phase, learning_rate });
+        }
+        self.done += 1;
+        self.observer.on_step(self.done, loss);
+        Ok(())
+    }
+
+    fn save(&mut self) -> Result<(), TrainError> {
+        let Some(folder) = self.folder else { return Ok(()) };
+        let checkpoint = Checkpoint {
+            fingerprint: self.fingerprint.clone(),
+            phase: 0,
+            step: self.done,
+            history: History::default(),
+            window: Window::default(),
+            weights: self.network.weights()?,
+            teacher: None,
+            average: None,
+            optimizer: self.optimizer.to_bytes()?,
+        };
+        checkpoint.save(folder, 1)
+    }
+}

@@ -1,0 +1,205 @@
+//! One phase of progressive shrinking: sampled subnets learn from labels and a teacher, step by step.
+
+use crate::data::DataError;
+use crate::elastic::{Supernet, to_host};
+use crate::error::TrainError;
+use crate::images::Images;
+use crate::sampler::{self, Teaching};
+use crate::shrinking::history::ValidationRecord;
+use crate::shrinking::phases::PhasePlan;
+use crate::shrinking::trainer::{Outside, State, Trainer};
+use crate::shrinking::weight_average;
+use crate::training::epochs::{EpochOrder, Learner, Position, Steps};
+use crate::training::learning_rate::CosineSchedule;
+use crate::training::step::{StepInput, Teacher, step};
+use ofa_space::{Arch, NetSpec, Opened, importance, supernet};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// Steps between logged metrics.
+const LOG_STEPS: usize = 20;
+
+/// What a step learns from.
+struct Batch {
+    resolution: u32,
+    images: Images,
+    labels: Vec<usize>,
+    /// The step's generator, after the resolution was drawn from it.
+    rng: ChaCha8Rng,
+}
+
+/// A phase at work.
+struct Phase<'r, 'o> {
+    trainer: &'r Trainer<'r>,
+    plan: &'r PhasePlan,
+    schedule: CosineSchedule,
+    /// The frozen max subnet, if the phase learns from it.
+    teacher: Option<Supernet>,
+    /// Steps of the phases before.
+    before: usize,
+    state: &'r mut State,
+    outside: &'r mut Outside<'o>,
+}
+
+impl Trainer<'_> {
+    /// Does the steps of a phase, or those that were left when it was interrupted.
+    pub(super) fn run_phase(
+        &self,
+        plan: &PhasePlan,
+        state: &mut State,
+        outside: &mut Outside<'_>,
+    ) -> Result<(), TrainError> {
+        let frozen = plan.distil && self.config.sampler.teaching() == Teaching::Frozen;
+        if frozen && state.teacher.is_none() {
+            state.teacher = Some(self.delivered(state)?);
+        }
+        if state.step == 0 && plan.sort_channels {
+            let mut weights = state.supernet.weights()?;
+            let channels = supernet::elastic_channels(self.space.as_ref())?;
+            importance::sort_channels(&mut weights, &channels, usize::from(plan.opened_before.expansion))?;
+            state.supernet = Supernet::new(state.supernet.defs.clone(), &weights, &self.device)?;
+        }
+        if state.step == 0 && self.config.ema_decay.is_some() {
+            state.average = Some(state.supernet.weights()?);
+        }
+        let teacher = match (&state.teacher, frozen) {
+            (Some(weights), true) => {
+                Some(Supernet::new(state.supernet.defs.clone(), weights, &self.device.clone().inner())?)
+            }
+            _ => None,
+        };
+        let before = self.steps_before(state.phase);
+        let steps = Steps {
+            steps: state.step..plan.total_steps(),
+            before,
+            prefetch: self.config.prefetch,
+            checkpoint_steps: self.config.checkpoint_steps,
+            stop: outside.stop,
+        };
+        let order = EpochOrder::new(self.dataset.train.len(), self.config.batch_size, self.config.seed);
+        let schedule = CosineSchedule {
+            initial: plan.learning_rate,
+            warmup_start: 0.0,
+            warmup_steps: plan.warmup_steps,
+            steps: plan.steps,
+        };
+        let mut phase = Phase { trainer: self, plan, schedule, teacher, before, state, outside };
+        steps.run(&order, |position| self.batch(&position), &mut phase)
+    }
+
+    /// The batch of a step. It depends on the seed and the step only, so a resumed run repeats it.
+    fn batch(&self, position: &Position) -> Result<Batch, DataError> {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.config.seed);
+        rng.set_stream(position.step as u64 + 1);
+        let resolutions = &self.space.info().resolutions;
+        let resolution = resolutions[rng.random_range(0..resolutions.len())];
+        let Position { images, epoch, .. } = position;
+        let augmentation = &self.config.augmentation;
+        let (images, labels) = self.dataset.train_batch(images, resolution, augmentation, self.config.seed, *epoch)?;
+        Ok(Batch { resolution, images, labels, rng })
+    }
+
+    /// The subnets of a step.
+    fn draw(&self, opened: (&Opened, usize), supernet: &Supernet, batch: &mut Batch) -> Result<Vec<Arch>, TrainError> {
+        let Batch { resolution, images, labels, rng } = batch;
+        let mut judge = |arch: &Arch| {
+            let net = self.space.resolve(&arch.with_resolution(*resolution))?;
+            let logits = to_host(supernet.forward_batch_statistics(&net, images).logits)?;
+            Ok(cross_entropy(&logits, labels))
+        };
+        let (opened, count) = opened;
+        let space = self.space.as_ref();
+        let mut request = sampler::Request { space, opened, count, resolution: *resolution, rng, judge: &mut judge };
+        self.config.sampler.sample(&mut request)
+    }
+}
+
+impl Learner for Phase<'_, '_> {
+    type Batch = Batch;
+
+    /// A step and what follows from it: metrics and validation.
+    fn learn(&mut self, batch: Batch) -> Result<(), TrainError> {
+        let rate = self.schedule.rate(self.state.step);
+        let loss = self.step(batch, rate)?;
+        let Self { trainer, plan, before, state, outside, .. } = self;
+        if let (Some(average), Some(decay)) = (&mut state.average, trainer.config.ema_decay) {
+            weight_average::update(average, &state.supernet, decay)?;
+        }
+        state.step += 1;
+        outside.observer.on_step(state.phase, state.step, loss);
+        let finished = state.step == plan.total_steps();
+        if state.step.is_multiple_of(LOG_STEPS) || finished {
+            let record = state.window.take(&plan.name, *before + state.step, rate);
+            outside.metrics.step(&record)?;
+            state.history.steps.push(record);
+        }
+        let batches = trainer.config.batches(trainer.dataset.train.len()) as f64;
+        let between = (trainer.config.validation_epochs * batches).round() as usize;
+        if !finished && between > 0 && state.step.is_multiple_of(between) {
+            let subnets = trainer.validate(plan, state, outside)?;
+            let record = ValidationRecord { phase: plan.name.clone(), step: *before + state.step, subnets };
+            outside.observer.on_validation(&record);
+            outside.metrics.validation(&record)?;
+            state.history.validations.push(record);
+        }
+        Ok(())
+    }
+
+    fn save(&mut self) -> Result<(), TrainError> {
+        self.trainer.save(self.state, self.outside.folder)
+    }
+}
+
+impl Phase<'_, '_> {
+    fn step(&mut self, mut batch: Batch, rate: f64) -> Result<f32, TrainError> {
+        let Self { trainer, plan, teacher, state, .. } = self;
+        let Trainer { config, space, .. } = trainer;
+        let archs = trainer.draw((&plan.opened, plan.subnets_per_step), &state.supernet, &mut batch)?;
+        let Batch { resolution, images, labels, .. } = batch;
+        let subnets = archs
+            .iter()
+            .map(|arch| Ok(space.resolve(&arch.with_resolution(resolution))?))
+            .collect::<Result<Vec<NetSpec>, TrainError>>()?;
+        let teacher = match teacher {
+            Some(teacher) => {
+                let max = space.resolve(&space.max_arch().with_resolution(resolution))?;
+                Teacher::Logits(teacher.forward_batch_statistics(&max, &images).logits)
+            }
+            None if plan.distil && config.sampler.teaching() == Teaching::InPlace => Teacher::First,
+            None => Teacher::None,
+        };
+        let input = StepInput {
+            images: &images,
+            labels: &labels,
+            subnets: &subnets,
+            teacher,
+            loss: config.loss.as_ref(),
+            distillation: config.distillation,
+            label_smoothing: config.label_smoothing,
+            bn_momentum: config.bn_momentum as f32,
+        };
+        let report = step(&mut state.supernet, &mut state.optimizer, rate, &input)?;
+        let loss = report.losses.iter().sum::<f32>() / report.losses.len().max(1) as f32;
+        if !loss.is_finite() {
+            let (phase, learning_rate) = (plan.name.clone(), plan.learning_rate);
+            return Err(TrainError::Diverged { loss, step: state.step, phase, learning_rate });
+        }
+        state.window.loss += loss;
+        state.window.right += report.correct.iter().sum::<usize>();
+        state.window.answers += report.correct.len() * labels.len();
+        state.window.steps += 1;
+        Ok(loss)
+    }
+}
+
+/// Mean over images of `−log softmax(logits)[label]`.
+fn cross_entropy(logits: &[f32], labels: &[usize]) -> f32 {
+    let classes = logits.len() / labels.len().max(1);
+    let of_image = |(row, label): (&[f32], &usize)| {
+        let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f32 = row.iter().map(|v| (v - largest).exp()).sum();
+        largest + sum.ln() - row[*label]
+    };
+    let total: f32 = logits.chunks(classes.max(1)).zip(labels).map(of_image).sum();
+    total / labels.len().max(1) as f32
+}

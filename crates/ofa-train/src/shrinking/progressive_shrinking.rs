@@ -1,0 +1,99 @@
+//! Progressive shrinking: one supernet trained phase by phase, from the max subnet to all of them.
+//!
+//! Each phase opens more choices (resolution, then kernel size, depth, expansion), samples subnets among them, and
+//! trains them on the same batch with soft labels from the frozen max subnet. Before expansion opens, channels are
+//! sorted by importance. (Paper, section 3.3; official loop: `train_one_epoch` in `progressive_shrinking.py`.)
+
+use crate::checkpoint::Checkpoint;
+use crate::elastic::Supernet;
+use crate::error::TrainError;
+use crate::shrinking::history::{History, Observer, PhaseRecord, Window};
+use crate::shrinking::metrics_file::MetricsFile;
+use crate::shrinking::trainer::{Outside, State, Trained, Trainer};
+use crate::shrinking::validation::Validation;
+use ofa_space::{initialisation, supernet};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+impl Trainer<'_> {
+    /// Trains all phases, from the checkpoint in `folder` if there is one, and saves checkpoints, metrics
+    /// (`metrics.jsonl`) and the best model of the latest phase ([`BEST_MODEL`]) there.
+    ///
+    /// # Errors
+    /// [`TrainError::Interrupted`] once `stop` is set (a checkpoint is saved first), [`TrainError::Diverged`] if the
+    /// loss is not finite, or what data, backend and file system report.
+    pub fn train(
+        &self,
+        folder: Option<&Path>,
+        observer: &mut dyn Observer,
+        stop: &AtomicBool,
+    ) -> Result<Trained, TrainError> {
+        if let Some(warning) = self.seen_validation_images()? {
+            observer.on_message(&warning);
+        }
+        let mut state = self.start_or_resume(folder, observer)?;
+        observer.on_start(&self.phases, (state.phase, state.step));
+        let metrics = MetricsFile::begin(folder, &state.history, self.config.tensorboard)?;
+        let validation = Validation::new(self.config, self.dataset);
+        let mut outside = Outside { folder, observer, stop, metrics, validation };
+        while let Some(plan) = self.phases.get(state.phase) {
+            self.run_phase(plan, &mut state, &mut outside)?;
+            let subnets = self.validate(plan, &mut state, &mut outside)?;
+            let record = PhaseRecord { name: plan.name.clone(), steps: plan.total_steps(), subnets };
+            outside.observer.on_phase(&record);
+            outside.metrics.phase(&record)?;
+            state.history.phases.push(record);
+            state.phase += 1;
+            state.step = 0;
+            state.optimizer = self.optimizer();
+            self.save(&state, folder)?;
+        }
+        Ok(Trained { model: self.model(&state)?, history: state.history })
+    }
+
+    fn start_or_resume(&self, folder: Option<&Path>, observer: &mut dyn Observer) -> Result<State, TrainError> {
+        let defs = supernet::tensors(self.space.as_ref())?;
+        let found = folder.map(Checkpoint::load_latest).transpose()?.flatten();
+        let Some((checkpoint, message)) = found else {
+            let weights = match (&self.config.init, &self.start) {
+                (Some(init), Some(start)) => init.weights(start, &defs, self.config.seed)?,
+                _ => initialisation::initialise(&defs, &mut ChaCha8Rng::seed_from_u64(self.config.seed)),
+            };
+            return Ok(State {
+                phase: 0,
+                step: 0,
+                supernet: Supernet::new(defs, &weights, &self.device)?,
+                teacher: None,
+                average: None,
+                optimizer: self.optimizer(),
+                history: History::default(),
+                window: Window::default(),
+            });
+        };
+        if let Some(message) = message {
+            observer.on_message(&message);
+        }
+        if checkpoint.fingerprint != self.fingerprint() {
+            return Err(TrainError::Checkpoint {
+                path: folder.map(Checkpoint::path).unwrap_or_default(),
+                problem: "belongs to another configuration or data set; choose another folder, or remove it".into(),
+            });
+        }
+        let optimizer = match checkpoint.optimizer.is_empty() {
+            true => self.optimizer(),
+            false => self.optimizer().with_state(checkpoint.optimizer)?,
+        };
+        Ok(State {
+            phase: checkpoint.phase,
+            step: checkpoint.step,
+            supernet: Supernet::new(defs, &checkpoint.weights, &self.device)?,
+            teacher: checkpoint.teacher,
+            average: checkpoint.average,
+            optimizer,
+            history: checkpoint.history,
+            window: checkpoint.window,
+        })
+    }
+}
