@@ -3,6 +3,7 @@
 use ofa_space::ModelError;
 use ofa_space::{InvalidSetting, SpaceError, WeightsError};
 use ofa_train::TrainError;
+use ofa_train::data::DataError;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +70,7 @@ impl From<TrainError> for Failure {
             TrainError::Interrupted => Failure::Interrupted(error.to_string()),
             TrainError::Weights(error) => error.into(),
             TrainError::Model(error) => error.into(),
+            TrainError::Data(error) => error.into(),
             TrainError::Diverged { .. } | TrainError::Compute(_) | TrainError::Io { action: "write", .. } => {
                 Failure::Running(error.to_string())
             }
@@ -130,9 +132,12 @@ impl From<ofa_search::SearchError> for Failure {
     }
 }
 
-impl From<ofa_train::data::DataError> for Failure {
-    fn from(error: ofa_train::data::DataError) -> Self {
-        Failure::Input(error.to_string())
+impl From<DataError> for Failure {
+    fn from(error: DataError) -> Self {
+        match error {
+            DataError::Undecodable { .. } => Failure::Input(format!("{error} with `--on-corrupt skip`")),
+            other => Failure::Input(other.to_string()),
+        }
     }
 }
 

@@ -171,6 +171,39 @@ fn collecting_killed_after_its_first_pair_goes_on_to_the_same_file() {
     assert_same(&cut, &whole);
 }
 
+#[test]
+fn interrupted_fine_tuning_saves_a_checkpoint_exits_130_and_ends_with_the_same_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let supernet = model(undisturbed());
+    let (whole, cut) = (folder.path().join("whole.safetensors"), folder.path().join("cut.safetensors"));
+    let line = "finetune --model {} --arch max --data bundled --epochs 0.3 -o {}";
+    let expected = run_line(line, &[&supernet, &whole]).ok().json();
+    // Nothing is left beside the output.
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+
+    let command = line.replacen("{}", supernet.to_str().unwrap(), 1).replacen("{}", cut.to_str().unwrap(), 1);
+    let mut child = start(&command.split_whitespace().collect::<Vec<_>>());
+    let checkpoints = folder.path().join("cut.safetensors.checkpoint");
+    wait_until(&mut child, || checkpoints.join(".lock").exists());
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(checkpoints.join("checkpoint.ofa").exists() && !cut.exists());
+
+    let refused = run_line(line, &[&supernet, &cut]);
+    assert_eq!(refused.code, Some(2), "{refused:#?}");
+    assert!(refused.stderr.contains("--resume"), "{refused:#?}");
+    let other = run_line(&format!("{line} --resume --learning-rate 0.001"), &[&supernet, &cut]);
+    assert_eq!(other.code, Some(2), "{other:#?}");
+    let resumed = run_line(&format!("{line} --resume"), &[&supernet, &cut]).ok();
+    assert!(resumed.stderr.contains("resuming from the checkpoint"), "{resumed:#?}");
+    assert_same(&cut, &whole);
+    for field in ["steps", "top1_before", "top1_after", "images", "kept"] {
+        assert_eq!(resumed.json()[field], expected[field]);
+    }
+    assert!(!checkpoints.exists());
+}
+
 /// Numbers that look random and are the same every time (Knuth's congruence).
 fn random_milliseconds(from: u64, to: u64) -> impl Iterator<Item = u64> {
     let mut state = 20_261_124u64;

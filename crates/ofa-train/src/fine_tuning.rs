@@ -1,5 +1,5 @@
-//! Fine-tuning: a standalone network trains on from the weights that it inherited from its supernet, as the paper's
-//! networks do after the search (section 4.1: 25 or 75 epochs on ImageNet).
+//! Fine-tuning: further training of a standalone network from the weights that it inherited from its supernet, as the
+//! authors do with the networks that a search has found (their specialised networks are published after 25 or 75 epochs).
 
 use crate::checkpoint::Checkpoint;
 use crate::data::{Augmentation, DataError, Dataset, SplitName, TrainedOn};
@@ -104,13 +104,13 @@ impl Settings for FineTuning {
     }
 }
 
-/// What a fine-tuning run reports while it works; every method may be left out.
+/// Receives the progress of a fine-tuning run. Every method has an empty default.
 pub trait FineTuningObserver {
     /// Before the first step: how many steps there are, and how many a checkpoint has done already.
     fn on_start(&mut self, _steps: usize, _done: usize) {}
     /// After every step: steps done, and the loss of the last one.
     fn on_step(&mut self, _done: usize, _loss: f32) {}
-    /// Something the user should know.
+    /// A message for the user.
     fn on_message(&mut self, _message: &str) {}
 }
 

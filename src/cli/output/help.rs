@@ -123,8 +123,11 @@ Example:
 
 /// After `ofa finetune --help`.
 pub const FINETUNE: &str = "\
-Example:
-  ofa finetune --model net.safetensors --data my-photos/ --epochs 10 -o tuned.safetensors";
+Examples:
+  ofa finetune --model net.safetensors --data my-photos/ --epochs 10 -o tuned.safetensors
+  ofa finetune --model net.safetensors --data my-photos/ --epochs 10 -o tuned.safetensors --resume
+
+Ctrl-C saves a checkpoint in the folder tuned.safetensors.checkpoint, which is removed once the output is written.";
 
 /// After `ofa export --help`.
 pub const EXPORT: &str = "\

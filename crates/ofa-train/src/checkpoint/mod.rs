@@ -1,4 +1,4 @@
-//! Checkpoints: everything that training needs to go on, checksummed, with some before it kept.
+//! Checkpoints: everything that is needed to resume training, with a checksum; earlier ones are kept too.
 
 mod files;
 
@@ -85,9 +85,10 @@ impl Checkpoint {
         for path in files::checkpoints(folder) {
             match Self::load(&path) {
                 Ok(checkpoint) => {
-                    let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
-                    let message = (!told.is_empty())
-                        .then(|| format!("{}; going on from the one before it, {}", told.join("; "), path.display()));
+                    let skipped: Vec<String> = problems.iter().map(ToString::to_string).collect();
+                    let message = (!skipped.is_empty()).then(|| {
+                        format!("{}; resuming from the one before it, {}", skipped.join("; "), path.display())
+                    });
                     return Ok(Some((checkpoint, message)));
                 }
                 Err(problem) => problems.push(problem),
@@ -153,7 +154,7 @@ impl Checkpoint {
         let teacher = header.teacher.as_ref().map(|index| take_weights(index, &mut data)).transpose()?;
         let average = header.average.as_ref().map(|index| take_weights(index, &mut data)).transpose()?;
         if data.len() != header.optimizer_bytes {
-            return Err("has optimizer state of another length than its header says".into());
+            return Err("has optimizer state whose length differs from the header's".into());
         }
         Ok(Self {
             fingerprint: header.fingerprint,

@@ -4,8 +4,8 @@
 //! ([`SHARED`]). Every gene is still uniform on its own: within its part of the network a gene takes its choices in a
 //! shuffled order, round after round, so that its marginal is even more level than that of independent draws.
 //!
-//! What is given up is independence *within* a cluster, and with it some of what the archs tell a predictor. That is
-//! more than made up for: which shuffled order a gene takes is chosen so that the cluster tells most about the effect of
+//! The archs of a cluster are not independent, so they carry less information for a predictor. This is more than made up
+//! for: the shuffled order of each gene is chosen so that the cluster carries the most information about the effect of
 //! every choice, after the clusters before it ([`super::information`]).
 
 use super::information::{Features, Row, Unknown};
@@ -21,7 +21,7 @@ pub const CLUSTER: usize = SHARED[0].0;
 /// How often the order of every gene is reconsidered, and how many other orders it is compared with.
 const SWEEPS: usize = 2;
 const TRIES: usize = 6;
-/// Archs for each effect after which one more cluster tells hardly anything new: later ones are left to chance.
+/// Archs for each effect after which one more cluster adds hardly any information: later ones are left to chance.
 const ENOUGH: usize = 20;
 
 /// `count` distinct archs in clusters; fewer if the space has fewer. A smaller count gives the beginning of a larger

@@ -1,7 +1,7 @@
-//! How much a set of archs tells about the effect of every choice, and which further ones would tell most.
+//! How much information a set of archs carries about the effect of every choice, and which further archs would add most.
 //!
 //! A predictor learns from pairs how much each choice of each gene is worth. With few pairs the archs that were drawn
-//! matter as much as their number: effects that always come together cannot be told apart. What a design tells about a
+//! matter as much as their number: effects that always come together cannot be separated. The information of a design about a
 //! linear model with a ridge prior is `det(I + A Aᵀ)` over the rows of features `A`; here it grows by a few rows at a
 //! time.
 //!
@@ -184,7 +184,7 @@ mod tests {
         unknown.learn(&rows[..4]);
         let then = unknown.gain(&rows[4..]);
         assert!((first * then / at_once - 1.0).abs() < 1e-9, "{first} · {then} is not {at_once}");
-        // What is known already tells little: each repetition less than the one before.
+        // Repetitions add little: each less than the one before.
         let again = unknown.gain(&rows[..1]);
         assert!(again < Unknown::new(&features).gain(&rows[..1]) && again > 1.0, "{again}");
     }

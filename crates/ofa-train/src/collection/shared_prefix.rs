@@ -15,7 +15,7 @@ use crate::evaluation::{Accuracy, CalibrationSet, EvaluationSet, Tally};
 use burn::tensor::Tensor;
 use ofa_space::{Block, NetSpec, cost};
 
-/// A block, and the subnets that go on from it.
+/// A block, and the subnets that contain it.
 struct Node {
     block: Block,
     plan: Plan,

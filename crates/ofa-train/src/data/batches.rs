@@ -2,11 +2,10 @@
 
 use crate::data::augmentation::{Augmentation, Orientation};
 use crate::data::colour_jitter::Colours;
-use crate::data::image_file::cannot_resize;
+use crate::data::normalisation::{Normaliser, check_resolution};
 use crate::data::resize::{self, Scratch};
 use crate::data::{DataError, Dataset, Split, SplitName};
 use crate::images::Images;
-use ofa_space::InputFormat;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -41,15 +40,17 @@ impl Dataset {
         let labels = part.labels_of(split, indices)?;
         let images = self.batch(indices, resolution, |index, scratch, normaliser, out| {
             let image = part.pixels.image(part.positions[index])?.with_channels(normaliser.channels());
-            let pixels = resize::for_evaluation(&image, self.input.resize, resolution as usize, scratch)
-                .map_err(|problem| cannot_resize(part.file(index).unwrap_or(Path::new(&self.name)), problem))?;
+            let pixels =
+                resize::for_evaluation(&image, self.input.resize, resolution as usize, scratch).map_err(|problem| {
+                    DataError::cannot_resize(part.file(index).unwrap_or(Path::new(&self.name)), problem)
+                })?;
             normaliser.write(pixels, out);
             Ok(())
         })?;
         Ok((images, labels))
     }
 
-    /// Images `indices` of the training split at `resolution` pixels, varied as `augment` says, and their classes.
+    /// Images `indices` of the training split at `resolution` pixels, varied by `augment`, and their classes.
     /// What happens to an image depends on its index, `seed` and `epoch` only.
     ///
     /// # Errors
@@ -67,8 +68,10 @@ impl Dataset {
         let images = self.batch(indices, resolution, |index, scratch, normaliser, out| {
             let image = part.pixels.image(part.positions[index])?.with_channels(normaliser.channels());
             let (variation, colours) = augment.draw(self.input.resize, (image.width, image.height), seed, epoch, index);
-            let (pixels, orientation) = resize::for_training(&image, variation, resolution as usize, scratch)
-                .map_err(|problem| cannot_resize(part.file(index).unwrap_or(Path::new(&self.name)), problem))?;
+            let (pixels, orientation) =
+                resize::for_training(&image, variation, resolution as usize, scratch).map_err(|problem| {
+                    DataError::cannot_resize(part.file(index).unwrap_or(Path::new(&self.name)), problem)
+                })?;
             if colours == Colours::NEUTRAL {
                 normaliser.write(pixels, out);
             } else {
@@ -108,58 +111,6 @@ impl Split {
         let len = self.len();
         let label = |&index: &usize| self.labels.get(index).copied().ok_or(DataError::OutOfRange { split, index, len });
         indices.iter().map(label).collect()
-    }
-}
-
-/// Largest side that a batch can have: far above any network's input.
-const MAX_RESOLUTION: u32 = 8192;
-
-/// Refuses what no network reads, before memory is taken for it.
-pub(crate) fn check_resolution(resolution: u32) -> Result<(), DataError> {
-    if (1..=MAX_RESOLUTION).contains(&resolution) {
-        return Ok(());
-    }
-    let expected = format!("1 to {MAX_RESOLUTION} pixels");
-    Err(DataError::Request { what: "the resolution", found: resolution.to_string(), expected })
-}
-
-/// `(v / 255 − mean) / std` for each value of a pixel, looked up.
-pub(crate) struct Normaliser {
-    tables: Vec<[f32; 256]>,
-}
-
-impl Normaliser {
-    /// # Errors
-    /// [`DataError::Request`] if the format is for neither grey nor colour images.
-    pub fn new(input: &InputFormat) -> Result<Self, DataError> {
-        if input.mean.len() != input.std.len() || ![1, 3].contains(&input.mean.len()) {
-            let found = format!("of {} means and {} standard deviations", input.mean.len(), input.std.len());
-            let expected = "1 of each (grey) or 3 (RGB)".to_owned();
-            return Err(DataError::Request { what: "the normalisation", found, expected });
-        }
-        let table = |(mean, std): (&f32, &f32)| std::array::from_fn(|value| (value as f32 / 255.0 - mean) / std);
-        Ok(Self { tables: input.mean.iter().zip(&input.std).map(table).collect() })
-    }
-
-    /// 1 or 3.
-    pub fn channels(&self) -> usize {
-        self.tables.len()
-    }
-
-    /// Normalises HWC pixels.
-    pub fn write(&self, pixels: &[u8], out: &mut [f32]) {
-        match self.tables.as_slice() {
-            [red, green, blue] => {
-                for (values, [r, g, b]) in out.as_chunks_mut::<3>().0.iter_mut().zip(pixels.as_chunks::<3>().0) {
-                    *values = [red[usize::from(*r)], green[usize::from(*g)], blue[usize::from(*b)]];
-                }
-            }
-            tables => {
-                for (value, &pixel) in out.iter_mut().zip(pixels) {
-                    *value = tables[0][usize::from(pixel)];
-                }
-            }
-        }
     }
 }
 

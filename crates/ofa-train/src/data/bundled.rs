@@ -1,7 +1,7 @@
 //! The data set inside the program: the first 20,000 training images and all 10,000 test images of MNIST.
 //!
-//! MNIST is by Yann LeCun, Corinna Cortes and Christopher J. C. Burges, licence CC BY-SA 3.0; what was done to the
-//! files is told in `data/mnist/PROVENANCE.txt` of this crate.
+//! MNIST is by Yann LeCun, Corinna Cortes and Christopher J. C. Burges, licence CC BY-SA 3.0; changes to the
+//! files are described in `data/mnist/PROVENANCE.txt` of this crate.
 
 use crate::data::splitting::{Labelled, Parts};
 use crate::data::{DataError, idx};

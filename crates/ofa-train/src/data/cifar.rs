@@ -84,7 +84,7 @@ impl Cifar {
         if names.len() != self.kind.classes {
             let expected = format!("{}, one a line", self.kind.classes);
             let problem = format!("holds {} class names", names.len());
-            return Err(DataError::malformed(&path, problem, expected, "mend or remove the file"));
+            return Err(DataError::malformed(&path, problem, expected, "repair or remove the file"));
         }
         Ok(names)
     }

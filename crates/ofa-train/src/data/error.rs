@@ -1,6 +1,6 @@
 //! What can be wrong with a data set.
 
-use crate::data::{SplitName, SplitRecord};
+use crate::data::options::{SplitName, SplitRecord};
 use std::path::{Path, PathBuf};
 
 /// Why a data set or an image cannot be used.
@@ -26,7 +26,17 @@ pub enum DataError {
         /// What to do.
         remedy: &'static str,
     },
-    /// No layout that we know was found.
+    /// An image file that cannot be decoded.
+    #[error("{}: {problem}; expected {expected}: repair or remove the file, or skip such files", path.display())]
+    Undecodable {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        problem: String,
+        /// What should be there.
+        expected: &'static str,
+    },
+    /// No known layout was found.
     #[error(
         "{}: no data set found here. Looked for {looked_for}. Give `bundled`, or a folder in one of these layouts",
         path.display()
@@ -37,12 +47,12 @@ pub enum DataError {
         /// Every layout that was tried.
         looked_for: &'static str,
     },
-    /// An image that is not there was asked for.
-    #[error("image {index} of the {split} split was asked for, but it has {len} images (numbered from 0)")]
+    /// A request for an image that does not exist.
+    #[error("image {index} of the {split} split was requested, but the split has {len} images (numbered from 0)")]
     OutOfRange {
         /// The split.
         split: SplitName,
-        /// The number asked for.
+        /// The number requested.
         index: usize,
         /// How many there are.
         len: usize,
@@ -97,6 +107,16 @@ impl DataError {
     /// For `map_err` on file operations.
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
         |source| Self::Io { path: path.to_owned(), source }
+    }
+
+    /// An image file that cannot be decoded.
+    pub(crate) fn undecodable(path: &Path, problem: String, expected: &'static str) -> Self {
+        Self::Undecodable { path: path.to_owned(), problem, expected }
+    }
+
+    /// An image that the resizer refused.
+    pub(crate) fn cannot_resize(path: &Path, problem: String) -> Self {
+        Self::undecodable(path, format!("cannot be resized ({problem})"), "grey or RGB pixels")
     }
 
     /// A file or folder that does not hold what was expected.

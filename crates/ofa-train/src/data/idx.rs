@@ -22,7 +22,7 @@ pub(crate) struct Idx<const D: usize> {
     data: Vec<u8>,
 }
 
-/// Reads an IDX stream, checking magic, sizes, and that it holds exactly what its header says. Memory grows with
+/// Reads an IDX stream, checking magic, sizes, and that its length matches its header. Memory grows with
 /// what arrives, not with what the header promises. `path` is for messages.
 pub(crate) fn read<const D: usize>(mut reader: impl Read, path: &Path) -> Result<Idx<D>, DataError> {
     let broken = |error: std::io::Error| match error.kind() {

@@ -1,11 +1,11 @@
 //! One image file: decoded with care, and brought to a network's input.
 //!
-//! The kind of a file is told by its content, not by its name. Orientation in EXIF data is ignored, as torchvision
+//! The format of a file is recognised by its content, not by its name. Orientation in EXIF data is ignored, as torchvision
 //! does: networks of the official checkpoints were trained that way.
 
-use crate::data::DataError;
-use crate::data::batches::{Normaliser, check_resolution};
-use crate::data::pixels::Raster;
+use crate::data::error::DataError;
+use crate::data::normalisation::{Normaliser, check_resolution};
+use crate::data::raster::{Decoded, Raster};
 use crate::data::reduced_jpeg;
 use crate::data::resize::{self, Scratch};
 use crate::images::Images;
@@ -20,10 +20,9 @@ use std::path::Path;
 const SMALL_SIDE: usize = 128;
 /// No photo in use is larger; a file that is was not meant as one.
 const MAX_FILE_BYTES: u64 = 1 << 30;
-const REMEDY: &str = "mend or remove the file; training goes on without such files with `--on-corrupt skip`";
 
 /// Reads one JPEG, PNG or WebP file into a batch of one, `[1, resolution, resolution, channels]`, preprocessed as the
-/// model's `input` says.
+/// model's `input` requires.
 ///
 /// # Errors
 /// [`DataError`] naming the file if it cannot be read or decoded, [`DataError::Request`] if `input` is not for
@@ -39,19 +38,10 @@ pub fn read_image(path: &Path, input: &InputFormat, channels: usize, resolution:
     let size = resolution as usize;
     let mut scratch = Scratch::default();
     let pixels = resize::for_evaluation(&image, input.resize, size, &mut scratch)
-        .map_err(|problem| cannot_resize(path, problem))?;
+        .map_err(|problem| DataError::cannot_resize(path, problem))?;
     let mut data = vec![0f32; size * size * channels];
     normaliser.write(pixels, &mut data);
     Ok(Images { data, shape: [1, size, size, channels] })
-}
-
-/// A decoded photo, and its size in the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Decoded {
-    /// The pixels.
-    pub image: Raster<'static>,
-    /// Width and height in the file; the image may have fewer.
-    pub size: (usize, usize),
 }
 
 /// How much of a photo is wanted.
@@ -67,10 +57,10 @@ pub(crate) enum Detail {
 pub(crate) fn decode(path: &Path, detail: Detail) -> Result<Decoded, DataError> {
     let length = fs::metadata(path).map_err(DataError::io(path))?.len();
     if length > MAX_FILE_BYTES {
-        return Err(DataError::malformed(path, format!("is {length} bytes long"), "at most 1 GiB", REMEDY));
+        return Err(DataError::undecodable(path, format!("is {length} bytes long"), "at most 1 GiB"));
     }
     let bytes = fs::read(path).map_err(DataError::io(path))?;
-    let undecodable = |problem: String| DataError::malformed(path, problem, "a whole JPEG, PNG or WebP image", REMEDY);
+    let undecodable = |problem: String| DataError::undecodable(path, problem, "a whole JPEG, PNG or WebP image");
     // The reader's own limits bound the memory that a damaged header can ask for.
     let reader = ImageReader::new(Cursor::new(&bytes)).with_guessed_format().map_err(DataError::io(path))?;
     match reader.format() {
@@ -108,7 +98,7 @@ pub(crate) fn decode_reduced(path: &Path, shorter_side: usize, detail: Detail) -
         return Ok(Decoded { image, size });
     }
     let image = resize::reduced(image, shorter_side, &mut Scratch::default())
-        .map_err(|problem| cannot_resize(path, problem))?;
+        .map_err(|problem| DataError::cannot_resize(path, problem))?;
     Ok(Decoded { image, size })
 }
 
@@ -134,9 +124,4 @@ fn jpeg_is_complete(bytes: &[u8]) -> bool {
         }
     }
     bytes[at..].windows(2).any(|pair| pair == [0xff, END_OF_IMAGE])
-}
-
-/// An image that the resizer refused.
-pub(crate) fn cannot_resize(path: &Path, problem: String) -> DataError {
-    DataError::malformed(path, format!("cannot be resized ({problem})"), "grey or RGB pixels", REMEDY)
 }

@@ -1,7 +1,8 @@
 //! Folders of photos: `train/<class>/*.jpg` with `val/` or `test/` beside it, or just `<class>/*.jpg`.
 
-use crate::data::image_file::{Decoded, Detail, decode, decode_reduced, is_small};
+use crate::data::image_file::{Detail, decode, decode_reduced, is_small};
 use crate::data::pixels::{Pixels, Store};
+use crate::data::raster::Decoded;
 use crate::data::resize;
 use crate::data::splitting::{Labelled, Parts};
 use crate::data::{DataError, LoadOptions, OnCorrupt, stratified};
@@ -139,7 +140,7 @@ impl ImageFolder {
     }
 }
 
-/// What a sample of the training images tells about all.
+/// Properties of all training images, estimated from a sample.
 struct Probe {
     mean_bytes: usize,
     channels: usize,
@@ -155,7 +156,7 @@ impl Probe {
         let images: Vec<Decoded> =
             sample.par_iter().filter_map(|&i| decode_reduced(&train[i].0, shorter_side, detail).ok()).collect();
         let Some(first) = images.first() else {
-            // Not one could be read: say why with the first.
+            // None could be read: report the first.
             decode_reduced(&train[0].0, shorter_side, detail)?;
             return Ok(Self { mean_bytes: 0, channels: 3, one_small_size: false });
         };

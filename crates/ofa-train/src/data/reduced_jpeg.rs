@@ -4,8 +4,7 @@
 //! size at once. What stays is the cost of unpacking the frequencies: a photo of 12 megapixels is decoded nearly twice as
 //! fast, and takes a fraction of the memory.
 
-use crate::data::image_file::Decoded;
-use crate::data::pixels::Raster;
+use crate::data::raster::{Decoded, Raster};
 use jpeg_decoder::{Decoder, PixelFormat};
 use std::borrow::Cow;
 

@@ -22,7 +22,7 @@ pub(crate) struct Parts {
     pub test: Option<Labelled>,
 }
 
-/// What [`dataset`] needs to know besides the images.
+/// What [`dataset`] needs besides the images.
 pub(crate) struct Description<'a> {
     pub name: String,
     pub class_names: Vec<String>,
@@ -84,7 +84,7 @@ pub(crate) fn dataset(parts: Parts, about: Description<'_>, options: &LoadOption
                 .collect();
             take_out(&mut remaining, &carved);
             let asked = match carved.len() < options.validation {
-                true => format!(" ({} asked for, at most a fifth of each class given)", options.validation),
+                true => format!(" ({} requested, at most a fifth of each class taken)", options.validation),
                 false => String::new(),
             };
             let (count, seed) = (carved.len(), options.seed);
@@ -152,7 +152,7 @@ fn statistics(split: &Split, channels: usize) -> Result<(Vec<f32>, Vec<f32>), Da
     let mean: Vec<f64> = (0..channels).map(|c| sums.values[c] as f64 / pixels).collect();
     let std = (0..channels).map(|c| {
         let variance = (sums.squares[c] as f64 / pixels - mean[c] * mean[c]).max(0.0);
-        // A channel without variation would divide by zero: one grey level stands in.
+        // A channel without variation would divide by zero: one grey level is used instead.
         (variance.sqrt().max(1.0) / 255.0) as f32
     });
     let std = std.collect();

@@ -26,13 +26,13 @@ pub trait Sampler: Settings + Debug + Send + Sync {
     /// What [`Request::judge`] reports.
     fn sample(&self, request: &mut Request<'_>) -> Result<Vec<Arch>, TrainError>;
 
-    /// Who teaches the subnets of a step.
+    /// Which network teaches the subnets of a step.
     fn teaching(&self) -> Teaching {
         Teaching::Frozen
     }
 }
 
-/// What a sampler is asked for.
+/// A request for the subnets of a step.
 pub struct Request<'a> {
     /// The space.
     pub space: &'a dyn SearchSpace,
@@ -49,7 +49,7 @@ pub struct Request<'a> {
     pub judge: &'a mut dyn FnMut(&Arch) -> Result<f32, TrainError>,
 }
 
-/// Who teaches the subnets of a step.
+/// Which network teaches the subnets of a step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Teaching {
     /// The max subnet as it was after the first phase (the paper): each subnet learns from labels and from it.
@@ -89,7 +89,7 @@ pub fn smallest(space: &dyn SearchSpace, opened: &Opened) -> Arch {
         .iter()
         .map(|gene| gene.open_choices(opened).next().unwrap_or((gene.choices.len() - 1) as u8))
         .collect();
-    // Choices come from the genes themselves, so they are in range; the max arch stands in for an empty space.
+    // Choices come from the genes themselves, so they are in range; the max arch is returned for an empty space.
     space.arch(choices, info.resolutions.first().copied()).unwrap_or_else(|_| space.max_arch())
 }
 

@@ -1,4 +1,4 @@
-//! What a training run tells about itself: metrics, validations, and who listens.
+//! Metrics and validations of a training run, and the observer that receives them.
 
 use crate::shrinking::phases::PhasePlan;
 use ofa_space::ArchJson;
@@ -79,7 +79,7 @@ pub struct Best {
 }
 
 impl History {
-    /// Takes note of a validation; whether it is the best of its phase so far.
+    /// Records a validation, and returns whether it is the best of its phase so far.
     pub(crate) fn is_best(&mut self, phase: &str, step: usize, subnets: &[SubnetRecord]) -> bool {
         let mean_top1 = subnets.iter().map(|subnet| subnet.top1).sum::<f64>() / subnets.len().max(1) as f64;
         let better = self.best.as_ref().is_none_or(|best| best.phase != phase || mean_top1 > best.mean_top1);
@@ -113,7 +113,7 @@ impl Window {
     }
 }
 
-/// What a training run tells while it works; every method may be left out.
+/// Receives the progress of a training run. Every method has an empty default.
 pub trait Observer {
     /// Before the first step: the phases, and where to start (phase, step).
     fn on_start(&mut self, _phases: &[PhasePlan], _from: (usize, usize)) {}
@@ -123,11 +123,11 @@ pub trait Observer {
     fn on_validation(&mut self, _record: &ValidationRecord) {}
     /// After the validation of a phase.
     fn on_phase(&mut self, _record: &PhaseRecord) {}
-    /// Something the user should know.
+    /// A message for the user.
     fn on_message(&mut self, _message: &str) {}
 }
 
-/// An observer that stays silent.
+/// An observer that reports nothing.
 pub struct Silent;
 
 impl Observer for Silent {}

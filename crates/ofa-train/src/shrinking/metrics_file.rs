@@ -1,5 +1,5 @@
-//! `metrics.jsonl` in a run's folder: a line as soon as there is something to tell, the same bytes in the end however
-//! often the run was cut off.
+//! `metrics.jsonl` in a run's folder: each record is written as soon as it exists, and an interrupted and resumed run
+//! ends with the same bytes as an uninterrupted one.
 
 use crate::error::TrainError;
 use crate::shrinking::history::{History, PhaseRecord, StepRecord, ValidationRecord};

@@ -14,7 +14,7 @@ use std::ops::Bound;
 /// | `warmup_epochs` | 0 | linear warm-up before them |
 /// | `learning_rate` | | at the start of the cosine |
 /// | `subnets_per_step` | 1 | gradients are summed over them |
-/// | `distil` | true, but for the first phase (with a sampler whose largest subnet teaches: true) | learn from the max subnet as it was after the first phase, or from whom the sampler says |
+/// | `distil` | true, but for the first phase (with a sampler whose largest subnet teaches: true) | learn from the max subnet as it was after the first phase, or from the teacher that the sampler chooses |
 /// | `sort_channels` | true where expansion opens further, but false with `init` | sort channels by importance first |
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -33,7 +33,7 @@ impl TrainConfig {
                 learning_rate: phase.learning_rate,
                 batch_size: self.batch_size.min(training_images.max(1)),
                 subnets_per_step: phase.subnets_per_step,
-                // A teacher that counts for nothing is not asked.
+                // With weight 0 the teacher need not be run.
                 distil: self.distillation > 0.0
                     && phase.distil.unwrap_or(index > 0 || self.sampler.teaching() == Teaching::InPlace),
                 sort_channels: phase

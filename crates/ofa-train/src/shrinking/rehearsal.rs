@@ -1,4 +1,4 @@
-//! What a training run will cost, told before it starts: steps, samples, time from a short measured probe, memory.
+//! An estimate of what a training run will cost: steps, samples, time (from a short measured probe) and memory.
 
 use crate::data::batches;
 use crate::elastic::{Supernet, to_host};
@@ -18,7 +18,7 @@ use serde::Serialize;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What a run will cost.
+/// The estimated cost of a run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Rehearsal {
     /// The phases, in order.
@@ -39,7 +39,7 @@ pub struct Rehearsal {
     pub memory: Memory,
 }
 
-/// What a phase will cost.
+/// The estimated cost of a phase.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PhaseCost {
     /// Name.
@@ -233,7 +233,7 @@ fn training_ms(net: &mut Supernet, spec: &NetSpec, images: &Images, labels: &[us
     })
 }
 
-/// Median of three, after one that does not count.
+/// Milliseconds per image: the median of three runs, after a warm-up run.
 fn median_ms(images: usize, mut work: impl FnMut() -> Result<(), TrainError>) -> Result<f64, TrainError> {
     work()?;
     let mut times = [0.0; 3];

@@ -22,7 +22,7 @@ pub struct StartingPoint {
 }
 
 /// A supernet to start from, instead of fresh weights. Images are normalised as it expects, and channels are not sorted
-/// again unless a phase says so.
+/// again unless a phase requests it.
 ///
 /// | name | default | purpose |
 /// |---|---|---|

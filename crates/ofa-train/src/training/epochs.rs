@@ -23,7 +23,7 @@ pub(crate) trait Learner {
 pub(crate) struct Steps<'a> {
     /// The steps. The first is above 0 if the run resumes from a checkpoint.
     pub steps: Range<usize>,
-    /// Steps of earlier phases; the shuffled epochs go on where those ended.
+    /// Steps of earlier phases; the shuffled epochs continue where those ended.
     pub before: usize,
     /// Batches prepared ahead.
     pub prefetch: usize,
@@ -87,7 +87,7 @@ pub(crate) struct EpochOrder {
     images: usize,
     batch_size: usize,
     seed: u64,
-    /// The epoch asked for last, with its order.
+    /// The most recent epoch, with its order.
     latest: Mutex<Option<(u64, Arc<Vec<usize>>)>>,
 }
 

@@ -18,7 +18,7 @@ pub struct StepInput<'a> {
     pub labels: &'a [usize],
     /// The subnets to train, in order.
     pub subnets: &'a [NetSpec],
-    /// Who teaches them.
+    /// Their teacher.
     pub teacher: Teacher,
     /// How their logits are compared with the teacher's.
     pub loss: &'a dyn DistillationLoss,
@@ -30,13 +30,13 @@ pub struct StepInput<'a> {
     pub bn_momentum: f32,
 }
 
-/// Who teaches the subnets of a step.
+/// The teacher of a step's subnets.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "one a step; a box would buy nothing")]
+#[expect(clippy::large_enum_variant, reason = "one a step; a box would save nothing")]
 pub enum Teacher {
-    /// Nobody: labels only.
+    /// None: labels only.
     None,
-    /// A network that stands apart, by its `[n, classes]` logits; subnets learn from labels and from it (the paper).
+    /// Another network, by its `[n, classes]` logits; subnets learn from labels and from it (the paper).
     Logits(Tensor<2>),
     /// The step's first subnet, which learns from labels; the others learn from it only (BigNAS).
     First,
@@ -45,7 +45,7 @@ pub enum Teacher {
 /// What a step reports.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct StepReport {
-    /// Loss of every subnet: distillation, smoothed cross-entropy, or their sum, as [`Teacher`] says.
+    /// Loss of every subnet: distillation, smoothed cross-entropy, or their sum, depending on the [`Teacher`].
     pub losses: Vec<f32>,
     /// How many images each subnet classified right.
     pub correct: Vec<usize>,
