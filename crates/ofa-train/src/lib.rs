@@ -17,5 +17,8 @@ pub mod training;
 
 pub use elastic::{batch_norm, executor, layer_ops, parameters, plan, supernet};
 pub use error::TrainError;
+pub use evaluation::{Accuracy, EvaluationSettings, Evaluator};
+pub use fine_tuning::{FineTuned, FineTuner, FineTuning};
 /// The crate of spaces and models whose types appear in this one's.
 pub use ofa_space as space;
+pub use shrinking::{Silent, TrainConfig, Trained, Trainer};
