@@ -1,6 +1,6 @@
 //! The predictor in the loop: search, measure subnets of the front, fit again.
 //!
-//! Random pairs say little about the best subnets, and a search goes exactly where a predictor is too optimistic. So the
+//! Random pairs hold little about the best subnets, and a search goes exactly where a predictor is too optimistic. So the
 //! subnets that the search proposes are measured and become pairs of the next fit.
 //!
 //! Source: LINAS, Cummings et al., "A Hardware-Aware Framework for Accelerating Neural Architecture Search Across
@@ -31,7 +31,7 @@ pub type Searched = (Arc<dyn SearchSpace>, Arc<dyn Objective>);
 pub struct Refinement<'a> {
     /// Space of the supernet.
     pub space: &'a dyn SearchSpace,
-    /// What to search with a predictor: the resolutions that it knows, and latency or MACs.
+    /// What to search with a predictor: the resolutions that it accepts, and latency or MACs.
     pub searched: &'a dyn Fn(&FittedPredictor) -> Result<Searched, Failure>,
     /// What is fitted.
     pub predictor: &'a EstimatorChoice,

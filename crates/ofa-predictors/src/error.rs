@@ -60,17 +60,17 @@ pub enum PredictorError {
     },
     /// No training pair had this resolution, or the encoding lacks it.
     #[error(
-        "resolution {resolution} was not among the pairs that the predictor was fitted to; it knows {}{}; measure pairs \
-         at {resolution} and fit again, or use a resolution that it knows",
+        "resolution {resolution} was not among the pairs that the predictor was fitted to, which have {}{}; measure pairs \
+         at {resolution} and fit again, or use one of those resolutions",
         known.iter().map(u32::to_string).collect::<Vec<_>>().join(", "),
-        if *interpolates { " and what lies between" } else { "" }
+        if *interpolates { " (resolutions in between are accepted too)" } else { "" }
     )]
     UnseenResolution {
         /// The resolution asked for.
         resolution: u32,
         /// Resolutions with a code.
         known: Vec<u32>,
-        /// Whether resolutions between two known ones have a code too.
+        /// Whether resolutions between two of them have a code too.
         interpolates: bool,
     },
     /// No training pair had this choice of a gene.
@@ -85,7 +85,7 @@ pub enum PredictorError {
     },
     /// The space has other choices than the one of that name that the predictor was fitted for.
     #[error(
-        "the predictor was fitted for a space `{space}` of {fitted} features, this one has {asked}: its choices are others"
+        "the predictor was fitted for a space `{space}` of {fitted} features, but this one has {asked}: their choices differ"
     )]
     OtherChoices {
         /// Name of both.
@@ -116,9 +116,9 @@ pub enum PredictorError {
         /// What was asked for.
         wanted: Target,
     },
-    /// A bound was asked of a predictor that has no notion of its own uncertainty.
+    /// A bound was asked of a predictor without an uncertainty of its own.
     #[error(
-        "the predictor `{predictor}` does not know its own uncertainty; fit `ridge`, `gaussian-process` or \
+        "the predictor `{predictor}` has no uncertainty of its own; fit `ridge`, `gaussian-process` or \
              `mlp-ensemble` for cautious search"
     )]
     NoUncertainty {

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod cholesky;
 pub mod encoding;
 pub mod error;
 pub mod estimators;

@@ -1,4 +1,4 @@
-//! Resolutions and choices of which the training pairs say nothing, and pairs that say nothing at all.
+//! Resolutions and choices that the training pairs lack, and pairs that show no difference.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use ofa_predictors::{
@@ -46,7 +46,7 @@ fn an_unseen_resolution_is_refused_or_lies_between() {
             matches!(error, PredictorError::UnseenResolution { resolution, .. } if resolution == middle),
             "{error}"
         );
-        assert!(error.to_string().contains(&format!("knows {low}, {high};")), "{error}");
+        assert!(error.to_string().contains(&format!("which have {low}, {high};")), "{error}");
         assert_eq!(strict.narrowed(space.clone()).unwrap().info().resolutions, [low, high]);
 
         let between = fitted(kind, Encoder::Stages, &ends);
@@ -57,7 +57,7 @@ fn an_unseen_resolution_is_refused_or_lies_between() {
     let lower = pairs(space.as_ref(), 120, |arch| arch.resolution() != Some(high));
     let between = fitted("ridge", Encoder::Stages, &lower);
     let error = between.predict(space.as_ref(), &at(high)).unwrap_err().to_string();
-    assert!(error.contains("what lies between"), "{error}");
+    assert!(error.contains("in between"), "{error}");
     assert_eq!(between.narrowed(space.clone()).unwrap().info().resolutions, [low, middle]);
 }
 
@@ -105,7 +105,7 @@ fn an_unseen_choice_is_refused_and_avoided() {
 }
 
 #[test]
-fn pairs_that_tell_nothing_give_a_warning_and_the_larger_net() {
+fn pairs_without_a_difference_give_a_warning_and_the_larger_net() {
     let space = space();
     let mut few = pairs(space.as_ref(), 60, |_| true);
     for (index, pair) in few.iter_mut().enumerate() {
@@ -118,7 +118,7 @@ fn pairs_that_tell_nothing_give_a_warning_and_the_larger_net() {
     assert!(warning.contains("validation images") && warning.contains("96 pairs"), "{warning}");
     let values = fitted.predict(space.as_ref(), &[space.min_arch(), space.max_arch()]).unwrap();
     assert!(values[1] > values[0], "{values:?}");
-    // Pairs that tell something give no warning.
+    // Pairs that differ give no warning.
     let clear = pairs(space.as_ref(), 60, |_| true);
     let fitted = Fit::default().run(space.as_ref(), &clear, &[]).unwrap();
     assert!(fitted.report.predictor != "cost-prior" && fitted.report.warnings.is_empty(), "{:?}", fitted.report);
@@ -134,7 +134,7 @@ fn a_space_of_the_same_name_with_other_choices_is_refused() {
     assert!(matches!(error, PredictorError::OtherChoices { .. }), "{error}");
 }
 
-/// What easy images and few of them give: nothing to tell apart, and still a predictor of every kind.
+/// A few easy images give equal accuracies, and still a predictor of every kind.
 #[test]
 fn pairs_that_are_all_alike_can_be_fitted() {
     let space = space();

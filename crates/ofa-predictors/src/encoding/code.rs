@@ -1,13 +1,13 @@
 //! An encoding worked out for one space: which feature every choice of every gene sets, so that encoding a population
 //! is a walk through its genes.
 
+use super::quantities::{Derived, Form, Quantity, stages};
 use crate::encoding::Encoder;
 use crate::encoding::sparse::SparseRows;
 use crate::error::PredictorError;
 use crate::target::Target;
 use ofa_space::objectives::block_objective::BlockTables;
-use ofa_space::{BlockSum, NetSpec, ObjectiveError, PlainTerm, Population, SearchSpace, SpaceError, cost};
-use std::ops::Range;
+use ofa_space::{BlockSum, Population, SearchSpace, SpaceError};
 use std::sync::Arc;
 
 /// What is added to a search's objective for every choice that no training pair had: more than the target can make up
@@ -25,119 +25,26 @@ pub struct Code {
     encoder: Encoder,
     space: String,
     /// For every gene the feature of its first choice; the other choices follow. Nothing if the encoding skips it.
-    genes: Vec<Option<u32>>,
+    pub(super) genes: Vec<Option<u32>>,
     /// When each gene is active: its depth gene, and the least choice of it.
-    active: Vec<Option<(usize, u8)>>,
-    choices: Vec<usize>,
+    pub(super) active: Vec<Option<(usize, u8)>>,
+    pub(super) choices: Vec<usize>,
     /// Pixels and feature of every resolution, ascending.
     resolutions: Vec<(u32, u32)>,
-    /// Whether the resolutions' columns stand before the genes'.
+    /// Whether the resolutions' columns come before the genes'.
     resolutions_first: bool,
     /// Whether a resolution between two coded ones is encoded as a mixture of both.
     interpolates: bool,
-    one_hot_width: usize,
+    pub(super) one_hot_width: usize,
     /// Quantities of the network, one table each.
     quantities: Vec<(Quantity, BlockTables)>,
     /// The columns made of them, which follow the one-hot features.
-    derived: Vec<Derived>,
+    pub(super) derived: Vec<Derived>,
     labels: Vec<String>,
     /// Choices of genes that no training pair had; see [`Self::unseen`].
-    unseen: Vec<(usize, u8)>,
+    pub(super) unseen: Vec<(usize, u8)>,
     /// What each of them adds to an objective.
-    unseen_value: f64,
-}
-
-/// A column made of a quantity.
-#[derive(Clone, PartialEq, Debug)]
-struct Derived {
-    /// Index among the quantities.
-    quantity: usize,
-    /// Blocks of the largest network that are summed; all, if there are none.
-    blocks: Option<Range<usize>>,
-    form: Form,
-}
-
-/// What becomes of a quantity.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Form {
-    /// Its natural logarithm.
-    Logarithm,
-    /// A million over it.
-    Inverse,
-}
-
-impl Form {
-    const MILLION: f64 = 1e6;
-
-    /// The column's value; 0 where there is nothing to take a logarithm or the inverse of.
-    fn of(self, value: f64) -> f64 {
-        match self {
-            _ if value <= 0.0 => 0.0,
-            Form::Logarithm => value.ln(),
-            Form::Inverse => Self::MILLION / value,
-        }
-    }
-
-    /// The derivative of the column by the quantity.
-    fn slope(self, value: f64) -> f64 {
-        match self {
-            _ if value <= 0.0 => 0.0,
-            Form::Logarithm => 1.0 / value,
-            Form::Inverse => -Self::MILLION / (value * value),
-        }
-    }
-}
-
-impl Derived {
-    fn sum(&self, sum: &BlockSum, choices: &[u8]) -> f64 {
-        match &self.blocks {
-            None => sum.value(choices),
-            Some(blocks) => sum.terms()[blocks.clone()].iter().map(|term| sum.term_value(term, choices)).sum(),
-        }
-    }
-}
-
-/// Runs of blocks of the largest network whose outputs have one shape, where any gene changes or skips one of them; none
-/// if the space's MACs are no sum over blocks.
-fn stages(space: &dyn SearchSpace, tables: &BlockTables) -> Result<Vec<Range<usize>>, SpaceError> {
-    let largest = space.max_arch();
-    let Some(sum) = tables.sum_at(space, largest.resolution(), &Quantity::Macs.value()) else { return Ok(Vec::new()) };
-    let net = space.resolve(&largest)?;
-    let mut runs: Vec<Range<usize>> = Vec::new();
-    for block in 0..net.blocks.len().min(sum.terms().len()) {
-        match runs.last_mut() {
-            Some(run) if net.blocks[run.start].output == net.blocks[block].output => run.end = block + 1,
-            _ => runs.push(block..block + 1),
-        }
-    }
-    let elastic = |run: &Range<usize>| {
-        sum.terms()[run.clone()].iter().any(|term| term.genes().next().is_some() || !term.needs().is_empty())
-    };
-    runs.retain(elastic);
-    Ok(runs)
-}
-
-/// A quantity of a network that is encoded by its logarithm.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Quantity {
-    Macs,
-    Params,
-}
-
-impl Quantity {
-    fn of(self, net: &NetSpec, block: usize) -> Result<f64, ObjectiveError> {
-        Ok(match self {
-            Quantity::Macs => cost::block_macs(&net.blocks[block]),
-            Quantity::Params => cost::block_params(&net.blocks[block]),
-        } as f64)
-    }
-
-    fn value(self) -> fn(&NetSpec, usize) -> Result<f64, ObjectiveError> {
-        match self {
-            Quantity::Macs => |net, block| Quantity::Macs.of(net, block),
-            Quantity::Params => |net, block| Quantity::Params.of(net, block),
-        }
-    }
+    pub(super) unseen_value: f64,
 }
 
 impl Code {
@@ -251,7 +158,7 @@ impl Code {
     }
 
     /// Features of a resolution, and the share of each.
-    fn coded(&self, resolution: u32) -> Option<[(u32, f32); 2]> {
+    pub(super) fn coded(&self, resolution: u32) -> Option<[(u32, f32); 2]> {
         let at = |index: usize| self.resolutions[index];
         let above = self.resolutions.iter().position(|(pixels, _)| *pixels >= resolution)?;
         if at(above).0 == resolution {
@@ -339,74 +246,8 @@ impl Code {
     }
 
     /// The table of every quantity at a resolution.
-    fn tables_at(&self, space: &dyn SearchSpace, resolution: Option<u32>) -> Vec<Option<Arc<BlockSum>>> {
+    pub(super) fn tables_at(&self, space: &dyn SearchSpace, resolution: Option<u32>) -> Vec<Option<Arc<BlockSum>>> {
         self.quantities.iter().map(|(quantity, tables)| tables.sum_at(space, resolution, &quantity.value())).collect()
-    }
-
-    /// Turns derivatives by feature into slopes by choice of every gene (see [`ofa_space::Objective::slopes`]). A
-    /// logarithm among the features takes part by how much each choice alone would change it. False if a quantity is no
-    /// sum over blocks, so that this cannot be told.
-    pub fn slopes(
-        &self,
-        space: &dyn SearchSpace,
-        archs: &Population,
-        gradients: &[f32],
-        slopes: &mut Vec<f32>,
-    ) -> bool {
-        slopes.clear();
-        for (row, gradient) in gradients.chunks_exact(self.width()).enumerate() {
-            let first = slopes.len();
-            for (feature, choices) in self.genes.iter().zip(&self.choices) {
-                match feature {
-                    Some(feature) => slopes.extend(&gradient[*feature as usize..*feature as usize + choices]),
-                    None => slopes.extend(std::iter::repeat_n(0.0, *choices)),
-                }
-            }
-            for (gene, choice) in &self.unseen {
-                let at = self.choices[..*gene].iter().sum::<usize>() + usize::from(*choice);
-                slopes[first + at] += self.unseen_value as f32;
-            }
-            let tables = self.tables_at(space, archs.resolution(row));
-            for (offset, derived) in self.derived.iter().enumerate() {
-                let Some(sum) = &tables[derived.quantity] else { return false };
-                let mut choices = archs.choices(row).to_vec();
-                let value = derived.sum(sum, &choices);
-                let derivative = f64::from(gradient[self.one_hot_width + offset]) * derived.form.slope(value);
-                let mut at = first;
-                for (gene, count) in self.choices.iter().enumerate() {
-                    let now = choices[gene];
-                    for choice in 0..*count as u8 {
-                        choices[gene] = choice;
-                        slopes[at] += (derivative * (derived.sum(sum, &choices) - value)) as f32;
-                        at += 1;
-                    }
-                    choices[gene] = now;
-                }
-            }
-        }
-        true
-    }
-
-    /// A linear function of the features as a sum over genes, at one resolution; `None` where a feature is no one-hot
-    /// column, or the resolution has no code.
-    pub fn linear_sum(&self, weights: &[f64], intercept: f64, resolution: Option<u32>) -> Option<BlockSum> {
-        let coded = self.coded(resolution?)?;
-        if !self.derived.is_empty() || weights.len() != self.width() {
-            return None;
-        }
-        let constant: f64 = intercept
-            + coded.iter().map(|(feature, share)| f64::from(*share) * weights[*feature as usize]).sum::<f64>();
-        let constant = PlainTerm { genes: Vec::new(), needs: Vec::new(), values: vec![constant] };
-        let of_gene = |(gene, feature): (usize, &Option<u32>)| {
-            let first = (*feature)? as usize;
-            let count = self.choices[gene];
-            let (genes, needs) = (vec![(gene, count)], self.active[gene].into_iter().collect());
-            let mut values = weights[first..first + count].to_vec();
-            let unseen = self.unseen.iter().filter(|(of, _)| *of == gene);
-            unseen.for_each(|(_, choice)| values[usize::from(*choice)] += self.unseen_value);
-            Some(PlainTerm { genes, needs, values })
-        };
-        Some(BlockSum::of_terms(std::iter::once(constant).chain(self.genes.iter().enumerate().filter_map(of_gene))))
     }
 
     /// The encoding.

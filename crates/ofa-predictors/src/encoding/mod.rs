@@ -2,10 +2,13 @@
 //! with.
 
 pub mod code;
+mod quantities;
 pub(crate) mod seen;
+mod slopes;
 pub mod sparse;
 
-use crate::encoding::code::{Code, Quantity};
+use crate::encoding::code::Code;
+use crate::encoding::quantities::Quantity;
 use crate::error::PredictorError;
 use ofa_space::Gene;
 use ofa_space::{Arch, Population, SearchSpace};
@@ -47,7 +50,7 @@ pub(crate) struct Layout {
     pub resolutions: Option<&'static [u32]>,
     /// Whether resolutions follow the genes.
     pub resolutions_last: bool,
-    /// Columns that the genes and resolutions must come to.
+    /// Number of columns that the genes and resolutions must have together.
     pub width: Option<usize>,
     /// What the encoding is for, in words.
     pub needs: &'static str,
@@ -59,7 +62,7 @@ pub(crate) struct Layout {
     pub interpolates: bool,
 }
 
-/// Genes that stand together.
+/// Genes whose columns are adjacent.
 pub(crate) enum Part {
     Everything,
     Group(&'static str),

@@ -1,4 +1,4 @@
-//! Which resolutions and choices the training pairs had: of others a predictor knows nothing.
+//! Which resolutions and choices the training pairs had; a predictor refuses others.
 
 use crate::pairs::Pair;
 use ofa_space::SearchSpace;

@@ -1,4 +1,4 @@
-//! What is left to say where measured pairs say nothing: larger networks tend to be more accurate.
+//! A fallback for pairs that show no difference between networks: larger ones tend to be more accurate, and slower.
 
 use crate::error::PredictorError;
 use crate::estimators::{Effort, Estimator, EstimatorEntry, at_least};
@@ -24,7 +24,7 @@ impl Settings for CostPrior {
 
 /// Least slope, in deviations of the target for a deviation of the column.
 const LEAST_SLOPE: f64 = 0.1;
-/// What stands for the deviation of targets that are all the same: enough to prefer the larger network.
+/// Taken as the deviation of targets that are all the same: enough to prefer the larger network.
 const SPREAD_OF_THE_ALIKE: f64 = 1e-4;
 const FEWEST: usize = 2;
 
@@ -59,7 +59,7 @@ impl Estimator for CostPrior {
 inventory::submit! {
     EstimatorEntry {
         name: "cost-prior",
-        about: "the mean, and larger networks a little better: for pairs that tell nothing",
+        about: "the mean, and a small slope with network size: for pairs that show no difference",
         effort: Effort::Fast,
         build: || Box::new(CostPrior::default()),
     }

@@ -98,7 +98,7 @@ impl Estimator for MlpEnsemble {
 inventory::submit! {
     EstimatorEntry {
         name: "mlp-ensemble",
-        about: "five MLPs from different starts (Burn); knows its own uncertainty",
+        about: "five MLPs from different starts (Burn); predicts its own uncertainty",
         effort: Effort::Slow,
         build: || Box::new(MlpEnsemble::default()),
     }

@@ -107,7 +107,7 @@ impl Ridge {
 inventory::submit! {
     EstimatorEntry {
         name: "ridge",
-        about: "ridge regression (linfa-linalg), penalty by leaving one out; knows its own uncertainty",
+        about: "ridge regression (linfa-linalg), penalty by leaving one out; predicts its own uncertainty",
         effort: Effort::Fast,
         build: || Box::new(Ridge::default()),
     }

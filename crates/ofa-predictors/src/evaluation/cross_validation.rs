@@ -22,7 +22,7 @@ pub fn folds(rows: usize, count: usize, seed: u64) -> Vec<(Vec<usize>, Vec<usize
         .collect()
 }
 
-/// What models that were fitted without a row say of it.
+/// What is predicted of every row by models that were fitted without it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct OutOfFold {
     /// One prediction per row.
@@ -67,7 +67,7 @@ pub fn out_of_fold(
 
 /// Folds of the cross-validation that chooses.
 pub const FOLDS: usize = 5;
-/// Fewer pairs than this are divided into folds several times: one division says little.
+/// Fewer pairs than this are divided into folds several times: a single division decides too little.
 const FEW: usize = 300;
 const REPEATS: u64 = 4;
 
@@ -76,7 +76,7 @@ const REPEATS: u64 = 4;
 pub struct Choice {
     /// The estimator.
     pub entry: &'static EstimatorEntry,
-    /// What it said of pairs that it had not seen, in the first division into folds.
+    /// Its predictions for pairs that it was not fitted to, in the first division into folds.
     pub out_of_fold: OutOfFold,
     /// Whether any estimator predicts better than the mean by more than one standard error.
     pub beats_mean: bool,
@@ -129,7 +129,7 @@ pub fn choose(features: &[Vec<f32>], targets: &[f64], seed: u64) -> Result<Choic
             .map(|repeat| out_of_fold(estimator.as_ref(), features, targets, FOLDS, seed.wrapping_add(repeat)))
             .collect();
         let divisions = match divisions {
-            // A model that cannot be fitted to some fold is no candidate.
+            // A model that cannot be fitted to some fold is not considered.
             Err(PredictorError::Fit { .. }) => continue,
             other => other?,
         };
@@ -139,7 +139,7 @@ pub fn choose(features: &[Vec<f32>], targets: &[f64], seed: u64) -> Result<Choic
             errors.iter_mut().zip(square(made)).for_each(|(sum, error)| *sum += error / repeats as f64);
             tau += tau_within_folds(targets, &made.predictions, seed.wrapping_add(repeat)) / repeats as f64;
         }
-        // Nor is one that says nothing of some pair.
+        // Nor is one without a prediction for some pair.
         if let Some(first) = divisions.into_iter().next().filter(|_| errors.iter().all(|error| error.is_finite())) {
             tried.push(Tried { entry, freedom: estimator.freedom(), errors, tau, out_of_fold: first });
         }
@@ -153,7 +153,7 @@ pub fn choose(features: &[Vec<f32>], targets: &[f64], seed: u64) -> Result<Choic
         tried.retain(|one| within_one_error(&one.errors, &best));
         tried.sort_by(|a, b| a.freedom.cmp(&b.freedom).then(a.total().total_cmp(&b.total())));
     } else {
-        // Shrunk lines are what is left. One that ranks the pairs it has not seen better than chance, and than the
+        // Only shrunk lines remain. One that ranks the pairs it has not seen better than chance, and than the
         // others, is worth more than the least free of all.
         tried.retain(|one| one.freedom <= 1);
         let worth =

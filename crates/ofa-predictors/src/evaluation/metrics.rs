@@ -47,7 +47,7 @@ pub fn spearman(truth: &[f64], predicted: &[f64]) -> f64 {
     covariance / (spread(&a) * spread(&b)).sqrt()
 }
 
-/// Reads a metric from JSON, where one that is undefined (NaN: no pairs, or all alike) stands as `null`.
+/// Reads a metric from JSON, where one that is undefined (NaN: no pairs, or all alike) is `null`.
 ///
 /// For `#[serde(deserialize_with = "…")]`; writing needs nothing, since serde_json writes NaN as `null`.
 ///

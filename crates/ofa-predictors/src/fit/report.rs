@@ -54,7 +54,7 @@ impl FitReport {
         }
     }
 
-    /// The report of a predictor that nothing is known of.
+    /// The report of a predictor whose fit is unknown.
     pub(crate) fn unknown(kind: &str) -> Self {
         Self::of(kind, 0, &[], &[])
     }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 pub struct Prediction {
     /// The prediction.
     pub value: f64,
-    /// Standard deviation of what would be measured around it; `None` if nothing is known of it.
+    /// Standard deviation of what would be measured around it; `None` if it is unknown.
     pub deviation: Option<f64>,
 }
 
@@ -44,7 +44,7 @@ pub struct FittedPredictor {
     /// Number of features; 0 where a file lacks it.
     #[serde(default)]
     pub(crate) columns: usize,
-    /// Standard deviation of what is measured around what the model knows, from pairs that it was fitted without.
+    /// Standard deviation of measurements around the model's mean, from pairs that it was not fitted to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) noise: Option<f64>,
     /// Figures on held-out pairs.
@@ -73,7 +73,7 @@ impl FittedPredictor {
     ///
     /// # Errors
     /// [`PredictorError::OtherSpace`], [`PredictorError::UnseenResolution`] and [`PredictorError::UnseenChoice`] for archs
-    /// of which the training pairs say nothing, or an arch that the encoder does not know.
+    /// unlike any training pair, or [`PredictorError::Space`] for one that does not fit the encoding.
     pub fn predict(&self, space: &dyn SearchSpace, archs: &[Arch]) -> Result<Vec<f64>, PredictorError> {
         Ok(self.predict_rows(&self.checked_rows(space, archs)?))
     }
@@ -107,10 +107,10 @@ impl FittedPredictor {
         code.rows(space, &Population::of(archs))
     }
 
-    /// The space with those of its resolutions that the predictor knows.
+    /// The space, narrowed to those of its resolutions that the predictor accepts.
     ///
     /// # Errors
-    /// [`PredictorError::UnseenResolution`] if it knows none of them, [`PredictorError::OtherSpace`].
+    /// [`PredictorError::UnseenResolution`] if it accepts none of them, [`PredictorError::OtherSpace`].
     pub fn narrowed(&self, space: Arc<dyn SearchSpace>) -> Result<Arc<dyn SearchSpace>, PredictorError> {
         let code = self.code(space.as_ref())?;
         let listed = &space.info().resolutions;
@@ -164,7 +164,7 @@ impl FittedPredictor {
         self.predictor.linear()
     }
 
-    /// Whether the model knows its own uncertainty.
+    /// Whether the model has an uncertainty of its own.
     pub fn knows_uncertainty(&self) -> bool {
         self.predictor.deviations(&[]).is_some()
     }

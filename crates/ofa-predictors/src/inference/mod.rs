@@ -1,5 +1,6 @@
 //! A fitted model.
 
+pub mod gaussian_process;
 pub mod linear;
 pub mod mlp;
 pub mod official;

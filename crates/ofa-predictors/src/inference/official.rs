@@ -44,7 +44,7 @@ const RESNET50: Layout = Layout {
 };
 
 /// Reads an official predictor: `acc_predictor.pth` of MobileNetV3 (128-400-400-400-1 with ReLU) or
-/// `ofa_resnet50_acc_predictor.pth` (82-400-400-400-1 without last bias, plus `base_acc`), told apart by their
+/// `ofa_resnet50_acc_predictor.pth` (82-400-400-400-1 without last bias, plus `base_acc`), distinguished by their
 /// tensors' names. The output is the accuracy as a fraction. The pickle reader builds tensors only.
 ///
 /// # Errors
