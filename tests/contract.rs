@@ -512,6 +512,47 @@ fn fit_reads_the_published_flat_form_and_picks_by_cross_validation() {
     assert_refused(&run_line("fit --space tiny-28 --pairs {} -o {}", &[&nested, &out]), "nested.jsonl:1");
 }
 
+#[test]
+fn fit_takes_settings_and_learns_latency() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    write_lines(&at("archs.jsonl"), &archs(120));
+    let measured =
+        run_line("latency --space tiny-28 --device pixel4-cpu --archs {}", &[&at("archs.jsonl")]).ok().lines();
+    // Lines of `ofa latency` are pairs as they are.
+    write_lines(&at("latencies.jsonl"), &measured);
+    let fit = |options: &str| {
+        let line = format!("fit --space tiny-28 --pairs {{}} -o {{}} {options}");
+        run_line(&line, &[&at("latencies.jsonl"), &at("latency.json")])
+    };
+    let report = fit("--target latency --predictor ridge").ok().json();
+    assert_eq!((&report["predictor"], &report["n_test"]), (&json!("ridge"), &json!(24)));
+    assert!(number(&report["kendall_tau"]) > 0.9, "{report}");
+    let line = "predict --space tiny-28 --predictor {} --archs {}";
+    let predicted = run_line(line, &[&at("latency.json"), &at("archs.jsonl")]).ok().lines();
+    for (line, truth) in predicted.iter().zip(&measured) {
+        let (value, truth) = (number(&line["value"]), number(&truth["latency_ms"]));
+        assert!((value / truth - 1.0).abs() < 0.2, "{line}: expected {truth}");
+    }
+    let accuracy = "search --space tiny-28 --max-macs 3e6 --evaluations 100 --accuracy {}";
+    assert_refused(&run_line(accuracy, &[&at("latency.json")]), "predicts latency");
+    assert_refused(&fit(""), "latencies.jsonl:1");
+
+    let penalised = |penalty: &str| {
+        let table = format!("--target latency --predictor {{kind=\"ridge\",penalty={penalty}}}");
+        fit(&table).ok();
+        std::fs::read(at("latency.json")).unwrap()
+    };
+    let strong = penalised("1000.0");
+    assert_ne!(penalised("1.0"), strong);
+    std::fs::write(at("ridge.toml"), "kind = \"ridge\"\npenalty = 1000.0\n").unwrap();
+    let line = "fit --target latency --space tiny-28 --pairs {} -o {} --predictor {}";
+    run_line(line, &[&at("latencies.jsonl"), &at("latency.json"), &at("ridge.toml")]).ok();
+    assert_eq!(std::fs::read(at("latency.json")).unwrap(), strong);
+    assert_refused(&fit("--predictor {kind=\"ridge\",penalty=0.0}"), "`penalty` is 0, expected more than 0");
+    assert_refused(&fit("--predictor {kind=\"ridge\",penalties=1.0}"), "penalties");
+}
+
 fn search(options: &str) -> Outcome {
     let accuracy = predictor().0.path().join("predictor.json");
     run_line(&format!("search --space tiny-28 --evaluations 3000 {options} --accuracy {{}}"), &[&accuracy])

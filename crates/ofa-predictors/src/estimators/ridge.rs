@@ -1,5 +1,5 @@
 //! Ridge regression by an eigendecomposition of linfa's linear algebra: every penalty costs one pass over the pairs, and
-//! leaving one out needs no second fit. Knows its own uncertainty.
+//! leaving one out needs no second fit. It predicts its own uncertainty.
 //!
 //! Source: Hastie, Tibshirani and Friedman, The Elements of Statistical Learning (2009), equations 3.47 (ridge by
 //! decomposition) and 7.64 (leaving one out of a linear fit); the covariance of the weights is that of Bayesian linear
