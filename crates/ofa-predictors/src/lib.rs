@@ -29,3 +29,8 @@ pub use target::Target;
 
 // Archs and the spaces that they are of.
 pub use ofa_space::{Arch, SearchSpace, SpaceError, registry};
+
+/// The guide's program compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/adding-a-predictor.md")]
+struct AddingAPredictor;

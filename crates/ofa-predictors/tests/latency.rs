@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use ofa_predictors::{EstimatorChoice, Fit, FittedPredictor, Pair, PredictedObjective, PredictorError, Target};
-use ofa_space::{Objective, Opened, SearchSpace, cost, registry, sampling};
+use ofa_space::{Objective, Opened, SearchSpace, cost, registry};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ fn space() -> Arc<dyn SearchSpace> {
 fn pairs(space: &dyn SearchSpace, count: usize) -> Vec<Pair> {
     let mut rng = ChaCha8Rng::seed_from_u64(5);
     let draw = |_| {
-        let arch = sampling::sample(space, &Opened::EVERYTHING, &mut rng);
+        let arch = space.sample(&Opened::EVERYTHING, &mut rng);
         let net = space.resolve(&arch).unwrap();
         Pair { arch, value: 0.2 + 1e-6 * cost::macs(&net) as f64 + 0.05 * net.blocks.len() as f64 }
     };

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 /// Arguments of `ofa predict`.
 #[derive(Args, Debug)]
 pub struct PredictArgs {
-    /// Predictor file of ours, or an official `.pth`.
+    /// Predictor file of ours, of accuracy or latency, or an official `.pth`.
     #[arg(long)]
     predictor: PathBuf,
     /// Registered name or TOML file.

@@ -6,8 +6,11 @@
 //! time.
 //!
 //! Source: Bayesian D-optimal design, e.g. Chaloner & Verdinelli, "Bayesian Experimental Design: A Review" (1995); the
-//! growth by rows is the matrix determinant lemma, the update the Woodbury identity.
+//! growth by rows is the matrix determinant lemma, the update the Woodbury identity. The Cholesky factor is linfa's.
 
+use linfa_linalg::cholesky::CholeskyInplace;
+use linfa_linalg::triangular::{SolveTriangularInplace, UPLO};
+use ndarray::Array2;
 use ofa_space::{Arch, Gene, Opened, SearchSpace};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -86,20 +89,31 @@ impl Unknown {
 
     /// By which factor these rows together shrink what is unknown: `det(I + A C Aᵀ)`.
     pub fn gain(&self, rows: &[Row]) -> f64 {
-        Factor::new(self.spread(rows), rows.len()).determinant()
+        self.factor(rows).map_or(1.0, |lower| lower.diag().iter().map(|pivot| pivot.powi(2)).product())
     }
 
     /// Takes the rows as known: `C − C Aᵀ (I + A C Aᵀ)⁻¹ A C`.
     pub fn learn(&mut self, rows: &[Row]) {
         let n = self.columns;
-        let mut moved: Vec<Vec<f64>> = rows.iter().map(|row| self.times(row)).collect();
+        let moved: Vec<f64> = rows.iter().flat_map(|row| self.times(row)).collect();
+        let (Some(lower), Ok(mut moved)) = (self.factor(rows), Array2::from_shape_vec((rows.len(), n), moved)) else {
+            return;
+        };
         // With L Lᵀ = I + A C Aᵀ, the rows of L⁻¹ A C square to what is subtracted.
-        Factor::new(self.spread(rows), rows.len()).solve_lower(&mut moved);
-        for row in &moved {
+        if lower.solve_triangular_inplace(&mut moved, UPLO::Lower).is_err() {
+            return;
+        }
+        for row in moved.rows() {
             for (line, &left) in self.covariance.chunks_exact_mut(n).zip(row) {
                 line.iter_mut().zip(row).for_each(|(value, right)| *value -= left * right);
             }
         }
+    }
+
+    /// The lower triangle `L` with `L Lᵀ = I + A C Aᵀ`. It always exists: every pivot is at least 1.
+    fn factor(&self, rows: &[Row]) -> Option<Array2<f64>> {
+        let size = rows.len();
+        Array2::from_shape_vec((size, size), self.spread(rows)).ok()?.cholesky_into_dirty().ok()
     }
 
     fn times(&self, row: &Row) -> Vec<f64> {
@@ -126,43 +140,6 @@ impl Unknown {
             }
         }
         matrix
-    }
-}
-
-/// The lower triangle `L` with `L Lᵀ` a small positive definite matrix.
-struct Factor {
-    size: usize,
-    lower: Vec<f64>,
-}
-
-impl Factor {
-    fn new(mut matrix: Vec<f64>, size: usize) -> Self {
-        for i in 0..size {
-            for j in 0..=i {
-                let sum: f64 = (0..j).map(|k| matrix[i * size + k] * matrix[j * size + k]).sum();
-                let rest = matrix[i * size + j] - sum;
-                // Rounding must not make a pivot of I + something non-negative smaller than 1.
-                matrix[i * size + j] = if i == j { rest.max(1.0).sqrt() } else { rest / matrix[j * size + j] };
-            }
-        }
-        Self { size, lower: matrix }
-    }
-
-    fn determinant(&self) -> f64 {
-        (0..self.size).map(|i| self.lower[i * self.size + i].powi(2)).product()
-    }
-
-    /// Replaces the rows of `B` by those of `L⁻¹ B`.
-    fn solve_lower(&self, rows: &mut [Vec<f64>]) {
-        for i in 0..self.size {
-            let (before, rest) = rows.split_at_mut(i);
-            let Some(row) = rest.first_mut() else { return };
-            for (j, known) in before.iter().enumerate() {
-                let weight = self.lower[i * self.size + j];
-                row.iter_mut().zip(known).for_each(|(value, other)| *value -= weight * other);
-            }
-            row.iter_mut().for_each(|value| *value /= self.lower[i * self.size + i]);
-        }
     }
 }
 
