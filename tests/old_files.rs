@@ -257,8 +257,7 @@ fn an_unfinished_profile_goes_on() {
 }
 
 fn sha256(path: &Path) -> String {
-    use sha2::Digest;
-    sha2::Sha256::digest(std::fs::read(path).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect()
+    ofa::space::digest::sha256(std::fs::read(path).unwrap())
 }
 
 #[test]

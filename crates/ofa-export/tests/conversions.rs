@@ -222,12 +222,12 @@ fn silu_is_written_for_every_opset() {
     let plain = run(&export_net(&network, &weights, &Default::default()).unwrap(), &network, &batch, IMAGES);
     for opset in 13..=21 {
         let options = ExportOptions { opset, ..ExportOptions::default() };
-        let file = export_with(&net, &Weights::default(), &Default::default(), &options).unwrap();
+        let file = with(&net, &Weights::default(), &options).unwrap();
         for (u, y) in input.iter().zip(run(&file, &net, &input, 1)) {
             let exact = f64::from(*u) / (1.0 + (-f64::from(*u)).exp());
             assert!((f64::from(y) - exact).abs() < 1e-5, "opset {opset}: silu({u}) = {y}");
         }
-        let file = export_with(&network, &weights, &Default::default(), &options).unwrap();
+        let file = with(&network, &weights, &options).unwrap();
         assert_eq!(run(&file, &network, &batch, IMAGES), plain);
     }
 }

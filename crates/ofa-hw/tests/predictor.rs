@@ -4,7 +4,7 @@
 
 use ofa_hw::{DeviceProfile, HwError, LatencyObjective, LatencySource, Objective, load};
 use ofa_predictors::{EstimatorChoice, Fit, Pair, PredictorError, Target};
-use ofa_space::{Arch, Opened, Population, SearchSpace, registry, sampling};
+use ofa_space::{Arch, Opened, Population, SearchSpace, registry};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 fn random(space: &dyn SearchSpace, count: usize, seed: u64) -> Vec<Arch> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    (0..count).map(|_| sampling::sample(space, &Opened::EVERYTHING, &mut rng)).collect()
+    (0..count).map(|_| space.sample(&Opened::EVERYTHING, &mut rng)).collect()
 }
 
 /// A predictor of what a roofline gives for subnets of `space`, as a file.
