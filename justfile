@@ -10,7 +10,7 @@ features:
 
 # The kernels under AddressSanitizer, each instruction set forced in turn.
 asan:
-    crates/ofa-kernels/asan
+    crates/ofa-kernels/sanitize
 
 # Runs killed at random moments and resumed, byte for byte.
 kills:

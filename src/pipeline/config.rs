@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use ofa_predictors::EstimatorChoice;
 use ofa_search::Strategy;
-use ofa_space::Checked;
+use ofa_space::settings::{self, Checked, InvalidSetting, Settings};
 use ofa_train::shrinking::TrainConfig;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -32,10 +32,10 @@ pub struct PipelineConfig {
 
 /// Measuring accuracy pairs.
 ///
-/// | name | default | purpose |
-/// |---|---|---|
-/// | `count` | 150 | subnets measured on validation images |
-/// | `calibration_images` | 300 | training images for BN recalibration of each |
+/// | name | default | purpose | range |
+/// |---|---|---|---|
+/// | `count` | 150 | subnets measured on validation images | ≥ 1 |
+/// | `calibration_images` | 300 | training images for BN recalibration of each | ≥ 1 |
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CollectConfig {
@@ -145,6 +145,60 @@ impl Default for DeployConfig {
     }
 }
 
+impl Settings for PipelineConfig {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        self.collect.check().map_err(|invalid| invalid.within("collect"))?;
+        self.fit.check().map_err(|invalid| invalid.within("fit"))?;
+        self.search.check().map_err(|invalid| invalid.within("search"))?;
+        self.deploy.check().map_err(|invalid| invalid.within("deploy"))
+    }
+}
+
+impl Settings for CollectConfig {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        settings::count("count", self.count, 1..=usize::MAX)?;
+        settings::count("calibration_images", self.calibration_images, 1..=usize::MAX)
+    }
+}
+
+impl Settings for FitConfig {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        self.predictor.check().map_err(|invalid| invalid.within("predictor"))?;
+        settings::number("holdout", self.holdout, 0.0..0.9)
+    }
+}
+
+impl Settings for SearchConfig {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        self.strategy.check().map_err(|invalid| invalid.within("strategy"))?;
+        settings::count("evaluations", self.evaluations, 1..=usize::MAX)?;
+        if self.devices.is_empty() {
+            let problem = "is empty, expected at least one [[search.devices]] table";
+            return Err(InvalidSetting::new("devices", problem));
+        }
+        let mut devices = self.devices.iter().enumerate();
+        devices.try_for_each(|(index, device)| {
+            device.check().map_err(|invalid| invalid.within(&format!("devices[{index}]")))
+        })
+    }
+}
+
+impl Settings for DeviceConfig {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        if self.max_latency_ms.is_empty() {
+            return settings::count("limits", self.limits, 1..=100);
+        }
+        self.max_latency_ms.iter().try_for_each(|limit| settings::positive("max_latency_ms", *limit))
+    }
+}
+
+impl Settings for DeployConfig {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        settings::count("calibration_images", self.calibration_images, 1..=usize::MAX)?;
+        settings::count("verify_images", self.verify_images, 1..=usize::MAX)
+    }
+}
+
 impl PipelineConfig {
     /// Reads TOML; `origin` is for messages.
     ///
@@ -153,34 +207,7 @@ impl PipelineConfig {
     pub fn parse(text: &str, origin: &str) -> Result<Self, Failure> {
         let bad = |problem: String| Failure::Input(format!("{origin}: {problem}"));
         let config: Self = toml::from_str(text).map_err(|e| bad(e.to_string()))?;
-        if config.search.devices.is_empty() {
-            return Err(bad("`search.devices` is empty, expected at least one [[search.devices]] table".into()));
-        }
-        for (index, device) in config.search.devices.iter().enumerate() {
-            if device.max_latency_ms.iter().any(|ms| !(*ms > 0.0 && ms.is_finite())) {
-                let limits = &device.max_latency_ms;
-                return Err(bad(format!(
-                    "`search.devices[{index}].max_latency_ms` is {limits:?}, expected more than 0"
-                )));
-            }
-            if device.max_latency_ms.is_empty() && !(1..=100).contains(&device.limits) {
-                return Err(bad(format!("`search.devices[{index}].limits` is {}, expected 1 to 100", device.limits)));
-            }
-        }
-        if !(0.0..0.9).contains(&config.fit.holdout) {
-            return Err(bad(format!("`fit.holdout` is {}, expected 0 to 0.9", config.fit.holdout)));
-        }
-        for (field, value) in [
-            ("collect.count", config.collect.count),
-            ("collect.calibration_images", config.collect.calibration_images),
-            ("search.evaluations", config.search.evaluations),
-            ("deploy.calibration_images", config.deploy.calibration_images),
-            ("deploy.verify_images", config.deploy.verify_images),
-        ] {
-            if value == 0 {
-                return Err(bad(format!("`{field}` is 0, expected at least 1")));
-            }
-        }
+        config.check().map_err(|invalid| bad(invalid.to_string()))?;
         Ok(config)
     }
 
@@ -227,6 +254,11 @@ mod tests {
             ("batch_size = ", "batch_sizes = ", "batch_sizes"),
             ("[collect]", "[collect]\ncounts = 3", "counts"),
             ("kind = \"evolution\"", "kind = \"evolve\"", "evolve"),
+            ("generations = 40", "generations = 40, population = 1", "`search.strategy.population` is 1"),
+            ("count = 120", "count = 0", "`collect.count` is 0, expected at least 1"),
+            ("holdout = 0.2", "holdout = 0.9", "`fit.holdout` is 0.9"),
+            ("limits = 3", "limits = 0", "`search.devices[0].limits` is 0, expected 1 to 100"),
+            ("limits = 3", "max_latency_ms = [1, 0]", "`search.devices[0].max_latency_ms` is 0, expected more than 0"),
         ] {
             let text = QUICKSTART.replacen(from, to, 1);
             assert_ne!(text, QUICKSTART, "{from}");

@@ -17,6 +17,7 @@ use crate::failure::Failure;
 use crate::report::{self, DrawnBlock, Infeasible, RESULTS_FORMAT, RunResults, Timings};
 use config::PipelineConfig;
 use ofa_space::atomic_file;
+use ofa_space::settings::Settings;
 use ofa_train::data::{self, OnCorrupt};
 use ofa_train::shrinking::Trainer;
 use record::{RunFolder, Step, key};
@@ -47,6 +48,8 @@ pub struct RunOptions<'a> {
     pub backend: &'a str,
     /// What to do with an image that cannot be decoded.
     pub on_corrupt: OnCorrupt,
+    /// The data set of the configuration, if it was read already, as [`plan::for_data`] does.
+    pub dataset: Option<data::Dataset>,
     /// Set from outside to stop.
     pub stop: &'a AtomicBool,
 }
@@ -79,7 +82,8 @@ pub fn run(
     options: &RunOptions<'_>,
     progress: &mut dyn Progress,
 ) -> Result<Finished, Failure> {
-    // Whatever can be known to be wrong is said before the folder is touched.
+    config.check()?;
+    // Mistakes that can be found now are reported before the folder is touched.
     for warning in specialise::check(config.train.space()?.as_ref(), config)? {
         progress.note(&format!("warning: {warning}"));
     }
@@ -87,7 +91,10 @@ pub fn run(
     let plan = folder.path(PLAN);
     atomic_file::write(&plan, config.to_toml()?.as_bytes()).map_err(|e| Failure::writing(&plan, e))?;
     let device = ofa_train::device::open(options.backend)?;
-    let dataset = config.train.load_data(options.on_corrupt)?;
+    let dataset = match &options.dataset {
+        Some(dataset) => dataset.clone(),
+        None => config.train.load_data(options.on_corrupt)?,
+    };
     progress.note(&format!("{}: {}", dataset.name, dataset.split_note));
     let trainer = Trainer::new(&config.train, &dataset, &device)?;
     let space = trainer.space().clone();

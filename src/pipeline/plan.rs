@@ -12,9 +12,11 @@ pub struct Plan {
     pub config: PipelineConfig,
     /// What was chosen and from what, one line each, for the user.
     pub reasons: Vec<String>,
+    /// The data set, if it was read for the plan in the way that the plan's training reads it.
+    pub dataset: Option<Dataset>,
 }
 
-/// Photos are read at this resolution to look at them.
+/// Photos are read at this resolution to look at them; it is the largest of the photos' space, so they are read once.
 const LOOK_RESOLUTION: u32 = 96;
 /// Validation images asked for; a fifth of each class at most is taken.
 const VALIDATION_IMAGES: usize = 2000;
@@ -63,7 +65,11 @@ pub fn for_data(spec: &str, seed: u64, on_corrupt: OnCorrupt) -> Result<Plan, Fa
     if spec == "bundled" {
         let mut config = PipelineConfig::parse(QUICKSTART, "the bundled quickstart")?;
         config.train = config.train.changed(|train| train.seed = seed)?;
-        return Ok(Plan { config, reasons: vec!["the bundled quickstart: handwritten digits (MNIST)".into()] });
+        return Ok(Plan {
+            config,
+            reasons: vec!["the bundled quickstart: handwritten digits (MNIST)".into()],
+            dataset: None,
+        });
     }
     let options = LoadOptions { seed, max_resolution: LOOK_RESOLUTION, validation: VALIDATION_IMAGES, on_corrupt };
     let dataset = data::load(spec, &options)?;
@@ -92,7 +98,9 @@ pub fn for_data(spec: &str, seed: u64, on_corrupt: OnCorrupt) -> Result<Plan, Fa
         format!("three latency limits on each of {}", DEVICES.join(", ")),
     ];
     let text = toml_of(&recipe, &Schedule { spec, seed, batch_size, epochs });
-    Ok(Plan { config: PipelineConfig::parse(&text, "the plan for your images")?, reasons })
+    let config = PipelineConfig::parse(&text, "the plan for your images")?;
+    let same = config.train.space()?.info().resolutions.last() == Some(&LOOK_RESOLUTION);
+    Ok(Plan { config, reasons, dataset: same.then_some(dataset) })
 }
 
 struct Schedule<'a> {

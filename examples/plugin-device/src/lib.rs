@@ -1,4 +1,5 @@
 //! Two devices of our own: a model of a systolic array, and a board described by nothing but a roofline profile.
+#![forbid(unsafe_code)]
 
 use inventory::submit;
 use ofa::hw::registry::from_profile;

@@ -2,6 +2,7 @@
 //!
 //! Two functions make a space: `info` lists the genes, `resolve` turns an arch into a network. Counting, sampling,
 //! training, prediction, search, extraction and export follow from them.
+#![forbid(unsafe_code)]
 
 use inventory::submit;
 use ofa::space::network::block_builder::{BlockBuilder, ConvShape, ElasticKernel, Width};

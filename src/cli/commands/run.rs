@@ -8,6 +8,7 @@ use crate::pipeline::config::PipelineConfig;
 use crate::pipeline::{self, Existing, PLAN, RunOptions, plan};
 use crate::report::Infeasible;
 use clap::Args;
+use ofa_train::data::Dataset;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -56,12 +57,13 @@ struct CaseReport {
 
 pub fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
     let started = Instant::now();
-    let config = configuration(args, context)?;
+    let (config, dataset) = configuration(args, context)?;
     let options = RunOptions {
         out: &args.out,
         existing: if args.resume { Existing::Resume } else { Existing::Refuse },
         backend: &context.common.backend,
         on_corrupt: args.on_corrupt.into(),
+        dataset,
         stop: &context.stop,
     };
     let mut display = Display::new(context.output);
@@ -131,8 +133,8 @@ pub fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
     })
 }
 
-/// The configuration of a file, of the folder to resume, or a plan made for the data.
-fn configuration(args: &RunArgs, context: &Context) -> Result<PipelineConfig, Failure> {
+/// The configuration of a file, of the folder to resume, or a plan made for the data, which are then read already.
+fn configuration(args: &RunArgs, context: &Context) -> Result<(PipelineConfig, Option<Dataset>), Failure> {
     let started_with = args.out.join(PLAN);
     let file = match (&args.config, &args.data) {
         (Some(path), _) => Some(path),
@@ -147,7 +149,7 @@ fn configuration(args: &RunArgs, context: &Context) -> Result<PipelineConfig, Fa
             context.output.note(&format!("  {reason}"));
         }
         context.output.note(&format!("  written to {}: edit it and run it to change anything", started_with.display()));
-        return Ok(plan.config);
+        return Ok((plan.config, plan.dataset));
     };
     let mut config = PipelineConfig::load(path)?;
     config.train = config.train.changed(|train| {
@@ -158,5 +160,5 @@ fn configuration(args: &RunArgs, context: &Context) -> Result<PipelineConfig, Fa
             train.seed = seed;
         }
     })?;
-    Ok(config)
+    Ok((config, None))
 }
