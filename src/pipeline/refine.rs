@@ -1,28 +1,20 @@
-//! The predictor in the loop: search, measure subnets of the front, fit again.
-//!
-//! Random pairs hold little about the best subnets, and a search goes exactly where a predictor is too optimistic. So the
-//! subnets that the search proposes are measured and become pairs of the next fit.
-//!
-//! Source: LINAS, Cummings et al., "A Hardware-Aware Framework for Accelerating Neural Architecture Search Across
-//! Modalities" (DyNAS-T, 2022), with measured accuracies and latencies of a device's model.
+//! The predictor in the loop: [`ofa_search::refinement`], with subnets that are measured on images and pairs that are kept
+//! in a file.
 
 use super::Progress;
 use crate::failure::Failure;
 use ofa_predictors::{
     EstimatorChoice, Fit, FittedPredictor, Pair, PairsFile, PredictedObjective, Target, metrics, pairs,
 };
-use ofa_search::LimitList;
-use ofa_search::{Budget, Search, pareto, strategy};
-use ofa_search::{Candidate, Silent};
-use ofa_space::{Arch, Objective, SearchSpace};
+use ofa_search::refinement::{Ended, Measurement, Surrogate};
+use ofa_search::{Budget, Search, strategy};
+use ofa_space::{Arch, Genes, Objective, SearchSpace};
 use ofa_train::evaluation::Evaluator;
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
-use std::collections::HashSet;
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 /// A space to search, and the quantity that accuracy is traded against.
 pub type Searched = (Arc<dyn SearchSpace>, Arc<dyn Objective>);
@@ -73,7 +65,6 @@ pub struct GrowingPairs {
     given: Vec<Pair>,
     /// Open from the first new pair on.
     file: Option<PairsFile>,
-    measured: HashSet<Arch>,
 }
 
 impl GrowingPairs {
@@ -87,9 +78,7 @@ impl GrowingPairs {
             true => (Vec::new(), Some(PairsFile::copy(from, to, space, Target::Accuracy)?)),
             false => (pairs::read(from, space, Target::Accuracy)?, None),
         };
-        let mut growing = Self { from: from.to_owned(), to: to.to_owned(), given, file, measured: HashSet::new() };
-        growing.measured = growing.pairs().iter().map(|pair| pair.arch.clone()).collect();
-        Ok(growing)
+        Ok(Self { from: from.to_owned(), to: to.to_owned(), given, file })
     }
 
     /// The pairs so far.
@@ -98,9 +87,7 @@ impl GrowingPairs {
     }
 
     fn push(&mut self, space: &dyn SearchSpace, arch: &Arch, top1: f64) -> Result<(), Failure> {
-        self.file(space)?.push(space, arch, top1)?;
-        self.measured.insert(arch.clone());
-        Ok(())
+        Ok(self.file(space)?.push(space, arch, top1)?)
     }
 
     /// The file, which holds all pairs.
@@ -125,9 +112,33 @@ impl GrowingPairs {
     }
 }
 
-/// Runs the rounds, measuring with `evaluator`, and returns the predictor that is fitted on all pairs at the end. The search and the choice of a
-/// round are seeded with the number of pairs before it too, so that a round depends on the pairs and not on how many
-/// rounds this call has done before.
+/// The predictor of one round, and what it searches.
+struct Fitted {
+    predictor: Arc<FittedPredictor>,
+    space: Arc<dyn SearchSpace>,
+    accuracy: PredictedObjective,
+    quantity: Arc<dyn Objective>,
+}
+
+impl Surrogate for Fitted {
+    fn genes(&self) -> &dyn Genes {
+        self.space.as_ref()
+    }
+
+    fn score(&self) -> &dyn Objective {
+        &self.accuracy
+    }
+
+    fn quantities(&self) -> Vec<Arc<dyn Objective>> {
+        vec![self.quantity.clone()]
+    }
+
+    fn admits(&self, arch: &Arch) -> bool {
+        self.predictor.predict(self.space.as_ref(), std::slice::from_ref(arch)).is_ok()
+    }
+}
+
+/// Runs the rounds, measuring with `evaluator`, and returns the predictor that is fitted on all pairs at the end.
 ///
 /// # Errors
 /// [`Failure`] of the fit, the search or the evaluation; [`Failure::Interrupted`] with the pairs saved.
@@ -139,38 +150,59 @@ pub fn run(
     mut on_round: impl FnMut(&Round) -> Result<(), Failure>,
 ) -> Result<FittedPredictor, Failure> {
     let Refinement { space, stop, .. } = *refinement;
-    for round in 1..=refinement.rounds {
-        let predictor = Arc::new(fit(refinement, growing.pairs(), progress)?);
-        let archs = proposed(refinement, &predictor, growing)?;
-        if stop.load(Ordering::Relaxed) {
-            return Err(growing.interrupted(space));
-        }
-        if archs.is_empty() {
-            progress.note("every subnet that the predictor can propose is measured: no further rounds");
-            break;
-        }
-        let before = growing.pairs().len();
-        progress.begin(&format!("round {round}"), archs.len());
-        let kept = evaluator.collect(&archs, stop, |arch, top1| -> Result<(), Failure> {
+    let (strategy, budget) = (strategy::named(refinement.strategy)?, Budget::evaluations(refinement.evaluations));
+    let rounds = ofa_search::refinement::Refinement {
+        search: Search { strategy, budget, seed: refinement.seed },
+        rounds: refinement.rounds,
+        per_round: refinement.per_round,
+        stop,
+    };
+    let measurement = |pair: &Pair| Measurement { arch: pair.arch.clone(), value: pair.value };
+    let mut known: Vec<Measurement> = growing.pairs().iter().map(measurement).collect();
+    // Both steps show their progress.
+    let shown = RefCell::new(&mut *progress);
+    let mut round = 0;
+    let fit_round = |known: &[Measurement]| -> Result<Fitted, Failure> {
+        let pair = |known: &Measurement| Pair { arch: known.arch.clone(), value: known.value };
+        let pairs: Vec<Pair> = known.iter().map(pair).collect();
+        let predictor = Arc::new(fit(refinement, &pairs, *shown.borrow_mut())?);
+        let (space, quantity) = (refinement.searched)(&predictor)?;
+        let accuracy = PredictedObjective::new(space.clone(), predictor.clone(), Target::Accuracy)?;
+        Ok(Fitted { predictor, space, accuracy, quantity })
+    };
+    let measure_round = |archs: &[Arch]| -> Result<Vec<f64>, Failure> {
+        round += 1;
+        let mut values = Vec::with_capacity(archs.len());
+        shown.borrow_mut().begin(&format!("round {round}"), archs.len());
+        let kept = evaluator.collect(archs, stop, |arch, top1| -> Result<(), Failure> {
             let written = growing.push(space, arch, top1);
-            progress.advance(growing.pairs().len() - before, &format!("{:.2} %", 100.0 * top1));
+            values.push(top1);
+            shown.borrow_mut().advance(values.len(), &format!("{:.2} %", 100.0 * top1));
             written
         });
-        progress.end();
+        shown.borrow_mut().end();
         kept?;
-        let measured: Vec<f64> = growing.pairs()[before..].iter().map(|pair| pair.value).collect();
-        if measured.len() < archs.len() {
-            return Err(growing.interrupted(space));
-        }
-        let predicted = predictor.predict(space, &archs)?;
+        Ok(values)
+    };
+    let report = |found: &ofa_search::refinement::Round<'_, Fitted>| -> Result<(), Failure> {
+        let (archs, measured): (Vec<Arch>, Vec<f64>) =
+            found.measured.iter().map(|one| (one.arch.clone(), one.value)).unzip();
+        let predicted = found.surrogate.predictor.predict(space, &archs)?;
         on_round(&Round {
-            round,
-            pairs: growing.pairs().len(),
+            round: found.round,
+            pairs: found.known.len(),
             measured: measured.len(),
             mae: metrics::mae(&measured, &predicted),
             kendall_tau: metrics::kendall_tau(&measured, &predicted),
-            best: growing.pairs().iter().map(|pair| pair.value).fold(0.0, f64::max),
-        })?;
+            best: found.known.iter().map(|one| one.value).fold(0.0, f64::max),
+        })
+    };
+    match rounds.run(&mut known, fit_round, measure_round, report)? {
+        Ended::Stopped => return Err(growing.interrupted(space)),
+        Ended::Exhausted => {
+            progress.note("every subnet that the predictor can propose is measured: no further rounds");
+        }
+        Ended::Finished => {}
     }
     growing.file(space)?;
     fit(refinement, growing.pairs(), progress)
@@ -183,75 +215,4 @@ fn fit(refinement: &Refinement<'_>, pairs: &[Pair], progress: &mut dyn Progress)
         progress.note(&format!("warning: {warning}"));
     }
     Ok(fitted)
-}
-
-/// Chance that a gene is redrawn where the front has too few subnets that are not measured yet.
-const MUTATION: f64 = 0.1;
-/// Fruitless mutants in a row after which all neighbours count as measured.
-const FRUITLESS: usize = 10_000;
-
-/// The subnets to measure next: of the predicted front, spread along it, then mutants of it. Those of one resolution
-/// come together, since they are measured together.
-fn proposed(
-    refinement: &Refinement<'_>,
-    predictor: &Arc<FittedPredictor>,
-    growing: &GrowingPairs,
-) -> Result<Vec<Arch>, Failure> {
-    let (space, quantity) = (refinement.searched)(predictor)?;
-    let seed = refinement.seed.wrapping_add(growing.pairs().len() as u64);
-    let accuracy = PredictedObjective::new(space.clone(), predictor.clone(), Target::Accuracy)?;
-    let list = LimitList { objective: quantity, limits: vec![f64::INFINITY] };
-    let (strategy, budget) = (strategy::named(refinement.strategy)?, Budget::evaluations(refinement.evaluations));
-    let search = Search { strategy, budget, seed };
-    let subnets = ofa_search::Target { genes: space.as_ref(), lists: &[list] };
-    let outcomes = search.run_grid(&accuracy, subnets, &mut Silent, refinement.stop)?;
-    let mut front = pareto::front(&outcomes.into_iter().flat_map(|outcome| outcome.front).collect::<Vec<_>>());
-    front.sort_by(|a, b| a.values[0].total_cmp(&b.values[0]).then_with(|| a.arch.cmp(&b.arch)));
-    let unmeasured: Vec<&Candidate> = front.iter().filter(|found| !growing.measured.contains(&found.arch)).collect();
-    let mut archs: Vec<Arch> =
-        spread(unmeasured.len(), refinement.per_round).map(|index| unmeasured[index].arch.clone()).collect();
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut fruitless = 0;
-    for parent in front.iter().cycle() {
-        if archs.len() >= refinement.per_round || fruitless >= FRUITLESS {
-            break;
-        }
-        let mutant = space.mutate(&parent.arch, MUTATION, &mut rng);
-        let is_new = !growing.measured.contains(&mutant) && !archs.contains(&mutant);
-        if is_new && predictor.predict(space.as_ref(), std::slice::from_ref(&mutant)).is_ok() {
-            archs.push(mutant);
-            fruitless = 0;
-        } else {
-            fruitless += 1;
-        }
-    }
-    archs.sort_by(|a, b| a.resolution().cmp(&b.resolution()).then_with(|| a.cmp(b)));
-    Ok(archs)
-}
-
-/// At most `wanted` distinct indices below `count`, evenly spaced from the first to the last; a single one is the last.
-fn spread(count: usize, wanted: usize) -> impl Iterator<Item = usize> {
-    let taken = wanted.min(count);
-    (0..taken).map(move |i| match taken {
-        1 => count - 1,
-        _ => (i * (count - 1) + (taken - 1) / 2) / (taken - 1),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::spread;
-
-    #[test]
-    fn indices_are_distinct_and_reach_both_ends() {
-        for count in 0..40 {
-            for wanted in 0..50 {
-                let taken: Vec<usize> = spread(count, wanted).collect();
-                assert_eq!(taken.len(), wanted.min(count));
-                assert!(taken.windows(2).all(|two| two[0] < two[1]), "{wanted} of {count}: {taken:?}");
-                assert!(taken.last().is_none_or(|last| *last == count - 1));
-                assert!(taken.len() < 2 || taken[0] == 0);
-            }
-        }
-    }
 }

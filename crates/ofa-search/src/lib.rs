@@ -5,6 +5,7 @@ pub mod driver;
 pub mod error;
 pub mod pareto;
 pub mod problem;
+pub mod refinement;
 pub mod strategies;
 pub mod strategy;
 

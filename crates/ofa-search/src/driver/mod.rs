@@ -113,12 +113,24 @@ impl Search {
         observer: &mut dyn Observer,
         stop: &AtomicBool,
     ) -> Result<Vec<Vec<Outcome>>, SearchError> {
+        self.run_targets_seeded(self.seed, score, targets, observer, stop)
+    }
+
+    /// [`run_targets`](Self::run_targets) with another seed.
+    pub(crate) fn run_targets_seeded(
+        &self,
+        seed: u64,
+        score: &dyn Objective,
+        targets: &[Target<'_>],
+        observer: &mut dyn Observer,
+        stop: &AtomicBool,
+    ) -> Result<Vec<Vec<Outcome>>, SearchError> {
         let mut cases: Vec<(usize, Vec<Constraint>)> = Vec::new();
         for (index, target) in targets.iter().enumerate() {
             cases.extend(combinations(target.lists).into_iter().map(|constraints| (index, constraints)));
         }
         let tally = Tally::new(observer, cases.len());
-        let grid = Grid { search: self, score, targets, cases: &cases, tally: &tally, stop };
+        let grid = Grid { search: self, seed, score, targets, cases: &cases, tally: &tally, stop };
         // Cases side by side would share the time of a timed search between them in no fixed way.
         let found = match self.strategy.learns_from_cases() || self.budget.seconds.is_some() {
             true => grid.one_after_another()?,
@@ -161,6 +173,7 @@ impl Search {
 /// The cases of all targets, to be searched in one way or the other.
 struct Grid<'g, 'o> {
     search: &'g Search,
+    seed: u64,
     score: &'g dyn Objective,
     targets: &'g [Target<'g>],
     /// Index of the target, and the limits.
@@ -184,7 +197,7 @@ impl Grid<'_, '_> {
                 let legacy = Legacy { elites, ..std::mem::replace(&mut legacies[*index], new()) };
                 let before = found[case].as_ref().map_or(0, |outcome| outcome.evaluations);
                 let mut observer = self.tally.case(case, before);
-                let mut rng = ChaCha8Rng::seed_from_u64(search.seed);
+                let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
                 rng.set_stream(turn as u64);
                 let problem = Problem::new(targets[*index].genes, self.score, constraints)?
                     .with_allowance(budget.allowance())
@@ -211,7 +224,7 @@ impl Grid<'_, '_> {
                 .with_allowance(self.search.budget.allowance())
                 .with_observer(&mut observer)
                 .with_stop(self.stop);
-            let (outcome, _) = self.search.run_case(problem, ChaCha8Rng::seed_from_u64(self.search.seed))?;
+            let (outcome, _) = self.search.run_case(problem, ChaCha8Rng::seed_from_u64(self.seed))?;
             Ok(outcome)
         };
         self.cases.par_iter().enumerate().map(alone).collect()

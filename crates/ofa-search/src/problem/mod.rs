@@ -16,8 +16,8 @@ use ofa_space::{Arch, Genes, Objective, Population};
 use std::collections::HashSet;
 use std::sync::atomic::AtomicBool;
 
-/// The flag of problems that nobody stops.
-static NEVER: AtomicBool = AtomicBool::new(false);
+/// The flag of searches that nothing stops.
+pub(crate) static NEVER: AtomicBool = AtomicBool::new(false);
 
 /// What a strategy works on.
 pub struct Problem<'a> {
