@@ -128,7 +128,12 @@ impl From<ofa_hw::HwError> for Failure {
 
 impl From<ofa_search::SearchError> for Failure {
     fn from(error: ofa_search::SearchError) -> Self {
-        Failure::Input(error.to_string())
+        Failure::Input(match error {
+            ofa_search::SearchError::NotAdditive { .. } => {
+                format!("{error} (`ofa fit --predictor elastic-net --encoder one-hot` fits such a predictor)")
+            }
+            other => other.to_string(),
+        })
     }
 }
 

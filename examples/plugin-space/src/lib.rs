@@ -6,8 +6,8 @@
 
 use inventory::submit;
 use ofa::space::network::block_builder::{BlockBuilder, ConvShape, ElasticKernel, Width};
+use ofa::space::settings::{self, InvalidSetting, Settings};
 use ofa::space::{Activation, Block, BlockKind, Shape};
-use ofa::space::{ActiveWhen, Dimension};
 use ofa::space::{Arch, Gene, NetSpec, SearchSpace, SpaceEntry, SpaceError, SpaceInfo};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -60,33 +60,31 @@ impl From<Separable> for Config {
     }
 }
 
+impl Settings for Config {
+    /// Refuses what the genes and blocks cannot be made of.
+    fn check(&self) -> Result<(), InvalidSetting> {
+        let numbers = |counts: &[usize]| counts.iter().map(|count| *count as f64).collect::<Vec<f64>>();
+        if !(1..=8).contains(&self.channels.len()) {
+            let problem = format!("is {:?}, expected one count for each of 1 to 8 stages", self.channels);
+            return Err(InvalidSetting::new("channels", problem));
+        }
+        for channels in &self.channels {
+            settings::count("channels", *channels, 1..=65_536)?;
+        }
+        settings::ascending("kernel_sizes", &numbers(&self.kernel_sizes), 1.0..=15.0)?;
+        if let Some(even) = self.kernel_sizes.iter().find(|size| **size % 2 == 0) {
+            return Err(InvalidSetting::new("kernel_sizes", format!("holds {even}, expected odd sizes")));
+        }
+        settings::ascending("depths", &numbers(&self.depths), 1.0..=16.0)
+    }
+}
+
 impl TryFrom<Config> for Separable {
     type Error = SpaceError;
 
     fn try_from(config: Config) -> Result<Self, SpaceError> {
-        let fail = |field: &str, problem: String| {
-            Err(SpaceError::Config { space: "separable".into(), field: field.into(), problem })
-        };
-        let ascending = |values: &[usize]| !values.is_empty() && values.windows(2).all(|w| w[0] < w[1]);
-        if config.classes < 2 {
-            return fail("classes", format!("is {}, expected at least 2", config.classes));
-        }
-        if !(1..=16).contains(&config.input_channels) {
-            return fail("input_channels", format!("is {}, expected 1 to 16", config.input_channels));
-        }
-        if !(1..=8).contains(&config.channels.len()) || config.channels.contains(&0) {
-            return fail("channels", format!("is {:?}, expected one count for each of 1 to 8 stages", config.channels));
-        }
-        if !ascending(&config.kernel_sizes) || config.kernel_sizes.iter().any(|k| k % 2 == 0 || *k > 15) {
-            return fail("kernel_sizes", format!("is {:?}, expected odd sizes, ascending", config.kernel_sizes));
-        }
-        if !ascending(&config.depths) || config.depths.iter().any(|d| !(1..=16).contains(d)) {
-            return fail("depths", format!("is {:?}, expected 1 to 16 blocks, ascending", config.depths));
-        }
-        let resolutions: Vec<usize> = config.resolutions.iter().map(|r| *r as usize).collect();
-        if !ascending(&resolutions) || resolutions.iter().any(|r| !(4..=4096).contains(r)) {
-            return fail("resolutions", format!("is {resolutions:?}, expected 4 to 4096 pixels, ascending"));
-        }
+        let refused = |invalid| SpaceError::config("separable", invalid);
+        config.check().map_err(refused)?;
         let info = SpaceInfo {
             name: "separable".into(),
             input_channels: config.input_channels,
@@ -94,6 +92,8 @@ impl TryFrom<Config> for Separable {
             resolutions: config.resolutions.clone(),
             genes: genes(&config),
         };
+        // Name, classes, input channels, resolutions and genes.
+        info.check().map_err(refused)?;
         Ok(Self { config, info })
     }
 }
@@ -102,29 +102,12 @@ impl TryFrom<Config> for Separable {
 fn genes(config: &Config) -> Vec<Gene> {
     let max_depth = config.depths[config.depths.len() - 1];
     let blocks = config.channels.len() * max_depth;
-    let as_f64 = |values: &[usize]| values.iter().map(|v| *v as f64).collect::<Vec<f64>>();
-    let kernel = |block: usize| Gene {
-        group: "ks".into(),
-        index: block,
-        dimension: Dimension::KernelSize,
-        choices: as_f64(&config.kernel_sizes),
-        // Smaller kernels open together, in the phase of elastic kernel size.
-        phases: (0..config.kernel_sizes.len()).map(|i| u8::from(i + 1 < config.kernel_sizes.len())).collect(),
+    let kernel = |block: usize| {
         // A block beyond its stage's depth is left out, and its genes do not count.
-        active_when: Some(ActiveWhen {
-            depth_gene: blocks + block / max_depth,
-            at_least: (block % max_depth + 1) as f64,
-        }),
+        let depth_gene = blocks + block / max_depth;
+        Gene::kernel_size(block, &config.kernel_sizes).only_if(depth_gene, (block % max_depth + 1) as f64)
     };
-    let depth = |stage: usize| Gene {
-        group: "d".into(),
-        index: stage,
-        dimension: Dimension::Depth,
-        choices: as_f64(&config.depths),
-        // Depths open one by one, from the deepest.
-        phases: (0..config.depths.len()).map(|i| (config.depths.len() - 1 - i) as u8).collect(),
-        active_when: None,
-    };
+    let depth = |stage: usize| Gene::depth(stage, &config.depths);
     (0..blocks).map(kernel).chain((0..config.channels.len()).map(depth)).collect()
 }
 
