@@ -70,7 +70,7 @@ fn training_killed_after_its_first_checkpoint_goes_on_to_the_same_model() {
     assert!(refused.stderr.contains("--resume"), "{refused:#?}");
 
     let resumed = train(folder.path(), "--resume");
-    assert!(resumed.stderr.contains("going on from the checkpoint"), "{resumed:#?}");
+    assert!(resumed.stderr.contains("resuming from the checkpoint"), "{resumed:#?}");
     for file in ["supernet.safetensors", "best.safetensors", "metrics.jsonl", "checkpoint.ofa"] {
         assert_same(&folder.path().join("run").join(file), &undisturbed().join("run").join(file));
     }

@@ -29,20 +29,20 @@ pub struct CollectArgs {
     /// Pairs file (JSON Lines).
     #[arg(short, long, required_unless_present = "dry_run")]
     output: Option<PathBuf>,
-    /// Go on with a run that was cut off.
+    /// Resume an interrupted run.
     #[arg(long)]
     resume: bool,
     /// Training images for BN recalibration of each subnet.
     #[arg(long, default_value_t = 2000)]
     calibration_images: usize,
-    /// Validation images to score on; all, if left out.
+    /// Validation images to score on [default: all].
     #[arg(long)]
     validation_images: Option<usize>,
-    /// Draw every subnet by itself, instead of in clusters of four that share the beginning of the network (which is
-    /// then computed once for all of them).
+    /// Draw every subnet independently, instead of in clusters of four that share the beginning of the network (which
+    /// is then computed once for all of them).
     #[arg(long)]
     independent: bool,
-    /// Print the subnets that would be measured, and measure nothing.
+    /// Print the subnets that would be measured, without measuring them.
     #[arg(long)]
     dry_run: bool,
     /// What to do with an image that cannot be decoded.
@@ -53,7 +53,7 @@ pub struct CollectArgs {
 pub fn run(args: &CollectArgs, context: &Context) -> Result<(), Failure> {
     let model = Model::load(&args.model)?;
     let space =
-        model.space().cloned().ok_or_else(|| Failure::Input(format!("{} is no supernet", args.model.display())))?;
+        model.space().cloned().ok_or_else(|| Failure::Input(format!("{} is a single network, expected a supernet", args.model.display())))?;
     let seed = context.common.seed;
     let archs = match args.independent {
         true => distinct_archs(space.as_ref(), args.count, seed, &HashSet::new()),
@@ -117,7 +117,7 @@ pub fn run(args: &CollectArgs, context: &Context) -> Result<(), Failure> {
     print(output, args.count, space.as_ref(), context)
 }
 
-/// Prints as many pairs of the finished file as were asked for.
+/// Prints the first `count` pairs of the finished file.
 fn print(output: &Path, count: usize, space: &dyn SearchSpace, context: &Context) -> Result<(), Failure> {
     for pair in pairs::read(output, space, Target::Accuracy)?.iter().take(count) {
         let line = serde_json::json!({ "arch": space.format(&pair.arch), "top1": pair.value });

@@ -26,7 +26,7 @@ pub struct ExtractArgs {
     /// Training images for BN recalibration.
     #[arg(long, default_value_t = 2000)]
     calibration_images: usize,
-    /// Sizes of the batches that an .npy is cut into, in order; the last repeats.
+    /// Sizes of the batches that an .npy file is cut into, in order; the last one repeats.
     #[arg(long, value_delimiter = ',', default_value = "64")]
     calibrate_batches: Vec<usize>,
 }
@@ -41,7 +41,7 @@ struct ExtractReport {
 pub fn run(args: &ExtractArgs, context: &Context) -> Result<(), Failure> {
     let mut model = Model::load(&args.model)?;
     let space =
-        model.space().cloned().ok_or_else(|| Failure::Input(format!("{} is no supernet", args.model.display())))?;
+        model.space().cloned().ok_or_else(|| Failure::Input(format!("{} is a single network, expected a supernet", args.model.display())))?;
     let mut arch = arch_choice::arch(&args.arch, space.as_ref(), context.common.seed)?;
     if args.calibrate_batches.contains(&0) {
         return Err(Failure::Input("--calibrate-batches holds a 0, expected sizes of at least 1".into()));

@@ -85,7 +85,7 @@ pub enum Command {
     /// Cut a standalone subnet out of a supernet.
     #[command(after_help = help::EXTRACT)]
     Extract(extract::ExtractArgs),
-    /// Train a standalone subnet on from its inherited weights.
+    /// Train a standalone subnet further, from its inherited weights.
     #[command(after_help = help::FINETUNE)]
     Finetune(finetune::FinetuneArgs),
     /// Write a network as ONNX.

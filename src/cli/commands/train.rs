@@ -27,16 +27,16 @@ pub struct TrainArgs {
     /// Folder for the model, metrics and checkpoints.
     #[arg(long, required_unless_present = "dry_run")]
     out: Option<PathBuf>,
-    /// Print what the run would do and cost (steps, samples, estimated time and memory), and do nothing.
+    /// Print the steps, samples, estimated time and memory of the run, without training.
     #[arg(long)]
     dry_run: bool,
-    /// With --dry-run: count with this many training images instead of loading the data.
+    /// With --dry-run: assume this many training images instead of loading the data.
     #[arg(long, requires = "dry_run", value_name = "N")]
     images: Option<usize>,
     /// Resume from the checkpoint in the output folder, if there is one.
     #[arg(long)]
     resume: bool,
-    /// Start the classifier of the model in [init] afresh, for other classes.
+    /// Start with a new classifier instead of that of the model in [init], for other classes.
     #[arg(long)]
     new_head: bool,
     /// What to do with an image that cannot be decoded.
@@ -83,7 +83,7 @@ pub fn run(args: &TrainArgs, context: &Context) -> Result<(), Failure> {
     let _lock = FolderLock::take(out)?;
     if !args.resume && !Checkpoint::files(out).is_empty() {
         return Err(Failure::Input(format!(
-            "{} holds a checkpoint: add --resume to go on from it, or choose another --out",
+            "{} holds a checkpoint: add --resume to resume from it, or choose another --out",
             out.display()
         )));
     }
@@ -92,7 +92,7 @@ pub fn run(args: &TrainArgs, context: &Context) -> Result<(), Failure> {
     let mut display = TrainDisplay::new(context.output);
     let trained = trainer.train(Some(out), &mut display, &context.stop).map_err(|error| match error {
         TrainError::Interrupted => Failure::Interrupted(format!(
-            "interrupted; the checkpoint is in {}: run the same command with --resume to go on",
+            "interrupted; the checkpoint is in {}: run the same command with --resume to continue",
             out.display()
         )),
         TrainError::OtherClassifier { .. } => Failure::Input(format!("{error}, or --new-head")),
@@ -115,7 +115,7 @@ fn rehearse(args: &TrainArgs, config: &Checked<TrainConfig>, context: &Context) 
         None => {
             let dataset = config.load_data(args.on_corrupt.into()).map_err(|error| match Failure::from(error) {
                 Failure::Input(problem) => {
-                    let hint = "`--images N` counts with N training images instead (ImageNet: 1281167)";
+                    let hint = "`--images N` assumes N training images instead (ImageNet: 1281167)";
                     Failure::Input(format!("{problem}; {hint}"))
                 }
                 other => other,

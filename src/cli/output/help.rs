@@ -23,7 +23,7 @@ Examples:
   ofa run --data my-photos/ --out photos
   ofa run --data my-photos/ --out photos --on-corrupt skip
   ofa run photos/pipeline.toml --out edited
-  ofa run --out photos --resume           go on after Ctrl-C, a crash or a power cut
+  ofa run --out photos --resume           resume after Ctrl-C, a crash or a power cut
 
 The folder then holds report.html, nets/*.onnx, nets/*.safetensors, train/supernet.safetensors, pairs.jsonl,
 predictor.json, results.json and pipeline.toml, the configuration with every default spelt out.";

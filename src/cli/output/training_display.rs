@@ -27,7 +27,7 @@ impl Observer for TrainDisplay {
         self.phases = phases.to_vec();
         if (phase, step) != (0, 0) {
             let name = phases.get(phase).map_or("the end", |p| &p.name);
-            self.output.note(&format!("going on from the checkpoint: phase {name}, step {step}"));
+            self.output.note(&format!("resuming from the checkpoint: phase {name}, step {step}"));
         }
     }
 

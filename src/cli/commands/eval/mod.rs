@@ -54,9 +54,9 @@ pub struct EvalArgs {
 /// A split of a data set.
 #[derive(ValueEnum, Clone, Copy, Debug)]
 pub enum SplitChoice {
-    /// What training sees.
+    /// The images that networks learn from.
     Train,
-    /// Kept out of training, for predictors.
+    /// Images kept out of training, for predictors.
     Validation,
     /// For final figures.
     Test,
@@ -115,7 +115,7 @@ pub fn run(args: &EvalArgs, context: &Context) -> Result<(), Failure> {
     })
 }
 
-/// Accuracy of a model file, by our own executor.
+/// Accuracy of a model file, computed by our own executor.
 fn evaluate_model(args: &EvalArgs, path: &Path, context: &Context) -> Result<EvalReport, Failure> {
     let started = Instant::now();
     let model = Model::load(path)?;
