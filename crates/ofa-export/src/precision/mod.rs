@@ -6,9 +6,10 @@ pub mod half;
 pub mod int8;
 pub mod mixed;
 
-use ofa_space::settings::{InvalidSetting, Settings};
+use ofa_space::settings::{self, InvalidSetting, Settings};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 /// Lowest and highest value of every activation, always with 0 in between.
 pub type Ranges = BTreeMap<String, (f32, f32)>;
@@ -57,11 +58,10 @@ impl Precision {
 impl Settings for Precision {
     fn check(&self) -> Result<(), InvalidSetting> {
         match *self {
-            // NaN is refused as well.
-            Self::F16 { tolerance } if !(tolerance > 0.0) => {
-                Err(InvalidSetting::new("tolerance", format!("is {tolerance}, expected more than 0")))
+            Self::F16 { tolerance } => {
+                settings::number("tolerance", tolerance, (Bound::Excluded(0.0), Bound::Unbounded))
             }
-            _ => Ok(()),
+            Self::F32 | Self::Int8 => Ok(()),
         }
     }
 }
