@@ -70,7 +70,7 @@ fn a_latency_is_not_taken_for_an_accuracy() {
     for (from, to, expected) in [
         ("\"format\":2", "\"format\":1", "has target latency in format 1"),
         ("\"format\":2", "\"format\":3", "is of format 3"),
-        ("\"target\":\"latency\",", "", "has target accuracy in format 2"),
+        (",\"target\":\"latency\"", "", "has target accuracy in format 2"),
     ] {
         let changed = text.replace(from, to);
         assert_ne!(changed, text);

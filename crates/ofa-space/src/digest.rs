@@ -70,7 +70,7 @@ mod tests {
     fn a_file_has_the_digest_of_its_bytes() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
-        let bytes: Vec<u8> = (0..3_000_000u32).map(|i| (i * i >> 7) as u8).collect();
+        let bytes: Vec<u8> = (0..3_000_000u32).map(|i| (i.wrapping_mul(i) >> 7) as u8).collect();
         std::fs::write(&path, &bytes).unwrap();
         assert_eq!(sha256_of_file(&path).unwrap(), sha256(&bytes));
         // FIPS 180-2, appendix B.

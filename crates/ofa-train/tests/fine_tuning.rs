@@ -130,6 +130,7 @@ fn images_of_another_split_are_refused() {
     // A network that was trained elsewhere has no split; fine-tuning gives it one.
     let mut imported = model.clone();
     imported.provenance.clear();
+    imported.input = other.input.clone();
     let tuner = FineTuner::new(&settings, &imported, &other, &Device::flex()).unwrap();
     let tuned = tuner.train(None, &mut Silent, &AtomicBool::new(false)).unwrap();
     assert_eq!(TrainedOn::of(&tuned.model).unwrap().split, Some(SplitRecord::from(&options)));

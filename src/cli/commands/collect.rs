@@ -52,8 +52,10 @@ pub struct CollectArgs {
 
 pub fn run(args: &CollectArgs, context: &Context) -> Result<(), Failure> {
     let model = Model::load(&args.model)?;
-    let space =
-        model.space().cloned().ok_or_else(|| Failure::Input(format!("{} is a single network, expected a supernet", args.model.display())))?;
+    let space = model
+        .space()
+        .cloned()
+        .ok_or_else(|| Failure::Input(format!("{} is a single network, expected a supernet", args.model.display())))?;
     let seed = context.common.seed;
     let archs = match args.independent {
         true => distinct_archs(space.as_ref(), args.count, seed, &HashSet::new()),

@@ -40,8 +40,10 @@ struct ExtractReport {
 
 pub fn run(args: &ExtractArgs, context: &Context) -> Result<(), Failure> {
     let mut model = Model::load(&args.model)?;
-    let space =
-        model.space().cloned().ok_or_else(|| Failure::Input(format!("{} is a single network, expected a supernet", args.model.display())))?;
+    let space = model
+        .space()
+        .cloned()
+        .ok_or_else(|| Failure::Input(format!("{} is a single network, expected a supernet", args.model.display())))?;
     let mut arch = arch_choice::arch(&args.arch, space.as_ref(), context.common.seed)?;
     if args.calibrate_batches.contains(&0) {
         return Err(Failure::Input("--calibrate-batches holds a 0, expected sizes of at least 1".into()));

@@ -64,11 +64,8 @@ pub trait Genes: Send + Sync {
             if gene.index >= length {
                 return fail(format!("has a place beyond its group, expected indices 0 to {}", length - 1));
             }
-            if gene.active_when.is_some_and(|rule| rule.depth_gene >= genes.len()) {
-                return fail(format!(
-                    "depends on a gene that does not exist, expected one of 0 to {}",
-                    genes.len() - 1
-                ));
+            if let Some(rule) = gene.active_when.filter(|rule| rule.depth_gene >= genes.len()) {
+                return fail(format!("depends on gene {}, expected one of 0 to {}", rule.depth_gene, genes.len() - 1));
             }
         }
         Ok(())
@@ -288,9 +285,8 @@ mod tests {
         assert!(problem(vec![Gene::new("a", [1.0, f64::NAN])]).contains("expected finite numbers"));
         assert!(problem(vec![Gene::new("a", [1]), Gene::new("a", [2])]).contains("`a[0]` is there twice"));
         assert!(problem(vec![Gene::new("a", [1]).at(2)]).contains("expected indices 0 to 0"));
-        assert!(
-            problem(vec![Gene::new("a", [1]).only_if(7, 1.0)]).contains("depends on gene 7, expected one of 0 to 0")
-        );
+        let problem_of_rule = problem(vec![Gene::new("a", [1]).only_if(7, 1.0)]);
+        assert!(problem_of_rule.contains("depends on gene 7, expected one of 0 to 0"), "{problem_of_rule}");
         let nested =
             vec![Gene::new("a", [1, 2]), Gene::new("b", [1, 2]).only_if(0, 2.0), Gene::new("c", [1]).only_if(1, 2.0)];
         assert!(problem(nested).contains("depends on b[0], which depends on another gene itself"));
