@@ -67,6 +67,14 @@ pub trait Genes: Send + Sync {
             if let Some(rule) = gene.active_when.filter(|rule| rule.depth_gene >= genes.len()) {
                 return fail(format!("depends on gene {}, expected one of 0 to {}", rule.depth_gene, genes.len() - 1));
             }
+            // Counting and sampling look one gene back only.
+            let depth = gene.active_when.map(|rule| &genes[rule.depth_gene]);
+            if let Some(depth) = depth.filter(|depth| depth.active_when.is_some()) {
+                let depth = depth.place();
+                return fail(format!(
+                    "depends on {depth}, which depends on another gene itself; expected one that does not"
+                ));
+            }
         }
         Ok(())
     }
