@@ -13,11 +13,11 @@
 
 use ofa::pipeline::{PLAN, config::PipelineConfig};
 use ofa::space::{Arch, Model, Opened, SearchSpace, Settings, cost, initialisation, supernet};
+use ofa::train::Supernet;
 use ofa::train::collection::distinct_archs;
 use ofa::train::data::{Dataset, OnCorrupt, SplitName};
 use ofa::train::evaluation::{CalibrationSet, EvaluationSet, evaluate, recalibrate};
 use ofa::train::shrinking::{PhaseConfig, Silent, TrainConfig, Trainer};
-use ofa::train::supernet::Supernet;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::collections::HashSet;

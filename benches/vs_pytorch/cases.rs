@@ -2,7 +2,7 @@
 
 use crate::Outcome;
 use ofa::space::{Arch, NetSpec, SearchSpace, Weights, extraction, initialisation, registry, supernet};
-use ofa::train::supernet::Images;
+use ofa::train::Images;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;

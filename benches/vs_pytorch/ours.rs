@@ -3,9 +3,9 @@
 use crate::{Outcome, cases};
 use ofa::space::supernet;
 use ofa::train::device;
-use ofa::train::supernet::{Supernet, to_host};
 use ofa::train::training::optimizer::Optimizer;
 use ofa::train::training::step::{StepInput, step};
+use ofa::train::{Supernet, to_host};
 use std::io::{BufRead, Write};
 use std::path::Path;
 use std::time::Instant;

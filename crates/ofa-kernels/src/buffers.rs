@@ -1,5 +1,5 @@
-//! Large buffers that are used again: fresh memory costs a page fault for every 4 KiB, which is a good part of a
-//! training step's time when the wide activations are allocated anew.
+//! Large buffers that are reused: fresh memory costs a page fault for every 4 KiB, a good part of a training step's time if
+//! the wide activations are allocated anew.
 
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Values below which a buffer is not worth keeping.
 const SMALL: usize = 16 * 1024;
 
-/// Buffers that nobody uses at the moment, oldest first.
+/// Buffers that are free, oldest first.
 #[derive(Default)]
 struct Free {
     buffers: VecDeque<Vec<f32>>,
@@ -33,7 +33,7 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    /// `length` values of unspecified content: whoever takes it writes all of it.
+    /// `length` values of unspecified content, all of which the caller writes.
     pub fn take(length: usize) -> Self {
         Self::take_up_to(length, length + length / 4)
     }

@@ -11,9 +11,9 @@
 use burn::tensor::Device;
 use ofa_space::{NetSpec, initialisation, registry, supernet};
 use ofa_train::loss::SoftCrossEntropy;
-use ofa_train::supernet::{Images, Supernet, to_host};
 use ofa_train::training::optimizer::Optimizer;
 use ofa_train::training::step::{StepInput, Teacher, step};
+use ofa_train::{Images, Supernet, to_host};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::error::Error;

@@ -15,10 +15,11 @@ pub mod sampler;
 pub mod shrinking;
 pub mod training;
 
-pub use elastic::{batch_norm, executor, layer_ops, parameters, plan, supernet};
+pub use elastic::{Supernet, to_host};
 pub use error::TrainError;
 pub use evaluation::{Accuracy, EvaluationSettings, Evaluator};
 pub use fine_tuning::{FineTuned, FineTuner, FineTuning};
+pub use images::Images;
 /// The crate of spaces and models whose types appear in this one's.
 pub use ofa_space as space;
 pub use shrinking::{Silent, TrainConfig, Trained, Trainer};

@@ -5,10 +5,10 @@ use burn::tensor::Device;
 use ofa_space::spaces::mbv3::{Mbv3, Mbv3Config};
 use ofa_space::{ArchJson, Genes, SearchSpace, Weights, supernet};
 use ofa_train::loss::SoftCrossEntropy;
-use ofa_train::supernet::{Images, Supernet, to_host};
 use ofa_train::training::learning_rate::CosineSchedule;
 use ofa_train::training::optimizer::Optimizer;
 use ofa_train::training::step::{StepInput, Teacher, step};
+use ofa_train::{Images, Supernet, to_host};
 use std::path::{Path, PathBuf};
 
 fn golden() -> Option<PathBuf> {

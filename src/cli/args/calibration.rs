@@ -5,11 +5,11 @@ use super::npy_batch::{check_channels, read_npy};
 use super::{Context, Failure};
 use ofa_export::Batch;
 use ofa_space::{Arch, Model, NetSpec};
+use ofa_train::Supernet;
 use ofa_train::data::{Dataset, OnCorrupt, SplitName, stratified};
 use ofa_train::device;
 use ofa_train::evaluation::{EvaluationSettings, Evaluator};
 use ofa_train::images::Images;
-use ofa_train::supernet::Supernet;
 use std::path::Path;
 
 /// Images to calibrate on.

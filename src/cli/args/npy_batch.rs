@@ -1,7 +1,7 @@
 //! Images from an .npy file, fed to a network as they are.
 
 use super::Failure;
-use ofa_train::supernet::Images;
+use ofa_train::Images;
 use std::path::Path;
 
 /// Refuses images of another number of channels than the network's.

@@ -6,7 +6,7 @@ use clap::Args;
 use ofa_space::Model;
 use ofa_train::data;
 use ofa_train::device;
-use ofa_train::supernet::{Supernet, to_host};
+use ofa_train::{Supernet, to_host};
 use serde::Serialize;
 use std::path::PathBuf;
 

@@ -13,7 +13,7 @@ use ofa_space::{Model, NetSpec, atomic_file};
 use ofa_train::device;
 use ofa_train::evaluation::EVALUATION_BATCH;
 use ofa_train::images::Images;
-use ofa_train::supernet::{Supernet, to_host};
+use ofa_train::{Supernet, to_host};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

@@ -7,7 +7,7 @@ use clap::Args;
 use npyz::WriterBuilder;
 use ofa_space::{Model, atomic_file};
 use ofa_train::device;
-use ofa_train::supernet::{Supernet, to_host};
+use ofa_train::{Supernet, to_host};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,7 @@
 //! What a convolution reads: a tensor that exists, or batch norm, nonlinearity and gate of one that does.
 //!
 //! The wide activations between the convolutions of a block never exist as a whole: only what a convolution wrote is
-//! kept, and whoever reads it normalises, activates and gates the rows it needs while they are in the cache.
+//! kept, and each reader normalises, activates and gates the rows it needs while they are in the cache.
 
 use crate::conv::depthwise::padded_channels;
 use crate::nonlinearity::{Nonlinearity, with_nonlinearity};

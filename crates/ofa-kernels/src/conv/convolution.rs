@@ -142,7 +142,7 @@ impl Convolution {
     /// The weight of a depthwise convolution, `[k·k, padded channels]`.
     ///
     /// # Panics
-    /// If it is none.
+    /// If the convolution is not depthwise.
     pub fn taps(&self) -> &[f32] {
         match self.layout.as_ref() {
             Layout::Taps(taps) => taps,

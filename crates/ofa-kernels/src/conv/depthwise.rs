@@ -1,8 +1,8 @@
 //! Depthwise convolution over NHWC, vectorised over channels.
 //!
 //! The operands are *bands*: a few rows of an image, copied by the caller into scratch memory with zeros around them
-//! and the channels rounded up to whole vectors. So no loop here knows about borders or remainders, and every load is
-//! a full vector from the cache.
+//! and the channels rounded up to whole vectors. So the loops need no special cases for borders or remainders, and every load
+//! is a full vector from the cache.
 #![expect(unsafe_code, reason = "the inner loops")]
 
 use crate::gemm::packed::Pixels;

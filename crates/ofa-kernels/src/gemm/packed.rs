@@ -368,7 +368,7 @@ impl PanelProduct<'_> {
                             sums[v] = simd.mul_add_e_f32s(x, w[v], sums[v]);
                         }
                     }
-                    // After the last row it lies beyond the weight, where it must not even point by `add`.
+                    // After the last row this is beyond the end of the weight, which `add` does not allow even unread.
                     weight = weight.wrapping_add(width);
                 }
             }

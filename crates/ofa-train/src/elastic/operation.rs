@@ -68,7 +68,7 @@ fn flex(values: Vec<f32>, shape: &[usize]) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape.to_vec()))
 }
 
-/// A tensor over a buffer, which goes back to the pool when Burn lets go of it.
+/// A tensor over a buffer, which returns to the pool when Burn drops it.
 fn flex_buffer(buffer: Buffer, shape: &[usize]) -> FlexTensor {
     FlexTensor::from_data(TensorData::from_bytes(shared(buffer), shape.to_vec(), DType::F32))
 }
@@ -77,7 +77,7 @@ fn shared(buffer: Buffer) -> Bytes {
     Bytes::from_shared(bytes::Bytes::from_owner(buffer), AllocationProperty::Native)
 }
 
-/// A tensor of these values `[n, h, w, c]`, in memory that is used again from batch to batch where Burn lets us choose it.
+/// A tensor of these values `[n, h, w, c]`, in memory that is reused from batch to batch where the backend takes ours.
 pub fn upload(values: &[f32], shape: [usize; 4], device: &Device) -> Tensor<4> {
     let mut buffer = Buffer::take(values.len());
     buffer.copy_from_slice(values);
@@ -95,8 +95,8 @@ pub struct FrozenBlock {
 
 impl FrozenBlock {
     /// `None` where the parameters do not live on `flex` or record gradients, the kernels are switched off, the block has
-    /// batch norms that want the batch's statistics, or no parameters at all, so that nothing says whether gradients are
-    /// recorded.
+    /// batch norms that want the batch's statistics, or no parameters at all, from which to
+    /// see whether gradients are recorded.
     pub fn new(block: Arc<Block>, params: &[Weight]) -> Option<Self> {
         // Before the parameters are copied: recalibration comes here with every block of every batch.
         if !enabled() || params.is_empty() || block.wants_statistics() {
@@ -184,7 +184,7 @@ struct Saved {
     y: FlexTensor,
     params: Vec<FlexTensor>,
     param_shapes: Vec<Vec<usize>>,
-    /// Taken by the backward pass, which lets go of every value as soon as it can.
+    /// Taken by the backward pass, which drops every value as soon as it can.
     kept: Arc<Mutex<Option<Kept>>>,
 }
 

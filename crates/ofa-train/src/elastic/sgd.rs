@@ -6,10 +6,10 @@ use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 use ofa_kernels::sgd::NesterovStep;
 
-/// Parameter, gradient and velocity of a step that the kernels do not take, as they came.
+/// Parameter, gradient and velocity of a step that the kernels do not take, unchanged.
 pub type Refused<const D: usize> = (Tensor<D>, Tensor<D>, Option<Tensor<D>>);
 
-/// Takes the step on a parameter; without a velocity the first step starts with that of the gradient. Returns parameter
+/// Takes the step on a parameter; without a velocity, the step starts with the gradient as velocity. Returns parameter
 /// and velocity.
 ///
 /// Nothing is copied if the caller holds the only handles to the tensors.

@@ -6,13 +6,11 @@ use super::parameters::{Gradients, Parameters};
 use super::plan::Plan;
 use super::transfer::upload;
 use crate::error::TrainError;
+use crate::images::Images;
 use burn::tensor::{Device, Tensor};
 use ofa_space::supernet::TensorDef;
 use ofa_space::{Model, ModelBody, NetSpec, Weights, supernet};
 use std::collections::BTreeMap;
-
-pub use super::transfer::to_host;
-pub use crate::images::Images;
 
 /// Trainable tensors and running statistics of a network, elastic or standalone, on a device.
 #[derive(Clone, Debug)]

@@ -5,8 +5,8 @@ use crate::cli::args::runtime_choice::RuntimeArgs;
 use crate::cli::{Context, Failure};
 use ofa_export::{OnnxFile, Session, SessionOptions, Values};
 use ofa_space::InputFormat;
+use ofa_train::Images;
 use ofa_train::data::{Dataset, OnCorrupt, SplitName, TrainedOn, stratified};
-use ofa_train::supernet::Images;
 use std::path::Path;
 use std::time::Instant;
 
