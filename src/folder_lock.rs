@@ -25,7 +25,7 @@ impl FolderLock {
             input(format!("the folder cannot be written ({e}); choose a place that you may write to with --out"))
         })?;
         match file.try_lock() {
-            // A file system without locks is no reason to refuse the work.
+            // On a file system without locks the work goes on without one.
             Ok(()) | Err(TryLockError::Error(_)) => Ok(Self(file)),
             Err(TryLockError::WouldBlock) => {
                 Err(input("another run is working in this folder: wait for it, or choose another --out".into()))

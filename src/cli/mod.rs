@@ -69,7 +69,7 @@ pub fn main() -> ExitCode {
     let (cli, explicit_seed) = match parse() {
         Ok(parsed) => parsed,
         Err(error) => {
-            // Help and version are not failures; clap knows which stream each belongs to.
+            // Help and version are not failures; clap chooses the stream for each.
             let code = if error.use_stderr() { 2 } else { 0 };
             let _ = error.print();
             return ExitCode::from(code);

@@ -104,7 +104,7 @@ impl RunFolder {
                 .map_err(|e| input(format!("{RECORD} is damaged ({e}): remove it to redo every step")))?,
             Err(_) => BTreeMap::new(),
         };
-        // Times are worth no error.
+        // Times are for the report only: a damaged file is not an error.
         let timings = std::fs::read_to_string(root.join(TIMINGS)).ok();
         let timings = timings.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
         Ok(Self { root: root.to_owned(), done, timings, _lock: lock })

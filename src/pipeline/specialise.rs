@@ -102,7 +102,7 @@ pub fn fit(
     for warning in &report.warnings {
         progress.note(&format!("warning: {warning}"));
     }
-    // A test pair of which no training pair says anything has no prediction, and is not scored.
+    // A test pair with choices that no training pair has cannot be predicted, and is not scored.
     let predict = |pair: &Pair| Some((pair.value, fitted.predict(space, std::slice::from_ref(&pair.arch)).ok()?[0]));
     Ok(PredictorResults {
         kind: report.predictor.clone(),

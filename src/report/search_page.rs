@@ -95,7 +95,7 @@ fn front(section: &SearchSection) -> String {
     plot.svg(&format!("predicted accuracy against {}", section.quantity))
 }
 
-/// Puts an SVG element into another at a place; what is no SVG (a note that there is no data) is left out.
+/// Puts an SVG element into another at a place; text that is not an SVG (a note that there is no data) is left out.
 fn place(body: &mut String, svg: &str, x: f64, y: f64, attributes: &str) {
     if let Some(inside) = svg.strip_prefix("<svg ") {
         let _ = write!(body, "<svg x=\"{x:.1}\" y=\"{y:.1}\" {attributes} {inside}");

@@ -2,6 +2,7 @@
 
 use crate::cli::args::corrupt_choice::CorruptChoice;
 use crate::cli::args::model_data::load_for;
+use crate::cli::args::space_choice::space_of;
 use crate::cli::output::progress::Progress;
 use crate::cli::{Context, Failure};
 use clap::Args;
@@ -52,10 +53,7 @@ pub struct CollectArgs {
 
 pub fn run(args: &CollectArgs, context: &Context) -> Result<(), Failure> {
     let model = Model::load(&args.model)?;
-    let space = model
-        .space()
-        .cloned()
-        .ok_or_else(|| Failure::Input(format!("{} is a single network, expected a supernet", args.model.display())))?;
+    let space = space_of(&model, &args.model)?;
     let seed = context.common.seed;
     let archs = match args.independent {
         true => distinct_archs(space.as_ref(), args.count, seed, &HashSet::new()),

@@ -2,6 +2,7 @@
 
 use crate::cli::args::arch_choice;
 use crate::cli::args::calibration::CalibrationImages;
+use crate::cli::args::space_choice::space_of;
 use crate::cli::{Context, Failure};
 use clap::Args;
 use ofa_space::{Model, cost};
@@ -40,10 +41,7 @@ struct ExtractReport {
 
 pub fn run(args: &ExtractArgs, context: &Context) -> Result<(), Failure> {
     let mut model = Model::load(&args.model)?;
-    let space = model
-        .space()
-        .cloned()
-        .ok_or_else(|| Failure::Input(format!("{} is a single network, expected a supernet", args.model.display())))?;
+    let space = space_of(&model, &args.model)?;
     let mut arch = arch_choice::arch(&args.arch, space.as_ref(), context.common.seed)?;
     if args.calibrate_batches.contains(&0) {
         return Err(Failure::Input("--calibrate-batches holds a 0, expected sizes of at least 1".into()));

@@ -4,6 +4,7 @@ use crate::cli::args::corrupt_choice::CorruptChoice;
 use crate::cli::args::estimator_choice;
 use crate::cli::args::model_data::load_for;
 use crate::cli::args::search_devices::{supported, wanted};
+use crate::cli::args::space_choice::space_of;
 use crate::cli::output::pipeline_display::Display;
 use crate::cli::{Context, Failure};
 use crate::pipeline::refine::{self, GrowingPairs, Refinement, Round, Searched};
@@ -81,8 +82,7 @@ pub fn run(args: &RefineArgs, context: &Context) -> Result<(), Failure> {
     // What could only fail after the first measurements is looked at first.
     strategy::named(&args.strategy)?;
     let model = Model::load(&args.model)?;
-    let space =
-        model.space().cloned().ok_or_else(|| Failure::Input(format!("{} is no supernet", args.model.display())))?;
+    let space = space_of(&model, &args.model)?;
     let device_names: Vec<String> = args.device.iter().cloned().collect();
     let devices = wanted(&device_names, &[], true)?;
     if devices.len() > 1 || devices.iter().any(|device| !device.limits.is_empty()) {

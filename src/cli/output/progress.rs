@@ -38,7 +38,7 @@ impl Progress {
         Self { bar, plain: shown && !terminal, label: label.to_owned(), total, last_line: now, started: now }
     }
 
-    /// `done` steps are done; `message` says how it goes.
+    /// `done` steps are done; `message` is shown beside the bar.
     pub fn update(&mut self, done: u64, message: &str) {
         self.bar.set_position(done);
         self.bar.set_message(message.to_owned());
