@@ -6,8 +6,10 @@ use crate::pareto::Front;
 use crate::problem::candidate::Candidate;
 use crate::problem::evaluator::Evaluator;
 use crate::problem::legacy::Elite;
+use crate::strategies::memetic::batch::Batch;
 use crate::strategies::memetic::pricing::Pricing;
-use crate::strategies::neighbourhood::{Moves, Neighbourhood};
+use crate::strategies::memetic::proposals::{Best, Ranking};
+use crate::strategies::neighbourhood::Neighbourhood;
 use ofa_space::{Arch, Population};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -59,14 +61,6 @@ pub(crate) struct Island<'a> {
     front: Front,
     evaluations: usize,
     slopeless: bool,
-}
-
-/// A neighbour to try: its predicted gain, and one or two moves.
-#[derive(Clone, Copy, Debug)]
-struct Proposal {
-    gain: f32,
-    one: usize,
-    other: Option<usize>,
 }
 
 impl<'a> Island<'a> {
@@ -275,7 +269,7 @@ impl<'a> Island<'a> {
         for (rank, owner) in walking.iter().enumerate() {
             self.propose(rank, *owner, each, with_slopes, work)?;
         }
-        self.evaluator.score(&work.rows, &mut work.score)?;
+        self.evaluator.score(&work.rows, &mut work.scores)?;
         self.evaluations += work.rows.len();
         self.settle(walking, work);
         Ok(true)
@@ -299,84 +293,35 @@ impl<'a> Island<'a> {
         work: &mut Batch,
     ) -> Result<(), SearchError> {
         let Climber { choices, prices, .. } = self.climbers[owner].clone();
-        let width = self.neighbourhood.slope_width();
+        let neighbourhood = self.neighbourhood;
+        let width = neighbourhood.slope_width();
         let slopes = with_slopes.then(|| &work.slopes[rank * width..(rank + 1) * width]);
-        self.neighbourhood.moves(&choices, slopes, &mut work.moves);
+        neighbourhood.moves(&choices, slopes, &mut work.moves);
         let moves = &work.moves;
-        self.pricing.differences(self.neighbourhood, &choices, &prices, moves, &mut work.differences)?;
-        let count = prices.len();
-        // Sorted as integers, the greatest gain first, and the order of the moves among equals.
-        let mut keys: Vec<u64> = Vec::with_capacity(moves.len());
-        for index in 0..moves.len() {
-            let gain = match slopes {
-                Some(slopes) => self.neighbourhood.gain(&choices, slopes, moves.assignments(index)),
-                // Without slopes every single move is as promising as any other; a random few are tried.
-                None => self.rng.random_range(-1.0..0.0),
-            };
-            keys.push(sort_key(gain, index as u32));
-        }
-        keys.sort_unstable();
-        let gains: Vec<(f32, usize)> = keys.iter().map(|key| from_sort_key(*key)).collect();
-        let limits = self.pricing.limits();
-        let fits = |one: usize, other: Option<usize>| {
-            (0..count).all(|c| {
-                let second = other.map_or(0.0, |other| work.differences[other * count + c]);
-                prices[c] + work.differences[one * count + c] + second <= limits[c]
-            })
+        self.pricing.differences(neighbourhood, &choices, &prices, moves, &mut work.differences)?;
+        let rng = &mut self.rng;
+        let gain = |index: usize| match slopes {
+            Some(slopes) => neighbourhood.gain(&choices, slopes, moves.assignments(index)),
+            // Without slopes every single move is as promising as any other; a random few are tried.
+            None => rng.random_range(-1.0..0.0),
         };
+        let ranking = Ranking::new(moves, &prices, self.pricing.limits(), &work.differences, gain);
         // Without slopes the second of two moves cannot be told from noise.
         let wanted = match with_slopes {
             true => self.habits.neighbours,
             false => self.habits.neighbours * 4,
         };
-        let wanted = wanted.min(most);
-        let mut proposals: Vec<Proposal> = Vec::with_capacity(wanted + 1);
-        let mut offer = |proposal: Proposal| {
-            let at = proposals.partition_point(|known| known.gain >= proposal.gain);
-            if at < wanted {
-                proposals.insert(at, proposal);
-                proposals.truncate(wanted);
-            }
-            (proposals.len() == wanted).then(|| proposals.last().map_or(f32::INFINITY, |last| last.gain))
-        };
-        let mut least = f32::NEG_INFINITY;
-        for (gain, one) in &gains {
-            if *gain > least && fits(*one, None) {
-                least = offer(Proposal { gain: *gain, one: *one, other: None }).unwrap_or(least);
-            }
-        }
+        let mut best = Best::new(wanted.min(most));
+        ranking.offer_singles(&mut best);
         if with_slopes {
-            // The first constraint rules most pairs out: its costs stand in the order of the gains.
-            let costs: Vec<f64> =
-                gains.iter().map(|(_, one)| work.differences.get(one * count).copied().unwrap_or(0.0)).collect();
-            let slack = if count == 0 { f64::INFINITY } else { limits[0] - prices[0] };
-            let lowest = costs.iter().copied().fold(f64::INFINITY, f64::min);
-            for (first, (gain, one)) in gains.iter().enumerate() {
-                if gain + gain <= least {
-                    break;
-                }
-                // A little more than the slack: `fits` has the last word.
-                let room = slack - costs[first] + 1e-9 * slack.abs();
-                if lowest > room {
-                    continue;
-                }
-                for ((second, other), cost) in gains[first + 1..].iter().zip(&costs[first + 1..]) {
-                    let gain = gain + second;
-                    if gain <= least {
-                        break;
-                    }
-                    if *cost <= room && moves.combine(*one, *other) && fits(*one, Some(*other)) {
-                        least = offer(Proposal { gain, one: *one, other: Some(*other) }).unwrap_or(least);
-                    }
-                }
-            }
+            ranking.offer_pairs(&mut best);
         }
-        for proposal in &proposals {
+        for proposal in best.into_proposals() {
             let mut neighbour = choices.clone();
             for index in [Some(proposal.one), proposal.other].into_iter().flatten() {
                 work.moves.assignments(index).iter().for_each(|(gene, c)| neighbour[usize::from(*gene)] = *c);
             }
-            self.neighbourhood.canonicalise(&mut neighbour);
+            neighbourhood.canonicalise(&mut neighbour);
             let prices = self.pricing.prices(&neighbour)?;
             if neighbour != choices && self.pricing.is_feasible(&prices) {
                 work.push(owner, &neighbour, &prices, self.resolution);
@@ -390,7 +335,7 @@ impl<'a> Island<'a> {
         let mut ended = vec![false; self.climbers.len()];
         walking.iter().for_each(|index| ended[*index] = true);
         let constraints = self.pricing.limits().len();
-        for (row, (owner, score)) in work.owners.iter().zip(&work.score).enumerate() {
+        for (row, (owner, score)) in work.owners.iter().zip(&work.scores).enumerate() {
             let prices = &work.prices[row * constraints..(row + 1) * constraints];
             let climber = &mut self.climbers[*owner];
             // More than one quantity makes fronts large and every look at them long.
@@ -445,60 +390,5 @@ impl<'a> Island<'a> {
             self.summits.extend(best);
             self.members.clear();
         }
-    }
-}
-
-/// A number that sorts by falling gain, then by rising index.
-fn sort_key(gain: f32, index: u32) -> u64 {
-    let bits = gain.to_bits();
-    // The order of floats as that of unsigned integers, reversed.
-    let rising = if bits >> 31 == 0 { bits | 1 << 31 } else { !bits };
-    u64::from(!rising) << 32 | u64::from(index)
-}
-
-fn from_sort_key(key: u64) -> (f32, usize) {
-    let rising = !((key >> 32) as u32);
-    let bits = if rising >> 31 == 1 { rising & !(1 << 31) } else { !rising };
-    (f32::from_bits(bits), (key & u64::from(u32::MAX)) as usize)
-}
-
-/// One batch of evaluations, in arrays that are used again.
-struct Batch {
-    rows: Population,
-    /// The climber that each row is for.
-    owners: Vec<usize>,
-    /// `[row][constraint]`.
-    prices: Vec<f64>,
-    score: Vec<f64>,
-    starts: Population,
-    slopes: Vec<f32>,
-    moves: Moves,
-    differences: Vec<f64>,
-}
-
-impl Batch {
-    fn new(genes: usize) -> Self {
-        Self {
-            rows: Population::new(genes),
-            owners: Vec::new(),
-            prices: Vec::new(),
-            score: Vec::new(),
-            starts: Population::new(genes),
-            slopes: Vec::new(),
-            moves: Moves::default(),
-            differences: Vec::new(),
-        }
-    }
-
-    fn clear(&mut self) {
-        self.rows.clear();
-        self.owners.clear();
-        self.prices.clear();
-    }
-
-    fn push(&mut self, owner: usize, choices: &[u8], prices: &[f64], resolution: Option<u32>) {
-        self.rows.push_row(choices, resolution);
-        self.owners.push(owner);
-        self.prices.extend_from_slice(prices);
     }
 }

@@ -5,8 +5,10 @@
 //! the exact block tables), and only optima are crossed. Resolutions that fall behind get less of the budget; the
 //! search ends early once several populations, started afresh, agree on the best arch, or nothing better comes for long.
 
+mod batch;
 mod island;
 mod pricing;
+mod proposals;
 
 use crate::error::SearchError;
 use crate::problem::{self, Problem};
