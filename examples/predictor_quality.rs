@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let space = model.space().ok_or("the run's model is not a supernet")?.clone();
     let dataset = config.train.load_data(OnCorrupt::Error)?;
     let predictor = FittedPredictor::load(&folder.join("predictor.json"))?;
-    let measured = pairs::read(&folder.join("pairs.jsonl"), space.as_ref(), Target::Accuracy)?;
+    let measured = pairs::read(folder.join("pairs.jsonl"), space.as_ref(), Target::Accuracy)?;
 
     let known: HashSet<_> = measured.iter().map(|pair| pair.arch.clone()).collect();
     let archs = distinct_archs(space.as_ref(), SUBNETS, SEED, &known);

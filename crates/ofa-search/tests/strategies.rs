@@ -274,7 +274,7 @@ fn cases_side_by_side_are_what_they_are_alone_at_any_number_of_threads() {
             let stop = AtomicBool::new(false);
             let lists = std::slice::from_ref(&list);
             pool.install(|| {
-                search.run_grid(&score(), Target { genes: space.as_ref(), lists: lists }, &mut Silent, &stop).unwrap()
+                search.run_grid(&score(), Target { genes: space.as_ref(), lists }, &mut Silent, &stop).unwrap()
             })
         };
         let outcomes = grid(1);

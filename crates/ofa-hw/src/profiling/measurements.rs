@@ -130,6 +130,7 @@ pub(super) fn save_lines<T: Serialize>(path: &Path, lines: impl Iterator<Item = 
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

@@ -34,7 +34,8 @@ pub enum OnCorrupt {
     /// Stop with an error that names the file.
     #[default]
     Error,
-    /// Leave them out, list them in [`Dataset::skipped`] and report their number in [`Dataset::split_note`].
+    /// Leave them out, list them in [`Dataset::skipped`](super::Dataset::skipped) and report their number in its
+    /// [`split_note`](super::Dataset::split_note).
     Skip,
 }
 

@@ -19,7 +19,7 @@ use std::sync::atomic::AtomicBool;
 
 impl Trainer<'_> {
     /// Trains all phases, from the checkpoint in `folder` if there is one, and saves checkpoints, metrics
-    /// (`metrics.jsonl`) and the best model of the latest phase ([`BEST_MODEL`]) there.
+    /// (`metrics.jsonl`) and the best model of the latest phase ([`BEST_MODEL`](super::BEST_MODEL)) there.
     ///
     /// # Errors
     /// [`TrainError::Interrupted`] once `stop` is set (a checkpoint is saved first), [`TrainError::Diverged`] if the
