@@ -266,7 +266,7 @@ fn a_training_that_was_killed_goes_on_to_the_same_files() {
     let out = folder.path().join("cut-off");
     copy_folder(&fixture("training/cut-off"), &out);
     let resumed = run_line("train {} --out {} --resume", &[&fixture("training/training.toml"), &out]).ok();
-    assert!(resumed.stderr.contains("going on from the checkpoint"), "{resumed:#?}");
+    assert!(resumed.stderr.contains("resuming from the checkpoint"), "{resumed:#?}");
     let hashes = text("results/training.sha256");
     assert_eq!(hashes.lines().count(), 4);
     for line in hashes.lines() {
