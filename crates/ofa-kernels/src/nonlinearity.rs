@@ -1,5 +1,6 @@
 //! Nonlinearities and their derivatives, in scalar and in vector form.
 
+use crate::simd::vectorised;
 use ofa_space::Activation;
 use pulp::Simd;
 
@@ -157,7 +158,8 @@ macro_rules! with_nonlinearity {
 }
 pub(crate) use with_nonlinearity;
 
-/// The nonlinearities of [`Nonlinearity`] for a vector, to the same bits.
+/// The nonlinearities of [`Nonlinearity`] for a vector, to the same bits. The value itself where the nonlinearity has no
+/// [short form](is_short).
 #[inline(always)]
 pub fn activate<S: Simd>(simd: S, activation: Activation, u: S::f32s) -> S::f32s {
     let (zero, six) = (simd.splat_f32s(0.0), simd.splat_f32s(6.0));
@@ -168,24 +170,31 @@ pub fn activate<S: Simd>(simd: S, activation: Activation, u: S::f32s) -> S::f32s
             let inside = simd.min_f32s(simd.max_f32s(simd.add_f32s(u, simd.splat_f32s(3.0)), zero), six);
             simd.mul_f32s(simd.mul_f32s(u, inside), simd.splat_f32s(1.0 / 6.0))
         }
-        Activation::Silu => by_value::<S, Silu>(u),
+        Activation::Silu => u,
     }
 }
 
-/// A nonlinearity without a vector form of its own: the loop over the lanes becomes one.
+/// Whether a few instructions compute the nonlinearity, so that it is applied to sums before they are stored. Any other is
+/// applied to the stored values, by [`activate_stored`]: its instructions would take the registers that hold the sums.
 #[inline(always)]
-fn by_value<S: Simd, A: Nonlinearity>(mut u: S::f32s) -> S::f32s {
-    let lanes: &mut [f32] = bytemuck::cast_slice_mut(std::slice::from_mut(&mut u));
-    for value in lanes {
-        *value = A::value(*value);
-    }
-    u
+pub fn is_short(activation: Activation) -> bool {
+    !matches!(activation, Activation::Silu)
+}
+
+/// Applies a nonlinearity without a short form to values in memory.
+#[inline(never)]
+pub fn activate_stored(activation: Activation, values: &mut [f32]) {
+    vectorised(
+        #[inline(always)]
+        || {
+            with_nonlinearity!(Some(activation), Act => values.iter_mut().for_each(|value| *value = Act::value(*value)));
+        },
+    );
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::vectorised;
     use pulp::WithSimd;
 
     /// Every sign and size of argument, infinities included.
@@ -243,7 +252,10 @@ mod tests {
                 );
                 assert_eq!(bits(&looped), bits(&scalar), "{activation:?}");
                 let mut in_vectors: Vec<f32> = finite().collect();
-                crate::instruction_set::arch().dispatch(InVectors(&mut in_vectors, activation));
+                match is_short(activation) {
+                    true => crate::instruction_set::arch().dispatch(InVectors(&mut in_vectors, activation)),
+                    false => activate_stored(activation, &mut in_vectors),
+                }
                 assert_eq!(bits(&in_vectors), bits(&scalar), "{activation:?}");
             });
         }

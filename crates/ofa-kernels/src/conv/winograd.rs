@@ -8,7 +8,7 @@
 use super::depthwise::Band;
 use crate::gemm::packed::{self, Finish, Packed, Pixels, Strides};
 use crate::instruction_set::arch;
-use crate::nonlinearity::activate;
+use crate::nonlinearity::{activate, activate_stored, is_short};
 use ofa_space::ConvGeometry;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -256,6 +256,9 @@ impl WithSimd for Back<'_> {
                         }
                         let at = ((image * rows + row) * columns + column) * channels;
                         simd.partial_store_f32s(&mut out[at + from..at + to], made);
+                        if let Some(activation) = finish.activation.filter(|activation| !is_short(*activation)) {
+                            activate_stored(activation, &mut out[at + from..at + to]);
+                        }
                     }
                 }
                 from = to;

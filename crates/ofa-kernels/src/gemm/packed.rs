@@ -8,7 +8,7 @@
 
 use crate::buffers::Buffer;
 use crate::instruction_set::arch;
-use crate::nonlinearity::activate;
+use crate::nonlinearity::{activate, activate_stored, is_short};
 use ofa_space::Activation;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -381,7 +381,7 @@ impl PanelProduct<'_> {
                 }
             }
         }
-        if let Some(activation) = self.finish.activation {
+        if let Some(activation) = self.finish.activation.filter(|activation| is_short(*activation)) {
             // Loops, not adaptors: those would be compiled without the wide vectors, and called.
             for sums in &mut sums {
                 for sum in sums {
@@ -400,6 +400,13 @@ impl PanelProduct<'_> {
                 } else {
                     simd.partial_store_f32s(out, sum);
                 }
+            }
+        }
+        if let Some(activation) = self.finish.activation.filter(|activation| !is_short(*activation)) {
+            let columns = self.columns(column, V * lanes);
+            for m in 0..M {
+                let into = (pixel + m) * self.row + self.at;
+                activate_stored(activation, &mut self.out[into + columns.start..into + columns.end]);
             }
         }
     }
