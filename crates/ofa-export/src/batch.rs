@@ -115,7 +115,7 @@ impl Batch {
         matches!(self.pixels, Pixels::Bytes(_))
     }
 
-    /// The images as the network itself sees them: `(byte / 255 − mean) / std` in (N,C,H,W). Normalised images stay as
+    /// The images as the network takes them: `(byte / 255 − mean) / std` in (N,C,H,W). Normalised images stay as
     /// they are.
     pub fn normalised(&self, format: &InputFormat) -> Self {
         let Pixels::Bytes(bytes) = &self.pixels else { return self.clone() };

@@ -115,7 +115,7 @@ fn sigmoid(u: f32) -> (f32, f32) {
 /// Source: `expf` of S. L. Moshier's Cephes library (coefficients, and ln 2 in two parts).
 #[inline(always)]
 fn exp(x: f32) -> f32 {
-    // Adding it rounds to whole numbers, which then stand in the lowest bits.
+    // Adding it rounds to a whole number and leaves that in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
     let shifted = x.mul_add(std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;

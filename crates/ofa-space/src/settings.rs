@@ -39,7 +39,7 @@ use std::ops::{Bound, Deref, RangeBounds, RangeInclusive};
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("`{field}` {problem}")]
 pub struct InvalidSetting {
-    /// The offending field, with the tables that it stands in: `phases[2].epochs`.
+    /// The offending field, with the tables that hold it: `phases[2].epochs`.
     pub field: String,
     /// What is wrong and what was expected: `is 0, expected 1 to 64`.
     pub problem: String,

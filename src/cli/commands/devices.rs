@@ -23,7 +23,7 @@ enum DevicesCommand {
     /// Fit an analytic device or a block table to a handful of networks measured on the real one.
     Calibrate(CalibrateArgs),
     /// Make a device from whole-network timings alone, by linear regression.
-    Fit(FitArgs),
+    Fit(MeasuredFiles),
 }
 
 /// Arguments of `ofa devices calibrate`.
@@ -32,20 +32,13 @@ struct CalibrateArgs {
     /// Device to start from: a roofline (registered or a profile), or a profile of `ofa profile`.
     #[arg(long)]
     device: String,
-    /// Space of the measured archs: registered name or TOML file.
-    #[arg(long)]
-    space: String,
-    /// Measurements, one JSON a line: {"arch": …, "latency_ms": …}.
-    #[arg(long)]
-    measured: PathBuf,
-    /// Output profile.
-    #[arg(short, long)]
-    output: PathBuf,
+    #[command(flatten)]
+    files: MeasuredFiles,
 }
 
-/// Arguments of `ofa devices fit`.
+/// What is measured, and the profile made from it. The arguments of `ofa devices fit`.
 #[derive(Args, Debug)]
-struct FitArgs {
+struct MeasuredFiles {
     /// Space of the measured archs: registered name or TOML file.
     #[arg(long)]
     space: String,
@@ -110,20 +103,22 @@ fn list(context: &Context) -> Result<(), Failure> {
 }
 
 fn calibrate(args: &CalibrateArgs, context: &Context) -> Result<(), Failure> {
-    let space = space(&args.space, None)?;
-    let measurements = Measurements::load(&args.measured, space.as_ref())?;
+    let space = space(&args.files.space, None)?;
+    let measurements = Measurements::load(&args.files.measured, space.as_ref())?;
     let nets = measurements.nets(space.as_ref())?;
     let device = ofa_hw::load(&args.device)?;
     let (fitted, improvement) =
         calibrate::calibrate(device.as_ref(), &nets, &measurements.conditions).map_err(|error| match error {
             HwError::NotCalibratable { .. } => Failure::Input(format!("--device {}: {error}", args.device)),
-            HwError::OtherConditions { .. } => {
-                Failure::Input(format!("--measured {}, --device {}: {error}", args.measured.display(), args.device))
-            }
+            HwError::OtherConditions { .. } => Failure::Input(format!(
+                "--measured {}, --device {}: {error}",
+                args.files.measured.display(),
+                args.device
+            )),
             other => other.into(),
         })?;
-    DeviceProfile::new(fitted).save(&args.output)?;
-    let report = CalibrateReport { output: args.output.clone(), nets: nets.len(), improvement };
+    DeviceProfile::new(fitted).save(&args.files.output)?;
+    let report = CalibrateReport { output: args.files.output.clone(), nets: nets.len(), improvement };
     context.output.result(&report, || {
         format!(
             "{}: mean error on {} networks {:.1} % before, {:.1} % after",
@@ -135,7 +130,7 @@ fn calibrate(args: &CalibrateArgs, context: &Context) -> Result<(), Failure> {
     })
 }
 
-fn fit(args: &FitArgs, context: &Context) -> Result<(), Failure> {
+fn fit(args: &MeasuredFiles, context: &Context) -> Result<(), Failure> {
     let space = space(&args.space, None)?;
     let nets = Measurements::load(&args.measured, space.as_ref())?.nets(space.as_ref())?;
     let name = args.output.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();

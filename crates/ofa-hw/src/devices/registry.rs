@@ -70,7 +70,7 @@ pub fn named(name: &str) -> Result<Arc<dyn HardwareBackend>, HwError> {
     }
 }
 
-/// The device that a name or path stands for: a registered name, a profile (`.toml`), a table (`.yaml`), a folder of
+/// The device of a name or path: a registered name, a profile (`.toml`), a table (`.yaml`), a folder of
 /// tables, or the name of a profile in a folder of `OFA_DEVICE_PATH`.
 ///
 /// # Errors
@@ -93,7 +93,7 @@ pub fn load(name_or_path: &str) -> Result<Arc<dyn HardwareBackend>, HwError> {
     }
 }
 
-/// The profile (.toml) that a name or path stands for, if it stands for one.
+/// The profile (.toml) of a name or path, if it has one.
 pub fn profile_path(name_or_path: &str) -> Option<PathBuf> {
     let path = Path::new(name_or_path);
     match path.extension().is_some_and(|e| e.eq_ignore_ascii_case("toml")) {

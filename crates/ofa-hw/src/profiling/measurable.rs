@@ -33,7 +33,7 @@ impl From<CommandDevice> for MeasurableDevice {
 }
 
 impl MeasurableDevice {
-    /// `host`, or the profile of kind `host` or `command` that a name or path stands for.
+    /// `host`, or the profile of kind `host` or `command` of a name or path.
     ///
     /// # Errors
     /// [`HwError::NotMeasurable`] for a device of another kind, otherwise as [`registry::load`].

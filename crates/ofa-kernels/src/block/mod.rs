@@ -16,7 +16,7 @@ pub type ImageShape = [usize; 3];
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Slot {
     /// Its position in the list of the block's parameters. The running mean and variance of a batch norm are not read,
-    /// because batch norm uses the statistics of the batch; their positions mean what the caller wants them to.
+    /// because batch norm uses the statistics of the batch; the caller may use their positions freely.
     pub index: usize,
     /// Length of its first axis: the output channels of a weight, the channels of a vector.
     pub rows: usize,

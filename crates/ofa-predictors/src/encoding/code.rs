@@ -170,7 +170,7 @@ impl Code {
     }
 
     /// Whether archs of this resolution have a code.
-    pub fn knows(&self, resolution: u32) -> bool {
+    pub fn has_resolution(&self, resolution: u32) -> bool {
         self.coded(resolution).is_some()
     }
 

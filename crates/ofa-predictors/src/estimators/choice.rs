@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::sync::Arc;
 
-/// The name that stands for the best by cross-validation.
+/// The name for the best estimator by cross-validation.
 pub(super) const AUTO: &str = "auto";
 
 /// Which estimator to fit. In TOML and JSON it is `"auto"`, a kind such as `"ridge"`, or a table with settings such as

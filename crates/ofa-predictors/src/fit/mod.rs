@@ -85,7 +85,7 @@ impl Fit {
         let (estimator, out_of_fold) = self.chosen(&features, &targets, &mut warnings)?;
         let predictor = estimator.fit(&features, &targets, self.seed)?;
         let known = |pair: &&Pair| {
-            pair.arch.resolution().is_none_or(|r| code.knows(r)) && code.count_unseen(pair.arch.choices()) == 0
+            pair.arch.resolution().is_none_or(|r| code.has_resolution(r)) && code.count_unseen(pair.arch.choices()) == 0
         };
         let test_known: Vec<Pair> = test.iter().filter(known).cloned().collect();
         warnings.extend(report::not_scored(test.len() - test_known.len()));

@@ -114,7 +114,7 @@ impl FittedPredictor {
     pub fn narrowed(&self, space: Arc<dyn SearchSpace>) -> Result<Arc<dyn SearchSpace>, PredictorError> {
         let code = self.code(space.as_ref())?;
         let listed = &space.info().resolutions;
-        let kept: Vec<u32> = listed.iter().copied().filter(|resolution| code.knows(*resolution)).collect();
+        let kept: Vec<u32> = listed.iter().copied().filter(|resolution| code.has_resolution(*resolution)).collect();
         match (kept.len(), listed.first()) {
             (0, Some(resolution)) => Err(PredictorError::UnseenResolution {
                 resolution: *resolution,
@@ -153,7 +153,7 @@ impl FittedPredictor {
         self.predictor.gradients(rows, gradients)
     }
 
-    /// Standard deviations of the predictions for rows of [`code`](Self::code), as the model itself sees them; `None` if
+    /// Standard deviations of the predictions for rows of [`code`](Self::code), as the model takes them; `None` if
     /// it has no notion of them.
     pub fn deviations(&self, rows: &SparseRows) -> Option<Vec<f64>> {
         self.predictor.deviations(&rows.dense())

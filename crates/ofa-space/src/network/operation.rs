@@ -7,7 +7,7 @@
 use super::net_spec::TensorRef;
 use serde::{Deserialize, Serialize};
 
-/// What an operation computes, and the weights it reads: `W` is what stands for a weight.
+/// What an operation computes, and the weights it reads, each of type `W`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum OpKind<W = TensorRef> {

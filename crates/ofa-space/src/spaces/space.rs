@@ -20,7 +20,7 @@ pub struct SpaceInfo {
     pub classes: usize,
     /// Elastic resolutions in pixels, ascending.
     pub resolutions: Vec<u32>,
-    /// Structural genes; depth genes may stand anywhere.
+    /// Structural genes; depth genes may come anywhere.
     pub genes: Vec<Gene>,
 }
 

@@ -10,7 +10,7 @@
 //! | `operation` | blocks by the CPU kernels, as Burn operations (feature `flex`) |
 //! | `sgd` | the optimizer's step by the CPU kernels (feature `flex`) |
 //! | [`batch_norm`] | running statistics: training updates and recalibration |
-//! | [`weight`] | what stands for a weight in a prepared operation |
+//! | [`weight`] | the weights of a prepared operation |
 //! | [`transfer`] | tensors and images between host and device |
 
 pub mod batch_norm;

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-/// What stands for a weight in an operation that is ready to run.
+/// A weight of an operation that is ready to run.
 #[derive(Clone, Debug)]
 pub enum Weight {
     /// Bias, scale or shift; a running statistic of batch norm in evaluation.

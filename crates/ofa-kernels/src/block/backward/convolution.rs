@@ -334,7 +334,7 @@ impl Task<'_> {
     }
 }
 
-/// Turns the gradient of some pixels of the input into what the target wants.
+/// Turns the gradient of some pixels of the input into the form of the target.
 fn finish(target: &Target<'_>, pixels: Range<usize>, out: &mut [f32], made: &mut Made) {
     match target {
         Target::Nothing | Target::Whole { add: None } => {}

@@ -79,7 +79,7 @@ impl<'a> Ranking<'a> {
     /// Offers every two moves that can be made together and keep the limits; their gains add up.
     pub(super) fn offer_pairs(&self, best: &mut Best) {
         let count = self.prices.len();
-        // The first constraint rules most pairs out: its costs stand in the order of the gains.
+        // The first constraint rules most pairs out: its costs are in the order of the gains.
         let cost = |one: usize| self.differences.get(one * count).copied().unwrap_or(0.0);
         let costs: Vec<f64> = self.gains.iter().map(|(_, one)| cost(*one)).collect();
         let slack = if count == 0 { f64::INFINITY } else { self.limits[0] - self.prices[0] };
