@@ -4,7 +4,7 @@ use crate::{Outcome, cases};
 use ofa::space::supernet;
 use ofa::train::device;
 use ofa::train::training::optimizer::Optimizer;
-use ofa::train::training::step::{StepInput, step};
+use ofa::train::training::step::{StepInput, Trains, step};
 use ofa::train::{Supernet, to_host};
 use std::io::{BufRead, Write};
 use std::path::Path;
@@ -30,6 +30,8 @@ pub fn serve(arguments: &[String]) -> Outcome<()> {
                 distillation: 0.0,
                 label_smoothing: 0.1,
                 bn_momentum: 0.1,
+                trains: Trains::Everything,
+                gradient_clip: None,
             };
             answer(|| Ok(f64::from(step(&mut model, &mut optimizer, 0.01, &input)?.losses[0])))
         }

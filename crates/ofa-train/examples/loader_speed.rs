@@ -19,7 +19,7 @@ use ofa_train::data::prefetch::prefetch;
 use ofa_train::data::{self, Augmentation, Dataset, Flip, LoadOptions};
 use ofa_train::loss::SoftCrossEntropy;
 use ofa_train::training::optimizer::Optimizer;
-use ofa_train::training::step::{StepInput, Teacher, step};
+use ofa_train::training::step::{StepInput, Teacher, Trains, step};
 use ofa_train::{Images, Supernet};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -130,6 +130,8 @@ fn training(dataset: &Dataset, steps: usize) -> Result<(), Box<dyn Error>> {
             distillation: 0.0,
             label_smoothing: 0.1,
             bn_momentum: 0.1,
+            trains: Trains::Everything,
+            gradient_clip: None,
         };
         step(&mut model, &mut optimizer, 0.01, &input)
     };

@@ -12,7 +12,7 @@ use burn::tensor::Device;
 use ofa_space::{NetSpec, initialisation, registry, supernet};
 use ofa_train::loss::SoftCrossEntropy;
 use ofa_train::training::optimizer::Optimizer;
-use ofa_train::training::step::{StepInput, Teacher, step};
+use ofa_train::training::step::{StepInput, Teacher, Trains, step};
 use ofa_train::{Images, Supernet, to_host};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -87,6 +87,8 @@ fn training(
         distillation: 0.0,
         label_smoothing: 0.1,
         bn_momentum: 0.1,
+        trains: Trains::Everything,
+        gradient_clip: None,
     };
     timed(repetitions, || {
         step(model, &mut optimizer, 0.01, &input)?;

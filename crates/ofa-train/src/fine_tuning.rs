@@ -4,15 +4,16 @@
 use crate::checkpoint::Checkpoint;
 use crate::data::{Augmentation, DataError, Dataset, SplitName, TrainedOn};
 use crate::elastic::Supernet;
+use crate::elastic::executor::Prepared;
 use crate::error::TrainError;
-use crate::evaluation::{Accuracy, EvaluationSet, evaluate};
+use crate::evaluation::{Accuracy, CalibrationSet, EvaluationSet, evaluate, recalibrate};
 use crate::images::Images;
 use crate::loss::SoftCrossEntropy;
 use crate::shrinking::{History, Window};
 use crate::training::epochs::{EpochOrder, Learner, Position, Steps};
 use crate::training::learning_rate::CosineSchedule;
 use crate::training::optimizer::Optimizer;
-use crate::training::step::{StepInput, Teacher, step};
+use crate::training::step::{StepInput, Teacher, Trains, step};
 use burn::tensor::Device;
 use ofa_space::digest::Digest;
 use ofa_space::{Checked, InvalidSetting, Model, NetSpec, Settings, settings};
@@ -31,6 +32,9 @@ use std::sync::atomic::AtomicBool;
 /// | `batch_size` | 64 | images a step | ≥ 1 |
 /// | `label_smoothing` | 0.1 | | 0 to below 1 |
 /// | `momentum` | 0.9 | of Nesterov SGD | 0–1 |
+/// | `head_rate` | 1.0 | learning rate of the classifier, as a share of that of everything else | more than 0, up to 100 |
+/// | `distillation` | 1.0 | weight of the teacher's term, where there is a teacher | ≥ 0 |
+/// | `gradient_clip` | none | largest norm of a step's gradients, all parameters together | more than 0 |
 /// | `weight_decay` | 3e-5 | none on batch norm and biases | ≥ 0 |
 /// | `bn_momentum` | 0.1 | of running statistics | 0–1 |
 /// | `seed` | 0 | of the order of images and of augmentation | any |
@@ -59,6 +63,13 @@ pub struct FineTuning {
     pub weight_decay: f64,
     /// Momentum of running statistics.
     pub bn_momentum: f64,
+    /// Learning rate of the classifier, as a share of that of everything else.
+    pub head_rate: f64,
+    /// Weight of the teacher's term.
+    pub distillation: f64,
+    /// Largest norm of a step's gradients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gradient_clip: Option<f64>,
     /// Seed of the order of images and of augmentation.
     pub seed: u64,
     /// How training images are varied.
@@ -80,6 +91,9 @@ impl Default for FineTuning {
             momentum: 0.9,
             weight_decay: 3e-5,
             bn_momentum: 0.1,
+            head_rate: 1.0,
+            distillation: 1.0,
+            gradient_clip: None,
             seed: 0,
             augmentation: Augmentation::default(),
             checkpoint_steps: 200,
@@ -98,6 +112,11 @@ impl Settings for FineTuning {
         settings::number("momentum", self.momentum, 0.0..=1.0)?;
         settings::number("weight_decay", self.weight_decay, 0.0..f64::INFINITY)?;
         settings::number("bn_momentum", self.bn_momentum, 0.0..=1.0)?;
+        settings::number("head_rate", self.head_rate, (Bound::Excluded(0.0), Bound::Included(100.0)))?;
+        settings::number("distillation", self.distillation, 0.0..f64::INFINITY)?;
+        if let Some(norm) = self.gradient_clip {
+            settings::positive("gradient_clip", norm)?;
+        }
         self.augmentation.check().map_err(|invalid| invalid.within("augmentation"))?;
         settings::count("checkpoint_steps", self.checkpoint_steps, 1..=usize::MAX)?;
         settings::count("prefetch", self.prefetch, 0..=64)
@@ -123,6 +142,14 @@ pub struct FineTuner<'a> {
     dataset: &'a Dataset,
     net: NetSpec,
     device: Device,
+    teacher: Option<TeacherNetwork>,
+}
+
+/// A frozen network whose logits are learnt from, with batch norm folded and recalibrated at the pupil's resolution.
+struct TeacherNetwork {
+    prepared: Prepared,
+    /// For the fingerprint.
+    model: Model,
 }
 
 /// A fine-tuned network.
@@ -151,7 +178,30 @@ impl<'a> FineTuner<'a> {
         device: &Device,
     ) -> Result<Self, TrainError> {
         TrainedOn::of(model)?.check(dataset)?;
-        Ok(Self { settings, model, dataset, net: model.net(None)?, device: device.clone() })
+        Ok(Self { settings, model, dataset, net: model.net(None)?, device: device.clone(), teacher: None })
+    }
+
+    /// Learns from the logits of a frozen network too. The teacher sees the same crops at the pupil's resolution, with batch
+    /// norm recalibrated there on training images.
+    ///
+    /// # Errors
+    /// [`TrainError::Model`] if the teacher is a supernet, [`TrainError::Data`] if it was trained on other data or classes,
+    /// or what the backend reports.
+    pub fn with_teacher(mut self, teacher: &Model) -> Result<Self, TrainError> {
+        /// Training images for the teacher's statistics.
+        const CALIBRATION_IMAGES: usize = 1000;
+        TrainedOn::of(teacher)?.check(self.dataset)?;
+        let size = self.net.input[1];
+        let net = teacher.net(None)?;
+        let own = net.input[1] == size;
+        let net = net.at_resolution(size)?;
+        let network = Supernet::from_model(teacher, &self.device)?;
+        let running = match own {
+            true => network.running.clone(),
+            false => recalibrate(&network, &net, &mut CalibrationSet::first(self.dataset, CALIBRATION_IMAGES))?,
+        };
+        self.teacher = Some(TeacherNetwork { prepared: network.prepare(&net, &running), model: teacher.clone() });
+        Ok(self)
     }
 
     /// Optimizer steps of the run.
@@ -167,15 +217,24 @@ impl<'a> FineTuner<'a> {
             for field in ["checkpoint_steps", "prefetch"] {
                 settings.remove(field);
             }
+            // Settings that came later count where they change something, so that older checkpoints are still resumed.
+            if self.teacher.is_none() {
+                settings.remove("distillation");
+            }
+            if self.settings.head_rate == 1.0 {
+                settings.remove("head_rate");
+            }
         }
         let net = serde_json::to_string(&self.net).unwrap_or_default();
         let Dataset { name, train, input, .. } = self.dataset;
         let data = format!("{name} {} {input:?} {:?}", train.len(), self.dataset.split_record());
         let mut digest = Digest::default();
         digest.add(format!("fine-tuning\n{net}\n{settings}\n{data}\n"));
-        for (name, tensor) in self.model.weights.iter() {
-            digest.add(name);
-            tensor.data.iter().for_each(|value| digest.add(value.to_le_bytes()));
+        for model in std::iter::once(self.model).chain(self.teacher.as_ref().map(|teacher| &teacher.model)) {
+            for (name, tensor) in model.weights.iter() {
+                digest.add(name);
+                tensor.data.iter().for_each(|value| digest.add(value.to_le_bytes()));
+            }
         }
         digest.hex()
     }
@@ -220,7 +279,8 @@ impl<'a> FineTuner<'a> {
     ) -> Result<Run<'r>, TrainError> {
         let device = self.device.clone().autodiff();
         let mut network = Supernet::from_model(self.model, &device)?;
-        let mut optimizer = Optimizer::new(self.settings.momentum, self.settings.weight_decay);
+        let mut optimizer = Optimizer::new(self.settings.momentum, self.settings.weight_decay)
+            .with_head_rate(self.settings.head_rate, &network.parameters);
         let mut done = 0;
         let fingerprint = folder.map_or_else(String::new, |_| self.fingerprint());
         if let Some((checkpoint, message)) = folder.map(Checkpoint::load_latest).transpose()?.flatten() {
@@ -277,16 +337,23 @@ impl Learner for Run<'_> {
     type Batch = (Images, Vec<usize>);
 
     fn learn(&mut self, (images, labels): (Images, Vec<usize>)) -> Result<(), TrainError> {
-        let FineTuning { label_smoothing, bn_momentum, learning_rate, .. } = *self.tuner.settings;
+        let FineTuning { label_smoothing, bn_momentum, learning_rate, distillation, gradient_clip, .. } =
+            *self.tuner.settings;
+        let teacher = match &self.tuner.teacher {
+            Some(teacher) => Teacher::Logits(teacher.prepared.forward(self.network.upload(&images)).logits),
+            None => Teacher::None,
+        };
         let input = StepInput {
             images: &images,
             labels: &labels,
             subnets: std::slice::from_ref(&self.tuner.net),
-            teacher: Teacher::None,
+            teacher,
             loss: &SoftCrossEntropy {},
-            distillation: 0.0,
+            distillation,
             label_smoothing,
             bn_momentum: bn_momentum as f32,
+            trains: Trains::Everything,
+            gradient_clip,
         };
         let report = step(&mut self.network, &mut self.optimizer, self.schedule.rate(self.done), &input)?;
         let loss = report.losses.first().copied().unwrap_or(f32::NAN);

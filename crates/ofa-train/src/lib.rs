@@ -11,6 +11,7 @@ pub mod evaluation;
 pub mod fine_tuning;
 pub mod images;
 pub mod loss;
+pub mod pretrained;
 pub mod sampler;
 pub mod shrinking;
 pub mod training;

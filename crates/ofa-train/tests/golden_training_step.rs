@@ -7,7 +7,7 @@ use ofa_space::{ArchJson, Genes, SearchSpace, Weights, supernet};
 use ofa_train::loss::SoftCrossEntropy;
 use ofa_train::training::learning_rate::CosineSchedule;
 use ofa_train::training::optimizer::Optimizer;
-use ofa_train::training::step::{StepInput, Teacher, step};
+use ofa_train::training::step::{StepInput, Teacher, Trains, step};
 use ofa_train::{Images, Supernet, to_host};
 use std::path::{Path, PathBuf};
 
@@ -91,6 +91,8 @@ fn the_first_step_is_the_authors() {
         distillation: steps["kd_ratio"].as_f64().unwrap(),
         label_smoothing: steps["label_smoothing"].as_f64().unwrap(),
         bn_momentum: constructor["bn_param"]["momentum"].as_f64().unwrap() as f32,
+        trains: Trains::Everything,
+        gradient_clip: None,
     };
     let report = step(&mut net, &mut optimizer, steps["lr"].as_f64().unwrap(), &input).unwrap();
     for (ours, theirs) in report.losses.iter().zip(first["loss"].as_array().unwrap()) {

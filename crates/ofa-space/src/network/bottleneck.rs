@@ -99,5 +99,12 @@ fn middle_group(from: &str, to: &str, width: usize) -> ChannelGroup {
     let mut members = vec![(format!("{from}.conv.conv.weight"), 0)];
     members.extend(norm);
     members.push(read.clone());
-    ChannelGroup { name: format!("{from}.middle"), width, importance: read, keeps_opened_ranges: true, members }
+    ChannelGroup {
+        name: format!("{from}.middle"),
+        width,
+        importance: read,
+        scale: None,
+        keeps_opened_ranges: true,
+        members,
+    }
 }

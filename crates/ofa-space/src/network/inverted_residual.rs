@@ -76,6 +76,7 @@ impl InvertedResidual {
                 name: "conv.middle".to_owned(),
                 width: middle.take,
                 importance: ("conv.point_linear.conv.conv.weight".to_owned(), 1),
+                scale: None,
                 keeps_opened_ranges: true,
                 members: owned(&members),
             })
@@ -87,6 +88,7 @@ impl InvertedResidual {
                 name: "conv.squeeze".to_owned(),
                 width: squeeze_channels(middle.take),
                 importance: ("conv.depth_conv.se.fc.expand.weight".to_owned(), 1),
+                scale: None,
                 keeps_opened_ranges: false,
                 members: owned(&[
                     ("conv.depth_conv.se.fc.reduce.weight", 0),

@@ -9,3 +9,4 @@ pub mod inverted_residual;
 pub mod memory;
 pub mod net_spec;
 pub mod operation;
+mod resolution;

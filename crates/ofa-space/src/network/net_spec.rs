@@ -205,11 +205,25 @@ pub struct ChannelGroup {
     pub width: usize,
     /// The tensor and axis whose L1 norm per channel is the importance.
     pub importance: (String, usize),
+    /// What the importance is multiplied by, if by anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<ChannelScale>,
     /// Whether sorting before a later phase leaves channels within the width ranges already opened (elastic
     /// expansion) or may move them anywhere (the squeeze of a squeeze-excite).
     pub keeps_opened_ranges: bool,
     /// Every tensor and axis to permute.
     pub members: Vec<(String, usize)>,
+}
+
+/// The batch norm and the nonlinearity behind a group of channels: the size of their activations follows from it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ChannelScale {
+    /// Scale of the batch norm.
+    pub weight: String,
+    /// Shift of the batch norm.
+    pub bias: String,
+    /// Nonlinearity after it, if any.
+    pub activation: Option<Activation>,
 }
 
 /// Output shape of the latest block, or `input` if there is none.

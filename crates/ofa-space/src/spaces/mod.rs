@@ -1,5 +1,6 @@
 //! Search spaces: the trait, the built-in families, and the registry of names and TOML tables.
 
+pub mod derived;
 pub mod mbv3;
 pub mod mobile_stages;
 pub mod proxyless;

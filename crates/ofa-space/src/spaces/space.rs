@@ -39,6 +39,15 @@ impl Settings for SpaceInfo {
     }
 }
 
+/// A part of a space's networks that no arch changes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct FixedPart {
+    /// Name of the block.
+    pub name: String,
+    /// Why it is fixed.
+    pub reason: String,
+}
+
 /// A family of elastic networks: [`Genes`], and how an arch becomes a network.
 ///
 /// Implementors write [`info`](Self::info) and [`resolve`](Self::resolve); everything else follows from the genes.
@@ -55,6 +64,12 @@ pub trait SearchSpace: Genes + Debug {
     /// # Errors
     /// [`SpaceError::MissingResolution`] if the arch has none.
     fn resolve(&self, arch: &Arch) -> Result<NetSpec, SpaceError>;
+
+    /// Parts of the network that no arch changes, with the reason, for listings. Families that are elastic by design name
+    /// none.
+    fn fixed_parts(&self) -> Vec<FixedPart> {
+        Vec::new()
+    }
 
     /// The arch's resolution.
     ///

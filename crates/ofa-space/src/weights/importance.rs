@@ -1,6 +1,7 @@
 //! Sorting elastic channels by importance, so that a narrower subnet keeps the channels that matter most.
 
 use crate::error::WeightsError;
+use crate::network::operation::Activation;
 use crate::weights::supernet::ElasticChannels;
 use crate::weights::tensors::{Tensor, Weights};
 
@@ -13,8 +14,9 @@ pub struct Permutation {
     pub order: Vec<usize>,
 }
 
-/// Sorts the channels of every group by L1 importance, descending, and permutes every tensor of the group alike. The
-/// max subnet computes the same function as before.
+/// Sorts the channels of every group by importance, descending, and permutes every tensor of the group alike. The max
+/// subnet computes the same function as before. The importance is the L1 norm of the weights that read a channel, as in the
+/// authors' code, times the root mean square of the channel's activations where the group names a batch norm.
 ///
 /// `opened_phase` is the phase of elastic expansion already trained: channels of a width range that is open stay
 /// within it, as in the authors' `re_organize_middle_weights`. (There the ranges are kept apart by adding −1e5 per
@@ -32,6 +34,12 @@ pub fn sort_channels(
         let group = &elastic.group;
         let (name, axis) = &group.importance;
         let mut importance = l1_norms(member(weights, name)?, *axis);
+        if let Some(scale) = &group.scale {
+            let (scales, shifts) = (member(weights, &scale.weight)?, member(weights, &scale.bias)?);
+            for ((value, scale_of), shift) in importance.iter_mut().zip(&scales.data).zip(&shifts.data) {
+                *value *= root_mean_square(scale.activation, f64::from(*scale_of), f64::from(*shift)) as f32;
+            }
+        }
         if group.keeps_opened_ranges {
             push_ranges_apart(&mut importance, &elastic.widths, opened_phase);
         }
@@ -44,6 +52,31 @@ pub fn sort_channels(
         permutations.push(Permutation { group: group.name.clone(), order });
     }
     Ok(permutations)
+}
+
+/// Root mean square of a nonlinearity's output where its input is normal with this standard deviation and mean, as the
+/// output of a batch norm is with its scale and shift: the trapezoidal rule over five standard deviations each way.
+fn root_mean_square(activation: Option<Activation>, scale: f64, shift: f64) -> f64 {
+    const REACH: i32 = 40;
+    let (mut sum, mut total) = (0.0, 0.0);
+    for step in -REACH..=REACH {
+        let z = f64::from(step) * 5.0 / f64::from(REACH);
+        let density = (-0.5 * z * z).exp();
+        let value = activated(activation, shift + scale * z);
+        sum += density * value * value;
+        total += density;
+    }
+    (sum / total).sqrt()
+}
+
+fn activated(activation: Option<Activation>, x: f64) -> f64 {
+    match activation {
+        None => x,
+        Some(Activation::Relu) => x.max(0.0),
+        Some(Activation::Relu6) => x.clamp(0.0, 6.0),
+        Some(Activation::HSwish) => x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
+        Some(Activation::Silu) => x / (1.0 + (-x).exp()),
+    }
 }
 
 fn member<'a>(weights: &'a Weights, name: &str) -> Result<&'a Tensor, WeightsError> {
@@ -102,6 +135,14 @@ mod tests {
         let mut order: Vec<usize> = (0..4).collect();
         order.sort_by(|a, b| importance[*b].total_cmp(&importance[*a]));
         assert_eq!(order, [1, 0, 3, 2]);
+    }
+
+    #[test]
+    fn activations_behind_a_batch_norm_have_the_expected_size() {
+        // Half of a standard normal variable is cut off: E[relu(z)²] = 1/2.
+        assert!((root_mean_square(Some(Activation::Relu), 1.0, 0.0) - 0.5f64.sqrt()).abs() < 1e-4);
+        assert!((root_mean_square(None, 2.0, 3.0) - 13.0f64.sqrt()).abs() < 1e-4);
+        assert_eq!(root_mean_square(Some(Activation::Relu6), 0.1, -3.0), 0.0);
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub fn initialise(defs: &BTreeMap<String, TensorDef>, rng: &mut dyn Rng) -> Weig
                 let bound = 1.0 / (shape[1] as f32).sqrt();
                 random(shape, rng, |rng| rng.random_range(-bound..bound))
             }
-            TensorRole::KernelTransform => identity(shape),
+            TensorRole::KernelTransform => Tensor::identity(shape[0]),
             TensorRole::NormWeight | TensorRole::RunningVariance => Tensor::full(shape, 1.0),
             TensorRole::ConvBias | TensorRole::LinearBias | TensorRole::NormBias | TensorRole::RunningMean => {
                 Tensor::full(shape, 0.0)
@@ -55,12 +55,4 @@ fn standard_normal(rng: &mut dyn Rng) -> f32 {
     let radius: f64 = rng.random_range(f64::MIN_POSITIVE..1.0);
     let angle: f64 = rng.random_range(0.0..std::f64::consts::TAU);
     ((-2.0 * radius.ln()).sqrt() * angle.cos()) as f32
-}
-
-fn identity(shape: &[usize]) -> Tensor {
-    let mut tensor = Tensor::full(shape, 0.0);
-    for index in 0..shape[0] {
-        tensor.data[index * shape[1] + index] = 1.0;
-    }
-    tensor
 }

@@ -1,9 +1,10 @@
 //! A model file: weights, and everything needed to use them.
 
 use crate::error::{SpaceError, WeightsError};
-use crate::network::net_spec::NetSpec;
+use crate::network::net_spec::{NetSpec, TensorRole};
+use crate::spaces::derived::Derived;
 use crate::spaces::space::SearchSpace;
-use crate::weights::tensors::Weights;
+use crate::weights::tensors::{Tensor, Weights};
 use crate::{Arch, ArchJson, extraction, supernet};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -123,8 +124,21 @@ impl Model {
     /// # Errors
     /// [`ModelError`] naming the file and what is wrong.
     pub fn load(path: &Path) -> Result<Self, ModelError> {
-        let not_a_model = |problem: String| ModelError::NotAModel { path: path.to_owned(), problem };
         let (weights, metadata) = Weights::load(path)?;
+        Self::of(weights, &metadata, path)
+    }
+
+    /// Reads the bytes of a model file, as [`load`](Self::load) does; `path` is for messages.
+    ///
+    /// # Errors
+    /// [`ModelError`] naming the path and what is wrong.
+    pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<Self, ModelError> {
+        let (weights, metadata) = Weights::from_bytes(bytes, path)?;
+        Self::of(weights, &metadata, path)
+    }
+
+    fn of(weights: Weights, metadata: &BTreeMap<String, String>, path: &Path) -> Result<Self, ModelError> {
+        let not_a_model = |problem: String| ModelError::NotAModel { path: path.to_owned(), problem };
         let header = metadata.get("model").ok_or_else(|| {
             not_a_model(
                 "has no `model` metadata, so it is not a model of ofa (import official checkpoints first)".into(),
@@ -181,6 +195,48 @@ impl Model {
             ModelBody::Supernet { space } => Some(space),
             ModelBody::Net { .. } => None,
         }
+    }
+
+    /// The space to choose subnets from: that of a supernet, or the one derived from a whole network. A network that was
+    /// cut out of a supernet has none.
+    ///
+    /// # Errors
+    /// [`ModelError::NotElastic`] for a network that was cut out, [`ModelError::Space`] if nothing in a whole network can be
+    /// elastic.
+    pub fn elastic_space(&self) -> Result<Arc<dyn SearchSpace>, ModelError> {
+        match &self.body {
+            ModelBody::Supernet { space } => Ok(space.clone()),
+            ModelBody::Net { spec, arch: None, .. } => Ok(Arc::new(Derived::of((**spec).clone())?)),
+            ModelBody::Net { spec, .. } => Err(ModelError::NotElastic { resolution: spec.input[1] }),
+        }
+    }
+
+    /// The model as a supernet: itself, or the supernet of a space derived from a whole network, whose kernel transforms
+    /// start at identity.
+    ///
+    /// # Errors
+    /// As [`elastic_space`](Self::elastic_space).
+    pub fn supernet(&self) -> Result<Model, ModelError> {
+        match &self.body {
+            ModelBody::Supernet { .. } => Ok(self.clone()),
+            ModelBody::Net { .. } => self.supernet_of(self.elastic_space()?),
+        }
+    }
+
+    /// The same weights as a supernet of this space. Kernel transforms that are not there start at identity.
+    ///
+    /// # Errors
+    /// [`ModelError::Weights`] naming a tensor that is missing or of another shape.
+    pub fn supernet_of(&self, space: Arc<dyn SearchSpace>) -> Result<Model, ModelError> {
+        let mut model = self.clone();
+        for (name, def) in supernet::tensors(space.as_ref())? {
+            if def.role == TensorRole::KernelTransform && self.weights.get(&name).is_none() {
+                model.weights.insert(name, Tensor::identity(def.shape[0]));
+            }
+        }
+        model.body = ModelBody::Supernet { space };
+        model.check()?;
+        Ok(model)
     }
 
     /// The network to run: the subnet of `arch`, or the standalone net.

@@ -20,6 +20,13 @@ impl Tensor {
     pub fn full(shape: &[usize], value: f32) -> Self {
         Self { shape: shape.to_vec(), data: vec![value; shape.iter().product()] }
     }
+
+    /// The identity matrix of `size` rows.
+    pub fn identity(size: usize) -> Self {
+        let mut tensor = Self::full(&[size, size], 0.0);
+        (0..size).for_each(|index| tensor.data[index * size + index] = 1.0);
+        tensor
+    }
 }
 
 /// Named tensors, ordered by name.
@@ -110,13 +117,21 @@ impl Weights {
     /// # Errors
     /// [`WeightsError::Io`] or [`WeightsError::Format`] naming the file.
     pub fn load(path: &Path) -> Result<(Self, BTreeMap<String, String>), WeightsError> {
-        let problem = |problem: String| WeightsError::Format { path: path.to_owned(), problem };
         let bytes =
             std::fs::read(path).map_err(|source| WeightsError::Io { action: "read", path: path.to_owned(), source })?;
+        Self::from_bytes(&bytes, path)
+    }
+
+    /// Reads the bytes of a safetensors file, as [`load`](Self::load) does; `path` is for messages.
+    ///
+    /// # Errors
+    /// [`WeightsError::Format`] naming the path.
+    pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<(Self, BTreeMap<String, String>), WeightsError> {
+        let problem = |problem: String| WeightsError::Format { path: path.to_owned(), problem };
         let explain =
             |e: safetensors::SafeTensorError| problem(format!("not a readable safetensors file, or damaged ({e})"));
-        let file = SafeTensors::deserialize(&bytes).map_err(explain)?;
-        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(explain)?;
+        let file = SafeTensors::deserialize(bytes).map_err(explain)?;
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(explain)?;
         let metadata = match header.metadata().as_ref().and_then(|map| map.get("ofa")) {
             Some(json) => serde_json::from_str(json).map_err(|e| problem(format!("bad metadata `ofa`: {e}")))?,
             None => BTreeMap::new(),

@@ -89,6 +89,18 @@ impl Parameters {
         self.module = step(std::mem::replace(&mut self.module, none));
     }
 
+    /// Ids of the parameters of one role.
+    pub fn ids(&self, role: TensorRole) -> Vec<ParamId> {
+        let of_role = self.slots.iter().filter(|(name, _)| self.defs[*name].role == role);
+        of_role
+            .map(|(_, slot)| match *slot {
+                Slot::Vector(i) => self.module.vectors[i].id,
+                Slot::Matrix(i) => self.module.matrices[i].id,
+                Slot::Kernel(i) => self.module.kernels[i].id,
+            })
+            .collect()
+    }
+
     /// Copies every trainable tensor back into `weights`.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use crate::error::TrainError;
 use crate::images::Images;
 use burn::tensor::{Device, Tensor};
 use ofa_space::supernet::TensorDef;
-use ofa_space::{Model, ModelBody, NetSpec, Weights, supernet};
+use ofa_space::{Block, Model, ModelBody, NetSpec, Weights, supernet};
 use std::collections::BTreeMap;
 
 /// Trainable tensors and running statistics of a network, elastic or standalone, on a device.
@@ -74,6 +74,16 @@ impl Supernet {
     pub fn forward_training(&self, net: &NetSpec, images: &Images) -> Output {
         let x = upload(images, &self.device);
         Prepared::new(&Plan::new(net), &self.parameters, Statistics::Batch, Gradients::Record).forward(x)
+    }
+
+    /// The same with gradients for the last block only; the others run as in training.
+    pub fn forward_training_head(&self, net: &NetSpec, images: &Images) -> Output {
+        let (body, head) = net.blocks.split_at(net.blocks.len().saturating_sub(1));
+        let part = |blocks: &[Block]| Plan::new(&NetSpec { blocks: blocks.to_vec(), ..*net });
+        let body = Prepared::new(&part(body), &self.parameters, Statistics::Batch, Gradients::Skip);
+        let (features, statistics) = body.run(self.upload(images));
+        let head = Prepared::new(&part(head), &self.parameters, Statistics::Batch, Gradients::Record);
+        Output { statistics, ..head.forward(Tensor::from_inner(features)) }
     }
 
     /// Runs a batch with its own statistics and no gradients, as the teacher does.

@@ -4,10 +4,11 @@ use crate::data::{self, Augmentation, Dataset, LoadOptions, OnCorrupt, SplitReco
 use crate::error::TrainError;
 use crate::loss::{DistillationLoss, SoftCrossEntropy};
 use crate::sampler::{Sampler, Uniform};
-use crate::shrinking::phases::PhaseConfig;
+use crate::shrinking::phases::{PhaseConfig, ScheduleConfig};
 use crate::shrinking::starting_point::InitConfig;
 use ofa_space::{Checked, InvalidSetting, SearchSpace, Settings, registry, settings};
 use serde::{Deserialize, Serialize};
+use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,11 +25,14 @@ use std::sync::Arc;
 /// | `weight_decay` | 3e-5 | none on batch norm and biases | ≥ 0 |
 /// | `label_smoothing` | 0.1 | | 0–1 |
 /// | `bn_momentum` | 0.1 | of running statistics | 0–1 |
+/// | `head_rate` | 1.0 | learning rate of the classifier, as a share of that of everything else | more than 0, up to 100 |
+/// | `gradient_clip` | none | largest norm of a step's gradients, all parameters together | more than 0 |
+/// | `schedule` | one for each phase | one schedule for all phases without a learning rate of their own, see [`ScheduleConfig`] | |
 /// | `distillation` | 1.0 | weight of the teacher's term | ≥ 0 |
 /// | `validation_images` | 2000 | kept out of training, for predictor pairs and phase reports | ≥ 1 |
 /// | `calibration_images` | 512 | training images for BN recalibration in phase reports | ≥ 1 |
 /// | `validation_epochs` | 0 | epochs between validations within a phase; each phase ends with one anyway | 0 = none, ≥ 0 |
-/// | `ema_decay` | none | validate and deliver a moving average of the weights, with this decay a step; it starts afresh in each phase | 0–1 |
+/// | `ema_decay` | none | validate and deliver a moving average of the weights, with this decay a step; it starts afresh in each schedule | 0–1 |
 /// | `checkpoint_steps` | 200 | steps between checkpoints | ≥ 1 |
 /// | `keep` | 2 | newest checkpoints kept | 1–100 |
 /// | `tensorboard` | false | write a TensorBoard event file beside `metrics.jsonl` | |
@@ -67,6 +71,15 @@ pub struct TrainConfig {
     /// Momentum of running statistics.
     #[serde(default = "default_bn_momentum")]
     pub bn_momentum: f64,
+    /// Learning rate of the classifier, as a share of that of everything else.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub head_rate: f64,
+    /// Largest norm of a step's gradients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gradient_clip: Option<f64>,
+    /// One schedule for all phases without a learning rate of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleConfig>,
     /// Weight of the distillation term.
     #[serde(default = "default_distillation")]
     pub distillation: f64,
@@ -156,6 +169,12 @@ fn default_loss() -> Box<dyn DistillationLoss> {
 fn two() -> usize {
     2
 }
+fn one() -> f64 {
+    1.0
+}
+fn is_one(value: &f64) -> bool {
+    *value == 1.0
+}
 
 impl TrainConfig {
     /// Reads a TOML file.
@@ -239,6 +258,13 @@ impl Settings for TrainConfig {
         settings::number("label_smoothing", self.label_smoothing, 0.0..=1.0)?;
         settings::number("bn_momentum", self.bn_momentum, 0.0..=1.0)?;
         settings::number("distillation", self.distillation, 0.0..f64::INFINITY)?;
+        settings::number("head_rate", self.head_rate, (Bound::Excluded(0.0), Bound::Included(100.0)))?;
+        if let Some(norm) = self.gradient_clip {
+            settings::positive("gradient_clip", norm)?;
+        }
+        if let Some(schedule) = &self.schedule {
+            schedule.check().map_err(|invalid| invalid.within("schedule"))?;
+        }
         settings::count("validation_images", self.validation_images, 1..=usize::MAX)?;
         settings::count("calibration_images", self.calibration_images, 1..=usize::MAX)?;
         settings::number("validation_epochs", self.validation_epochs, 0.0..1e6)?;
@@ -255,7 +281,12 @@ impl Settings for TrainConfig {
             return Err(InvalidSetting::new("phases", "is empty, expected at least one [[phases]] table"));
         }
         for (index, phase) in self.phases.iter().enumerate() {
-            phase.check().map_err(|invalid| invalid.within(&format!("phases[{index}]")))?;
+            let within = |invalid: InvalidSetting| invalid.within(&format!("phases[{index}]"));
+            phase.check().map_err(within)?;
+            if phase.learning_rate.is_none() && self.schedule.is_none() {
+                let problem = "is missing: give one, or a [schedule] for all phases";
+                return Err(within(InvalidSetting::new("learning_rate", problem)));
+            }
         }
         Ok(())
     }

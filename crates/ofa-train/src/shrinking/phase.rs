@@ -10,7 +10,6 @@ use crate::shrinking::phases::PhasePlan;
 use crate::shrinking::trainer::{Outside, State, Trainer};
 use crate::shrinking::weight_average;
 use crate::training::epochs::{EpochOrder, Learner, Position, Steps};
-use crate::training::learning_rate::CosineSchedule;
 use crate::training::step::{StepInput, Teacher, step};
 use ofa_space::{Arch, NetSpec, Opened, importance, supernet};
 use rand::{RngExt, SeedableRng};
@@ -32,7 +31,6 @@ struct Batch {
 struct Phase<'r, 'o> {
     trainer: &'r Trainer<'r>,
     plan: &'r PhasePlan,
-    schedule: CosineSchedule,
     /// The frozen max subnet, if the phase learns from it.
     teacher: Option<Supernet>,
     /// Steps of the phases before.
@@ -53,13 +51,17 @@ impl Trainer<'_> {
         if frozen && state.teacher.is_none() {
             state.teacher = Some(self.delivered(state)?);
         }
-        if state.step == 0 && plan.sort_channels {
+        let sorts = state.step == 0 && plan.sort_channels;
+        if sorts {
             let mut weights = state.supernet.weights()?;
             let channels = supernet::elastic_channels(self.space.as_ref())?;
             importance::sort_channels(&mut weights, &channels, usize::from(plan.opened_before.expansion))?;
             state.supernet = Supernet::new(state.supernet.defs.clone(), &weights, &self.device)?;
+            // Momentum and average are those of the channels as they were.
+            state.optimizer = self.optimizer(&state.supernet.parameters);
         }
-        if state.step == 0 && self.config.ema_decay.is_some() {
+        let begins = state.step == 0 && plan.schedule_offset == 0;
+        if (begins || sorts) && self.config.ema_decay.is_some() {
             state.average = Some(state.supernet.weights()?);
         }
         let teacher = match (&state.teacher, frozen) {
@@ -77,21 +79,15 @@ impl Trainer<'_> {
             stop: outside.stop,
         };
         let order = EpochOrder::new(self.dataset.train.len(), self.config.batch_size, self.config.seed);
-        let schedule = CosineSchedule {
-            initial: plan.learning_rate,
-            warmup_start: 0.0,
-            warmup_steps: plan.warmup_steps,
-            steps: plan.steps,
-        };
-        let mut phase = Phase { trainer: self, plan, schedule, teacher, before, state, outside };
-        steps.run(&order, |position| self.batch(&position), &mut phase)
+        let mut phase = Phase { trainer: self, plan, teacher, before, state, outside };
+        steps.run(&order, |position| self.batch(plan, &position), &mut phase)
     }
 
     /// The batch of a step. It depends on the seed and the step only, so a resumed run repeats it.
-    fn batch(&self, position: &Position) -> Result<Batch, DataError> {
+    fn batch(&self, plan: &PhasePlan, position: &Position) -> Result<Batch, DataError> {
         let mut rng = ChaCha8Rng::seed_from_u64(self.config.seed);
         rng.set_stream(position.step as u64 + 1);
-        let resolutions = &self.space.info().resolutions;
+        let resolutions = plan.resolutions.as_ref().unwrap_or(&self.space.info().resolutions);
         let resolution = resolutions[rng.random_range(0..resolutions.len())];
         let Position { images, epoch, .. } = position;
         let augmentation = &self.config.augmentation;
@@ -119,7 +115,7 @@ impl Learner for Phase<'_, '_> {
 
     /// A step and what follows from it: metrics and validation.
     fn learn(&mut self, batch: Batch) -> Result<(), TrainError> {
-        let rate = self.schedule.rate(self.state.step);
+        let rate = self.plan.rate(self.state.step);
         let loss = self.step(batch, rate)?;
         let Self { trainer, plan, before, state, outside, .. } = self;
         if let (Some(average), Some(decay)) = (&mut state.average, trainer.config.ema_decay) {
@@ -177,6 +173,8 @@ impl Phase<'_, '_> {
             distillation: config.distillation,
             label_smoothing: config.label_smoothing,
             bn_momentum: config.bn_momentum as f32,
+            trains: plan.trains,
+            gradient_clip: config.gradient_clip,
         };
         let report = step(&mut state.supernet, &mut state.optimizer, rate, &input)?;
         let loss = report.losses.iter().sum::<f32>() / report.losses.len().max(1) as f32;

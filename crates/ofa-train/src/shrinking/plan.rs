@@ -3,6 +3,7 @@
 use crate::sampler::Teaching;
 use crate::shrinking::config::TrainConfig;
 use crate::shrinking::phases::PhasePlan;
+use crate::training::learning_rate::CosineSchedule;
 use ofa_space::Opened;
 
 impl TrainConfig {
@@ -14,8 +15,11 @@ impl TrainConfig {
     /// The phases with steps counted for this many training images.
     pub fn plan(&self, training_images: usize) -> Vec<PhasePlan> {
         let batches = self.batches(training_images) as f64;
+        let counted = |epochs: f64| (epochs * batches).round() as usize;
+        let shared = self.shared_schedule(&counted);
         let mut opened = Opened::NOTHING;
         let mut plans = Vec::with_capacity(self.phases.len());
+        let mut done = 0;
         for (index, phase) in self.phases.iter().enumerate() {
             let before = opened;
             opened = Opened {
@@ -24,13 +28,25 @@ impl TrainConfig {
                 expansion: before.expansion.max(phase.opens.expansion),
                 width: before.width.max(phase.opens.width),
             };
+            let (warmup_steps, steps) = (counted(phase.warmup_epochs), counted(phase.epochs).max(1));
+            let (schedule, schedule_offset) = match phase.learning_rate {
+                Some(initial) => (CosineSchedule { initial, warmup_start: 0.0, warmup_steps, steps }, 0),
+                None => (shared, done),
+            };
+            if phase.learning_rate.is_none() {
+                done += warmup_steps + steps;
+            }
             plans.push(PhasePlan {
                 name: phase.name.clone(),
                 opened,
                 opened_before: before,
-                warmup_steps: (phase.warmup_epochs * batches).round() as usize,
-                steps: ((phase.epochs * batches).round() as usize).max(1),
-                learning_rate: phase.learning_rate,
+                warmup_steps,
+                steps,
+                learning_rate: schedule.initial,
+                schedule,
+                schedule_offset,
+                trains: phase.trains,
+                resolutions: phase.resolutions.clone(),
                 batch_size: self.batch_size.min(training_images.max(1)),
                 subnets_per_step: phase.subnets_per_step,
                 // With weight 0 the teacher need not be run.
@@ -42,5 +58,14 @@ impl TrainConfig {
             });
         }
         plans
+    }
+
+    /// The schedule of all phases without a learning rate of their own.
+    fn shared_schedule(&self, counted: &dyn Fn(f64) -> usize) -> CosineSchedule {
+        let sharing = self.phases.iter().filter(|phase| phase.learning_rate.is_none());
+        let total: usize = sharing.map(|phase| counted(phase.warmup_epochs) + counted(phase.epochs).max(1)).sum();
+        let (initial, warmup) = self.schedule.map_or((0.0, 0.0), |s| (s.learning_rate, s.warmup_epochs));
+        let warmup_steps = counted(warmup).min(total);
+        CosineSchedule { initial, warmup_start: 0.0, warmup_steps, steps: total - warmup_steps }
     }
 }

@@ -47,10 +47,14 @@ impl Trainer<'_> {
             state.history.phases.push(record);
             state.phase += 1;
             state.step = 0;
-            state.optimizer = self.optimizer();
+            if !self.continues(state.phase) {
+                state.optimizer = self.optimizer(&state.supernet.parameters);
+            }
             self.save(&state, folder)?;
         }
-        Ok(Trained { model: self.model(&state)?, history: state.history })
+        let model = self.model(&state)?;
+        let teacher = state.teacher.map(|weights| self.model_of(weights)).transpose()?;
+        Ok(Trained { model, history: state.history, teacher })
     }
 
     fn start_or_resume(&self, folder: Option<&Path>, observer: &mut dyn Observer) -> Result<State, TrainError> {
@@ -61,13 +65,14 @@ impl Trainer<'_> {
                 (Some(init), Some(start)) => init.weights(start, &defs, self.config.seed)?,
                 _ => initialisation::initialise(&defs, &mut ChaCha8Rng::seed_from_u64(self.config.seed)),
             };
+            let supernet = Supernet::new(defs, &weights, &self.device)?;
             return Ok(State {
                 phase: 0,
                 step: 0,
-                supernet: Supernet::new(defs, &weights, &self.device)?,
+                optimizer: self.optimizer(&supernet.parameters),
+                supernet,
                 teacher: None,
                 average: None,
-                optimizer: self.optimizer(),
                 history: History::default(),
                 window: Window::default(),
             });
@@ -81,14 +86,15 @@ impl Trainer<'_> {
                 problem: "belongs to another configuration or data set; choose another folder, or remove it".into(),
             });
         }
+        let supernet = Supernet::new(defs, &checkpoint.weights, &self.device)?;
         let optimizer = match checkpoint.optimizer.is_empty() {
-            true => self.optimizer(),
-            false => self.optimizer().with_state(checkpoint.optimizer)?,
+            true => self.optimizer(&supernet.parameters),
+            false => self.optimizer(&supernet.parameters).with_state(checkpoint.optimizer)?,
         };
         Ok(State {
             phase: checkpoint.phase,
             step: checkpoint.step,
-            supernet: Supernet::new(defs, &checkpoint.weights, &self.device)?,
+            supernet,
             teacher: checkpoint.teacher,
             average: checkpoint.average,
             optimizer,

@@ -9,7 +9,7 @@ use crate::sampler::{Teaching, smallest};
 use crate::shrinking::config::TrainConfig;
 use crate::shrinking::phases::PhasePlan;
 use crate::training::optimizer::Optimizer;
-use crate::training::step::{StepInput, Teacher, step};
+use crate::training::step::{StepInput, Teacher, Trains, step};
 use burn::tensor::Device;
 use ofa_space::{Arch, NetSpec, Opened, SearchSpace, cost, initialisation, supernet};
 use rand::{RngExt, SeedableRng};
@@ -227,6 +227,8 @@ fn training_ms(net: &mut Supernet, spec: &NetSpec, images: &Images, labels: &[us
             distillation: 0.0,
             label_smoothing: 0.1,
             bn_momentum: 0.1,
+            trains: Trains::Everything,
+            gradient_clip: None,
         };
         step(net, &mut optimizer, 1e-6, &input)?;
         Ok(())

@@ -1,8 +1,11 @@
-//! Starting from a supernet that exists: `[init]` of a training file.
+//! Starting from a model that exists: `[init]` of a training file.
 
 use crate::error::TrainError;
+use crate::pretrained;
 use ofa_space::supernet::TensorDef;
-use ofa_space::{Model, SearchSpace, TensorRole, Weights, digest, initialisation};
+use ofa_space::{
+    Derived, DerivedConfig, Model, ModelBody, NetSpec, SearchSpace, TensorRole, Weights, digest, initialisation,
+};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -10,50 +13,113 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-/// A supernet read from its file.
+/// A supernet read from its file, or made of a network.
 #[derive(Debug)]
 pub struct StartingPoint {
     /// Its space.
     pub space: Arc<dyn SearchSpace>,
-    /// The file's content.
+    /// The supernet.
     pub model: Model,
     /// SHA-256 of the file, hexadecimal.
     pub hash: String,
 }
 
-/// A supernet to start from, instead of fresh weights. Images are normalised as it expects, and channels are not sorted
-/// again unless a phase requests it.
+/// A model to start from, instead of fresh weights: a supernet, or a single network, which becomes the largest subnet of a
+/// space derived from it ([`ofa_space::Derived`]). Images are normalised as it expects, and channels are not sorted again
+/// unless a phase requests it.
 ///
 /// | name | default | purpose |
 /// |---|---|---|
-/// | `model` | | model file of a supernet, such as `ofa import supernet` writes |
+/// | `model` | | model file, such as `ofa import` writes, or the name of a pretrained network ([`crate::pretrained`]) |
 /// | `new_head` | false | draw the classifier afresh, for other classes |
+/// | `elastic` | everything | what is elastic in a single network, see [`ElasticConfig`] |
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InitConfig {
-    /// Model file.
+    /// Model file, or the name of a pretrained network.
     pub model: PathBuf,
     /// Whether the classifier is drawn afresh.
     #[serde(default)]
     pub new_head: bool,
+    /// What is elastic in a single network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elastic: Option<ElasticConfig>,
     /// The model, once it was read.
     #[serde(skip)]
     loaded: OnceLock<Arc<StartingPoint>>,
 }
 
+/// What is elastic in a space derived from a single network; what is left out takes the value of [`DerivedConfig`].
+///
+/// | name | default | purpose |
+/// |---|---|---|
+/// | `expand_ratios` | 0.5, 0.75, 1 | shares of the channels inside a block |
+/// | `kernel_sizes` | 3, 5, 7 | sizes that a larger depthwise kernel may be cut to; empty: whole kernels only |
+/// | `resolutions` | chosen by the network's own | elastic input sizes |
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ElasticConfig {
+    /// Shares of the channels inside a block, ascending, up to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expand_ratios: Option<Vec<f64>>,
+    /// Sizes of cut kernels, odd and ascending.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_sizes: Option<Vec<usize>>,
+    /// Elastic input sizes, ascending.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolutions: Option<Vec<u32>>,
+}
+
+impl ElasticConfig {
+    /// The space of a network.
+    fn of(&self, source: NetSpec) -> DerivedConfig {
+        let default = DerivedConfig::of(source);
+        DerivedConfig {
+            expand_ratios: self.expand_ratios.clone().unwrap_or(default.expand_ratios),
+            kernel_sizes: self.kernel_sizes.clone().unwrap_or(default.kernel_sizes),
+            resolutions: self.resolutions.clone().unwrap_or(default.resolutions),
+            ..default
+        }
+    }
+}
+
 impl InitConfig {
-    /// Starts from the supernet in this file, with its classifier.
+    /// Starts from the model in this file, with its classifier.
     pub fn new(model: impl Into<PathBuf>) -> Self {
-        Self { model: model.into(), new_head: false, loaded: OnceLock::new() }
+        Self { model: model.into(), new_head: false, elastic: None, loaded: OnceLock::new() }
     }
 
     /// Reads the model, at the first call.
     ///
     /// # Errors
-    /// [`TrainError::Model`] if the file cannot be read, [`TrainError::Config`] if it holds a single network.
+    /// [`TrainError::Model`] if the file cannot be read, [`TrainError::Config`] or [`TrainError::Space`] if it cannot be
+    /// made elastic as configured.
     pub fn load(&self) -> Result<Arc<StartingPoint>, TrainError> {
         if let Some(loaded) = self.loaded.get() {
             return Ok(loaded.clone());
+        }
+        let (model, hash) = self.read()?;
+        let (space, model) = match (&model.body, &self.elastic) {
+            (ModelBody::Supernet { space }, None) => (space.clone(), model),
+            (ModelBody::Supernet { .. }, Some(_)) => {
+                let problem = "is for a single network, but the model is a supernet, whose space is given";
+                return Err(self.problem("elastic", problem.to_owned()));
+            }
+            (ModelBody::Net { spec, .. }, elastic) => {
+                let config = elastic.clone().unwrap_or_default().of((**spec).clone());
+                let space: Arc<dyn SearchSpace> = Arc::new(Derived::try_from(config)?);
+                (space.clone(), model.supernet_of(space)?)
+            }
+        };
+        Ok(self.loaded.get_or_init(|| Arc::new(StartingPoint { space, model, hash })).clone())
+    }
+
+    /// The model and the SHA-256 of its file.
+    fn read(&self) -> Result<(Model, String), TrainError> {
+        if let Some(known) = self.model.to_str().and_then(pretrained::named)
+            && !self.model.exists()
+        {
+            return Ok((known.model()?, digest::sha256(known.file())));
         }
         let model = Model::load(&self.model)?;
         let hash = digest::sha256_of_file(&self.model).map_err(|source| TrainError::Io {
@@ -61,10 +127,7 @@ impl InitConfig {
             path: self.model.clone(),
             source,
         })?;
-        let Some(space) = model.space().cloned() else {
-            return Err(self.problem("model", "is a single network; expected a supernet".into()));
-        };
-        Ok(self.loaded.get_or_init(|| Arc::new(StartingPoint { space, model, hash })).clone())
+        Ok((model, hash))
     }
 
     fn problem(&self, field: &str, problem: String) -> TrainError {

@@ -3,16 +3,17 @@
 use crate::checkpoint::Checkpoint;
 use crate::data::{Dataset, SplitRecord, TrainedOn};
 use crate::elastic::Supernet;
+use crate::elastic::parameters::Parameters;
 use crate::error::TrainError;
 use crate::shrinking::config::TrainConfig;
 use crate::shrinking::history::{History, Observer, SubnetRecord, Window};
 use crate::shrinking::metrics_file::MetricsFile;
-use crate::shrinking::phases::PhasePlan;
+use crate::shrinking::phases::{PhaseConfig, PhasePlan};
 use crate::shrinking::starting_point::StartingPoint;
 use crate::shrinking::validation::Validation;
 use crate::training::optimizer::Optimizer;
 use burn::tensor::Device;
-use ofa_space::{Checked, Model, ModelBody, SearchSpace, Weights};
+use ofa_space::{Checked, InvalidSetting, Model, ModelBody, SearchSpace, Weights};
 use ofa_space::{digest, registry};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -38,6 +39,8 @@ pub struct Trained {
     pub model: Model,
     /// Metrics.
     pub history: History,
+    /// The supernet as it was when its largest subnet became the frozen teacher, if there was one.
+    pub teacher: Option<Model>,
 }
 
 /// Between two steps: everything that changes while training.
@@ -75,6 +78,15 @@ impl<'a> Trainer<'a> {
         }
         if space.info().input_channels != dataset.channels {
             space = registry::with_field(space.as_ref(), "input_channels", dataset.channels.into())?;
+        }
+        let known = &space.info().resolutions;
+        let foreign = |(index, phase): (usize, &PhaseConfig)| {
+            let wrong = phase.resolutions.iter().flatten().find(|size| !known.contains(size))?;
+            let problem = format!("holds {wrong}, expected some of {known:?}");
+            Some(InvalidSetting::new(format!("phases[{index}].resolutions"), problem))
+        };
+        if let Some(invalid) = config.phases.iter().enumerate().find_map(foreign) {
+            return Err(invalid.into());
         }
         let phases = config.plan(dataset.train.len());
         Ok(Self { config, dataset, space, device: device.clone().autodiff(), phases, start })
@@ -132,8 +144,13 @@ impl<'a> Trainer<'a> {
         }))
     }
 
-    pub(super) fn optimizer(&self) -> Optimizer {
-        Optimizer::new(self.config.momentum, self.config.weight_decay)
+    pub(super) fn optimizer(&self, parameters: &Parameters) -> Optimizer {
+        Optimizer::new(self.config.momentum, self.config.weight_decay).with_head_rate(self.config.head_rate, parameters)
+    }
+
+    /// Whether the phase at this position goes on with the optimizer of the one before.
+    pub(super) fn continues(&self, phase: usize) -> bool {
+        self.phases.get(phase).is_some_and(|plan| plan.schedule_offset > 0)
     }
 
     /// Validates what would be delivered now, and keeps it if it is the best of its phase.
@@ -169,7 +186,10 @@ impl<'a> Trainer<'a> {
             weights: state.supernet.weights()?,
             teacher: state.teacher.clone(),
             average: state.average.clone(),
-            optimizer: if state.step == 0 { Vec::new() } else { state.optimizer.to_bytes()? },
+            optimizer: match state.step == 0 && !self.continues(state.phase) {
+                true => Vec::new(),
+                false => state.optimizer.to_bytes()?,
+            },
         };
         checkpoint.save(folder, self.config.keep)
     }
@@ -183,6 +203,10 @@ impl<'a> Trainer<'a> {
     }
 
     pub(super) fn model(&self, state: &State) -> Result<Model, TrainError> {
+        self.model_of(self.delivered(state)?)
+    }
+
+    pub(super) fn model_of(&self, weights: Weights) -> Result<Model, TrainError> {
         let mut provenance = BTreeMap::from([
             ("data".to_owned(), self.dataset.name.clone()),
             ("split".to_owned(), self.dataset.split_note.clone()),
@@ -198,7 +222,7 @@ impl<'a> Trainer<'a> {
             class_names: self.dataset.class_names.clone(),
             input: self.dataset.input.clone(),
             provenance,
-            weights: self.delivered(state)?,
+            weights,
         })
     }
 }

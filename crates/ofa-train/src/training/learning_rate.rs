@@ -1,9 +1,10 @@
 //! The learning-rate schedule: linear warm-up, then cosine, per step.
 
+use serde::Serialize;
 use std::f64::consts::PI;
 
 /// Cosine decay with linear warm-up, as the authors' `run_config.py` computes it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct CosineSchedule {
     /// Rate at the end of warm-up.
     pub initial: f64,

@@ -1,5 +1,6 @@
 //! Training steps: gradients of several subnets on one batch, Nesterov SGD, and the learning-rate schedule.
 
+mod clipping;
 pub(crate) mod epochs;
 pub mod learning_rate;
 pub mod optimizer;

@@ -1,6 +1,6 @@
 //! Nesterov SGD as the paper trains with: no weight decay on batch norm and biases.
 
-use crate::elastic::parameters::ParameterModule;
+use crate::elastic::parameters::{ParameterModule, Parameters};
 #[cfg(feature = "flex")]
 use crate::elastic::sgd::nesterov_step;
 use crate::error::TrainError;
@@ -10,6 +10,7 @@ use burn::tensor::{Bytes, Device, Tensor};
 use burn_pack::{Reader, Writer};
 #[cfg(feature = "flex")]
 use ofa_kernels::sgd::NesterovStep;
+use ofa_space::TensorRole;
 use std::fmt::Display;
 
 /// Nesterov SGD over the supernet's parameters.
@@ -17,16 +18,32 @@ use std::fmt::Display;
 /// A tensor that no subnet of the step touched has no gradient and is skipped entirely: no decay, no momentum (the
 /// behaviour of current PyTorch).
 pub struct Optimizer {
+    base: Nesterov,
     inner: ModuleOptimizer,
 }
 
 impl Optimizer {
     /// Momentum and weight decay; decay acts on convolution and linear weights and on transform matrices.
     pub fn new(momentum: f64, weight_decay: f64) -> Self {
-        let decaying = Nesterov { momentum: momentum as f32, decay: weight_decay as f32 };
+        let decaying = Nesterov { momentum: momentum as f32, decay: weight_decay as f32, rate_factor: 1.0 };
         let plain = Nesterov { decay: 0.0, ..decaying };
         let inner = ModuleOptimizer::from(decaying).with_group(ParamGroup::from_predicate("vectors"), plain, None);
-        Self { inner }
+        Self { base: decaying, inner }
+    }
+
+    /// The same with another learning rate for the classifier: `factor` times that of everything else. Features of a
+    /// pretrained network can be so large that a new classifier diverges at the rate of the body.
+    #[must_use]
+    pub fn with_head_rate(self, factor: f64, parameters: &Parameters) -> Self {
+        if factor == 1.0 {
+            return self;
+        }
+        let Self { base, inner } = self;
+        let weights = Nesterov { rate_factor: factor, ..base };
+        let [weight_ids, bias_ids] =
+            [TensorRole::LinearWeight, TensorRole::LinearBias].map(|role| ParamGroup::from_ids(parameters.ids(role)));
+        let inner = inner.with_group(weight_ids, weights, None);
+        Self { base, inner: inner.with_group(bias_ids, Nesterov { decay: 0.0, ..weights }, None) }
     }
 
     /// One step.
@@ -61,7 +78,7 @@ impl Optimizer {
             .inner
             .from_bytes(Bytes::from_bytes_vec(bytes))
             .map_err(|e| TrainError::Compute(format!("optimizer state: {e}")))?;
-        Ok(Self { inner })
+        Ok(Self { base: self.base, inner })
     }
 }
 
@@ -70,6 +87,8 @@ impl Optimizer {
 struct Nesterov {
     momentum: f32,
     decay: f32,
+    /// Multiplies the learning rate.
+    rate_factor: f64,
 }
 
 /// The momentum buffer of a parameter.
@@ -102,6 +121,7 @@ impl burn::optim::Optimizer for Nesterov {
         gradient: Tensor<D>,
         state: Option<Velocity<D>>,
     ) -> (Tensor<D>, Option<Velocity<D>>) {
+        let rate = rate * self.rate_factor;
         let velocity = state.map(|state| state.velocity);
         #[cfg(feature = "flex")]
         let (parameter, gradient, velocity) = {

@@ -5,10 +5,12 @@ use crate::elastic::{Supernet, to_host};
 use crate::error::TrainError;
 use crate::images::Images;
 use crate::loss::{self, DistillationLoss};
+use crate::training::clipping::clip;
 use crate::training::optimizer::Optimizer;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Int, Tensor, TensorData};
 use ofa_space::NetSpec;
+use serde::{Deserialize, Serialize};
 
 /// What a step needs besides the supernet.
 pub struct StepInput<'a> {
@@ -28,6 +30,22 @@ pub struct StepInput<'a> {
     pub label_smoothing: f64,
     /// Momentum of the running statistics (0.1 in the paper).
     pub bn_momentum: f32,
+    /// Which parameters get gradients.
+    pub trains: Trains,
+    /// Largest norm of the summed gradients, all parameters together; larger ones are scaled down to it.
+    pub gradient_clip: Option<f64>,
+}
+
+/// Which parameters of a network learn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trains {
+    /// All of them.
+    #[default]
+    Everything,
+    /// The last block, which is the classifier. Batch norm runs on batch statistics as in all training, so running
+    /// statistics follow the images.
+    Head,
 }
 
 /// The teacher of a step's subnets.
@@ -63,7 +81,10 @@ pub fn gradients(supernet: &mut Supernet, input: &StepInput<'_>) -> Result<(Grad
     let labels = TensorData::new(labels, [input.labels.len()]);
     let mut first_logits: Option<Tensor<2>> = None;
     for net in input.subnets {
-        let output = supernet.forward_training(net, input.images);
+        let output = match input.trains {
+            Trains::Everything => supernet.forward_training(net, input.images),
+            Trains::Head => supernet.forward_training_head(net, input.images),
+        };
         let targets = Tensor::<1, Int>::from_data(labels.clone(), supernet.device());
         let hard = || loss::smoothed_cross_entropy(output.logits.clone(), targets, input.label_smoothing);
         let soft = |teacher: &Tensor<2>| {
@@ -96,7 +117,10 @@ pub fn step(
     rate: f64,
     input: &StepInput<'_>,
 ) -> Result<StepReport, TrainError> {
-    let (gradients, report) = gradients(supernet, input)?;
+    let (mut gradients, report) = gradients(supernet, input)?;
+    if let Some(largest) = input.gradient_clip {
+        clip(&mut gradients, &supernet.parameters.module, largest)?;
+    }
     supernet.parameters.update(|module| optimizer.step(rate, module, gradients));
     Ok(report)
 }
