@@ -11,6 +11,7 @@ pub mod strategy;
 
 pub use driver::budget::Budget;
 pub use driver::grid::{LimitList, Target};
+pub use driver::limit::{InvalidLimit, Limit};
 pub use driver::{Outcome, Search};
 pub use error::SearchError;
 pub use problem::Problem;

@@ -2,6 +2,7 @@
 
 use crate::plugin::UnknownName;
 use crate::settings::InvalidSetting;
+use crate::weights::model::ModelError;
 use std::path::PathBuf;
 
 /// A space, an arch or a request that does not fit the space.
@@ -60,6 +61,21 @@ pub enum SpaceError {
         /// The reason given by the system.
         source: std::io::Error,
     },
+    /// A model file was given for a space, but has no subnets to choose from.
+    #[error(
+        "{}: is a network that was cut out of a supernet{}, without subnets of its own; expected a supernet, a whole \
+         network or a space",
+        path.display(), of(.space)
+    )]
+    NoSubnets {
+        /// The file.
+        path: PathBuf,
+        /// Name of the supernet's space, if it is known.
+        space: Option<String>,
+    },
+    /// A model file was given for a space, and cannot be read.
+    #[error(transparent)]
+    Model(Box<ModelError>),
     /// A file is not valid TOML or JSON for its purpose.
     #[error("{}: {problem}", path.display())]
     File {
@@ -68,6 +84,10 @@ pub enum SpaceError {
         /// The parser's message, with line and column.
         problem: String,
     },
+}
+
+fn of(space: &Option<String>) -> String {
+    space.as_ref().map(|space| format!(" of `{space}`")).unwrap_or_default()
 }
 
 impl SpaceError {

@@ -26,6 +26,7 @@ pub use objectives::block_plan::{BlockPlan, BlockSum, PlainTerm};
 pub use objectives::objective::{FnObjective, Objective, ObjectiveError};
 pub use settings::{Checked, InvalidSetting, Settings};
 pub use spaces::derived::{Derived, DerivedConfig};
+pub use spaces::elasticity::{BlockChoices, Elasticity, OtherChoices};
 pub use spaces::registry::{self, SpaceEntry};
 pub use spaces::space::{FixedPart, SearchSpace, SpaceInfo};
 pub use weights::model::{InputFormat, Model, ModelBody, ModelError, Resize};

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use ofa_space::{
-    Derived, DerivedConfig, Genes, Model, ModelBody, NetSpec, OpKind, Opened, SearchSpace, TensorRole, Weights, cost,
-    extraction, importance, initialisation, registry, supernet,
+    Derived, DerivedConfig, Elasticity, Genes, Model, ModelBody, NetSpec, OpKind, Opened, SearchSpace, TensorRole,
+    Weights, cost, extraction, importance, initialisation, registry, supernet,
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -132,6 +132,112 @@ fn what_stays_fixed_has_a_reason() {
     assert_eq!(reason("first_conv"), Some("its channels are read by other blocks"));
     assert_eq!(reason("classifier"), Some("one output for each class"));
     assert_eq!(reason("blocks.2"), None);
+}
+
+#[test]
+fn what_is_elastic_is_found_in_every_family() {
+    let lists = |name: &str| Elasticity::of(registry::named(name).unwrap().as_ref()).unwrap();
+    let mbv3 = lists("ofa-mbv3-w1.0");
+    assert_eq!((mbv3.blocks.len(), mbv3.depths.len()), (20, 5));
+    for block in &mbv3.blocks {
+        assert_eq!((&block.kernel_sizes[..], &block.expand_ratios[..]), (&[3.0, 5.0, 7.0][..], &[3.0, 4.0, 6.0][..]));
+    }
+    let names: Vec<&str> = mbv3.blocks.iter().map(|block| block.block.as_str()).collect();
+    assert_eq!((names[0], names[19]), ("blocks.1", "blocks.20"));
+    let proxyless = lists("ofa-proxyless-w1.3");
+    assert_eq!((proxyless.blocks.len(), proxyless.depths.last()), (21, Some(&vec![1.0])));
+    let resnet = lists("ofa-resnet50");
+    assert_eq!((resnet.blocks.len(), resnet.depths.len(), resnet.widths.len()), (18, 5, 6));
+    assert!(resnet.blocks.iter().all(|block| block.kernel_sizes.is_empty() && block.expand_ratios.len() > 1));
+    let json = serde_json::to_string(&resnet).unwrap();
+    assert!(json.starts_with(r#"{"elastic":[{"block":""#) && json.contains(r#""depths":[[0,2],[0,1,2]"#), "{json}");
+    // A gene with one choice is shown beside the other of its block.
+    let (net, _) = whole("ofa-mbv3-w1.0", 64);
+    let derived = Derived::try_from(DerivedConfig { kernel_sizes: Vec::new(), ..DerivedConfig::of(net) }).unwrap();
+    let elastic = Elasticity::of(&derived).unwrap();
+    assert_eq!(elastic.blocks.len(), derived.elastic_blocks().len());
+    assert!(elastic.blocks.iter().all(|block| block.kernel_sizes.len() == 1 && block.expand_ratios.len() > 1));
+}
+
+#[test]
+fn the_middle_subnet_lies_between_the_others() {
+    for name in ["ofa-mbv3-w1.0", "ofa-resnet50", "tiny-28"] {
+        let space = registry::named(name).unwrap();
+        let [min, mid, max] = [space.min_arch(), space.mid_arch(), space.max_arch()]
+            .map(|arch| cost::macs(&space.resolve(&arch).unwrap()));
+        assert!(min < mid && mid < max, "{name}: {min}, {mid}, {max}");
+        assert_eq!(space.parse(&space.format(&space.mid_arch())).unwrap(), space.mid_arch());
+    }
+}
+
+#[test]
+fn a_space_is_read_from_a_model_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a network");
+    let (net, weights) = whole("ofa-proxyless-w1.3", 64);
+    let network = model(net.clone(), weights);
+    network.save(&path).unwrap();
+    let space = registry::load(path.to_str().unwrap()).unwrap();
+    assert_eq!(space.name(), Derived::of(net).unwrap().name());
+    let supernet = network.supernet().unwrap();
+    supernet.save(&path).unwrap();
+    assert_eq!(registry::load(path.to_str().unwrap()).unwrap().name(), space.name());
+    supernet.extract(&space.min_arch()).unwrap().save(&path).unwrap();
+    let error = registry::load(path.to_str().unwrap()).unwrap_err().to_string();
+    assert!(
+        error.contains("a network") && error.contains(&format!("cut out of a supernet of `{}`", space.name())),
+        "{error}"
+    );
+    std::fs::write(folder.path().join("cut.safetensors"), "x").unwrap();
+    let error = registry::load(folder.path().join("cut.safetensors").to_str().unwrap()).unwrap_err().to_string();
+    assert!(error.contains("cut.safetensors"), "{error}");
+    // Narrowed resolutions leave the name, by which predictors know the space.
+    let narrow = registry::with_field(space.as_ref(), "resolutions", serde_json::json!([32])).unwrap();
+    assert_eq!(narrow.name(), space.name());
+}
+
+#[test]
+fn a_new_head_changes_the_last_layer_alone() {
+    let (net, weights) = whole("ofa-proxyless-w1.3", 64);
+    let network = model(net, weights);
+    let names: Vec<String> = ["a", "b", "c"].map(str::to_owned).to_vec();
+    for before in [network.supernet().unwrap(), network.clone()] {
+        let after = before.with_new_head(names.clone(), 1).unwrap();
+        assert_eq!(after.class_names, names);
+        let changed: Vec<&String> = after
+            .weights
+            .iter()
+            .filter(|(name, tensor)| before.weights.get(name) != Some(tensor))
+            .map(|(n, _)| n)
+            .collect();
+        assert_eq!(changed, ["classifier.linear.bias", "classifier.linear.weight"]);
+        assert_eq!(after.weights.len(), before.weights.len());
+        assert_eq!(after.weights, before.with_new_head(names.clone(), 1).unwrap().weights);
+        assert_ne!(after.weights, before.with_new_head(names.clone(), 2).unwrap().weights);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new.safetensors");
+        after.save(&path).unwrap();
+        Model::load(&path).unwrap();
+    }
+    assert!(network.with_new_head(vec!["one".into()], 0).is_err());
+    let mut headless = network;
+    let ModelBody::Net { spec, .. } = &mut headless.body else { unreachable!() };
+    spec.blocks.pop();
+    let error = headless.with_new_head(names, 0).unwrap_err().to_string();
+    assert!(error.contains("does not end in a linear layer"), "{error}");
+}
+
+#[test]
+fn missing_dimensions_are_listed() {
+    let (mut net, _) = whole("ofa-proxyless-w1.3", 64);
+    net.blocks.retain(|block| block.ops.iter().all(|op| op.inputs.len() == 1));
+    let config = DerivedConfig { kernel_sizes: Vec::new(), ..DerivedConfig::of(net.clone()) };
+    let missing = Derived::try_from(config).unwrap().fixed_parts();
+    assert_eq!((missing[0].name.as_str(), missing[1].name.as_str()), ("kernel sizes", "depths"));
+    assert!(missing[1].reason.contains("no residual blocks"), "{missing:?}");
+    let config = DerivedConfig { kernel_sizes: Vec::new(), expand_ratios: vec![1.0], ..DerivedConfig::of(net) };
+    let error = Derived::try_from(config).unwrap_err().to_string();
+    assert!(error.contains("no residual blocks") && error.contains("nothing can be elastic"), "{error}");
 }
 
 fn model(net: NetSpec, weights: Weights) -> Model {

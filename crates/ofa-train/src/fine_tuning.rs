@@ -1,8 +1,14 @@
 //! Fine-tuning: further training of a standalone network from the weights that it inherited from its supernet, as the
 //! authors do with the networks that a search has found (their specialised networks are published after 25 or 75 epochs).
 
+mod preparation;
+mod settings;
+
+pub use preparation::Preparation;
+pub use settings::FineTuning;
+
 use crate::checkpoint::Checkpoint;
-use crate::data::{Augmentation, DataError, Dataset, SplitName, TrainedOn};
+use crate::data::{DataError, Dataset, SplitName, TrainedOn};
 use crate::elastic::Supernet;
 use crate::elastic::executor::Prepared;
 use crate::error::TrainError;
@@ -11,117 +17,14 @@ use crate::images::Images;
 use crate::loss::SoftCrossEntropy;
 use crate::shrinking::{History, Window};
 use crate::training::epochs::{EpochOrder, Learner, Position, Steps};
-use crate::training::learning_rate::CosineSchedule;
 use crate::training::optimizer::Optimizer;
-use crate::training::step::{StepInput, Teacher, Trains, step};
+use crate::training::step::{StepInput, Teacher, step};
 use burn::tensor::Device;
 use ofa_space::digest::Digest;
-use ofa_space::{Checked, InvalidSetting, Model, NetSpec, Settings, settings};
-use serde::{Deserialize, Serialize};
-use std::ops::Bound;
+use ofa_space::{Checked, Model, NetSpec};
+use settings::{Schedule, StepPlan};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-
-/// How a network is fine-tuned.
-///
-/// | name | default | purpose | range |
-/// |---|---|---|---|
-/// | `epochs` | 5 | passes over the training images, fractions allowed | more than 0, up to 10,000 |
-/// | `learning_rate` | 0.0075 | highest learning rate; it falls to 0 along a cosine | more than 0, up to 10 |
-/// | `warmup` | 0.05 | share of the steps in which the learning rate rises | 0 to below 1 |
-/// | `batch_size` | 64 | images a step | ≥ 1 |
-/// | `label_smoothing` | 0.1 | | 0 to below 1 |
-/// | `momentum` | 0.9 | of Nesterov SGD | 0–1 |
-/// | `head_rate` | 1.0 | learning rate of the classifier, as a share of that of everything else | more than 0, up to 100 |
-/// | `distillation` | 1.0 | weight of the teacher's term, where there is a teacher | ≥ 0 |
-/// | `gradient_clip` | none | largest norm of a step's gradients, all parameters together | more than 0 |
-/// | `weight_decay` | 3e-5 | none on batch norm and biases | ≥ 0 |
-/// | `bn_momentum` | 0.1 | of running statistics | 0–1 |
-/// | `seed` | 0 | of the order of images and of augmentation | any |
-/// | `augmentation` | shift 2, photos flipped | how training images are varied | see [`Augmentation`] |
-/// | `checkpoint_steps` | 200 | steps between checkpoints | ≥ 1 |
-/// | `prefetch` | 2 | batches prepared while a step computes | 0–64 |
-///
-/// Momentum, weight decay and momentum of the statistics are those of the official fine-tuning runs (`momentum`,
-/// `weight_decay`, `bn_momentum` of the authors' run configurations).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct FineTuning {
-    /// Passes over the training images.
-    pub epochs: f64,
-    /// Highest learning rate.
-    pub learning_rate: f64,
-    /// Share of the steps in which the learning rate rises.
-    pub warmup: f64,
-    /// Images a step.
-    pub batch_size: usize,
-    /// Label smoothing.
-    pub label_smoothing: f64,
-    /// Momentum of Nesterov SGD.
-    pub momentum: f64,
-    /// Weight decay.
-    pub weight_decay: f64,
-    /// Momentum of running statistics.
-    pub bn_momentum: f64,
-    /// Learning rate of the classifier, as a share of that of everything else.
-    pub head_rate: f64,
-    /// Weight of the teacher's term.
-    pub distillation: f64,
-    /// Largest norm of a step's gradients.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub gradient_clip: Option<f64>,
-    /// Seed of the order of images and of augmentation.
-    pub seed: u64,
-    /// How training images are varied.
-    pub augmentation: Augmentation,
-    /// Steps between checkpoints.
-    pub checkpoint_steps: usize,
-    /// Batches prepared ahead.
-    pub prefetch: usize,
-}
-
-impl Default for FineTuning {
-    fn default() -> Self {
-        Self {
-            epochs: 5.0,
-            learning_rate: 0.0075,
-            warmup: 0.05,
-            batch_size: 64,
-            label_smoothing: 0.1,
-            momentum: 0.9,
-            weight_decay: 3e-5,
-            bn_momentum: 0.1,
-            head_rate: 1.0,
-            distillation: 1.0,
-            gradient_clip: None,
-            seed: 0,
-            augmentation: Augmentation::default(),
-            checkpoint_steps: 200,
-            prefetch: 2,
-        }
-    }
-}
-
-impl Settings for FineTuning {
-    fn check(&self) -> Result<(), InvalidSetting> {
-        settings::number("epochs", self.epochs, (Bound::Excluded(0.0), Bound::Included(1e4)))?;
-        settings::number("learning_rate", self.learning_rate, (Bound::Excluded(0.0), Bound::Included(10.0)))?;
-        settings::number("warmup", self.warmup, 0.0..1.0)?;
-        settings::count("batch_size", self.batch_size, 1..=usize::MAX)?;
-        settings::number("label_smoothing", self.label_smoothing, 0.0..1.0)?;
-        settings::number("momentum", self.momentum, 0.0..=1.0)?;
-        settings::number("weight_decay", self.weight_decay, 0.0..f64::INFINITY)?;
-        settings::number("bn_momentum", self.bn_momentum, 0.0..=1.0)?;
-        settings::number("head_rate", self.head_rate, (Bound::Excluded(0.0), Bound::Included(100.0)))?;
-        settings::number("distillation", self.distillation, 0.0..f64::INFINITY)?;
-        if let Some(norm) = self.gradient_clip {
-            settings::positive("gradient_clip", norm)?;
-        }
-        self.augmentation.check().map_err(|invalid| invalid.within("augmentation"))?;
-        settings::count("checkpoint_steps", self.checkpoint_steps, 1..=usize::MAX)?;
-        settings::count("prefetch", self.prefetch, 0..=64)
-    }
-}
 
 /// Receives the progress of a fine-tuning run. Every method has an empty default.
 pub trait FineTuningObserver {
@@ -224,6 +127,10 @@ impl<'a> FineTuner<'a> {
             if self.settings.head_rate == 1.0 {
                 settings.remove("head_rate");
             }
+            if self.settings.head_epochs == 0.0 {
+                settings.remove("head_epochs");
+                settings.remove("head_learning_rate");
+            }
         }
         let net = serde_json::to_string(&self.net).unwrap_or_default();
         let Dataset { name, train, input, .. } = self.dataset;
@@ -263,13 +170,8 @@ impl<'a> FineTuner<'a> {
         Ok(FineTuned { model: self.model(&run.network)?, steps: self.steps(), before, after })
     }
 
-    fn schedule(&self) -> CosineSchedule {
-        let FineTuning { epochs, learning_rate, warmup, batch_size, .. } = *self.settings;
-        let images = self.dataset.train.len();
-        let batches = (images / batch_size.min(images.max(1))).max(1);
-        let total = ((epochs * batches as f64).round() as usize).max(1);
-        let warmup_steps = ((total as f64 * warmup).round() as usize).min(total - 1);
-        CosineSchedule { initial: learning_rate, warmup_start: 0.0, warmup_steps, steps: total - warmup_steps }
+    fn schedule(&self) -> Schedule {
+        self.settings.schedule(self.dataset.train.len())
     }
 
     fn start_or_resume<'r>(
@@ -324,7 +226,7 @@ impl<'a> FineTuner<'a> {
 /// A run at work.
 struct Run<'r> {
     tuner: &'r FineTuner<'r>,
-    schedule: CosineSchedule,
+    schedule: Schedule,
     fingerprint: String,
     network: Supernet,
     optimizer: Optimizer,
@@ -337,8 +239,8 @@ impl Learner for Run<'_> {
     type Batch = (Images, Vec<usize>);
 
     fn learn(&mut self, (images, labels): (Images, Vec<usize>)) -> Result<(), TrainError> {
-        let FineTuning { label_smoothing, bn_momentum, learning_rate, distillation, gradient_clip, .. } =
-            *self.tuner.settings;
+        let FineTuning { label_smoothing, bn_momentum, distillation, gradient_clip, .. } = *self.tuner.settings;
+        let StepPlan { rate, trains } = self.schedule.at(self.done);
         let teacher = match &self.tuner.teacher {
             Some(teacher) => Teacher::Logits(teacher.prepared.forward(self.network.upload(&images)).logits),
             None => Teacher::None,
@@ -352,13 +254,14 @@ impl Learner for Run<'_> {
             distillation,
             label_smoothing,
             bn_momentum: bn_momentum as f32,
-            trains: Trains::Everything,
+            trains,
             gradient_clip,
         };
-        let report = step(&mut self.network, &mut self.optimizer, self.schedule.rate(self.done), &input)?;
+        let report = step(&mut self.network, &mut self.optimizer, rate, &input)?;
         let loss = report.losses.first().copied().unwrap_or(f32::NAN);
         if !loss.is_finite() {
             let phase = "fine-tuning".to_owned();
+            let learning_rate = self.tuner.settings.learning_rate;
             return Err(TrainError::Diverged { loss, step: self.done, phase, learning_rate });
         }
         self.done += 1;

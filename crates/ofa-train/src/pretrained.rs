@@ -1,6 +1,6 @@
 //! The pretrained networks inside the program.
 
-use ofa_space::{Model, ModelError};
+use ofa_space::{Model, ModelError, SpaceEntry, SpaceError, inventory};
 use std::path::Path;
 
 /// A pretrained network that comes with the program.
@@ -27,6 +27,29 @@ pub const PRETRAINED: [Pretrained; 1] = [Pretrained {
 /// The network of this name.
 pub fn named(name: &str) -> Option<Pretrained> {
     PRETRAINED.into_iter().find(|known| known.name == name)
+}
+
+/// A model file, or the pretrained network of this name. A file comes first.
+///
+/// # Errors
+/// What [`Model::load`] reports.
+pub fn load(file_or_name: &Path) -> Result<Model, ModelError> {
+    match file_or_name.to_str().and_then(named) {
+        Some(known) if !file_or_name.exists() => known.model(),
+        _ => Model::load(file_or_name),
+    }
+}
+
+inventory::submit! {
+    SpaceEntry {
+        name: "mcunet",
+        about: "subnets of the pretrained MCUNet that comes with the program: depth, channels, kernels, 48 to 96 px",
+        build: || {
+            let [mcunet] = PRETRAINED;
+            let model = mcunet.model().map_err(|error| SpaceError::Model(Box::new(error)))?;
+            model.elastic_space().map_err(|error| SpaceError::Model(Box::new(error)))
+        },
+    }
 }
 
 impl Pretrained {

@@ -8,7 +8,7 @@ use ofa_train::TrainError;
 use ofa_train::checkpoint::Checkpoint;
 use ofa_train::data::{self, DataError, Dataset, LoadOptions, SplitName, SplitRecord, TrainedOn};
 use ofa_train::evaluation::{EvaluationSettings, Evaluator};
-use ofa_train::fine_tuning::{FineTuned, FineTuner, FineTuning, FineTuningObserver};
+use ofa_train::fine_tuning::{FineTuned, FineTuner, FineTuning, FineTuningObserver, Preparation};
 use ofa_train::shrinking::Silent;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -94,6 +94,49 @@ fn an_interrupted_run_ends_with_the_same_bytes() {
         assert_eq!((resumed.before, resumed.after), (whole.before, whole.after), "{stops:?}");
         assert!(bytes(&resumed, folder.path()) == expected, "{stops:?}");
     }
+}
+
+#[test]
+fn a_new_classifier_learns_alone_first_and_resumes_in_either_part() {
+    let dataset = digits(&LoadOptions::default());
+    let settings = FineTuning { head_epochs: 96.0 / 18_000.0, head_rate: 0.1, ..settings() }.checked().unwrap();
+    let preparation = Preparation { new_head: Some(3), image_size: Some(20) };
+    let model = preparation.apply(&subnet(&dataset), &dataset, &Device::flex()).unwrap();
+    assert_eq!(model.net(None).unwrap().input, [1, 20, 20]);
+    let run = |folder: &Path, stop_after: usize| {
+        let stop = AtomicBool::new(false);
+        let tuner = FineTuner::new(&settings, &model, &dataset, &Device::flex()).unwrap();
+        assert_eq!(tuner.steps(), 6 + 12);
+        tuner.train(Some(folder), &mut StopAfter(stop_after, &stop), &stop)
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let whole = run(folder.path(), usize::MAX).unwrap();
+    let expected = bytes(&whole, folder.path());
+    for stops in [&[3][..], &[4, 6, 11]] {
+        let folder = tempfile::tempdir().unwrap();
+        for stop_after in stops {
+            assert!(matches!(run(folder.path(), *stop_after), Err(TrainError::Interrupted)));
+            let checkpoint = Checkpoint::load_latest(folder.path()).unwrap().unwrap().0;
+            // In the first part nothing but the classifier and the running statistics has moved.
+            let moved: Vec<&String> = checkpoint
+                .weights
+                .iter()
+                .filter(|(name, tensor)| !name.contains("running_") && model.weights.get(name) != Some(tensor))
+                .map(|(name, _)| name)
+                .collect();
+            assert!(*stop_after > 6 || moved.iter().all(|name| name.starts_with("classifier")), "{moved:?}");
+            assert!(*stop_after <= 6 || moved.len() > 10, "{moved:?}");
+        }
+        let resumed = run(folder.path(), usize::MAX).unwrap();
+        assert!(bytes(&resumed, folder.path()) == expected, "{stops:?}");
+    }
+    // Another rate for the classifier is another run.
+    let folder = tempfile::tempdir().unwrap();
+    assert!(run(folder.path(), 3).is_err());
+    let other = FineTuning { head_learning_rate: 0.01, ..(*settings).clone() }.checked().unwrap();
+    let tuner = FineTuner::new(&other, &model, &dataset, &Device::flex()).unwrap();
+    let refused = tuner.train(Some(folder.path()), &mut Silent, &AtomicBool::new(false));
+    assert!(matches!(refused, Err(TrainError::Checkpoint { .. })));
 }
 
 #[test]

@@ -70,17 +70,3 @@ fn parse(text: &str, space: &dyn SearchSpace, origin: &str) -> Result<Arch, Fail
     let json: ArchJson = serde_json::from_value(value).map_err(|e| bad(e.to_string()))?;
     space.parse(&json).map_err(|e| bad(e.to_string()))
 }
-
-/// The arch for a model: needed by a supernet, refused by a standalone net.
-pub fn for_model(
-    model: &ofa_space::Model,
-    text: Option<&str>,
-    path: &Path,
-    seed: u64,
-) -> Result<Option<Arch>, Failure> {
-    match (model.space(), text) {
-        (Some(space), Some(text)) => Ok(Some(arch(text, space.as_ref(), seed)?)),
-        (None, Some(text)) => Err(Failure::Input(format!("--arch {text}: {} is one standalone net", path.display()))),
-        (_, None) => Ok(None),
-    }
-}

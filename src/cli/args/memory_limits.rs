@@ -4,6 +4,7 @@ use super::Failure;
 use clap::{Args, ValueEnum};
 use ofa_hw::memory::{Depthwise, Schedule};
 use ofa_hw::{EnergyObjective, FlashObjective, HardwareBackend, HwError, SramObjective};
+use ofa_search::Limit;
 use ofa_space::{Objective, SearchSpace};
 use std::sync::Arc;
 
@@ -11,17 +12,17 @@ use std::sync::Arc;
 #[derive(Args, Debug)]
 pub struct MemoryLimits {
     /// Limits on activation memory in kB of 1,024 bytes, at --precision; depthwise convolutions work in place.
-    #[arg(long, value_delimiter = ',')]
-    max_sram_kb: Vec<f64>,
+    #[arg(long, value_delimiter = ',', value_name = "KB|%")]
+    max_sram_kb: Vec<Limit>,
     /// Limits on weights in kB of 1,024 bytes, at --precision.
-    #[arg(long, value_delimiter = ',')]
-    max_flash_kb: Vec<f64>,
+    #[arg(long, value_delimiter = ',', value_name = "KB|%")]
+    max_flash_kb: Vec<Limit>,
     /// Width of weights and activations for the memory limits.
     #[arg(long, value_enum, default_value = "int8")]
     precision: Precision,
     /// Limits on energy per image in millijoules, for a device whose profile gives it.
-    #[arg(long, value_delimiter = ',', requires = "device")]
-    max_energy_mj: Vec<f64>,
+    #[arg(long, value_delimiter = ',', requires = "device", value_name = "MJ|%")]
+    max_energy_mj: Vec<Limit>,
 }
 
 /// Width of weights and activations.
@@ -46,7 +47,7 @@ impl Precision {
 }
 
 /// What is limited, and its limits.
-type Limited<'a> = (Arc<dyn Objective>, &'a [f64]);
+type Limited<'a> = (Arc<dyn Objective>, &'a [Limit]);
 
 impl MemoryLimits {
     /// Every objective that is limited, with its limits.

@@ -6,6 +6,7 @@ pub mod corrupt_choice;
 pub mod estimator_choice;
 pub mod measurable_device;
 pub mod memory_limits;
+pub mod model_choice;
 pub mod model_data;
 pub mod net_input;
 pub mod npy_batch;

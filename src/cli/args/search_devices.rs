@@ -3,6 +3,7 @@
 use super::Failure;
 use ofa_hw::{HardwareBackend, LatencySource};
 use ofa_predictors::FittedPredictor;
+use ofa_search::Limit;
 use ofa_space::SearchSpace;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,14 +14,14 @@ pub struct Wanted {
     pub name: String,
     /// The device.
     pub device: Arc<dyn HardwareBackend>,
-    /// Latency limits in milliseconds.
-    pub limits: Vec<f64>,
+    /// Latency limits: milliseconds, or shares of the largest subnet.
+    pub limits: Vec<Limit>,
 }
 
 /// Reads `--device` arguments: `DEVICE`, `DEVICE:15,20` with limits of its own, or `DEVICE,DEVICE`. `limits` go to
 /// those without limits of their own; where no limit is needed (`free`), they may have none.
-pub fn wanted(arguments: &[String], limits: &[f64], free: bool) -> Result<Vec<Wanted>, Failure> {
-    let named: Vec<(String, Vec<f64>)> = arguments.iter().flat_map(|argument| parsed(argument)).collect();
+pub fn wanted(arguments: &[String], limits: &[Limit], free: bool) -> Result<Vec<Wanted>, Failure> {
+    let named: Vec<(String, Vec<Limit>)> = arguments.iter().flat_map(|argument| parsed(argument)).collect();
     let mut all: Vec<Wanted> = Vec::new();
     for (name, own) in &named {
         if all.iter().any(|known| known.name == *name) {
@@ -39,12 +40,12 @@ pub fn wanted(arguments: &[String], limits: &[f64], free: bool) -> Result<Vec<Wa
 }
 
 /// What one argument names: devices, each with its own limits.
-fn parsed(argument: &str) -> Vec<(String, Vec<f64>)> {
+fn parsed(argument: &str) -> Vec<(String, Vec<Limit>)> {
     if Path::new(argument).exists() {
         return vec![(argument.to_owned(), Vec::new())];
     }
     if let Some((name, list)) = argument.rsplit_once(':') {
-        let limits: Result<Vec<f64>, _> = list.split(',').map(|limit| limit.trim().parse()).collect();
+        let limits: Result<Vec<Limit>, _> = list.split(',').map(str::parse).collect();
         if let Ok(limits) = limits {
             return vec![(name.to_owned(), limits)];
         }
@@ -99,13 +100,14 @@ mod tests {
 
     #[test]
     fn devices_bring_their_own_limits_or_take_the_common_ones() {
+        let values = |limits: &[f64]| limits.iter().map(|limit| Limit::Value(*limit)).collect::<Vec<_>>();
         let read = |arguments: &[&str], limits: &[f64]| {
             let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
-            wanted(&arguments, limits, false)
+            wanted(&arguments, &values(limits), false)
                 .map(|all| all.into_iter().map(|one| (one.name, one.limits)).collect::<Vec<_>>())
                 .map_err(|failure| failure.to_string())
         };
-        let named = |name: &str, limits: &[f64]| (name.to_owned(), limits.to_vec());
+        let named = |name: &str, limits: &[f64]| (name.to_owned(), values(limits));
         assert_eq!(read(&["v100"], &[1.0]).unwrap(), [named("v100", &[1.0])]);
         assert_eq!(
             read(&["note10:15,20.5", "v100,a100"], &[0.5]).unwrap(),
@@ -113,6 +115,7 @@ mod tests {
         );
         assert!(read(&["note10:15", "v100"], &[]).unwrap_err().contains("v100 has no latency limit"));
         assert!(read(&["note10:15", "note10:20"], &[]).unwrap_err().contains("given twice"));
+        assert_eq!(read(&["v100:60%"], &[]).unwrap(), [("v100".to_owned(), vec![Limit::PerCent(60.0)])]);
         assert!(read(&["note10:soon"], &[]).is_err());
     }
 }

@@ -1,9 +1,8 @@
 //! `ofa classify`: predictions for image files, with the model's own preprocessing.
 
-use crate::cli::args::arch_choice;
+use crate::cli::args::model_choice::{self, Network};
 use crate::cli::{Context, Failure};
 use clap::Args;
-use ofa_space::Model;
 use ofa_train::data;
 use ofa_train::device;
 use ofa_train::{Supernet, to_host};
@@ -13,10 +12,10 @@ use std::path::PathBuf;
 /// Arguments of `ofa classify`.
 #[derive(Args, Debug)]
 pub struct ClassifyArgs {
-    /// Model file.
+    /// Model file, or the name of a pretrained network: mcunet.
     #[arg(long)]
     model: PathBuf,
-    /// Subnet of a supernet: max, min, random, JSON, or a file.
+    /// Subnet of a supernet, or of the space derived from a whole network: max, min, random, JSON, or a file.
     #[arg(long)]
     arch: Option<String>,
     /// How many classes to print.
@@ -42,8 +41,7 @@ struct Guess {
 }
 
 pub fn run(args: &ClassifyArgs, context: &Context) -> Result<(), Failure> {
-    let model = Model::load(&args.model)?;
-    let arch = arch_choice::for_model(&model, args.arch.as_deref(), &args.model, context.common.seed)?;
+    let Network { model, arch } = model_choice::network(&args.model, args.arch.as_deref(), context.common.seed)?;
     let net = model.net(arch.as_ref())?;
     let device = device::open(&context.common.backend)?;
     let supernet = Supernet::from_model(&model, &device)?;

@@ -1,13 +1,13 @@
 //! `ofa collect`: accuracy pairs of random subnets, resumable.
 
 use crate::cli::args::corrupt_choice::CorruptChoice;
+use crate::cli::args::model_choice;
 use crate::cli::args::model_data::load_for;
-use crate::cli::args::space_choice::space_of;
 use crate::cli::output::progress::Progress;
 use crate::cli::{Context, Failure};
 use clap::Args;
 use ofa_predictors::{PairsFile, Target, pairs};
-use ofa_space::{Model, SearchSpace};
+use ofa_space::SearchSpace;
 use ofa_train::collection::{clustered_archs, distinct_archs, saving};
 use ofa_train::data::SplitName;
 use ofa_train::device;
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 /// Arguments of `ofa collect`.
 #[derive(Args, Debug)]
 pub struct CollectArgs {
-    /// Supernet model file.
+    /// Supernet or whole network: a model file, or the name of a pretrained network (mcunet).
     #[arg(long)]
     model: PathBuf,
     /// `bundled` or a folder.
@@ -52,8 +52,7 @@ pub struct CollectArgs {
 }
 
 pub fn run(args: &CollectArgs, context: &Context) -> Result<(), Failure> {
-    let model = Model::load(&args.model)?;
-    let space = space_of(&model, &args.model)?;
+    let (model, space) = model_choice::supernet(&args.model)?;
     let seed = context.common.seed;
     let archs = match args.independent {
         true => distinct_archs(space.as_ref(), args.count, seed, &HashSet::new()),

@@ -39,7 +39,7 @@ struct CalibrateArgs {
 /// What is measured, and the profile made from it. The arguments of `ofa devices fit`.
 #[derive(Args, Debug)]
 struct MeasuredFiles {
-    /// Space of the measured archs: registered name or TOML file.
+    /// Space of the measured archs: registered name, TOML file or model file.
     #[arg(long)]
     space: String,
     /// Measurements, one JSON a line: {"arch": …, "latency_ms": …}.

@@ -1,7 +1,7 @@
 //! `ofa export`: a network as ONNX, in f32, f16 or int8, compared with our own logits on request.
 
-use crate::cli::args::arch_choice;
 use crate::cli::args::calibration::CalibrationImages;
+use crate::cli::args::model_choice::{self, Network};
 use crate::cli::args::runtime_choice::RuntimeArgs;
 use crate::cli::{Context, Failure};
 use clap::Args;
@@ -20,10 +20,10 @@ use std::path::PathBuf;
 /// Arguments of `ofa export`.
 #[derive(Args, Debug)]
 pub struct ExportArgs {
-    /// Model file.
+    /// Model file, or the name of a pretrained network: mcunet.
     #[arg(long)]
     model: PathBuf,
-    /// Subnet of a supernet: max, min, random, JSON, or a file.
+    /// Subnet of a supernet, or of the space derived from a whole network: max, min, random, JSON, or a file.
     #[arg(long)]
     arch: Option<String>,
     /// Output ONNX file.
@@ -119,8 +119,7 @@ pub fn run(args: &ExportArgs, context: &Context) -> Result<(), Failure> {
     let metadata = args.metadata()?;
     let runtime = args.runtime.runtime()?;
     let seed = context.common.seed;
-    let mut model = Model::load(&args.model)?;
-    let arch = arch_choice::for_model(&model, args.arch.as_deref(), &args.model, seed)?;
+    let Network { mut model, arch } = model_choice::network(&args.model, args.arch.as_deref(), seed)?;
     let load = |source: &String| CalibrationImages::load(source, &model, arch.as_ref());
     let loaded = args.calibrate.as_ref().map(load).transpose()?;
     if let Some(arch) = arch {

@@ -2,17 +2,17 @@
 
 use crate::cli::args::arch_choice;
 use crate::cli::args::calibration::CalibrationImages;
-use crate::cli::args::space_choice::space_of;
+use crate::cli::args::model_choice;
 use crate::cli::{Context, Failure};
 use clap::Args;
-use ofa_space::{Model, cost};
+use ofa_space::cost;
 use serde::Serialize;
 use std::path::PathBuf;
 
 /// Arguments of `ofa extract`.
 #[derive(Args, Debug)]
 pub struct ExtractArgs {
-    /// Supernet model file.
+    /// Supernet or whole network: a model file, or the name of a pretrained network (mcunet).
     #[arg(long)]
     model: PathBuf,
     /// max, min, random, JSON, or a file.
@@ -40,8 +40,7 @@ struct ExtractReport {
 }
 
 pub fn run(args: &ExtractArgs, context: &Context) -> Result<(), Failure> {
-    let mut model = Model::load(&args.model)?;
-    let space = space_of(&model, &args.model)?;
+    let (mut model, space) = model_choice::supernet(&args.model)?;
     let mut arch = arch_choice::arch(&args.arch, space.as_ref(), context.common.seed)?;
     if args.calibrate_batches.contains(&0) {
         return Err(Failure::Input("--calibrate-batches holds a 0, expected sizes of at least 1".into()));

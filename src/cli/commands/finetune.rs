@@ -1,17 +1,17 @@
 //! `ofa finetune`: further training of a standalone network from the weights that it inherited from its supernet.
 
-use crate::cli::args::arch_choice;
 use crate::cli::args::corrupt_choice::CorruptChoice;
-use crate::cli::args::model_data::load_for;
+use crate::cli::args::model_choice::{self, Network};
 use crate::cli::output::progress::Progress;
 use crate::cli::{Context, Failure, Output};
 use crate::folder_lock::FolderLock;
 use clap::Args;
-use ofa_space::{Checked, Model, Settings};
+use ofa_space::{Checked, Settings};
 use ofa_train::TrainError;
 use ofa_train::checkpoint::Checkpoint;
+use ofa_train::data::{DataError, TrainedOn};
 use ofa_train::device;
-use ofa_train::fine_tuning::{FineTuned, FineTuner, FineTuning, FineTuningObserver};
+use ofa_train::fine_tuning::{FineTuned, FineTuner, FineTuning, FineTuningObserver, Preparation};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -22,7 +22,7 @@ pub struct FinetuneArgs {
     /// Model file: a standalone net of `ofa extract` or `ofa import net`, or a supernet with --arch.
     #[arg(long)]
     model: PathBuf,
-    /// Subnet of a supernet: max, min, random, JSON, or a file.
+    /// Subnet of a supernet, or of the space derived from a whole network: max, min, random, JSON, or a file.
     #[arg(long)]
     arch: Option<String>,
     /// `bundled` or a folder.
@@ -31,12 +31,37 @@ pub struct FinetuneArgs {
     /// Output model file.
     #[arg(short, long)]
     output: PathBuf,
+    /// Draw the last linear layer afresh, for the classes of the data.
+    #[arg(long)]
+    new_head: bool,
+    /// Train at this image size, instead of the network's own.
+    #[arg(long, value_name = "PIXELS")]
+    image_size: Option<u32>,
+    /// Learn from this network's logits too: a model file with the same classes and normalisation, of any size.
+    #[arg(long, value_name = "MODEL")]
+    teacher: Option<PathBuf>,
+    /// Weight of the teacher's term.
+    #[arg(long, default_value_t = FineTuning::default().distillation, requires = "teacher")]
+    distillation: f64,
     /// Passes over the training images; may be a fraction.
     #[arg(long, default_value_t = 5.0)]
     epochs: f64,
-    /// Highest learning rate; it falls to 0 along a cosine.
-    #[arg(long, default_value_t = 0.0075)]
-    learning_rate: f64,
+    /// Highest learning rate; it falls to 0 along a cosine [default: 0.0075, with --new-head 0.03].
+    #[arg(long)]
+    learning_rate: Option<f64>,
+    /// Passes before the others in which the last layer alone learns [default: 0, with --new-head 1].
+    #[arg(long)]
+    head_epochs: Option<f64>,
+    /// Highest learning rate of those passes.
+    #[arg(long, default_value_t = FineTuning::default().head_learning_rate)]
+    head_learning_rate: f64,
+    /// Learning rate of the last layer in the other passes, as a share of --learning-rate [default: 1, with --new-head
+    /// 0.1].
+    #[arg(long)]
+    head_rate: Option<f64>,
+    /// Scale the gradients of a step down to this norm if theirs is larger.
+    #[arg(long)]
+    gradient_clip: Option<f64>,
     /// Share of the steps in which the learning rate rises.
     #[arg(long, default_value_t = 0.05)]
     warmup: f64,
@@ -69,11 +94,37 @@ struct FinetuneReport {
     kept: bool,
 }
 
+/// What a new last layer needs otherwise than a trained one.
+struct Rates {
+    learning_rate: f64,
+    head_epochs: f64,
+    head_rate: f64,
+}
+
+/// Features of pretrained networks are large: at the rate of the rest, a new layer on them diverges.
+const NEW_HEAD: Rates = Rates { learning_rate: 0.03, head_epochs: 1.0, head_rate: 0.1 };
+
+impl Rates {
+    fn of(settings: &FineTuning) -> Self {
+        let FineTuning { learning_rate, head_epochs, head_rate, .. } = *settings;
+        Self { learning_rate, head_epochs, head_rate }
+    }
+}
+
 impl FinetuneArgs {
     fn settings(&self, seed: u64) -> Result<Checked<FineTuning>, Failure> {
+        let usual = match self.new_head {
+            true => NEW_HEAD,
+            false => Rates::of(&FineTuning::default()),
+        };
         let settings = FineTuning {
             epochs: self.epochs,
-            learning_rate: self.learning_rate,
+            learning_rate: self.learning_rate.unwrap_or(usual.learning_rate),
+            head_epochs: self.head_epochs.unwrap_or(usual.head_epochs),
+            head_learning_rate: self.head_learning_rate,
+            head_rate: self.head_rate.unwrap_or(usual.head_rate),
+            distillation: self.distillation,
+            gradient_clip: self.gradient_clip,
             warmup: self.warmup,
             batch_size: self.batch_size,
             label_smoothing: self.label_smoothing,
@@ -105,14 +156,31 @@ pub fn run(args: &FinetuneArgs, context: &Context) -> Result<(), Failure> {
             folder.display()
         )));
     }
-    let mut model = Model::load(&args.model)?;
-    if let Some(arch) = arch_choice::for_model(&model, args.arch.as_deref(), &args.model, seed)? {
+    let Network { mut model, arch } = model_choice::network(&args.model, args.arch.as_deref(), seed)?;
+    if let Some(arch) = arch {
         model = model.extract(&arch)?;
     }
-    let dataset = load_for(&model, &args.data, model.net(None)?.input[1] as u32, args.on_corrupt.into())?;
+    let size = args.image_size.unwrap_or(model.net(None)?.input[1] as u32);
+    let trained = TrainedOn::of(&model)?;
+    let dataset = match args.new_head {
+        true => trained.load_of_any_classes(&args.data, size, args.on_corrupt.into())?,
+        false => trained.load(&args.data, size, args.on_corrupt.into()).map_err(|error| match error {
+            DataError::Classes { .. } => Failure::Input(format!("{error}: --new-head draws a new last layer for them")),
+            other => other.into(),
+        })?,
+    };
     context.output.note(&format!("{}: {}", dataset.name, dataset.split_note));
     let device = device::open(&context.common.backend)?;
-    let tuner = FineTuner::new(&settings, &model, &dataset, &device)?;
+    let preparation = Preparation { new_head: args.new_head.then_some(seed), image_size: args.image_size };
+    model = preparation.apply(&model, &dataset, &device)?;
+    let mut tuner = FineTuner::new(&settings, &model, &dataset, &device)?;
+    if let Some(path) = &args.teacher {
+        let named = |error: TrainError| match Failure::from(error) {
+            Failure::Input(message) => Failure::Input(format!("--teacher {}: {message}", path.display())),
+            other => other,
+        };
+        tuner = tuner.with_teacher(&model_choice::model(path)?).map_err(named)?;
+    }
     std::fs::create_dir_all(&folder).map_err(|e| Failure::writing(&folder, e))?;
     let _lock = FolderLock::take(&folder)?;
     let mut display = Display { output: context.output, progress: None };

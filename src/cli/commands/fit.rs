@@ -14,7 +14,7 @@ pub struct FitArgs {
     /// Pairs file (JSON Lines): `{"arch":{…},"top1":…}`, or `{"arch":{…},"latency_ms":…}` with `--target latency`.
     #[arg(long)]
     pairs: PathBuf,
-    /// Registered name or TOML file.
+    /// Registered name, TOML file, or model file.
     #[arg(long)]
     space: String,
     /// Kind of predictor; `auto` for the best by cross-validation; or a kind with settings: a TOML table such as

@@ -1,11 +1,11 @@
 //! `ofa forward`: logits of a batch in an .npy file, fed as it is.
 
-use crate::cli::args::arch_choice;
+use crate::cli::args::model_choice::{self, Network};
 use crate::cli::args::npy_batch::{check_channels, read_npy};
 use crate::cli::{Context, Failure};
 use clap::Args;
 use npyz::WriterBuilder;
-use ofa_space::{Model, atomic_file};
+use ofa_space::atomic_file;
 use ofa_train::device;
 use ofa_train::{Supernet, to_host};
 use serde::Serialize;
@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 /// Arguments of `ofa forward`.
 #[derive(Args, Debug)]
 pub struct ForwardArgs {
-    /// Model file.
+    /// Model file, or the name of a pretrained network: mcunet.
     #[arg(long)]
     model: PathBuf,
-    /// Subnet of a supernet: max, min, random, JSON, or a file; the resolution is the input's.
+    /// Subnet of a supernet, or of the space derived from a whole network: max, min, random, JSON, or a file; the resolution is the input's.
     #[arg(long)]
     arch: Option<String>,
     /// Input batch: .npy, f32, (N,C,H,W), not normalised any further.
@@ -43,14 +43,13 @@ struct ForwardReport {
 const BATCH: usize = 64;
 
 pub fn run(args: &ForwardArgs, context: &Context) -> Result<(), Failure> {
-    let model = Model::load(&args.model)?;
+    let Network { model, arch } = model_choice::network(&args.model, args.arch.as_deref(), context.common.seed)?;
     let images = read_npy(&args.input)?;
     let [n, height, width, _] = images.shape;
     if height != width {
         return Err(Failure::Input(format!("{}: images are {height}×{width}, expected square", args.input.display())));
     }
-    let arch = arch_choice::for_model(&model, args.arch.as_deref(), &args.model, context.common.seed)?
-        .map(|arch| arch.with_resolution(height as u32));
+    let arch = arch.map(|arch| arch.with_resolution(height as u32));
     let net = model.net(arch.as_ref())?;
     check_channels(&images, net.input[0], &args.input)?;
     let device = device::open(&context.common.backend)?;

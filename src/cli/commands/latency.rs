@@ -14,7 +14,7 @@ pub struct LatencyArgs {
     /// Registered name, profile (.toml), table (.yaml), or folder of tables.
     #[arg(long)]
     device: String,
-    /// Registered name or TOML file.
+    /// Registered name, TOML file, or model file.
     #[arg(long)]
     space: String,
     /// Number of classes, instead of the space's own.

@@ -1,12 +1,11 @@
 //! `ofa measure`: time a network in a real inference runtime on this machine.
 
-use crate::cli::args::arch_choice;
 use crate::cli::args::measurable_device::measurable;
+use crate::cli::args::model_choice::{self, Network};
 use crate::cli::args::runtime_choice::RuntimeArgs;
 use crate::cli::{Context, Failure};
 use clap::Args;
 use ofa_hw::{Host, HostSettings, HwError, MeasurableDevice};
-use ofa_space::Model;
 use std::path::PathBuf;
 
 /// Arguments of `ofa measure`.
@@ -15,10 +14,10 @@ pub struct MeasureArgs {
     /// Device to measure on: this machine (`host`), or a profile of kind `host` or `command`.
     #[arg(long, default_value = "host")]
     device: String,
-    /// Model file.
+    /// Model file, or the name of a pretrained network: mcunet.
     #[arg(long)]
     model: PathBuf,
-    /// Subnet of a supernet: max, min, random, JSON, or a file.
+    /// Subnet of a supernet, or of the space derived from a whole network: max, min, random, JSON, or a file.
     #[arg(long)]
     arch: Option<String>,
     #[command(flatten)]
@@ -36,8 +35,7 @@ pub struct MeasureArgs {
 }
 
 pub fn run(args: &MeasureArgs, context: &Context) -> Result<(), Failure> {
-    let model = Model::load(&args.model)?;
-    let arch = arch_choice::for_model(&model, args.arch.as_deref(), &args.model, context.common.seed)?;
+    let Network { model, arch } = model_choice::network(&args.model, args.arch.as_deref(), context.common.seed)?;
     let net = model.net(arch.as_ref())?;
     let onnx = ofa_export::export(&model, &net)?;
     let device = match measurable(&args.device)? {

@@ -49,7 +49,7 @@ pub enum Command {
     Samplers,
     /// List the registered distillation losses.
     Losses,
-    /// Count the subnets of a space, or cost one of them.
+    /// Count the subnets of a space, cost one of them, or list what is elastic in a model.
     #[command(after_help = help::INFO)]
     Info(info::InfoArgs),
     /// Train a supernet by progressive shrinking.

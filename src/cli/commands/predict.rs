@@ -14,7 +14,7 @@ pub struct PredictArgs {
     /// Predictor file of ours, of accuracy or latency, or an official `.pth`.
     #[arg(long)]
     predictor: PathBuf,
-    /// Registered name or TOML file.
+    /// Registered name, TOML file, or model file.
     #[arg(long)]
     space: String,
     /// Archs, one JSON a line.

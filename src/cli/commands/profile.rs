@@ -25,7 +25,7 @@ pub struct ProfileArgs {
     /// Device to measure: this machine (`host`), or a profile of kind `host` or `command`.
     #[arg(long, default_value = "host")]
     device: String,
-    /// Registered name or TOML file.
+    /// Registered name, TOML file, or model file.
     #[arg(long)]
     space: String,
     /// Number of classes, instead of the space's own.

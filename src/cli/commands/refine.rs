@@ -2,9 +2,9 @@
 
 use crate::cli::args::corrupt_choice::CorruptChoice;
 use crate::cli::args::estimator_choice;
+use crate::cli::args::model_choice;
 use crate::cli::args::model_data::load_for;
 use crate::cli::args::search_devices::{supported, wanted};
-use crate::cli::args::space_choice::space_of;
 use crate::cli::output::pipeline_display::Display;
 use crate::cli::{Context, Failure};
 use crate::pipeline::refine::{self, GrowingPairs, Refinement, Round, Searched};
@@ -12,7 +12,7 @@ use clap::Args;
 use ofa_hw::LatencyObjective;
 use ofa_predictors::{EstimatorChoice, FittedPredictor};
 use ofa_search::strategy;
-use ofa_space::{BlockObjective, Model, cost};
+use ofa_space::{BlockObjective, cost};
 use ofa_train::data::SplitName;
 use ofa_train::device;
 use ofa_train::evaluation::{EvaluationSettings, Evaluator};
@@ -23,7 +23,7 @@ use std::sync::Arc;
 /// Arguments of `ofa refine`.
 #[derive(Args, Debug)]
 pub struct RefineArgs {
-    /// Supernet model file.
+    /// Supernet or whole network: a model file, or the name of a pretrained network (mcunet).
     #[arg(long)]
     model: PathBuf,
     /// `bundled` or a folder.
@@ -81,8 +81,7 @@ pub fn run(args: &RefineArgs, context: &Context) -> Result<(), Failure> {
     }
     // What could only fail after the first measurements is looked at first.
     strategy::named(&args.strategy)?;
-    let model = Model::load(&args.model)?;
-    let space = space_of(&model, &args.model)?;
+    let (model, space) = model_choice::supernet(&args.model)?;
     let device_names: Vec<String> = args.device.iter().cloned().collect();
     let devices = wanted(&device_names, &[], true)?;
     if devices.len() > 1 || devices.iter().any(|device| !device.limits.is_empty()) {

@@ -8,7 +8,9 @@ Start here:
   ofa run my-plan.toml --out second       every choice in a file; first/pipeline.toml is one
 
 Values:
-  SPACE   a name of `ofa spaces`, or a TOML file with a [space] table
+  SPACE   a name of `ofa spaces`, a TOML file with a [space] table, or a MODEL, for the subnets that it has
+  MODEL   a file that ofa wrote, or mcunet, the pretrained network inside the program. A whole network is used as it
+          is without --arch, and with --arch as the supernet of its subnets
   ARCH    max, min, random, JSON such as '{\"ks\":[…],\"e\":[…],\"d\":[…],\"r\":224}', or a file with it
   DATA    bundled, or a folder: <class>/*.jpg, train/<class>/*.jpg beside val/ or test/, CIFAR binary, MNIST IDX
   DEVICE  a name of `ofa devices`, a profile (.toml), a table (.yaml), a folder of tables
@@ -45,6 +47,7 @@ pub const INFO: &str = "\
 Examples:
   ofa info --space ofa-mbv3-w1.0
   ofa info --space ofa-mbv3-w1.0 --arch max --classes 10
+  ofa info --model mcunet --device pixel4-cpu
   ofa info --space tiny-28 --arch random --seed 3 --json";
 
 /// After `ofa train --help`.
@@ -69,6 +72,7 @@ Example:
 pub const CLASSIFY: &str = "\
 Examples:
   ofa classify --model photos/nets/pixel4-cpu-1.2ms.safetensors new-photo.jpg
+  ofa classify --model mcunet holiday.jpg
   ofa classify --model supernet.safetensors --arch max --top 3 *.jpg --json";
 
 /// After `ofa collect --help`.
@@ -100,6 +104,7 @@ pub const SEARCH: &str = "\
 Examples:
   ofa search --space tiny-28 --accuracy predictor.json --device pixel4-cpu --max-latency-ms 0.2,0.3,0.5
   ofa search --space ofa-mbv3-w1.0 --accuracy acc.pth --max-macs 300e6,600e6 --strategy evolution
+  ofa search --space mcunet --accuracy predictor.json --max-macs 20%,40%,60%
   ofa search --space tiny-28 --accuracy predictor.json --device stm32f746 --max-sram-kb 32 --max-flash-kb 128
   ofa search --space tiny-28 --accuracy predictor.json --device pixel4-cpu:0.2,0.3 --device stm32f746:40,80
   ofa search --space tiny-28 --accuracy predictor.json --device pixel4-cpu --pareto --plot front.svg
@@ -124,7 +129,8 @@ Example:
 /// After `ofa finetune --help`.
 pub const FINETUNE: &str = "\
 Examples:
-  ofa finetune --model net.safetensors --data my-photos/ --epochs 10 -o tuned.safetensors
+  ofa finetune --model mcunet --new-head --image-size 96 --data my-photos/ -o mine.safetensors
+  ofa finetune --model net.safetensors --data my-photos/ --epochs 10 --teacher mine.safetensors -o tuned.safetensors
   ofa finetune --model net.safetensors --data my-photos/ --epochs 10 -o tuned.safetensors --resume
 
 Ctrl-C saves a checkpoint in the folder tuned.safetensors.checkpoint, which is removed once the output is written.";

@@ -2,6 +2,7 @@
 
 pub mod budget;
 pub mod grid;
+pub mod limit;
 
 use crate::driver::budget::Budget;
 use crate::driver::grid::{Tally, Target, adopt_better, combinations, joined};

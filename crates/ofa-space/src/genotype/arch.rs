@@ -64,7 +64,7 @@ impl Serialize for ArchJson {
 }
 
 /// A JSON number, written as an integer where it is one.
-fn number(value: f64) -> serde_json::Value {
+pub(crate) fn number(value: f64) -> serde_json::Value {
     if value.fract() == 0.0 && value.abs() < 1e15 {
         serde_json::Value::from(value as i64)
     } else {

@@ -92,6 +92,15 @@ pub trait Genes: Send + Sync {
         Arch { choices: self.genes().iter().map(|_| 0).collect(), resolution: self.resolutions().first().copied() }
     }
 
+    /// The arch with the middle choice everywhere, the lower one of two, at the middle resolution.
+    fn mid_arch(&self) -> Arch {
+        let middle = |length: usize| length.saturating_sub(1) / 2;
+        let mut choices: Vec<u8> = self.genes().iter().map(|gene| middle(gene.choices.len()) as u8).collect();
+        canonicalise(self.genes(), &mut choices);
+        let resolutions = self.resolutions();
+        Arch { choices: choices.into(), resolution: resolutions.get(middle(resolutions.len())).copied() }
+    }
+
     /// The arch of these choices in canonical form: inactive genes take choice 0.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ pub mod bottleneck;
 pub mod channels;
 pub mod cost;
 pub mod fusion;
+pub(crate) mod head;
 pub mod inverted_residual;
 pub mod memory;
 pub mod net_spec;

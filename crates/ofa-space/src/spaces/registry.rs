@@ -1,8 +1,10 @@
-//! Named spaces, and spaces read from TOML.
+//! Named spaces, and spaces read from TOML or from a model file.
 
 use crate::error::SpaceError;
 use crate::plugin::{self, Entry};
 use crate::spaces::space::SearchSpace;
+use crate::weights::model::{Model, ModelError};
+use crate::weights::tensors::Weights;
 use serde::Deserialize;
 use std::path::Path;
 use std::sync::Arc;
@@ -39,17 +41,31 @@ pub fn named(name: &str) -> Result<Arc<dyn SearchSpace>, SpaceError> {
     (plugin::find::<SpaceEntry>(name)?.build)()
 }
 
-/// A space by its registered name, or from a TOML file with a `[space]` table.
+/// A space by its registered name, from a TOML file with a `[space]` table, or from a model file
+/// ([`Model::elastic_space`]).
 ///
 /// # Errors
 /// [`SpaceError`] naming the file and field, or the nearest registered name.
 pub fn load(name_or_file: &str) -> Result<Arc<dyn SearchSpace>, SpaceError> {
     let path = Path::new(name_or_file);
+    if Weights::is_file(path) {
+        return of_model(path);
+    }
     if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("toml")) || path.is_file() {
         let text = std::fs::read_to_string(path).map_err(|source| SpaceError::Io { path: path.to_owned(), source })?;
         return from_toml(&text, path);
     }
     named(name_or_file)
+}
+
+/// The space of a supernet in a file, or the one derived from a whole network in it.
+fn of_model(path: &Path) -> Result<Arc<dyn SearchSpace>, SpaceError> {
+    let model = Model::load(path).map_err(|error| SpaceError::Model(Box::new(error)))?;
+    model.elastic_space().map_err(|error| match error {
+        ModelError::NotElastic { space, .. } => SpaceError::NoSubnets { path: path.to_owned(), space },
+        ModelError::Space(error) => SpaceError::File { path: path.to_owned(), problem: error.to_string() },
+        other => SpaceError::Model(Box::new(other)),
+    })
 }
 
 /// Reads the `[space]` table of a TOML text; `path` is for messages.

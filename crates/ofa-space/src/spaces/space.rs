@@ -42,7 +42,7 @@ impl Settings for SpaceInfo {
 /// A part of a space's networks that no arch changes.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct FixedPart {
-    /// Name of the block.
+    /// Name of the block, or of a whole dimension that no block has.
     pub name: String,
     /// Why it is fixed.
     pub reason: String,

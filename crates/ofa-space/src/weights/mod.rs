@@ -4,6 +4,7 @@ pub mod extraction;
 pub mod importance;
 pub mod initialisation;
 pub mod model;
+mod new_head;
 pub mod slicing;
 pub mod supernet;
 pub mod tensors;

@@ -2,6 +2,7 @@
 
 use crate::error::{SpaceError, WeightsError};
 use crate::network::net_spec::{NetSpec, TensorRole};
+use crate::settings::InvalidSetting;
 use crate::spaces::derived::Derived;
 use crate::spaces::space::SearchSpace;
 use crate::weights::tensors::{Tensor, Weights};
@@ -96,6 +97,9 @@ pub enum ModelError {
     /// The arch does not fit.
     #[error(transparent)]
     Space(#[from] SpaceError),
+    /// A change that the network cannot take.
+    #[error("the network's {0}")]
+    Setting(#[from] InvalidSetting),
     /// The file is no model of ours.
     #[error("{}: {problem}", path.display())]
     NotAModel {
@@ -115,6 +119,8 @@ pub enum ModelError {
     NotElastic {
         /// Its input size.
         resolution: usize,
+        /// Name of the space that it was cut out of, if it is known.
+        space: Option<String>,
     },
 }
 
@@ -207,7 +213,9 @@ impl Model {
         match &self.body {
             ModelBody::Supernet { space } => Ok(space.clone()),
             ModelBody::Net { spec, arch: None, .. } => Ok(Arc::new(Derived::of((**spec).clone())?)),
-            ModelBody::Net { spec, .. } => Err(ModelError::NotElastic { resolution: spec.input[1] }),
+            ModelBody::Net { spec, space, .. } => {
+                Err(ModelError::NotElastic { resolution: spec.input[1], space: space.clone() })
+            }
         }
     }
 
@@ -248,7 +256,9 @@ impl Model {
             (ModelBody::Supernet { space }, Some(arch)) => Ok(space.resolve(arch)?),
             (ModelBody::Supernet { space }, None) => Err(ModelError::ArchNeeded { space: space.name().to_owned() }),
             (ModelBody::Net { spec, .. }, None) => Ok((**spec).clone()),
-            (ModelBody::Net { spec, .. }, Some(_)) => Err(ModelError::NotElastic { resolution: spec.input[1] }),
+            (ModelBody::Net { spec, space, .. }, Some(_)) => {
+                Err(ModelError::NotElastic { resolution: spec.input[1], space: space.clone() })
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use crate::atomic_file;
 use crate::error::WeightsError;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::{BTreeMap, HashMap};
+use std::io::Read;
 use std::path::Path;
 
 /// A dense f32 tensor, row-major.
@@ -82,6 +83,17 @@ impl Weights {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.tensors.is_empty()
+    }
+
+    /// Whether `path` is meant as a safetensors file: by its ending, or because it begins like one.
+    pub fn is_file(path: &Path) -> bool {
+        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("safetensors")) {
+            return true;
+        }
+        // The length of the header in eight bytes, the highest of them 0, then its JSON.
+        let mut beginning = [0; 9];
+        let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut beginning));
+        read.is_ok() && beginning[7] == 0 && beginning[8] == b'{'
     }
 
     /// Writes a safetensors file with this metadata, whole or not at all.

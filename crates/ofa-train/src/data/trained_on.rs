@@ -46,10 +46,24 @@ impl TrainedOn {
     /// # Errors
     /// What [`data::load`] reports, or [`DataError::Classes`] if the number of classes differs.
     pub fn load(&self, spec: &str, max_resolution: u32, on_corrupt: OnCorrupt) -> Result<Dataset, DataError> {
+        let dataset = self.load_of_any_classes(spec, max_resolution, on_corrupt)?;
+        self.check_classes(&dataset)?;
+        Ok(dataset)
+    }
+
+    /// The same for a network that is to get a new classifier, whatever the classes of the data.
+    ///
+    /// # Errors
+    /// What [`data::load`] reports.
+    pub fn load_of_any_classes(
+        &self,
+        spec: &str,
+        max_resolution: u32,
+        on_corrupt: OnCorrupt,
+    ) -> Result<Dataset, DataError> {
         let SplitRecord { seed, validation_images } = self.split.unwrap_or_default();
         let mut dataset =
             data::load(spec, &LoadOptions { seed, max_resolution, validation: validation_images, on_corrupt })?;
-        self.check_classes(&dataset)?;
         dataset.input = self.input.clone();
         Ok(dataset)
     }

@@ -2,13 +2,12 @@
 
 mod onnx;
 
-use crate::cli::args::arch_choice;
 use crate::cli::args::corrupt_choice::CorruptChoice;
+use crate::cli::args::model_choice::{self, Network};
 use crate::cli::args::model_data::load_for;
 use crate::cli::args::runtime_choice::RuntimeArgs;
 use crate::cli::{Context, Failure};
 use clap::{Args, ValueEnum};
-use ofa_space::Model;
 use ofa_train::data::SplitName;
 use ofa_train::device;
 use ofa_train::evaluation::{EvaluationSettings, Evaluator};
@@ -20,7 +19,7 @@ use std::time::Instant;
 /// Arguments of `ofa eval`.
 #[derive(Args, Debug)]
 pub struct EvalArgs {
-    /// Model file.
+    /// Model file, or the name of a pretrained network: mcunet.
     #[arg(long, required_unless_present = "onnx")]
     model: Option<PathBuf>,
     /// An exported ONNX file instead, run in a real runtime.
@@ -28,7 +27,7 @@ pub struct EvalArgs {
     onnx: Option<PathBuf>,
     #[command(flatten)]
     runtime: RuntimeArgs,
-    /// Subnet of a supernet: max, min, random, JSON, or a file.
+    /// Subnet of a supernet, or of the space derived from a whole network: max, min, random, JSON, or a file.
     #[arg(long)]
     arch: Option<String>,
     /// `bundled` or a folder.
@@ -118,9 +117,8 @@ pub fn run(args: &EvalArgs, context: &Context) -> Result<(), Failure> {
 /// Accuracy of a model file, computed by our own executor.
 fn evaluate_model(args: &EvalArgs, path: &Path, context: &Context) -> Result<EvalReport, Failure> {
     let started = Instant::now();
-    let model = Model::load(path)?;
     let seed = context.common.seed;
-    let arch = arch_choice::for_model(&model, args.arch.as_deref(), path, seed)?;
+    let Network { model, arch } = model_choice::network(path, args.arch.as_deref(), seed)?;
     let net = model.net(arch.as_ref())?;
     let dataset = load_for(&model, &args.data, net.input[1] as u32, args.on_corrupt.into())?;
     let device = device::open(&context.common.backend)?;

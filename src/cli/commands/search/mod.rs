@@ -12,7 +12,7 @@ use ofa_hw::LatencyObjective;
 use ofa_predictors::{self as predictors, FittedPredictor, PredictedObjective};
 use ofa_search::{Budget, Outcome, Search, pareto, strategy};
 use ofa_search::{Candidate, Observer};
-use ofa_search::{LimitList, Target};
+use ofa_search::{Limit, LimitList, SearchError, Target};
 use ofa_space::{BlockObjective, Objective, SearchSpace, cost};
 use report::{CaseReport, DeviceReport, SearchReport, limits, plot, section, text};
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ use std::time::Instant;
 /// Arguments of `ofa search`.
 #[derive(Args, Debug)]
 pub struct SearchArgs {
-    /// Registered name or TOML file.
+    /// Registered name, TOML file, or model file.
     #[arg(long)]
     space: String,
     /// Predictor file of ours, or an official `.pth`.
@@ -33,15 +33,16 @@ pub struct SearchArgs {
     /// of its own: `--device note10:15,20 --device v100:0.5,0.7`. Devices share what the search finds.
     #[arg(long, value_name = "DEVICE[:MS,…]")]
     device: Vec<String>,
-    /// Latency limits in milliseconds, for every device without limits of its own.
-    #[arg(long, value_delimiter = ',', requires = "device")]
-    max_latency_ms: Vec<f64>,
+    /// Latency limits in milliseconds, for every device without limits of its own. Every limit may be a share of the largest
+    /// subnet instead: 60%.
+    #[arg(long, value_delimiter = ',', requires = "device", value_name = "MS|%")]
+    max_latency_ms: Vec<Limit>,
     /// Limits on multiply-accumulates.
-    #[arg(long, value_delimiter = ',')]
-    max_macs: Vec<f64>,
+    #[arg(long, value_delimiter = ',', value_name = "MACS|%")]
+    max_macs: Vec<Limit>,
     /// Limits on parameters.
-    #[arg(long, value_delimiter = ',')]
-    max_params: Vec<f64>,
+    #[arg(long, value_delimiter = ',', value_name = "PARAMS|%")]
+    max_params: Vec<Limit>,
     #[command(flatten)]
     memory: MemoryLimits,
     /// Return the front of everything evaluated instead of one net per limit.
@@ -83,22 +84,27 @@ impl Grid {
     ) -> Result<Self, Failure> {
         let space = supported(space, predictor, wanted.as_ref())?;
         let mut lists: Vec<LimitList> = Vec::new();
-        let mut add = |objective: Arc<dyn Objective>, limits: &[f64]| match limits {
-            [] if !args.pareto => {}
-            [] => lists.push(LimitList { objective, limits: vec![f64::INFINITY] }),
-            limits => lists.push(LimitList { objective, limits: limits.to_vec() }),
+        let mut add = |objective: Arc<dyn Objective>, limits: &[Limit]| -> Result<(), SearchError> {
+            let value = |limit: &Limit| limit.value(objective.as_ref(), space.as_ref());
+            let limits: Vec<f64> = limits.iter().map(value).collect::<Result<_, _>>()?;
+            match limits.is_empty() {
+                true if !args.pareto => {}
+                true => lists.push(LimitList { objective, limits: vec![f64::INFINITY] }),
+                false => lists.push(LimitList { objective, limits }),
+            }
+            Ok(())
         };
         if let Some(wanted) = &wanted {
-            add(Arc::new(LatencyObjective::new(space.clone(), wanted.device.clone())), &wanted.limits);
+            add(Arc::new(LatencyObjective::new(space.clone(), wanted.device.clone())), &wanted.limits)?;
         }
         if wanted.is_none() || !args.max_macs.is_empty() {
-            add(Arc::new(BlockObjective::cost("macs", space.clone(), cost::block_macs)), &args.max_macs);
+            add(Arc::new(BlockObjective::cost("macs", space.clone(), cost::block_macs)), &args.max_macs)?;
         }
         if !args.max_params.is_empty() {
-            add(Arc::new(BlockObjective::cost("params", space.clone(), cost::block_params)), &args.max_params);
+            add(Arc::new(BlockObjective::cost("params", space.clone(), cost::block_params)), &args.max_params)?;
         }
         for (objective, limits) in args.memory.objectives(&space, wanted.as_ref().map(|wanted| &wanted.device))? {
-            add(objective, limits);
+            add(objective, limits)?;
         }
         if lists.is_empty() {
             return Err(Failure::Input(

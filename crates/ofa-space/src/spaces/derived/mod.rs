@@ -11,7 +11,6 @@ use crate::error::SpaceError;
 use crate::genotype::arch::Arch;
 use crate::genotype::gene::Gene;
 use crate::network::net_spec::{Block, BlockKind, NetSpec};
-use crate::network::operation::OpKind;
 use crate::settings::{self, InvalidSetting, Settings};
 use crate::spaces::mobile_stages::as_numbers;
 use crate::spaces::space::{FixedPart, SearchSpace, SpaceInfo};
@@ -140,7 +139,7 @@ impl TryFrom<DerivedConfig> for Derived {
         let refused = |invalid| SpaceError::config(KIND, invalid);
         config.check().map_err(refused)?;
         if let Some(classes) = config.classes.take() {
-            set_classes(&mut config.source, classes).map_err(refused)?;
+            config.source = config.source.with_classes(classes).map_err(refused)?;
         }
         if config.resolutions.is_empty() {
             config.resolutions = default_resolutions(config.source.input[1]);
@@ -171,7 +170,8 @@ impl TryFrom<DerivedConfig> for Derived {
                            can be elastic";
             return Err(refused(InvalidSetting::new("source", problem)));
         }
-        let structure = serde_json::to_string(&config)
+        // Resolutions are narrowed to those that a device or a predictor has; the space stays the same.
+        let structure = serde_json::to_string(&DerivedConfig { resolutions: Vec::new(), ..config.clone() })
             .map_err(|e| refused(InvalidSetting::new("source", format!("cannot be written as JSON: {e}"))))?;
         let info = SpaceInfo {
             name: format!("{KIND}-{}", &digest::sha256(structure)[..8]),
@@ -208,24 +208,23 @@ impl Derived {
     pub fn elastic_blocks(&self) -> &[ElasticBlock] {
         &self.blocks
     }
-}
 
-/// Gives the last linear layer another number of outputs.
-fn set_classes(net: &mut NetSpec, classes: usize) -> Result<(), InvalidSetting> {
-    if classes == net.classes {
-        return Ok(());
+    /// The dimensions that the network has no place for, with the reason.
+    fn missing_dimensions(&self) -> Vec<FixedPart> {
+        let no_kernels = match self.config.kernel_sizes.first() {
+            Some(smallest) => format!("no depthwise kernel is larger than {smallest}×{smallest}"),
+            None => "the space is configured without kernel sizes".to_owned(),
+        };
+        let no_ratios = "no block has channels of its own of which a smaller multiple of 8 could be kept".to_owned();
+        let no_depth = "the network has no residual blocks, and only those can be left out".to_owned();
+        let missing = [
+            ("kernel sizes", self.blocks.iter().all(|block| block.kernel_sizes.len() == 1), no_kernels),
+            ("expand ratios", self.blocks.iter().all(|block| block.expand_ratios.len() == 1), no_ratios),
+            ("depths", self.deep.is_empty(), no_depth),
+        ];
+        let missing = missing.into_iter().filter(|(_, is_missing, _)| *is_missing);
+        missing.map(|(name, _, reason)| FixedPart { name: name.to_owned(), reason }).collect()
     }
-    settings::count("classes", classes, 2..=1_000_000)?;
-    let head = net.blocks.last_mut().and_then(|block| block.ops.last_mut());
-    let Some(OpKind::Linear { weight, bias }) = head.map(|op| &mut op.kind) else {
-        return Err(InvalidSetting::new("classes", "cannot be changed: the network does not end in a linear layer"));
-    };
-    for tensor in std::iter::once(weight).chain(bias) {
-        tensor.full[0] = classes;
-        tensor.take[0] = classes;
-    }
-    net.classes = classes;
-    Ok(())
 }
 
 /// Sizes of the block's depthwise kernel: those that it can be cut to, and its own. A padding other than half the kernel
@@ -334,7 +333,7 @@ impl SearchSpace for Derived {
     }
 
     fn fixed_parts(&self) -> Vec<FixedPart> {
-        let mut fixed = Vec::new();
+        let mut fixed = self.missing_dimensions();
         for (index, block) in self.config.source.blocks.iter().enumerate() {
             let elastic = self.blocks.iter().find(|elastic| elastic.block == index);
             let narrows = elastic.is_some_and(|elastic| elastic.expand_ratios.len() > 1);

@@ -133,8 +133,11 @@ pub enum Side {
     Output,
 }
 
-/// Every tensor of an operation with the axes that run over channels, by suffix.
-pub fn channel_axes(op: &Op) -> Vec<(&'static str, &TensorRef, Vec<(usize, Side)>)> {
+/// A tensor of an operation: its suffix, and its axes that run over channels.
+pub type ChannelAxes<'a> = (&'static str, &'a TensorRef, Vec<(usize, Side)>);
+
+/// Every tensor of an operation with the axes that run over channels.
+pub fn channel_axes(op: &Op) -> Vec<ChannelAxes<'_>> {
     let depthwise = is_depthwise(op);
     let axes = |suffix: &str| match &op.kind {
         OpKind::Conv { .. } if suffix == "weight" && !depthwise => vec![(0, Side::Output), (1, Side::Input)],

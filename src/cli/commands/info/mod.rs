@@ -1,26 +1,32 @@
-//! `ofa info`: how many subnets a space has, and what one of them, a model or a described network costs.
+//! `ofa info`: how many subnets a space has, what one of them, a model or a described network costs, and what is elastic in
+//! a model.
+
+mod elastic;
 
 use crate::cli::args::arch_choice;
+use crate::cli::args::model_choice::{self, Network};
 use crate::cli::args::net_input::{NetInputArgs, NetInputOrigins};
 use crate::cli::args::space_choice;
 use crate::cli::output::{short_count, table};
 use crate::cli::{Context, Failure};
 use clap::Args;
+use elastic::ElasticReport;
 use ofa_export::importing::net_config::NetConfig;
 use ofa_space::memory::{Schedule, peak_activation_bytes};
-use ofa_space::{ArchJson, Gene, Model, ModelBody, NetSpec, SearchSpace, cost};
+use ofa_space::{ArchJson, Gene, ModelBody, ModelError, NetSpec, SearchSpace, cost};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Arguments of `ofa info`.
 #[derive(Args, Debug)]
 #[command(group = clap::ArgGroup::new("subject").required(true).args(["space", "model", "config"]))]
 pub struct InfoArgs {
-    /// Registered name or TOML file.
+    /// Registered name, TOML file, or model file.
     #[arg(long)]
     space: Option<String>,
-    /// Model file.
+    /// Model file, or the name of a pretrained network: mcunet.
     #[arg(long)]
     model: Option<PathBuf>,
     /// Description of a published network: net.config, or the JSON of MCUNet and ProxylessNAS.
@@ -34,6 +40,9 @@ pub struct InfoArgs {
     /// max, min, random, JSON, or a file.
     #[arg(long)]
     arch: Option<String>,
+    /// Device to give the latency of a model's smallest, middle and largest subnet on.
+    #[arg(long, requires = "model", conflicts_with = "arch")]
+    device: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -76,7 +85,7 @@ struct BlockReport {
 
 pub fn run(args: &InfoArgs, context: &Context) -> Result<(), Failure> {
     if let Some(path) = &args.model {
-        return describe_model(path, args.arch.as_deref(), context);
+        return describe_model(path, args, context);
     }
     if let Some(path) = &args.config {
         return describe_config(path, &args.input, context);
@@ -110,21 +119,37 @@ struct NetReport {
     provenance: BTreeMap<String, String>,
     #[serde(flatten)]
     costs: CostReport,
+    #[serde(flatten)]
+    elastic: Option<ElasticReport>,
 }
 
-fn describe_model(path: &Path, arch: Option<&str>, context: &Context) -> Result<(), Failure> {
-    let model = Model::load(path)?;
-    let arch = match (model.space(), arch) {
-        // The supernet itself is shown by its largest subnet.
-        (Some(space), None) => Some(space.max_arch()),
-        (_, text) => arch_choice::for_model(&model, text, path, context.common.seed)?,
+fn describe_model(path: &Path, args: &InfoArgs, context: &Context) -> Result<(), Failure> {
+    let device = args.device.as_deref().map(ofa_hw::load).transpose()?;
+    let Network { model, arch } = model_choice::network(path, args.arch.as_deref(), context.common.seed)?;
+    let elastic_space = match (&args.arch, model.elastic_space()) {
+        (None, Ok(space)) => Some(space),
+        (None, Err(ModelError::Space(reason))) => {
+            context.output.note(&format!("nothing is elastic: {reason}"));
+            None
+        }
+        _ => None,
     };
+    let describe = |space: &Arc<dyn SearchSpace>| ElasticReport::of(space.as_ref(), device.as_deref());
+    let elastic = elastic_space.as_ref().map(describe).transpose()?;
+    if elastic.is_none() && device.is_some() {
+        return Err(Failure::Input(format!("--device: {} has no subnets to compare", path.display())));
+    }
+    // A supernet itself is shown by its largest subnet.
+    let arch = arch.or_else(|| model.space().map(|space| space.max_arch()));
     let net = model.net(arch.as_ref())?;
     let (kind, space, arch) = match (&model.body, &arch) {
         (ModelBody::Supernet { space }, Some(arch)) => {
             ("supernet", Some(space.name().to_owned()), Some(space.format(arch)))
         }
-        (ModelBody::Net { space, arch, .. }, _) => ("net", space.clone(), arch.clone()),
+        (ModelBody::Net { space, arch, .. }, _) => {
+            let derived = elastic_space.as_ref().map(|space| space.name().to_owned());
+            ("net", space.clone().or(derived), arch.clone())
+        }
         (ModelBody::Supernet { space }, None) => ("supernet", Some(space.name().to_owned()), None),
     };
     let report = NetReport {
@@ -140,20 +165,24 @@ fn describe_model(path: &Path, arch: Option<&str>, context: &Context) -> Result<
         from: None,
         provenance: model.provenance.clone(),
         costs: CostReport::of(&net),
+        elastic,
     };
     context.output.result(&report, || {
         let subnet = report.arch.as_ref().map(|arch| format!("{arch}\n")).unwrap_or_default();
         let space = report.space.as_ref().map(|space| format!(" of {space}")).unwrap_or_default();
         let origin: Vec<String> = report.provenance.iter().map(|(key, value)| format!("{key} {value}")).collect();
+        let rest = match &report.elastic {
+            Some(elastic) => format!("{}\n\n{}", report.costs.totals(), elastic.text()),
+            None => report.costs.text(),
+        };
         format!(
-            "{}{space}, {} classes, {} px, mean {:?}, std {:?}\n{}\n{subnet}{}",
+            "{}{space}, {} classes, {} px, mean {:?}, std {:?}\n{}\n{subnet}{rest}",
             report.r#type,
             report.classes,
             report.image_size,
             report.mean,
             report.std,
             origin.join(", "),
-            report.costs.text()
         )
     })
 }
@@ -177,6 +206,7 @@ fn describe_config(path: &Path, input: &NetInputArgs, context: &Context) -> Resu
         from: Some(input.from),
         provenance: BTreeMap::new(),
         costs: CostReport::of(&net),
+        elastic: None,
     };
     context.output.result(&report, || format!("{} classes\n{described}\n{}", report.classes, report.costs.text()))
 }
@@ -255,13 +285,16 @@ impl CostReport {
                 row
             })
             .collect();
+        format!("{}\n\n{}", self.totals(), table(&["block", "kind", "in", "out", "params", "MACs"], &rows))
+    }
+
+    fn totals(&self) -> String {
         format!(
-            "{} parameters, {} MACs (+ {} in squeeze-excite), peak activations {} B\n\n{}",
+            "{} parameters, {} MACs (+ {} in squeeze-excite), peak activations {} B",
             short_count(self.params),
             short_count(self.macs),
             short_count(self.macs_se),
             short_count(self.peak_activation_bytes),
-            table(&["block", "kind", "in", "out", "params", "MACs"], &rows)
         )
     }
 }
