@@ -112,6 +112,35 @@ fn listings_are_arrays_of_named_entries() {
 }
 
 #[test]
+fn info_of_a_supernet_lists_its_blocks_and_its_range() {
+    let report = run_line("info --model {} --device stm32f746", &[&supernet()]).ok().json();
+    let space = run_line("info --space tiny-28", &[]).ok().json();
+    assert_eq!((&report["type"], &report["space"]), (&json!("supernet"), &space["space"]));
+    assert_eq!(report["subnets"], space["subnets"]);
+    let elastic = report["elastic"].as_array().unwrap();
+    assert_eq!(elastic.len(), 6);
+    for block in elastic {
+        assert_eq!(
+            (&block["kernel_sizes"], &block["expand_ratios"]),
+            (&json!([3, 5, 7]), &json!([2, 3, 4])),
+            "{block}"
+        );
+    }
+    assert_eq!((&report["depths"], &report["fixed"]), (&json!([[2, 3], [2, 3]]), &json!([])));
+    for (extreme, label) in report["extremes"].as_array().unwrap().iter().zip(["min", "mid", "max"]) {
+        assert_eq!(extreme["label"], label);
+        let costs = costs(&extreme["arch"]);
+        for field in ["params", "macs", "peak_activation_bytes"] {
+            assert_eq!(extreme[field], costs[field], "{label} {field}");
+        }
+        let arch = extreme["arch"].to_string();
+        let line = ["latency", "--device", "stm32f746", "--space", "tiny-28", "--json", "--arch", &arch];
+        assert_eq!(run(&line).ok().json()["latency_ms"], extreme["latency_ms"], "{label}");
+    }
+    assert_refused(&run_line("info --model {} --arch max --device stm32f746", &[&supernet()]), "--arch");
+}
+
+#[test]
 fn info_counts_the_paper_s_space_exactly() {
     let space = run_line("info --space ofa-mbv3-w1.0", &[]).ok().json();
     // Five stages of 2 to 4 blocks, each with three kernel sizes and three expand ratios.

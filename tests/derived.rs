@@ -154,7 +154,8 @@ fn info_lists_what_is_elastic_what_is_fixed_and_the_range() {
         .map(|part| (part["name"].as_str().unwrap(), part["reason"].as_str().unwrap()))
         .collect();
     assert_eq!(fixed["classifier"], "one output for each class");
-    assert!(fixed.contains_key("first_conv") && !fixed.contains_key("blocks.4"), "{fixed:?}");
+    assert!(fixed.contains_key("first_conv") && fixed.contains_key("stage widths"), "{fixed:?}");
+    assert!(!fixed.contains_key("blocks.4") && !fixed.contains_key("depths"), "{fixed:?}");
     let extremes = report["extremes"].as_array().unwrap();
     let labels: Vec<&str> = extremes.iter().map(|extreme| extreme["label"].as_str().unwrap()).collect();
     assert_eq!(labels, ["min", "mid", "max"]);
@@ -287,6 +288,14 @@ fn a_new_head_learns_the_user_s_classes_and_the_result_is_elastic_too() {
     let info = run_line("info --model {}", &[&teacher]).ok().json();
     assert_eq!((&info["classes"], &info["image_size"]), (&json!(3), &json!(48)));
     assert_eq!(info["elastic"].as_array().unwrap().len(), 17);
+    // It learnt at 48 px, so its largest subnet is at 48 px, and as good.
+    assert_eq!(info["extremes"][2]["arch"]["r"], 48);
+    let evaluated =
+        |arch: &str| run_line(&format!("eval --model {{}} --data {{}} {arch}"), &[&teacher, &data]).ok().json();
+    let (whole, subnet) = (evaluated(""), evaluated("--arch max"));
+    assert_eq!((&whole["calibration_images"], subnet["calibration_images"].as_u64().unwrap() > 0), (&json!(0), true));
+    let [whole, subnet] = [whole, subnet].map(|report| report["top1"].as_f64().unwrap());
+    assert!((whole - subnet).abs() < 0.25, "{whole}, {subnet}");
     let line =
         "finetune --model {} --arch min --data {} --teacher {} --distillation 0.5 -o {} --epochs 1 --batch-size 8";
     run_line(line, &[&teacher, &data, &teacher, &tuned]).ok();

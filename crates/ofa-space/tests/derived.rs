@@ -76,7 +76,7 @@ fn the_smallest_mobilenet_keeps_half_of_the_channels_the_first_block_of_a_stage_
         }
     }
     let json = serde_json::to_string(&space.format(&space.min_arch())).unwrap();
-    assert!(json.contains("\"d\":[0,0,0,0,0,0],\"r\":16"), "{json}");
+    assert!(json.contains("\"d\":[0,0,0,0,0,0],\"r\":32"), "{json}");
 }
 
 #[test]

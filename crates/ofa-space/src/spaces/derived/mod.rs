@@ -26,7 +26,7 @@ use structure::{ChannelFlow, Stage, is_depthwise, stages};
 /// | `classes` | those of the network | number of logits: the size of the last linear layer | ≥ 2 |
 /// | `expand_ratios` | 0.5, 0.75, 1 | share of the channels inside a block that is kept, rounded down to a multiple of 8 | ascending, up to 1 |
 /// | `kernel_sizes` | 3, 5, 7 | sizes that a larger depthwise kernel may be cut to | odd, ascending; empty: whole kernels only |
-/// | `resolutions` | four sizes from 27 % to 55 % of the network's own, in steps of 16 | elastic input size | ascending |
+/// | `resolutions` | four sizes up to 55 % of the network's own, or up to its own if that is at most 96 | elastic input size | ascending |
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DerivedConfig {
@@ -67,12 +67,22 @@ impl DerivedConfig {
     }
 }
 
-/// Elastic resolutions for a network that takes images of this size: MCUNet's 176 gives 48, 64, 80 and 96.
+/// Elastic resolutions for a network that takes images of this size. Networks for ImageNet's sizes are cut down for smaller
+/// devices at about half of it: MCUNet's 176 gives 48, 64, 80 and 96. One that takes small images keeps its own size as the
+/// largest, so that a network that was fine-tuned at 96 pixels is still a subnet.
 fn default_resolutions(size: usize) -> Vec<u32> {
-    const SHARES: [f64; 4] = [0.27, 0.36, 0.45, 0.55];
-    const STEP: f64 = 16.0;
-    let mut sizes: Vec<u32> =
-        SHARES.iter().map(|share| ((size as f64 * share / STEP).round() * STEP).max(STEP) as u32).collect();
+    /// The largest, as a share of the network's own size.
+    const LARGEST: f64 = 0.55;
+    /// Up to here, it is the own size.
+    const SMALL: f64 = 96.0;
+    /// The others, as shares of the largest.
+    const SHARES: [f64; 3] = [1.0 / 2.0, 2.0 / 3.0, 5.0 / 6.0];
+    let own = size as f64;
+    let largest = (own * LARGEST).max(SMALL).min(own);
+    let step = if largest < 64.0 { 4.0 } else { 16.0 };
+    let rounded = |pixels: f64| ((pixels / step).round() * step).max(step).min(own) as u32;
+    let top = if largest == own { size as u32 } else { rounded(largest) };
+    let mut sizes: Vec<u32> = SHARES.iter().map(|share| rounded(largest * share)).chain([top]).collect();
     sizes.dedup();
     sizes
 }
@@ -334,6 +344,8 @@ impl SearchSpace for Derived {
 
     fn fixed_parts(&self) -> Vec<FixedPart> {
         let mut fixed = self.missing_dimensions();
+        let widths = "the channels between blocks are read by the next block and by identity shortcuts";
+        fixed.push(FixedPart { name: "stage widths".to_owned(), reason: widths.to_owned() });
         for (index, block) in self.config.source.blocks.iter().enumerate() {
             let elastic = self.blocks.iter().find(|elastic| elastic.block == index);
             let narrows = elastic.is_some_and(|elastic| elastic.expand_ratios.len() > 1);
@@ -349,5 +361,26 @@ impl SearchSpace for Derived {
             fixed.push(FixedPart { name: block.name.clone(), reason });
         }
         fixed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::default_resolutions;
+
+    #[test]
+    fn resolutions_fit_the_size_that_a_network_was_trained_at() {
+        for (size, expected) in [
+            (176, &[48, 64, 80, 96][..]),
+            (224, &[64, 80, 96, 128]),
+            (96, &[48, 64, 80, 96]),
+            (100, &[48, 64, 80, 96]),
+            (64, &[32, 48, 64]),
+            (48, &[24, 32, 40, 48]),
+            (28, &[16, 20, 24, 28]),
+            (4, &[4]),
+        ] {
+            assert_eq!(default_resolutions(size), expected, "{size}");
+        }
     }
 }
