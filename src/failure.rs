@@ -141,6 +141,9 @@ impl From<DataError> for Failure {
     fn from(error: DataError) -> Self {
         match error {
             DataError::Undecodable { .. } => Failure::Input(format!("{error} with `--on-corrupt skip`")),
+            DataError::Classes { .. } => {
+                Failure::Input(format!("{error}: `ofa finetune --new-head` gives a network the classes of the data"))
+            }
             other => Failure::Input(other.to_string()),
         }
     }

@@ -191,6 +191,12 @@ fn a_space_is_read_from_a_model_file() {
     std::fs::write(folder.path().join("cut.safetensors"), "x").unwrap();
     let error = registry::load(folder.path().join("cut.safetensors").to_str().unwrap()).unwrap_err().to_string();
     assert!(error.contains("cut.safetensors"), "{error}");
+    let mut damaged = network;
+    let ModelBody::Net { spec, .. } = &mut damaged.body else { unreachable!() };
+    spec.blocks[1].ops[0].inputs[0] = 7;
+    damaged.save(&path).unwrap();
+    let error = registry::load(path.to_str().unwrap()).unwrap_err().to_string();
+    assert!(error.contains("a network: bad network") && error.contains("reads value 7"), "{error}");
     // Narrowed resolutions leave the name, by which predictors know the space.
     let narrow = registry::with_field(space.as_ref(), "resolutions", serde_json::json!([32])).unwrap();
     assert_eq!(narrow.name(), space.name());

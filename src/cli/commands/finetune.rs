@@ -9,7 +9,7 @@ use clap::Args;
 use ofa_space::{Checked, Settings};
 use ofa_train::TrainError;
 use ofa_train::checkpoint::Checkpoint;
-use ofa_train::data::{DataError, TrainedOn};
+use ofa_train::data::TrainedOn;
 use ofa_train::device;
 use ofa_train::fine_tuning::{FineTuned, FineTuner, FineTuning, FineTuningObserver, Preparation};
 use serde::Serialize;
@@ -160,26 +160,27 @@ pub fn run(args: &FinetuneArgs, context: &Context) -> Result<(), Failure> {
     if let Some(arch) = arch {
         model = model.extract(&arch)?;
     }
+    let teacher = args.teacher.as_deref().map(model_choice::model).transpose()?;
     let size = args.image_size.unwrap_or(model.net(None)?.input[1] as u32);
     let trained = TrainedOn::of(&model)?;
     let dataset = match args.new_head {
         true => trained.load_of_any_classes(&args.data, size, args.on_corrupt.into())?,
-        false => trained.load(&args.data, size, args.on_corrupt.into()).map_err(|error| match error {
-            DataError::Classes { .. } => Failure::Input(format!("{error}: --new-head draws a new last layer for them")),
-            other => other.into(),
-        })?,
+        false => trained.load(&args.data, size, args.on_corrupt.into())?,
     };
     context.output.note(&format!("{}: {}", dataset.name, dataset.split_note));
     let device = device::open(&context.common.backend)?;
     let preparation = Preparation { new_head: args.new_head.then_some(seed), image_size: args.image_size };
-    model = preparation.apply(&model, &dataset, &device)?;
+    model = preparation.apply(&model, &dataset, &device).map_err(|error| match (error, args.image_size) {
+        (TrainError::Setting(invalid), Some(size)) => Failure::Input(format!("--image-size {size}: {invalid}")),
+        (other, _) => other.into(),
+    })?;
     let mut tuner = FineTuner::new(&settings, &model, &dataset, &device)?;
-    if let Some(path) = &args.teacher {
+    if let (Some(path), Some(teacher)) = (&args.teacher, &teacher) {
         let named = |error: TrainError| match Failure::from(error) {
             Failure::Input(message) => Failure::Input(format!("--teacher {}: {message}", path.display())),
             other => other,
         };
-        tuner = tuner.with_teacher(&model_choice::model(path)?).map_err(named)?;
+        tuner = tuner.with_teacher(teacher).map_err(named)?;
     }
     std::fs::create_dir_all(&folder).map_err(|e| Failure::writing(&folder, e))?;
     let _lock = FolderLock::take(&folder)?;

@@ -11,3 +11,4 @@ pub mod memory;
 pub mod net_spec;
 pub mod operation;
 mod resolution;
+mod soundness;

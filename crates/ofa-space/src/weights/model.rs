@@ -158,6 +158,9 @@ impl Model {
         }
         let Header { body, class_names, input, provenance, .. } = header;
         let model = Self { body, class_names, input, provenance, weights };
+        if let ModelBody::Net { spec, .. } = &model.body {
+            spec.check().map_err(|invalid| not_a_model(format!("bad network: {invalid}")))?;
+        }
         model.check()?;
         Ok(model)
     }

@@ -99,9 +99,7 @@ impl Settings for DerivedConfig {
         if let Some(even) = self.kernel_sizes.iter().find(|size| **size % 2 == 0) {
             return Err(InvalidSetting::new("kernel_sizes", format!("holds {even}, expected odd sizes")));
         }
-        if self.source.blocks.is_empty() {
-            return Err(InvalidSetting::new("source", "has no blocks"));
-        }
+        self.source.check().map_err(|invalid| invalid.within("source"))?;
         match self.source.tensors().find(|tensor| !tensor.is_whole() || !tensor.kernel_steps.is_empty()) {
             Some(part) => {
                 Err(InvalidSetting::new("source", format!("reads a part of `{}`, expected whole tensors", part.name)))
