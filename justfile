@@ -32,3 +32,10 @@ pytorch:
 import:
     cargo build --release
     python tests/import_speed.py target/release/ofa
+
+# Networks of torchvision and timm with random weights: imported, exported, and compared with PyTorch and onnxruntime.
+pretrained:
+    python tests/pretrained_nets.py make
+    cargo build --release
+    python tests/pretrained_nets.py check target/release/ofa
+    cargo test --release --test pretrained

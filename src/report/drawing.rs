@@ -24,6 +24,14 @@ fn drawn(block: &Block) -> Option<DrawnBlock> {
             channels: block.output[0],
             size: block.output[1],
         }),
+        BlockKind::BasicBlock { kernel, middle, .. } => Some(DrawnBlock {
+            place: place(block),
+            kernel: *kernel,
+            middle: *middle,
+            expansion: *middle as f64 / block.output[0] as f64,
+            channels: block.output[0],
+            size: block.output[1],
+        }),
         _ => None,
     }
 }

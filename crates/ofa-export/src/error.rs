@@ -115,6 +115,35 @@ pub enum ExportError {
         /// Classes of the space.
         expected: usize,
     },
+    /// A checkpoint fits several families of networks that compute something else.
+    #[error(
+        "{}: its names and shapes are those of several families, which differ in what no checkpoint holds; choose the \
+         one that it was trained as:\n  {}", path.display(), .families.join("\n  ")
+    )]
+    Family {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Each family, with what differs.
+        families: Vec<String>,
+    },
+    /// An ONNX file without the mean and standard deviation of its images.
+    #[error(
+        "{}: an ONNX file does not hold the mean and standard deviation that its images are normalised with, and wrong \
+         ones cost much accuracy; give those that the network was trained with", path.display()
+    )]
+    NormalisationNeeded {
+        /// The file.
+        path: PathBuf,
+    },
+    /// An ONNX file for images of any size.
+    #[error("{}: it takes images of any size; choose one", path.display())]
+    ImageSizeNeeded {
+        /// The file.
+        path: PathBuf,
+    },
+    /// No family of networks has this name.
+    #[error(transparent)]
+    Unknown(#[from] UnknownName),
     /// A checkpoint cannot be read, or lacks what a network needs.
     #[error("{}: {problem}", path.display())]
     Checkpoint {

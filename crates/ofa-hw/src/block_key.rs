@@ -3,7 +3,7 @@
 //! The name is a readable part and 16 hexadecimal digits: a hash of every shape and attribute of every operation, but of no
 //! weight's name. So blocks of any family, a plugin's too, are distinguished.
 
-use ofa_space::{Block, BlockKind, OpKind};
+use ofa_space::{Activation, Block, BlockKind, Gate, OpKind};
 
 /// Raised when names change, so that a table of another version is refused rather than lacking every block.
 pub const KEY_VERSION: u32 = 1;
@@ -16,12 +16,20 @@ pub fn hash(block: &Block) -> u64 {
         mixer.add_all(&op.inputs);
         mixer.add_all(&op.output);
         match &op.kind {
-            OpKind::Conv { bias, kernel, stride, padding, groups, .. } => {
+            OpKind::Conv { bias, kernel, stride, padding, extra_padding, groups, .. } => {
                 mixer.add_all(&[1, *kernel, *stride, *padding, *groups, usize::from(bias.is_some())]);
+                if *extra_padding > 0 {
+                    mixer.add_all(&[10, *extra_padding]);
+                }
             }
             OpKind::BatchNorm { .. } => mixer.add(2),
             OpKind::Activation { function } => mixer.add_all(&[3, *function as usize]),
-            OpKind::SqueezeExcite { reduce_weight, .. } => mixer.add_all(&[4, reduce_weight.take[0]]),
+            OpKind::SqueezeExcite { reduce_weight, inner, gate, .. } => {
+                mixer.add_all(&[4, reduce_weight.take[0]]);
+                if (*inner, *gate) != (Activation::Relu, Gate::HardSigmoid) {
+                    mixer.add_all(&[11, *inner as usize, *gate as usize]);
+                }
+            }
             OpKind::GlobalAveragePool => mixer.add(5),
             OpKind::AveragePool { kernel, stride, padding, rounding } => {
                 mixer.add_all(&[6, *kernel, *stride, *padding, *rounding as usize]);
@@ -41,7 +49,8 @@ pub fn key(block: &Block) -> String {
     let detail = match &block.kind {
         BlockKind::Stem { kernel, stride } => format!(" k{kernel} s{stride}"),
         BlockKind::InvertedResidual { kernel, stride, middle, .. }
-        | BlockKind::Bottleneck { kernel, stride, middle, .. } => format!(" k{kernel} s{stride} m{middle}"),
+        | BlockKind::Bottleneck { kernel, stride, middle, .. }
+        | BlockKind::BasicBlock { kernel, stride, middle, .. } => format!(" k{kernel} s{stride} m{middle}"),
         _ => String::new(),
     };
     format!("{} {a}x{b}x{c} to {d}x{e}x{f}{detail} #{:016x}", block.kind.name(), hash(block))

@@ -2,10 +2,10 @@
 
 use crate::block::Slot;
 use crate::gemm::matmul::{Matrix, multiply};
-use crate::nonlinearity::{Nonlinearity, with_nonlinearity};
+use crate::nonlinearity::{Nonlinearity, sigmoid, with_nonlinearity};
 use crate::normalisation::Affine;
 use crate::simd::{for_channel_blocks, vectorised};
-use ofa_space::{Activation, OpKind};
+use ofa_space::{Activation, Gate, OpKind};
 use rayon::prelude::*;
 
 /// The weights of a squeeze-excite.
@@ -19,12 +19,16 @@ pub struct GateWeights<'a> {
     pub expand: &'a [f32],
     /// `[channels]`.
     pub expand_bias: &'a [f32],
+    /// Nonlinearity of the squeezed values.
+    pub inner: Activation,
+    /// What makes the gates.
+    pub gate: Gate,
 }
 
 impl<'a> GateWeights<'a> {
     /// Those of an operation, which is a squeeze-excite.
     pub fn of(op: &OpKind<Slot>, params: &[&'a [f32]]) -> Self {
-        let OpKind::SqueezeExcite { reduce_weight, reduce_bias, expand_weight, expand_bias } = op else {
+        let OpKind::SqueezeExcite { reduce_weight, reduce_bias, expand_weight, expand_bias, inner, gate } = op else {
             unreachable!("gates belong to a squeeze-excite")
         };
         Self {
@@ -32,6 +36,8 @@ impl<'a> GateWeights<'a> {
             reduce_bias: params[reduce_bias.index],
             expand: params[expand_weight.index],
             expand_bias: params[expand_bias.index],
+            inner: *inner,
+            gate: *gate,
         }
     }
 }
@@ -41,9 +47,11 @@ impl<'a> GateWeights<'a> {
 pub struct Gates {
     /// Means, `[images, channels]`.
     pub pooled: Vec<f32>,
-    /// `[images, squeezed]`, after the ReLU.
+    /// `[images, squeezed]`, before the inner nonlinearity; empty for a ReLU, whose slope its value tells.
+    pub reduced: Vec<f32>,
+    /// `[images, squeezed]`, after the inner nonlinearity.
     pub squeezed: Vec<f32>,
-    /// `[images, channels]`, before the h-sigmoid.
+    /// `[images, channels]`, before the gate function.
     pub before: Vec<f32>,
     /// `[images, channels]`.
     pub gates: Vec<f32>,
@@ -81,8 +89,17 @@ impl Gates {
         let mut squeezed = vec![0.0; images * squeeze];
         let reduce = Matrix::new(weights.reduce, squeeze, channels).transposed();
         multiply(Matrix::new(&pooled, images, channels), reduce, &mut squeezed);
-        for row in squeezed.chunks_exact_mut(squeeze) {
-            row.iter_mut().zip(weights.reduce_bias).for_each(|(value, bias)| *value = (*value + bias).max(0.0));
+        let mut reduced = Vec::new();
+        if weights.inner == Activation::Relu {
+            for row in squeezed.chunks_exact_mut(squeeze) {
+                row.iter_mut().zip(weights.reduce_bias).for_each(|(value, bias)| *value = (*value + bias).max(0.0));
+            }
+        } else {
+            for row in squeezed.chunks_exact_mut(squeeze) {
+                row.iter_mut().zip(weights.reduce_bias).for_each(|(value, bias)| *value += bias);
+            }
+            reduced = squeezed.clone();
+            with_nonlinearity!(Some(weights.inner), Act => squeezed.iter_mut().for_each(|value| *value = Act::value(*value)));
         }
         let mut before = vec![0.0; images * channels];
         let expand = Matrix::new(weights.expand, channels, squeeze).transposed();
@@ -90,8 +107,11 @@ impl Gates {
         for row in before.chunks_exact_mut(channels) {
             row.iter_mut().zip(weights.expand_bias).for_each(|(value, bias)| *value += bias);
         }
-        let gates = before.iter().map(|value| (value + 3.0).clamp(0.0, 6.0) / 6.0).collect();
-        Self { pooled, squeezed, before, gates }
+        let gates = match weights.gate {
+            Gate::HardSigmoid => before.iter().map(|value| (value + 3.0).clamp(0.0, 6.0) / 6.0).collect(),
+            Gate::Sigmoid => before.iter().map(|value| sigmoid(*value)).collect(),
+        };
+        Self { pooled, reduced, squeezed, before, gates }
     }
 }
 
@@ -100,7 +120,7 @@ impl Gates {
 pub struct GateGradients {
     /// Of `before`.
     before: Vec<f32>,
-    /// Of `squeezed`, before its ReLU.
+    /// Of `squeezed`, before its nonlinearity.
     squeezed: Vec<f32>,
 }
 
@@ -123,23 +143,37 @@ impl GateGradients {
             with_nonlinearity!(input.activation, Act => sum_products::<Act>(z, dy, input.affine, row));
         }
         let of_before = &gates.before[images.start * channels..images.end * channels];
-        for (gradient, value) in before.iter_mut().zip(of_before) {
-            *gradient = if value.abs() < 3.0 { *gradient / 6.0 } else { 0.0 };
+        let of_gates = &gates.gates[images.start * channels..images.end * channels];
+        match weights.gate {
+            Gate::HardSigmoid => {
+                for (gradient, value) in before.iter_mut().zip(of_before) {
+                    *gradient = if value.abs() < 3.0 { *gradient / 6.0 } else { 0.0 };
+                }
+            }
+            Gate::Sigmoid => {
+                for (gradient, gate) in before.iter_mut().zip(of_gates) {
+                    *gradient *= gate * (1.0 - gate);
+                }
+            }
         }
         let mut squeezed = vec![0.0; count * squeeze];
         let expand = Matrix::new(weights.expand, channels, squeeze);
         multiply(Matrix::new(&before, count, channels), expand, &mut squeezed);
-        let of_squeezed = &gates.squeezed[images.start * squeeze..images.end * squeeze];
-        for (gradient, value) in squeezed.iter_mut().zip(of_squeezed) {
-            if *value <= 0.0 {
-                *gradient = 0.0;
+        let these = images.start * squeeze..images.end * squeeze;
+        if weights.inner == Activation::Relu {
+            for (gradient, value) in squeezed.iter_mut().zip(&gates.squeezed[these]) {
+                if *value <= 0.0 {
+                    *gradient = 0.0;
+                }
             }
+        } else {
+            let values = squeezed.iter_mut().zip(&gates.reduced[these]);
+            with_nonlinearity!(Some(weights.inner), Act => values.for_each(|(gradient, value)| *gradient *= Act::slope(*value)));
         }
         let mut pooled = vec![0.0; count * channels];
         let reduce = Matrix::new(weights.reduce, squeeze, channels);
         multiply(Matrix::new(&squeezed, count, squeeze), reduce, &mut pooled);
         pooled.iter_mut().for_each(|value| *value /= input.area as f32);
-        let of_gates = &gates.gates[images.start * channels..images.end * channels];
         vectorised(
             #[inline(always)]
             || {

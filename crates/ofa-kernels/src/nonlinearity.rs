@@ -86,14 +86,14 @@ impl Nonlinearity for HSwish {
 impl Nonlinearity for Silu {
     #[inline(always)]
     fn value(u: f32) -> f32 {
-        let (_, sigmoid) = sigmoid(u);
+        let sigmoid = sigmoid(u);
         // Far below zero the product is zero, not what is left of the sigmoid's smallest value.
         let u = if u < -SIGMOID_LIMIT { -SIGMOID_LIMIT } else { u };
         u * sigmoid
     }
     #[inline(always)]
     fn slope(u: f32) -> f32 {
-        let (e, sigmoid) = sigmoid(u);
+        let (e, sigmoid) = exp_and_sigmoid(u);
         let u = u.clamp(-SIGMOID_LIMIT, SIGMOID_LIMIT);
         sigmoid * u.mul_add(e * sigmoid, 1.0)
     }
@@ -105,9 +105,15 @@ const SIGMOID_LIMIT: f32 = 87.0;
 /// e⁻ᵘ and 1 / (1 + e⁻ᵘ), u limited to ±[`SIGMOID_LIMIT`]; the sigmoid is within 2⋅10⁻⁷ of the exact one. Only multiplications, additions
 /// and operations on bits, so that loops become vectors and every instruction set gives the same bits.
 #[inline(always)]
-fn sigmoid(u: f32) -> (f32, f32) {
+fn exp_and_sigmoid(u: f32) -> (f32, f32) {
     let e = exp(-u.clamp(-SIGMOID_LIMIT, SIGMOID_LIMIT));
     (e, 1.0 / (1.0 + e))
+}
+
+/// 1 / (1 + e⁻ᵘ), as [`exp_and_sigmoid`].
+#[inline(always)]
+pub(crate) fn sigmoid(u: f32) -> f32 {
+    exp_and_sigmoid(u).1
 }
 
 /// eˣ for |x| ≤ 87: 2ⁿ · eʳ with n = round(x / ln 2), and a polynomial for eʳ.
@@ -217,7 +223,7 @@ mod tests {
             let slope = sigmoid * (1.0 + wide * (1.0 - sigmoid));
             let error = (f64::from(Silu::slope(u)) - slope).abs();
             assert!(error <= 1e-6, "the slope of silu at {u} is off by {error}");
-            let error = (f64::from(super::sigmoid(u).1) - sigmoid).abs();
+            let error = (f64::from(super::sigmoid(u)) - sigmoid).abs();
             assert!(error <= 1e-6, "sigmoid({u}) is off by {error}");
         }
         assert!(Silu::value(f32::NAN).is_nan() && Silu::slope(f32::NAN).is_nan());

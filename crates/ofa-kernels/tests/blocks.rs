@@ -10,7 +10,7 @@ use ofa_kernels::block::evaluation::{Layouts, evaluate};
 use ofa_kernels::block::forward::{Keep, forward};
 use ofa_kernels::block::{Block, Slot};
 use ofa_kernels::instruction_set::{InstructionSet, force, in_use};
-use ofa_space::{Activation, BatchNorm, ConvGeometry, OpKind, PoolRounding, Step};
+use ofa_space::{Activation, BatchNorm, ConvGeometry, Gate, OpKind, PaddingRule, PoolRounding, Step};
 use reference::Value;
 use std::sync::{Mutex, PoisonError};
 
@@ -61,10 +61,11 @@ impl Case {
     }
 
     fn conv_op(&mut self, inputs: usize, outputs: usize, geometry: ConvGeometry, bias: bool) -> OpKind<Slot> {
-        let ConvGeometry { kernel, stride, padding, groups } = geometry;
+        let ConvGeometry { kernel, stride, padding, extra, groups } = geometry;
         let weight = self.param(outputs, inputs / groups * kernel * kernel, 0.7, 0.05);
         let bias = bias.then(|| self.param(outputs, 1, 0.4, 0.1));
-        OpKind::Conv { weight, bias, kernel, stride, padding, groups }
+        let (extra_padding, padding_rule) = (extra, PaddingRule::default());
+        OpKind::Conv { weight, bias, kernel, stride, padding, extra_padding, padding_rule, groups }
     }
 
     /// Convolution, batch norm, nonlinearity.
@@ -95,13 +96,19 @@ impl Case {
         self
     }
 
-    fn gate(mut self, read: usize, channels: usize) -> Self {
+    fn gate(self, read: usize, channels: usize) -> Self {
+        self.gated_by(read, channels, Activation::Relu, Gate::HardSigmoid)
+    }
+
+    fn gated_by(mut self, read: usize, channels: usize, inner: Activation, gate: Gate) -> Self {
         let squeezed = channels.div_ceil(4);
         let op = OpKind::SqueezeExcite {
             reduce_weight: self.param(squeezed, channels, 0.7, 0.0),
             reduce_bias: self.param(squeezed, 1, 0.4, 0.3),
             expand_weight: self.param(channels, squeezed, 0.7, 0.0),
             expand_bias: self.param(channels, 1, 0.4, 0.1),
+            inner,
+            gate,
         };
         self.op(read, op)
     }
@@ -146,7 +153,12 @@ impl Case {
 }
 
 fn square(kernel: usize, stride: usize, groups: usize) -> ConvGeometry {
-    ConvGeometry { kernel, stride, padding: kernel / 2, groups }
+    ConvGeometry { kernel, stride, padding: kernel / 2, extra: 0, groups }
+}
+
+/// One more row and column of zeros at the end than at the beginning.
+fn lopsided(kernel: usize, stride: usize, groups: usize) -> ConvGeometry {
+    ConvGeometry { kernel, stride, padding: (kernel - 1) / 2 - stride / 2, extra: 1, groups }
 }
 
 const POINTWISE: ConvGeometry = ConvGeometry::POINTWISE;
@@ -168,6 +180,25 @@ fn training_cases() -> Vec<Case> {
             .conv(1, [17, 17], square(3, 2, 17), Some(Silu))
             .gate(2, 17)
             .conv(3, [17, 7], POINTWISE, None),
+        Case::new("gated without expansion, padded at the end", [2, 8, 6, 17])
+            .conv(0, [17, 17], lopsided(5, 2, 17), Some(Silu))
+            .gated_by(1, 17, Silu, Gate::Sigmoid)
+            .conv(2, [17, 9], POINTWISE, None),
+        Case::new("SiLU inside, sigmoid outside", [3, 5, 7, 12])
+            .conv(0, [12, 24], POINTWISE, Some(HSwish))
+            .conv(1, [24, 24], square(3, 1, 24), Some(HSwish))
+            .gated_by(2, 24, HSwish, Gate::Sigmoid)
+            .conv(3, [24, 12], POINTWISE, None)
+            .add([4, 0], None),
+        Case::new("dense, padded at the end", [2, 8, 10, 3]).conv(0, [3, 18], lopsided(3, 2, 1), Some(Silu)).conv(
+            1,
+            [18, 5],
+            lopsided(3, 1, 1),
+            None,
+        ),
+        Case::new("depthwise, padded at the end", [2, 9, 12, 20])
+            .conv(0, [20, 20], lopsided(3, 2, 20), Some(Relu6))
+            .conv(1, [20, 20], lopsided(4, 1, 20), None),
         Case::new("inverted residual, kernel 7", [2, 8, 11, 6])
             .conv(0, [6, 33], POINTWISE, Some(Relu6))
             .conv(1, [33, 33], square(7, 1, 33), Some(Relu6))
@@ -184,7 +215,7 @@ fn training_cases() -> Vec<Case> {
         Case::new("even kernel, no padding", [2, 7, 6, 3]).conv(
             0,
             [3, 10],
-            ConvGeometry { kernel: 2, stride: 2, padding: 0, groups: 1 },
+            ConvGeometry { kernel: 2, stride: 2, padding: 0, extra: 0, groups: 1 },
             Some(Relu),
         ),
         Case::new("pooling", [3, 9, 7, 19]).op(0, max_pool),
@@ -203,6 +234,12 @@ fn evaluation_cases() -> Vec<Case> {
             .biased(3, [36, 12], POINTWISE, None)
             .add([4, 0], None),
         Case::new("depthwise 5, stride 2", [2, 11, 13, 19]).biased(0, [19, 19], square(5, 2, 19), Some(HSwish)),
+        Case::new("gated, padded at the end", [3, 10, 8, 18])
+            .biased(0, [18, 18], lopsided(3, 2, 18), Some(Silu))
+            .gated_by(1, 18, Silu, Gate::Sigmoid)
+            .biased(2, [18, 10], POINTWISE, None),
+        Case::new("dense, padded at the end", [2, 12, 14, 3]).biased(0, [3, 33], lopsided(3, 2, 1), Some(Relu)),
+        Case::new("dense 3, stride 1, padded at the end", [2, 6, 7, 40]).biased(0, [40, 40], lopsided(3, 1, 1), None),
         Case::new("dense 3", [3, 7, 9, 40]).biased(0, [40, 56], square(3, 1, 1), Some(Silu)),
         Case::new("dense 7, stride 2", [2, 17, 15, 3]).biased(0, [3, 33], square(7, 2, 1), Some(Relu)),
         Case::new("classifier", [9, 4, 4, 70]).op(0, OpKind::GlobalAveragePool).linear(1, [70, 37]),

@@ -19,7 +19,7 @@ pub use genotype::genes::Genes;
 pub use genotype::population::Population;
 pub use network::fusion::{Step, fuse};
 pub use network::net_spec::{Block, BlockKind, NetSpec, Op, Shape, TensorRef, TensorRole};
-pub use network::operation::{Activation, BatchNorm, ConvGeometry, OpKind, PoolRounding};
+pub use network::operation::{Activation, BatchNorm, ConvGeometry, Gate, OpKind, PaddingRule, PoolRounding};
 pub use network::{cost, memory};
 pub use objectives::block_objective::BlockObjective;
 pub use objectives::block_plan::{BlockPlan, BlockSum, PlainTerm};

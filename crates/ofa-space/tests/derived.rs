@@ -1,9 +1,10 @@
 //! Spaces that are derived from a network.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+use ofa_space::network::operation::same_padding;
 use ofa_space::{
-    Derived, DerivedConfig, Elasticity, Genes, Model, ModelBody, NetSpec, OpKind, Opened, SearchSpace, TensorRole,
-    Weights, cost, extraction, importance, initialisation, registry, supernet,
+    Derived, DerivedConfig, Elasticity, Genes, Model, ModelBody, NetSpec, OpKind, Opened, PaddingRule, SearchSpace,
+    TensorRole, Weights, cost, extraction, importance, initialisation, registry, supernet,
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -259,4 +260,41 @@ fn model(net: NetSpec, weights: Weights) -> Model {
         provenance: Default::default(),
         weights,
     }
+}
+
+/// The rule is kept, and the numbers follow from it, at every size and for cut kernels.
+#[test]
+fn same_padding_survives_sizes_and_cut_kernels() {
+    let (mut net, _) = whole("ofa-proxyless-w1.3", 64);
+    for op in net.blocks.iter_mut().flat_map(|block| &mut block.ops) {
+        if let OpKind::Conv { kernel, padding_rule, .. } = &mut op.kind
+            && *kernel > 1
+        {
+            *padding_rule = PaddingRule::Same;
+        }
+    }
+    let space = Derived::of(net.at_resolution(64).unwrap()).unwrap();
+    let mut lopsided = 0;
+    for arch in [space.max_arch(), space.min_arch()] {
+        for size in [48, 64, 75] {
+            let subnet = space.resolve(&arch).unwrap().at_resolution(size).unwrap();
+            for block in &subnet.blocks {
+                for op in &block.ops {
+                    let Some(geometry) = op.kind.geometry().filter(|geometry| geometry.kernel > 1) else { continue };
+                    let read = op.inputs[0];
+                    let side = if read == 0 { block.input[1] } else { block.ops[read - 1].output[1] };
+                    assert_eq!(op.output[1], side.div_ceil(geometry.stride), "{} at {size}", op.name);
+                    let (padding, extra) = same_padding(side, geometry.kernel, geometry.stride);
+                    assert_eq!((geometry.padding, geometry.extra), (padding, extra), "{} at {size}", op.name);
+                    lopsided += extra;
+                }
+            }
+        }
+        let kernels = |arch| -> usize {
+            let net: NetSpec = space.resolve(arch).unwrap();
+            net.ops().filter_map(|op| op.kind.geometry()).map(|geometry| geometry.kernel).max().unwrap()
+        };
+        assert!(kernels(&space.min_arch()) < kernels(&space.max_arch()), "nothing is cut");
+    }
+    assert!(lopsided > 0);
 }

@@ -15,6 +15,7 @@ pub mod pretrained;
 pub mod sampler;
 pub mod shrinking;
 pub mod training;
+pub mod unfolding;
 
 pub use elastic::{Supernet, to_host};
 pub use error::TrainError;

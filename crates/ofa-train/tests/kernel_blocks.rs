@@ -8,7 +8,7 @@ mod fixed_cases;
 use burn::tensor::{Device, Tensor, TensorData};
 use fixed_cases::{host, noise};
 use ofa_kernels::block::{Block, Slot};
-use ofa_space::{Activation, BatchNorm, ConvGeometry, OpKind, PoolRounding, Step};
+use ofa_space::{Activation, BatchNorm, ConvGeometry, Gate, OpKind, PaddingRule, PoolRounding, Step};
 use ofa_train::elastic::layer_ops;
 use ofa_train::elastic::operation::{FrozenBlock, run_block};
 use ofa_train::elastic::weight::Weight;
@@ -102,7 +102,7 @@ fn input(case: &Case) -> Vec<f32> {
 
 fn middle_geometry(case: &Case) -> ConvGeometry {
     let groups = if case.family == Family::Bottleneck { 1 } else { case.middle };
-    ConvGeometry { kernel: case.kernel, stride: case.stride, padding: case.kernel / 2, groups }
+    ConvGeometry { kernel: case.kernel, stride: case.stride, padding: case.kernel / 2, extra: 0, groups }
 }
 
 fn slot(index: usize, rows: usize) -> Slot {
@@ -117,8 +117,17 @@ fn conv(
     outputs: usize,
     activation: Option<Activation>,
 ) -> Step<Slot> {
-    let ConvGeometry { kernel, stride, padding, groups } = geometry;
-    let op = OpKind::Conv { weight: slot(first, outputs), bias: None, kernel, stride, padding, groups };
+    let ConvGeometry { kernel, stride, padding, extra, groups } = geometry;
+    let op = OpKind::Conv {
+        weight: slot(first, outputs),
+        bias: None,
+        kernel,
+        stride,
+        padding,
+        extra_padding: extra,
+        padding_rule: PaddingRule::default(),
+        groups,
+    };
     let of = |offset| slot(first + offset, outputs);
     let norm = BatchNorm { weight: of(1), bias: of(2), mean: of(0), variance: of(0), eps: EPS };
     Step { inputs: vec![input], op, norm: Some(norm), activation }
@@ -142,6 +151,8 @@ fn block(case: &Case) -> Arc<Block> {
             reduce_bias: slot(7, squeezed),
             expand_weight: slot(8, middle),
             expand_bias: slot(9, middle),
+            inner: Activation::Relu,
+            gate: Gate::HardSigmoid,
         };
         steps.push(Step::new(vec![2], op));
         next = 10;
@@ -198,7 +209,8 @@ fn plain(case: &Case, x: &Tensor<4>, params: &[Weight]) -> (Tensor<4>, Vec<Tenso
     y = layer(y, middle_geometry(case), 3, act);
     let mut next = 6;
     if case.family == (Family::InvertedResidual { gate: true }) {
-        y = layer_ops::squeeze_excite(y, kernel(6), vector(7), kernel(8), vector(9));
+        let weights = (kernel(6), vector(7), kernel(8), vector(9));
+        y = layer_ops::squeeze_excite(y, weights, Activation::Relu, Gate::HardSigmoid);
         next = 10;
     }
     y = layer(y, ConvGeometry::POINTWISE, next, None);
@@ -411,7 +423,7 @@ fn the_same_bits_on_any_number_of_threads() {
 fn a_residual_stem_and_maximum_pooling_agree_with_plain_operations() {
     let device = Device::flex().autodiff();
     let (images, height, width, channels) = (3, 9, 7, 20);
-    let geometry = ConvGeometry { kernel: 3, stride: 1, padding: 1, groups: 1 };
+    let geometry = ConvGeometry { kernel: 3, stride: 1, padding: 1, extra: 0, groups: 1 };
     let tensor = |shape: &[usize], seed| TensorData::new(noise(shape.iter().product(), seed), shape.to_vec());
     let stem = conv(0, geometry, 0, channels, Some(Activation::Relu));
     let stem = Arc::new(Block::new(vec![stem, add([0, 1], None)]).unwrap());
@@ -454,7 +466,7 @@ fn a_frozen_dense_convolution_agrees_with_the_plain_one() {
     let device = Device::flex();
     for (images, height, width) in [(1, 5, 5), (5, 8, 8), (2, 33, 30)] {
         let (inputs, outputs) = (40, 56);
-        let geometry = ConvGeometry { kernel: 3, stride: 1, padding: 1, groups: 1 };
+        let geometry = ConvGeometry { kernel: 3, stride: 1, padding: 1, extra: 0, groups: 1 };
         let tensor = |shape: &[usize], seed| TensorData::new(noise(shape.iter().product(), seed), shape.to_vec());
         let x = Tensor::<4>::from_data(tensor(&[images, height, width, inputs], 1), &device);
         let weight = Tensor::<4>::from_data(tensor(&[outputs, inputs, 3, 3], 2), &device);
@@ -462,8 +474,16 @@ fn a_frozen_dense_convolution_agrees_with_the_plain_one() {
         let plain =
             layer_ops::conv_activate(x.clone(), weight.clone(), Some(bias.clone()), geometry, Some(Activation::Relu));
         let bias_slot = Some(slot(1, outputs));
-        let op =
-            OpKind::Conv { weight: slot(0, outputs), bias: bias_slot, kernel: 3, stride: 1, padding: 1, groups: 1 };
+        let op = OpKind::Conv {
+            weight: slot(0, outputs),
+            bias: bias_slot,
+            kernel: 3,
+            stride: 1,
+            padding: 1,
+            extra_padding: 0,
+            padding_rule: PaddingRule::default(),
+            groups: 1,
+        };
         let step = Step { activation: Some(Activation::Relu), ..Step::new(vec![0], op) };
         let block = Arc::new(Block::new(vec![step]).unwrap());
         let params = [Weight::Kernel(weight), Weight::Vector(bias)];

@@ -4,6 +4,7 @@ pub mod arch_choice;
 pub mod calibration;
 pub mod corrupt_choice;
 pub mod estimator_choice;
+pub mod labels;
 pub mod measurable_device;
 pub mod memory_limits;
 pub mod model_choice;

@@ -87,20 +87,32 @@ impl NetInputArgs {
                 Ok((rule_values, format!("the layout of {}: {rule}", path.display())))
             }
             None => Err(Failure::Input(format!("give {option}: the network's images have {channels} channels"))),
-            Some(values) => {
-                if values.iter().any(|value| !(least..=255.0).contains(value)) {
-                    return Err(Failure::Input(format!("{option} {values:?}: expected pixels in 0..1, such as 0.5")));
-                }
-                match values.len() {
-                    1 => Ok((vec![values[0]; channels], option.to_owned())),
-                    n if n == channels => Ok((values.clone(), option.to_owned())),
-                    n => Err(Failure::Input(format!("{option} has {n} numbers, expected 1 or {channels}"))),
-                }
-            }
+            Some(values) => Ok((of_channels(option, values, channels, least)?, option.to_owned())),
         };
-        let (mean, mean_from) = choose("--mean", &self.mean, mean, 0.0)?;
-        let (std, std_from) = choose("--std", &self.std, std, 1e-6)?;
+        let (mean, mean_from) = choose(MEAN, &self.mean, mean, LEAST_MEAN)?;
+        let (std, std_from) = choose(STD, &self.std, std, LEAST_STD)?;
         let from = NetInputOrigins { mean: mean_from, std: std_from, image_size: size_from };
         Ok(NetInput { mean, std, image_size, from })
+    }
+}
+
+/// The option for the mean of images.
+pub const MEAN: &str = "--mean";
+/// The option for the standard deviation of images.
+pub const STD: &str = "--std";
+/// The smallest mean.
+pub const LEAST_MEAN: f32 = 0.0;
+/// The smallest standard deviation.
+pub const LEAST_STD: f32 = 1e-6;
+
+/// The values of an option for every channel: one number stands for all.
+pub fn of_channels(option: &str, values: &[f32], channels: usize, least: f32) -> Result<Vec<f32>, Failure> {
+    if values.iter().any(|value| !(least..=255.0).contains(value)) {
+        return Err(Failure::Input(format!("{option} {values:?}: expected pixels in 0..1, such as 0.5")));
+    }
+    match values.len() {
+        1 => Ok(vec![values[0]; channels]),
+        n if n == channels => Ok(values.to_vec()),
+        n => Err(Failure::Input(format!("{option} has {n} numbers, expected 1 or {channels}"))),
     }
 }

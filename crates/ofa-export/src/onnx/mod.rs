@@ -9,8 +9,8 @@ use crate::onnx::folding::{fold, foldable};
 use crate::onnx::nodes::{Element, batch_value, float, int, ints, metadata, node, tensor};
 use ofa_space::settings::{self, InvalidSetting, Settings};
 use ofa_space::{
-    Activation, Block, InputFormat, Model, ModelBody, NetSpec, Op, OpKind, PoolRounding, Tensor, TensorRef, Weights,
-    slicing,
+    Activation, Block, Gate, InputFormat, Model, ModelBody, NetSpec, Op, OpKind, PoolRounding, Tensor, TensorRef,
+    Weights, slicing,
 };
 use onnx_protobuf::{GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto};
 use std::collections::BTreeMap;
@@ -267,7 +267,7 @@ impl Graph<'_> {
         let x = inputs[0].as_str();
         let name = op.name.as_str();
         match &op.kind {
-            OpKind::Conv { weight, bias, kernel, stride, padding, groups } => {
+            OpKind::Conv { weight, bias, kernel, stride, padding, extra_padding, groups, .. } => {
                 let (weight, bias) = match norm {
                     Some(norm) => {
                         let (weight, bias) = fold(&op.kind, norm, self.weights)?;
@@ -279,7 +279,7 @@ impl Graph<'_> {
                     ints("dilations", &[1, 1]),
                     int("group", *groups as i64),
                     ints("kernel_shape", &[*kernel; 2]),
-                    ints("pads", &[*padding; 4]),
+                    ints("pads", &[*padding, *padding, padding + extra_padding, padding + extra_padding]),
                     ints("strides", &[*stride; 2]),
                 ];
                 let weight = self.initializer(name, "weight", &weight);
@@ -304,15 +304,21 @@ impl Graph<'_> {
                 self.push("BatchNormalization", name, &inputs, output, vec![float("epsilon", norm.eps as f32)]);
             }
             OpKind::Activation { function } => self.activation(*function, name, x, output),
-            OpKind::SqueezeExcite { reduce_weight, reduce_bias, expand_weight, expand_bias } => {
+            OpKind::SqueezeExcite { reduce_weight, reduce_bias, expand_weight, expand_bias, inner, gate: function } => {
                 let part = |suffix: &str| format!("{name}.{suffix}");
                 let (pooled, reduced, squeezed) = (part("pooled"), part("reduced"), part("squeezed"));
                 let (expanded, gate) = (part("expanded"), part("gate"));
                 self.push("GlobalAveragePool", &part("pool"), &[x], &pooled, Vec::new());
                 self.pointwise(&part("fc.reduce"), reduce_weight, reduce_bias, &pooled, &reduced)?;
-                self.push("Relu", &part("fc.relu"), &[&reduced], &squeezed, Vec::new());
+                let inner_name = part(if *inner == Activation::Relu { "fc.relu" } else { "fc.inner" });
+                self.activation(*inner, &inner_name, &reduced, &squeezed);
                 self.pointwise(&part("fc.expand"), expand_weight, expand_bias, &squeezed, &expanded)?;
-                self.push("HardSigmoid", &part("fc.h_sigmoid"), &[&expanded], &gate, hard_sigmoid());
+                match function {
+                    Gate::HardSigmoid => {
+                        self.push("HardSigmoid", &part("fc.h_sigmoid"), &[&expanded], &gate, hard_sigmoid());
+                    }
+                    Gate::Sigmoid => self.push("Sigmoid", &part("fc.sigmoid"), &[&expanded], &gate, Vec::new()),
+                }
                 self.push("Mul", name, &[x, &gate], output, Vec::new());
             }
             OpKind::GlobalAveragePool => self.push("GlobalAveragePool", name, &[x], output, Vec::new()),

@@ -321,7 +321,7 @@ pub(crate) fn convolve(
                 while start < s.out_height {
                     let rows = start..(start + piece).min(s.out_height);
                     let needed = depthwise::rows_read(&rows, geometry);
-                    scratch.band.load(needed, [s.height, s.width, s.channels], geometry.padding, |row, out| {
+                    scratch.band.load(needed, [s.height, s.width, s.channels], geometry.margins(), |row, out| {
                         let pixel = of_image + row * s.width;
                         read.write_padded(pixel..pixel + s.width, out);
                     });
@@ -365,7 +365,7 @@ pub(crate) fn convolve(
                         count,
                         needed,
                         [s.height, s.width, s.channels],
-                        geometry.padding,
+                        geometry.margins(),
                         |image, row, out| {
                             let pixel = (first + image) * conv.input_pixels() + row * s.width;
                             read.write(pixel..pixel + s.width, out);

@@ -53,8 +53,8 @@ pub fn channels_first(weight: &[f32], channels: usize) -> Vec<f32> {
     (0..channels * taps).map(value).collect()
 }
 
-/// Rows `first..first + rows` of some images with `margin` columns of zeros on either side, each `[rows, width + 2·margin,
-/// c]`; rows outside the image are zero. The depthwise kernels take one image at a time.
+/// Rows `first..first + rows` of some images with `margin` columns of zeros to the left and others to the right, each
+/// `[rows, columns, c]`; rows outside the image are zero. The depthwise kernels take one image at a time.
 #[derive(Clone, Debug, Default)]
 pub struct Band {
     values: Vec<f32>,
@@ -66,16 +66,16 @@ pub struct Band {
 }
 
 impl Band {
-    /// Makes it hold other rows; `fill(row of the image, values [width, padded channels])` writes those that exist.
+    /// Makes it hold other rows, with so many columns of zeros to the left and to the right; `fill(row of the image, values [width, padded channels])` writes those that exist.
     pub fn load(
         &mut self,
         rows: std::ops::Range<isize>,
         [height, width, channels]: [usize; 3],
-        margin: usize,
+        margins: [usize; 2],
         mut fill: impl FnMut(usize, &mut [f32]),
     ) {
         let image = [height, width, padded_channels(channels)];
-        self.load_unpadded(1, rows, image, margin, |_, row, out| fill(row, out));
+        self.load_unpadded(1, rows, image, margins, |_, row, out| fill(row, out));
     }
 
     /// As [`load`](Self::load), the same rows of several images and with the channels as they are: for dense
@@ -85,12 +85,13 @@ impl Band {
         images: usize,
         rows: std::ops::Range<isize>,
         [height, width, channels]: [usize; 3],
-        margin: usize,
+        margins: [usize; 2],
         mut fill: impl FnMut(usize, usize, &mut [f32]),
     ) {
         self.first = rows.start;
         self.rows = (rows.end - rows.start).max(0) as usize;
-        (self.columns, self.margin, self.channels) = (width + 2 * margin, margin, channels);
+        let [margin, after] = margins;
+        (self.columns, self.margin, self.channels) = (margin + width + after, margin, channels);
         let row_values = self.columns * channels;
         self.values.resize(images * self.rows * row_values, 0.0);
         for (index, row) in self.values.chunks_exact_mut(row_values.max(1)).enumerate() {

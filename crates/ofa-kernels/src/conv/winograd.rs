@@ -39,7 +39,7 @@ pub struct Tiles {
 
 /// Whether a convolution gains by it.
 pub fn suits(geometry: &ConvGeometry, channels: usize, outputs: usize) -> bool {
-    let shape = ConvGeometry { kernel: 3, stride: 1, padding: 1, groups: 1 };
+    let shape = ConvGeometry { kernel: 3, stride: 1, padding: 1, extra: 0, groups: 1 };
     *geometry == shape && channels.min(outputs) >= LEAST_CHANNELS && channels * outputs <= LARGEST
 }
 
@@ -288,7 +288,7 @@ mod tests {
             let mut band = Band::default();
             let end = rows.start + rows.len().next_multiple_of(2) + 1;
             let needed = rows.start as isize - 1..end as isize;
-            band.load_unpadded(images, needed, [height, width, channels], 1, |i, row, out| {
+            band.load_unpadded(images, needed, [height, width, channels], [1; 2], |i, row, out| {
                 let start = (i * height + row) * width * channels;
                 out.copy_from_slice(&image[start..start + width * channels]);
             });
@@ -315,7 +315,7 @@ mod tests {
 
     #[test]
     fn only_plain_three_by_three_convolutions_suit() {
-        let plain = ConvGeometry { kernel: 3, stride: 1, padding: 1, groups: 1 };
+        let plain = ConvGeometry { kernel: 3, stride: 1, padding: 1, extra: 0, groups: 1 };
         assert!(suits(&plain, 64, 64));
         assert!(!suits(&plain, 3, 64));
         assert!(!suits(&plain, 1024, 1024));

@@ -1,7 +1,7 @@
 //! The operations of a block as plain loops in f64.
 
 use ofa_kernels::block::Slot;
-use ofa_space::{Activation, BatchNorm, OpKind, PoolRounding, Step};
+use ofa_space::{Activation, BatchNorm, Gate, OpKind, PoolRounding, Step};
 
 /// A value: `[images, height, width, channels]`.
 #[derive(Clone)]
@@ -37,22 +37,27 @@ pub fn run(steps: &[Step<Slot>], input: &Value, params: &[Vec<f64>]) -> Value {
         let x = &values[step.inputs[0]];
         let [n, h, w, c] = x.shape;
         let mut made = match &step.op {
-            OpKind::Conv { weight, bias, kernel, stride, padding, groups } => {
+            OpKind::Conv { weight, bias, kernel, stride, padding, extra_padding, groups, .. } => {
                 let bias = bias.map(|bias| &params[bias.index][..]);
-                convolve(x, (&params[weight.index], weight.rows), bias, [*kernel, *stride, *padding, *groups])
+                let geometry = [*kernel, *stride, *padding, *groups, *extra_padding];
+                convolve(x, (&params[weight.index], weight.rows), bias, geometry)
             }
             OpKind::Linear { weight, bias } => {
                 let bias = bias.map(|bias| &params[bias.index][..]);
-                convolve(x, (&params[weight.index], weight.rows), bias, [1, 1, 0, 1])
+                convolve(x, (&params[weight.index], weight.rows), bias, [1, 1, 0, 1, 0])
             }
-            OpKind::SqueezeExcite { reduce_weight, reduce_bias, expand_weight, expand_bias } => {
+            OpKind::SqueezeExcite { reduce_weight, reduce_bias, expand_weight, expand_bias, inner, gate: function } => {
                 let mean = pool(x, [h.max(w), 1, 0], [1, 1], Pool::Mean);
                 let of = |slot: &Slot| (&params[slot.index][..], slot.rows);
-                let squeezed = convolve(&mean, of(reduce_weight), Some(&params[reduce_bias.index]), [1, 1, 0, 1]);
-                let squeezed = Value::from_fn(squeezed.shape, |at| squeezed.at(at).max(0.0));
-                let gates = convolve(&squeezed, of(expand_weight), Some(&params[expand_bias.index]), [1, 1, 0, 1]);
+                let squeezed = convolve(&mean, of(reduce_weight), Some(&params[reduce_bias.index]), [1, 1, 0, 1, 0]);
+                let squeezed = Value::from_fn(squeezed.shape, |at| activate(squeezed.at(at), Some(*inner)));
+                let gates = convolve(&squeezed, of(expand_weight), Some(&params[expand_bias.index]), [1, 1, 0, 1, 0]);
                 Value::from_fn(x.shape, |[i, y, xx, c]| {
-                    let gate = (gates.at([i, 0, 0, c]) + 3.0).clamp(0.0, 6.0) / 6.0;
+                    let before = gates.at([i, 0, 0, c]);
+                    let gate = match function {
+                        Gate::HardSigmoid => (before + 3.0).clamp(0.0, 6.0) / 6.0,
+                        Gate::Sigmoid => 1.0 / (1.0 + (-before).exp()),
+                    };
                     x.at([i, y, xx, c]) * gate
                 })
             }
@@ -94,11 +99,11 @@ fn convolve(
     x: &Value,
     (weight, outputs): (&[f64], usize),
     bias: Option<&[f64]>,
-    [k, stride, padding, groups]: [usize; 4],
+    [k, stride, padding, groups, extra]: [usize; 5],
 ) -> Value {
     let [n, h, w, c] = x.shape;
     let (of_group, out_of_group) = (c / groups, outputs / groups);
-    let out = |size: usize| (size + 2 * padding - k) / stride + 1;
+    let out = |size: usize| (size + 2 * padding + extra - k) / stride + 1;
     Value::from_fn([n, out(h), out(w), outputs], |[i, y, xx, o]| {
         let mut sum = bias.map_or(0.0, |bias| bias[o]);
         for (ky, kx) in (0..k * k).map(|tap| (tap / k, tap % k)) {

@@ -4,7 +4,7 @@
 
 use crate::network::channels::squeeze_channels;
 use crate::network::net_spec::{Block, BlockKind, ChannelGroup, KernelStep, Op, Shape, TensorRef, TensorRole};
-use crate::network::operation::{Activation, BatchNorm, OpKind, PoolRounding};
+use crate::network::operation::{Activation, BatchNorm, Gate, OpKind, PaddingRule, PoolRounding};
 
 /// An elastic width: how many channels this network uses of how many the supernet holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,6 +29,17 @@ pub struct ElasticKernel {
     pub take: usize,
     /// All sizes, descending; the first is the stored one.
     pub sizes: Vec<usize>,
+}
+
+/// The inside of a squeeze-excite.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Squeeze {
+    /// Channels between the two convolutions.
+    pub squeezed: Width,
+    /// Nonlinearity between them.
+    pub inner: Activation,
+    /// What makes a factor of the result.
+    pub gate: Gate,
 }
 
 /// Builds one block.
@@ -115,7 +126,16 @@ impl BlockBuilder {
             Groups::Dense => 1,
             Groups::Depthwise => input.take,
         };
-        let kind = OpKind::Conv { weight, bias, kernel, stride, padding, groups };
+        let kind = OpKind::Conv {
+            weight,
+            bias,
+            kernel,
+            stride,
+            padding,
+            extra_padding: 0,
+            padding_rule: PaddingRule::Symmetric,
+            groups,
+        };
         self.push(layer, kind, [output.take, out(height), out(width)]);
         self
     }
@@ -174,9 +194,15 @@ impl BlockBuilder {
         self
     }
 
-    /// A squeeze-excite over an elastic width; tensors under `tensor`.
+    /// A squeeze-excite of the authors' families over an elastic width; tensors under `tensor`.
     pub fn squeeze_excite(&mut self, layer: &str, tensor: &str, width: Width) -> &mut Self {
-        let (take, full) = (squeeze_channels(width.take), squeeze_channels(width.full));
+        let squeezed = Width { take: squeeze_channels(width.take), full: squeeze_channels(width.full) };
+        self.gate(layer, tensor, width, Squeeze { squeezed, inner: Activation::Relu, gate: Gate::HardSigmoid })
+    }
+
+    /// Any squeeze-excite over an elastic width; tensors under `tensor`.
+    pub fn gate(&mut self, layer: &str, tensor: &str, width: Width, squeeze: Squeeze) -> &mut Self {
+        let Squeeze { squeezed: Width { take, full }, inner, gate } = squeeze;
         let part = |suffix: &str, role, full: Vec<usize>, take: Vec<usize>| TensorRef {
             name: join(&self.supernet_name, &format!("{tensor}.fc.{suffix}")),
             role,
@@ -199,6 +225,8 @@ impl BlockBuilder {
                 vec![width.take, take, 1, 1],
             ),
             expand_bias: part("expand.bias", TensorRole::ConvBias, vec![width.full], vec![width.take]),
+            inner,
+            gate,
         };
         self.push(layer, kind, self.value);
         self

@@ -107,6 +107,7 @@ fn block_peak(block: &Block, schedule: Schedule) -> u64 {
 mod tests {
     use super::*;
     use crate::network::net_spec::{BlockKind, Op, Shape, TensorRef, TensorRole};
+    use crate::network::operation::PaddingRule;
 
     fn conv(input: usize, output: Shape, groups: usize) -> Op {
         let shape = vec![output[0], 1, 1, 1];
@@ -117,7 +118,16 @@ mod tests {
             take: shape,
             kernel_steps: Vec::new(),
         };
-        let kind = OpKind::Conv { weight, bias: None, kernel: 1, stride: 1, padding: 0, groups };
+        let kind = OpKind::Conv {
+            weight,
+            bias: None,
+            kernel: 1,
+            stride: 1,
+            padding: 0,
+            extra_padding: 0,
+            padding_rule: PaddingRule::Symmetric,
+            groups,
+        };
         Op { name: String::new(), inputs: vec![input], output, kind }
     }
 

@@ -79,6 +79,19 @@ pub enum BlockKind {
         /// Nonlinearity.
         activation: Activation,
     },
+    /// Two k×k convolutions, of ResNet-18 and ResNet-34.
+    BasicBlock {
+        /// Kernel size of both.
+        kernel: usize,
+        /// Stride of the first.
+        stride: usize,
+        /// Channels between the two.
+        middle: usize,
+        /// Whether the shortcut has a convolution of its own.
+        downsample: bool,
+        /// Nonlinearity.
+        activation: Activation,
+    },
     /// 1×1 convolution after the last stage, at full spatial size.
     FinalExpand {
         /// Nonlinearity.
@@ -97,8 +110,8 @@ pub enum BlockKind {
 
 impl BlockKind {
     /// Every short name.
-    pub const NAMES: [&'static str; 7] =
-        ["stem", "inverted_residual", "bottleneck", "final_expand", "pool", "feature_mix", "classifier"];
+    pub const NAMES: [&'static str; 8] =
+        ["stem", "inverted_residual", "bottleneck", "final_expand", "pool", "feature_mix", "classifier", "basic_block"];
 
     /// A short name for listings, such as `inverted_residual`.
     pub fn name(&self) -> &'static str {
@@ -106,6 +119,7 @@ impl BlockKind {
             BlockKind::Stem { .. } => "stem",
             BlockKind::InvertedResidual { .. } => "inverted_residual",
             BlockKind::Bottleneck { .. } => "bottleneck",
+            BlockKind::BasicBlock { .. } => "basic_block",
             BlockKind::FinalExpand { .. } => "final_expand",
             BlockKind::Pool => "pool",
             BlockKind::FeatureMix { .. } => "feature_mix",

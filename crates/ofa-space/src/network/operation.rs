@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum OpKind<W = TensorRef> {
-    /// 2-D convolution with square kernel, equal strides and symmetric zero padding.
+    /// 2-D convolution with square kernel, equal strides and zero padding.
     Conv {
         /// `[out, in / groups, k, k]`.
         weight: W,
@@ -23,6 +23,12 @@ pub enum OpKind<W = TensorRef> {
         stride: usize,
         /// Zero padding on every side.
         padding: usize,
+        /// More zero padding at the bottom and on the right.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        extra_padding: usize,
+        /// How the two follow from the input's size.
+        #[serde(default, skip_serializing_if = "PaddingRule::is_symmetric")]
+        padding_rule: PaddingRule,
         /// Groups; equal to the channels for a depthwise convolution.
         groups: usize,
     },
@@ -33,7 +39,7 @@ pub enum OpKind<W = TensorRef> {
         /// Which one.
         function: Activation,
     },
-    /// x · h_sigmoid(expand(relu(reduce(mean(x))))), per channel.
+    /// x · gate(expand(inner(reduce(mean(x))))), per channel.
     SqueezeExcite {
         /// `[squeeze, channels, 1, 1]`.
         reduce_weight: W,
@@ -43,6 +49,12 @@ pub enum OpKind<W = TensorRef> {
         expand_weight: W,
         /// `[channels]`.
         expand_bias: W,
+        /// Nonlinearity of the squeezed values.
+        #[serde(default = "relu", skip_serializing_if = "is_relu")]
+        inner: Activation,
+        /// What makes a factor of the expanded values.
+        #[serde(default, skip_serializing_if = "Gate::is_hard")]
+        gate: Gate,
     },
     /// Mean over height and width, kept as 1×1.
     GlobalAveragePool,
@@ -111,22 +123,30 @@ impl<W> OpKind<W> {
     /// the tensor has in the static network's state dict.
     pub fn map_weights<'a, V>(&'a self, mut map: impl FnMut(&'static str, &'a W) -> V) -> OpKind<V> {
         match self {
-            OpKind::Conv { weight, bias, kernel, stride, padding, groups } => OpKind::Conv {
-                weight: map("weight", weight),
-                bias: bias.as_ref().map(|bias| map("bias", bias)),
-                kernel: *kernel,
-                stride: *stride,
-                padding: *padding,
-                groups: *groups,
-            },
+            OpKind::Conv { weight, bias, kernel, stride, padding, extra_padding, padding_rule, groups } => {
+                OpKind::Conv {
+                    weight: map("weight", weight),
+                    bias: bias.as_ref().map(|bias| map("bias", bias)),
+                    kernel: *kernel,
+                    stride: *stride,
+                    padding: *padding,
+                    extra_padding: *extra_padding,
+                    padding_rule: *padding_rule,
+                    groups: *groups,
+                }
+            }
             OpKind::BatchNorm(norm) => OpKind::BatchNorm(norm.map_weights(map)),
             OpKind::Activation { function } => OpKind::Activation { function: *function },
-            OpKind::SqueezeExcite { reduce_weight, reduce_bias, expand_weight, expand_bias } => OpKind::SqueezeExcite {
-                reduce_weight: map("fc.reduce.weight", reduce_weight),
-                reduce_bias: map("fc.reduce.bias", reduce_bias),
-                expand_weight: map("fc.expand.weight", expand_weight),
-                expand_bias: map("fc.expand.bias", expand_bias),
-            },
+            OpKind::SqueezeExcite { reduce_weight, reduce_bias, expand_weight, expand_bias, inner, gate } => {
+                OpKind::SqueezeExcite {
+                    reduce_weight: map("fc.reduce.weight", reduce_weight),
+                    reduce_bias: map("fc.reduce.bias", reduce_bias),
+                    expand_weight: map("fc.expand.weight", expand_weight),
+                    expand_bias: map("fc.expand.bias", expand_bias),
+                    inner: *inner,
+                    gate: *gate,
+                }
+            }
             OpKind::GlobalAveragePool => OpKind::GlobalAveragePool,
             OpKind::AveragePool { kernel, stride, padding, rounding } => {
                 OpKind::AveragePool { kernel: *kernel, stride: *stride, padding: *padding, rounding: *rounding }
@@ -151,12 +171,80 @@ impl<W> OpKind<W> {
     /// The geometry of a convolution; `None` for any other operation.
     pub fn geometry(&self) -> Option<ConvGeometry> {
         match *self {
-            OpKind::Conv { kernel, stride, padding, groups, .. } => {
-                Some(ConvGeometry { kernel, stride, padding, groups })
+            OpKind::Conv { kernel, stride, padding, extra_padding, groups, .. } => {
+                Some(ConvGeometry { kernel, stride, padding, extra: extra_padding, groups })
             }
             _ => None,
         }
     }
+
+    /// Sets the padding of a convolution that depends on the input's height and width, in pixels.
+    pub(crate) fn pad_for(&mut self, size: usize) {
+        if let OpKind::Conv { kernel, stride, padding, extra_padding, padding_rule: PaddingRule::Same, .. } = self {
+            (*padding, *extra_padding) = same_padding(size, *kernel, *stride);
+        }
+    }
+}
+
+/// How the zero padding of a convolution follows from its input's size.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PaddingRule {
+    /// The same number of rows and columns on every side, whatever the size.
+    #[default]
+    Symmetric,
+    /// TensorFlow's `SAME`: as much as makes the output `⌈size / stride⌉`, the odd row at the bottom and the odd column on
+    /// the right. See [`same_padding`].
+    Same,
+}
+
+impl PaddingRule {
+    fn is_symmetric(&self) -> bool {
+        *self == PaddingRule::Symmetric
+    }
+}
+
+/// Padding on every side, and more at the end, of TensorFlow's `SAME` rule along an axis of `size` pixels: together
+/// `max((⌈size / stride⌉ − 1) · stride + kernel − size, 0)`, half of it (rounded down) before.
+///
+/// Source: the documentation of `tf.nn`, "Notes on padding"; `get_same_padding` of timm.
+///
+/// # Panics
+/// If the stride is 0.
+pub fn same_padding(size: usize, kernel: usize, stride: usize) -> (usize, usize) {
+    let reach = size.div_ceil(stride).saturating_sub(1) * stride + kernel;
+    let all = reach.saturating_sub(size);
+    let before = all / 2;
+    (before, all - 2 * before)
+}
+
+/// What makes a factor of a value, for every channel of a squeeze-excite.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gate {
+    /// relu6(x + 3) / 6.
+    #[default]
+    HardSigmoid,
+    /// 1 / (1 + e⁻ˣ).
+    Sigmoid,
+}
+
+impl Gate {
+    fn is_hard(&self) -> bool {
+        *self == Gate::HardSigmoid
+    }
+}
+
+fn relu() -> Activation {
+    Activation::Relu
+}
+
+fn is_relu(activation: &Activation) -> bool {
+    *activation == Activation::Relu
+}
+
+fn is_zero(value: &usize) -> bool {
+    *value == 0
 }
 
 /// The geometry of a square convolution.
@@ -168,22 +256,29 @@ pub struct ConvGeometry {
     pub stride: usize,
     /// Zero padding on every side.
     pub padding: usize,
+    /// More zero padding at the bottom and on the right.
+    pub extra: usize,
     /// Groups.
     pub groups: usize,
 }
 
 impl ConvGeometry {
     /// 1×1, stride 1, no groups.
-    pub const POINTWISE: Self = Self { kernel: 1, stride: 1, padding: 0, groups: 1 };
+    pub const POINTWISE: Self = Self { kernel: 1, stride: 1, padding: 0, extra: 0, groups: 1 };
 
     /// Whether it is a plain matrix product per pixel.
     pub fn is_pointwise(&self) -> bool {
-        self.kernel == 1 && self.stride == 1 && self.padding == 0 && self.groups == 1
+        self.kernel == 1 && self.stride == 1 && self.padding + self.extra == 0 && self.groups == 1
     }
 
     /// Output size along one axis.
     pub fn output(&self, size: usize) -> usize {
-        (size + 2 * self.padding - self.kernel) / self.stride + 1
+        (size + 2 * self.padding + self.extra - self.kernel) / self.stride + 1
+    }
+
+    /// Columns of zeros to the left and to the right of an image.
+    pub fn margins(&self) -> [usize; 2] {
+        [self.padding, self.padding + self.extra]
     }
 }
 
@@ -243,7 +338,14 @@ mod tests {
 
     #[test]
     fn weights_are_visited_in_the_order_of_the_state_dict() {
-        let gate = OpKind::SqueezeExcite { reduce_weight: 0, reduce_bias: 1, expand_weight: 2, expand_bias: 3 };
+        let gate = OpKind::SqueezeExcite {
+            reduce_weight: 0,
+            reduce_bias: 1,
+            expand_weight: 2,
+            expand_bias: 3,
+            inner: Activation::Silu,
+            gate: Gate::Sigmoid,
+        };
         let names: Vec<&str> = gate.tensors().into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["fc.reduce.weight", "fc.reduce.bias", "fc.expand.weight", "fc.expand.bias"]);
         let mut next = 10;
@@ -256,5 +358,52 @@ mod tests {
             [(0, 11), (1, 12), (2, 13), (3, 14)]
         );
         assert_eq!(renumbered.map_weights(|_, (old, _)| *old), gate);
+    }
+
+    /// Networks of older files have neither.
+    #[test]
+    fn what_older_files_lack_is_left_out_and_read_as_its_default() {
+        let gate = |inner, gate| OpKind::SqueezeExcite {
+            reduce_weight: tensor("a"),
+            reduce_bias: tensor("b"),
+            expand_weight: tensor("c"),
+            expand_bias: tensor("d"),
+            inner,
+            gate,
+        };
+        let conv = |extra_padding, padding_rule| OpKind::Conv {
+            weight: tensor("w"),
+            bias: None,
+            kernel: 3,
+            stride: 2,
+            padding: 0,
+            extra_padding,
+            padding_rule,
+            groups: 1,
+        };
+        let old = [gate(Activation::Relu, Gate::HardSigmoid), conv(0, PaddingRule::Symmetric)];
+        let new = [gate(Activation::Silu, Gate::Sigmoid), conv(1, PaddingRule::Same)];
+        for (op, is_old) in old.iter().map(|op| (op, true)).chain(new.iter().map(|op| (op, false))) {
+            let json = serde_json::to_string(op).unwrap_or_default();
+            let fields = ["inner", "gate", "extra_padding", "padding_rule"];
+            assert_eq!(fields.iter().all(|field| !json.contains(&format!("\"{field}\""))), is_old, "{json}");
+            assert_eq!(serde_json::from_str::<OpKind>(&json).ok().as_ref(), Some(op), "{json}");
+        }
+    }
+
+    /// The examples of TensorFlow's notes, and the sizes of EfficientNet.
+    #[test]
+    fn same_padding_depends_on_the_size() {
+        for (size, kernel, stride, expected) in [
+            (224, 3, 2, (0, 1)),
+            (225, 3, 2, (1, 0)),
+            (112, 5, 2, (1, 1)),
+            (7, 5, 1, (2, 0)),
+            (6, 1, 2, (0, 0)),
+            (1, 3, 2, (1, 0)),
+            (13, 6, 5, (1, 1)),
+        ] {
+            assert_eq!(same_padding(size, kernel, stride), expected, "{size} {kernel} {stride}");
+        }
     }
 }

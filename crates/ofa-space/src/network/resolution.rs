@@ -27,8 +27,11 @@ impl Block {
         self.input = input;
         for index in 0..self.ops.len() {
             let value = |at: usize| if at == 0 { input } else { self.ops[at - 1].output };
+            let inputs: Vec<Shape> = self.ops[index].inputs.iter().map(|at| value(*at)).collect();
+            if let Some([_, height, _]) = inputs.first() {
+                self.ops[index].kind.pad_for(*height);
+            }
             let op = &self.ops[index];
-            let inputs: Vec<Shape> = op.inputs.iter().map(|at| value(*at)).collect();
             let output = op.output_on(&inputs).map_err(|problem| InvalidSetting::new(&op.name, problem))?;
             self.ops[index].output = output;
         }
@@ -43,17 +46,16 @@ impl Op {
         let Some(&[channels, height, width]) = inputs.first() else {
             return Err("reads nothing, expected an input".to_owned());
         };
-        let window = |kernel: usize, padding: usize, output: &dyn Fn(usize) -> usize| match height.min(width)
-            + 2 * padding
-            < kernel
-        {
-            true => Err(format!("has a window of {kernel} pixels, but its input is {height}×{width}")),
-            false => Ok([output(height), output(width)]),
-        };
+        let window =
+            |kernel: usize, padded: usize, output: &dyn Fn(usize) -> usize| match height.min(width) + padded < kernel {
+                true => Err(format!("has a window of {kernel} pixels, but its input is {height}×{width}")),
+                false => Ok([output(height), output(width)]),
+            };
         match &self.kind {
-            OpKind::Conv { weight, kernel, padding, .. } => {
+            OpKind::Conv { weight, kernel, .. } => {
                 let geometry = self.kind.geometry().ok_or("is no convolution")?;
-                let [height, width] = window(*kernel, *padding, &|size| geometry.output(size))?;
+                let padded = 2 * geometry.padding + geometry.extra;
+                let [height, width] = window(*kernel, padded, &|size| geometry.output(size))?;
                 Ok([weight.take[0], height, width])
             }
             OpKind::AveragePool { kernel, stride, padding, rounding: PoolRounding::Ceil } => {
@@ -62,7 +64,7 @@ impl Op {
             }
             OpKind::AveragePool { kernel, stride, padding, rounding: PoolRounding::Floor }
             | OpKind::MaxPool { kernel, stride, padding } => {
-                let [height, width] = window(*kernel, *padding, &|size| (size + 2 * padding - kernel) / stride + 1)?;
+                let [height, width] = window(*kernel, 2 * padding, &|size| (size + 2 * padding - kernel) / stride + 1)?;
                 Ok([channels, height, width])
             }
             OpKind::GlobalAveragePool => Ok([channels, 1, 1]),

@@ -135,8 +135,9 @@ fn run_step(step: &Step<Weight>, inputs: Vec<Tensor<4>>, statistics: &mut Vec<Ba
     let mut input = || inputs.next().unwrap_or_else(|| unreachable!("an operation has its inputs"));
     let x = input();
     let value = match &step.op {
-        OpKind::Conv { weight, bias, kernel, stride, padding, groups } => {
-            let geometry = ConvGeometry { kernel: *kernel, stride: *stride, padding: *padding, groups: *groups };
+        OpKind::Conv { weight, bias, kernel, stride, padding, extra_padding, groups, .. } => {
+            let (kernel, stride, groups) = (*kernel, *stride, *groups);
+            let geometry = ConvGeometry { kernel, stride, padding: *padding, extra: *extra_padding, groups };
             let weight = weight.kernel();
             return match &step.norm {
                 None => conv_activate(x, weight, bias.as_ref().map(Weight::vector), geometry, step.activation),
@@ -157,13 +158,10 @@ fn run_step(step: &Step<Weight>, inputs: Vec<Tensor<4>>, statistics: &mut Vec<Ba
             x * scale.reshape([1, 1, 1, c]) + shift.reshape([1, 1, 1, c])
         }
         OpKind::Activation { function } => layer_ops::activate(x, Some(*function)),
-        OpKind::SqueezeExcite { reduce_weight, reduce_bias, expand_weight, expand_bias } => layer_ops::squeeze_excite(
-            x,
-            reduce_weight.kernel(),
-            reduce_bias.vector(),
-            expand_weight.kernel(),
-            expand_bias.vector(),
-        ),
+        OpKind::SqueezeExcite { reduce_weight, reduce_bias, expand_weight, expand_bias, inner, gate } => {
+            let weights = (reduce_weight.kernel(), reduce_bias.vector(), expand_weight.kernel(), expand_bias.vector());
+            layer_ops::squeeze_excite(x, weights, *inner, *gate)
+        }
         OpKind::GlobalAveragePool => layer_ops::global_average_pool(x),
         OpKind::AveragePool { kernel, stride, padding, rounding } => {
             layer_ops::average_pool(x, *kernel, *stride, *padding, *rounding)

@@ -5,8 +5,9 @@
 use burn::tensor::Tensor;
 use burn::tensor::activation::{relu, sigmoid};
 use burn::tensor::module::{avg_pool2d, conv2d, max_pool2d};
+use burn::tensor::ops::PadMode;
 use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
-use ofa_space::{Activation, ConvGeometry, PoolRounding};
+use ofa_space::{Activation, ConvGeometry, Gate, PoolRounding};
 
 /// A value and the statistics of the batch it was normalised with.
 pub struct Normalised {
@@ -31,9 +32,15 @@ pub fn conv(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, geometry: 
         };
         return product.reshape([n, h, w, c_out]);
     }
-    let ConvGeometry { stride, padding, groups, .. } = geometry;
+    let ConvGeometry { stride, padding, extra, groups, .. } = geometry;
+    let x = x.permute([0, 3, 1, 2]);
+    let (x, padding) = match extra {
+        0 => (x, padding),
+        // The backends pad every side alike.
+        extra => (x.pad((padding, padding + extra, padding, padding + extra), PadMode::Constant(0.0)), 0),
+    };
     let options = ConvOptions::new([stride; 2], [padding; 2], [1; 2], groups);
-    conv2d(x.permute([0, 3, 1, 2]), weight, bias, options).permute([0, 2, 3, 1])
+    conv2d(x, weight, bias, options).permute([0, 2, 3, 1])
 }
 
 /// Applies a nonlinearity.
@@ -120,20 +127,23 @@ pub fn global_average_pool(x: Tensor<4>) -> Tensor<4> {
     x.reshape([n, h * w, c]).mean_dim(1).reshape([n, 1, 1, c])
 }
 
-/// x · h_sigmoid(expand(relu(reduce(mean(x))))); weights `[s, c, 1, 1]`, `[s]`, `[c, s, 1, 1]`, `[c]`.
-pub fn squeeze_excite(
-    x: Tensor<4>,
-    reduce_weight: Tensor<4>,
-    reduce_bias: Tensor<1>,
-    expand_weight: Tensor<4>,
-    expand_bias: Tensor<1>,
-) -> Tensor<4> {
+/// Weights of a squeeze-excite: `[s, c, 1, 1]`, `[s]`, `[c, s, 1, 1]`, `[c]`.
+pub type SqueezeWeights = (Tensor<4>, Tensor<1>, Tensor<4>, Tensor<1>);
+
+/// x · gate(expand(inner(reduce(mean(x))))).
+pub fn squeeze_excite(x: Tensor<4>, weights: SqueezeWeights, inner: Activation, gate: Gate) -> Tensor<4> {
+    let (reduce_weight, reduce_bias, expand_weight, expand_bias) = weights;
     let [n, h, w, c] = x.dims();
     let [s, ..] = reduce_weight.dims();
     let pooled = x.clone().reshape([n, h * w, c]).mean_dim(1).reshape([n, c]);
-    let squeezed = relu(pooled.matmul(reduce_weight.reshape([s, c]).transpose()) + reduce_bias.unsqueeze());
-    let gate = squeezed.matmul(expand_weight.reshape([c, s]).transpose()) + expand_bias.unsqueeze();
-    x * hard_sigmoid(gate).reshape([n, 1, 1, c])
+    let squeezed = pooled.matmul(reduce_weight.reshape([s, c]).transpose()) + reduce_bias.unsqueeze();
+    let squeezed = activate(squeezed, Some(inner));
+    let expanded = squeezed.matmul(expand_weight.reshape([c, s]).transpose()) + expand_bias.unsqueeze();
+    let factor = match gate {
+        Gate::HardSigmoid => hard_sigmoid(expanded),
+        Gate::Sigmoid => sigmoid(expanded),
+    };
+    x * factor.reshape([n, 1, 1, c])
 }
 
 /// Fully connected layer over `[n, h, w, c]`, flattened channels first as in the reference; weight `[out, h · w · c]`.

@@ -14,7 +14,7 @@ use ofa_kernels::block::evaluation::{self, Layouts};
 use ofa_kernels::block::forward::{Forward, Keep, Kept, forward};
 use ofa_kernels::block::{Block, ImageShape, Slot};
 use ofa_kernels::buffers::Buffer;
-use ofa_space::{Activation, BatchNorm, ConvGeometry, OpKind, Step};
+use ofa_space::{Activation, BatchNorm, ConvGeometry, OpKind, PaddingRule, Step};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 type Differentiable = Autodiff<Flex, NoCheckpointing>;
@@ -298,8 +298,17 @@ fn single(
     activation: Option<Activation>,
 ) -> Option<Arc<Block>> {
     let [rows, ..] = weight.dims();
-    let ConvGeometry { kernel, stride, padding, groups } = geometry;
-    let op = OpKind::Conv { weight: Slot { index: 0, rows }, bias, kernel, stride, padding, groups };
+    let ConvGeometry { kernel, stride, padding, extra, groups } = geometry;
+    let op = OpKind::Conv {
+        weight: Slot { index: 0, rows },
+        bias,
+        kernel,
+        stride,
+        padding,
+        extra_padding: extra,
+        padding_rule: PaddingRule::default(),
+        groups,
+    };
     Block::new(vec![Step { inputs: vec![0], op, norm, activation }]).map(Arc::new)
 }
 

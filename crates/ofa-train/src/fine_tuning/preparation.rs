@@ -4,6 +4,7 @@ use crate::data::{DataError, Dataset};
 use crate::elastic::Supernet;
 use crate::error::TrainError;
 use crate::evaluation::{CalibrationSet, recalibrate};
+use crate::unfolding;
 use burn::tensor::Device;
 use ofa_space::{Model, ModelBody};
 
@@ -20,13 +21,15 @@ pub struct Preparation {
 const CALIBRATION_IMAGES: usize = 1000;
 
 impl Preparation {
-    /// The changed network, with batch norm recalibrated on training images; the same network if nothing changes.
+    /// The changed network, with batch norm recalibrated on training images; the same network if nothing changes. Folded batch
+    /// norms are [put back](crate::unfolding::trainable).
     ///
     /// # Errors
     /// [`TrainError::Model`] if the model is a supernet or does not end in a linear layer, [`TrainError::Setting`] if it cannot
     /// take images of the size, [`TrainError::Data`] if the data set has other classes and there is no new classifier; what images and backend
     /// report.
     pub fn apply(&self, model: &Model, dataset: &Dataset, device: &Device) -> Result<Model, TrainError> {
+        let model = &unfolding::trainable(model, dataset, self.new_head.unwrap_or_default(), device)?;
         let mut changed = match self.new_head {
             Some(seed) => model.with_new_head(dataset.class_names.clone(), seed)?,
             None => model.clone(),

@@ -71,6 +71,7 @@ impl Dialect {
                 })
             }
             (BlockKind::Bottleneck { .. }, _) => plain("Bottleneck"),
+            (BlockKind::BasicBlock { .. }, _) => plain("BasicBlock"),
         }
     }
 }

@@ -231,14 +231,14 @@ impl Task<'_> {
                     if outputs.end == s.out_height { s.height } else { (outputs.end * geometry.stride).min(s.height) };
                 let inputs = (start * geometry.stride).min(end)..end;
                 let needed = depthwise::rows_read(&outputs, geometry);
-                scratch.input.load(needed, [s.height, s.width, channels], geometry.padding, |row, out| {
+                scratch.input.load(needed, [s.height, s.width, channels], geometry.margins(), |row, out| {
                     let pixel = of_input + row * s.width;
                     self.source.write_padded(pixel..pixel + s.width, out);
                 });
                 let reading = if inputs.is_empty() { 0..0 } else { depthwise::rows_reading(&inputs, geometry) };
                 let needed = reading.start.min(outputs.start as isize)..reading.end.max(outputs.end as isize);
                 let (dz, band) = (&mut scratch.dz, &mut scratch.gradient);
-                band.load(needed, [s.out_height, s.out_width, channels], margin, |row, out| {
+                band.load(needed, [s.out_height, s.out_width, channels], [margin; 2], |row, out| {
                     let pixel = of_output + row * s.out_width;
                     let values = pixel * channels..(pixel + s.out_width) * channels;
                     let (z, g) = (&self.z[values.clone()], &self.gradient[values]);
@@ -308,7 +308,7 @@ impl Task<'_> {
             let reading = depthwise::rows_reading(&rows, geometry);
             let (band, dz) = (&mut scratch.gradient, &scratch.dz);
             let margin = geometry.kernel - 1 - geometry.padding;
-            band.load_unpadded(1, reading, [s.out_height, s.out_width, channels], margin, |_, row, out| {
+            band.load_unpadded(1, reading, [s.out_height, s.out_width, channels], [margin; 2], |_, row, out| {
                 out.copy_from_slice(&dz[row * s.out_width * channels..(row + 1) * s.out_width * channels]);
             });
             let lines = band.lines(geometry.kernel);

@@ -96,6 +96,7 @@ impl Cut<'_> {
                 *middle = narrowed(*middle, self.ratio);
                 *expansion *= self.ratio;
             }
+            BlockKind::BasicBlock { middle, .. } => *middle = narrowed(*middle, self.ratio),
             _ => {}
         }
     }

@@ -11,6 +11,7 @@ use crate::error::SpaceError;
 use crate::genotype::arch::Arch;
 use crate::genotype::gene::Gene;
 use crate::network::net_spec::{Block, BlockKind, NetSpec};
+use crate::network::operation::{OpKind, PaddingRule};
 use crate::settings::{self, InvalidSetting, Settings};
 use crate::spaces::mobile_stages::as_numbers;
 use crate::spaces::space::{FixedPart, SearchSpace, SpaceInfo};
@@ -242,7 +243,9 @@ fn kernel_sizes(block: &Block, allowed: &[usize]) -> Vec<usize> {
     for op in block.ops.iter().filter(|op| is_depthwise(op)) {
         let Some(geometry) = op.kind.geometry() else { continue };
         let own = geometry.kernel;
-        let is_centred = own % 2 == 1 && geometry.padding == own / 2;
+        // The rule centres every kernel on the same pixel.
+        let follows_rule = matches!(op.kind, OpKind::Conv { padding_rule: PaddingRule::Same, .. });
+        let is_centred = own % 2 == 1 && (geometry.padding == own / 2 || follows_rule);
         let cut = allowed.iter().copied().filter(|size| *size < own && is_centred);
         let found: Vec<usize> = cut.chain([own]).collect();
         // Two depthwise convolutions of different sizes have no common choice.

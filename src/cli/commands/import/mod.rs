@@ -1,5 +1,7 @@
 //! `ofa import`: official PyTorch checkpoints as model files.
 
+mod pretrained;
+
 use crate::cli::args::net_input::{NetInput, NetInputArgs};
 use crate::cli::args::space_choice::space;
 use crate::cli::{Context, Failure};
@@ -20,6 +22,9 @@ pub enum ImportCommand {
     Supernet(SupernetArgs),
     /// A single network and its description: net.config, or the JSON of MCUNet and ProxylessNAS.
     Net(NetArgs),
+    /// A pretrained network: a checkpoint of torchvision, timm or efficientnet_lite_pytorch (.pth, .safetensors), or an
+    /// ONNX file.
+    Pretrained(pretrained::PretrainedArgs),
 }
 
 /// Arguments of `ofa import supernet`.
@@ -73,6 +78,7 @@ pub fn run(command: &ImportCommand, context: &Context) -> Result<(), Failure> {
     match command {
         ImportCommand::Supernet(args) => run_supernet(args, context),
         ImportCommand::Net(args) => run_net(args, context),
+        ImportCommand::Pretrained(args) => pretrained::run(args, context),
     }
 }
 
