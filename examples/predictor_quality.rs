@@ -65,8 +65,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("its ceiling, one half against the other: {:.3}", metrics::kendall_tau(&scores[0], &scores[1]));
 
     let results: RunResults = serde_json::from_str(&std::fs::read_to_string(folder.join("results.json"))?)?;
-    let chosen: Vec<f64> = results.cases.iter().map(|case| case.accuracy).collect();
-    let predicted: Vec<f64> = results.cases.iter().map(|case| case.predicted_accuracy).collect();
+    let (chosen, predicted): (Vec<f64>, Vec<f64>) =
+        results.cases.iter().filter_map(|case| Some((case.as_cut(), case.predicted_accuracy?))).unzip();
     let mean = measured.iter().map(|pair| pair.value).sum::<f64>() / measured.len() as f64;
     println!(
         "{} chosen nets: mean absolute error of the prediction {:.2} points, of predicting the mean of the pairs {:.2}",

@@ -2,8 +2,9 @@
 
 use crate::failure::Failure;
 use ofa_predictors::EstimatorChoice;
-use ofa_search::Strategy;
+use ofa_search::{Limit, Strategy};
 use ofa_space::settings::{self, Checked, InvalidSetting, Settings};
+use ofa_train::FineTuning;
 use ofa_train::shrinking::TrainConfig;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -100,18 +101,80 @@ fn default_evaluations() -> usize {
     10_000
 }
 
-/// A device and its latency limits.
+/// A device and its limits. Limits on several quantities cross: every combination is a case. Each limit is a number, or a
+/// share of what the largest subnet takes, such as `"60%"`.
+///
+/// | name | default | purpose |
+/// |---|---|---|
+/// | `device` | none | registered name, profile or table; needed for latency |
+/// | `max_latency_ms` | `limits` of them, spread | milliseconds on the device |
+/// | `limits` | 3 | how many latency limits to spread between the fastest and the slowest subnet, where no limit is given |
+/// | `max_macs` | none | multiply-accumulates |
+/// | `max_params` | none | parameters |
+/// | `max_sram_kb` | none | kB of 1,024 bytes of activations in int8; depthwise convolutions work in place |
+/// | `max_flash_kb` | none | kB of 1,024 bytes of weights in int8 |
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeviceConfig {
     /// Registered name, profile or table.
-    pub device: String,
-    /// Limits in milliseconds; if empty, `limits` of them are spread between the fastest and the slowest subnet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// Limits in milliseconds; with no limits at all, `limits` of them are spread between the fastest and the slowest
+    /// subnet.
     #[serde(default)]
-    pub max_latency_ms: Vec<f64>,
+    pub max_latency_ms: Vec<Limit>,
     /// How many limits to spread.
     #[serde(default = "three")]
     pub limits: usize,
+    /// Limits on multiply-accumulates.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub max_macs: Vec<Limit>,
+    /// Limits on parameters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub max_params: Vec<Limit>,
+    /// Limits on activation memory.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub max_sram_kb: Vec<Limit>,
+    /// Limits on weights.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub max_flash_kb: Vec<Limit>,
+}
+
+impl Default for DeviceConfig {
+    fn default() -> Self {
+        Self {
+            device: None,
+            max_latency_ms: Vec::new(),
+            limits: three(),
+            max_macs: Vec::new(),
+            max_params: Vec::new(),
+            max_sram_kb: Vec::new(),
+            max_flash_kb: Vec::new(),
+        }
+    }
+}
+
+impl DeviceConfig {
+    /// Limits on what does not depend on the device, by field.
+    fn others(&self) -> [(&'static str, &[Limit]); 4] {
+        [
+            ("max_macs", &self.max_macs),
+            ("max_params", &self.max_params),
+            ("max_sram_kb", &self.max_sram_kb),
+            ("max_flash_kb", &self.max_flash_kb),
+        ]
+    }
+
+    /// Every limit that is given, by field.
+    pub fn given(&self) -> impl Iterator<Item = (&'static str, &[Limit])> {
+        let all = [("max_latency_ms", &self.max_latency_ms[..])].into_iter().chain(self.others());
+        all.filter(|(_, limits)| !limits.is_empty())
+    }
+
+    /// Whether latency limits are to be spread.
+    pub fn spreads_latencies(&self) -> bool {
+        self.max_latency_ms.is_empty() && self.others().iter().all(|(_, limits)| limits.is_empty())
+    }
 }
 
 fn three() -> usize {
@@ -125,6 +188,7 @@ fn three() -> usize {
 /// | `calibration_images` | 1000 | training images for BN recalibration of a chosen net |
 /// | `verify_images` | 64 | test images on which ONNX and our logits are compared |
 /// | `host_runs` | 20 | timed runs on this machine; 0 = none |
+/// | `finetune` | none | fine-tuning of every chosen net and of the full one, which teaches them; a table of settings, see [`FineTuning`] |
 /// | `host_nets` | 0 | random networks on which a profile of this machine is checked; 0 = no profile |
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -137,11 +201,14 @@ pub struct DeployConfig {
     pub host_runs: usize,
     /// Random networks on which a profile of this machine is checked.
     pub host_nets: usize,
+    /// Fine-tuning of every chosen net.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finetune: Option<Checked<FineTuning>>,
 }
 
 impl Default for DeployConfig {
     fn default() -> Self {
-        Self { calibration_images: 1000, verify_images: 64, host_runs: 20, host_nets: 0 }
+        Self { calibration_images: 1000, verify_images: 64, host_runs: 20, host_nets: 0, finetune: None }
     }
 }
 
@@ -185,10 +252,25 @@ impl Settings for SearchConfig {
 
 impl Settings for DeviceConfig {
     fn check(&self) -> Result<(), InvalidSetting> {
-        if self.max_latency_ms.is_empty() {
-            return settings::count("limits", self.limits, 1..=100);
+        for (field, limits) in self.others().into_iter().chain([("max_latency_ms", &self.max_latency_ms[..])]) {
+            limits.iter().try_for_each(|limit| match limit {
+                Limit::Value(value) => settings::positive(field, *value),
+                // Shares are in range once they are read.
+                Limit::PerCent(_) => Ok(()),
+            })?;
         }
-        self.max_latency_ms.iter().try_for_each(|limit| settings::positive("max_latency_ms", *limit))
+        if self.device.is_none() && self.spreads_latencies() {
+            let problem = "is missing, expected a device, or limits that need none (max_macs, max_params, \
+                           max_sram_kb, max_flash_kb)";
+            return Err(InvalidSetting::new("device", problem));
+        }
+        if self.device.is_none() && !self.max_latency_ms.is_empty() {
+            return Err(InvalidSetting::new("max_latency_ms", "is given without a device"));
+        }
+        match self.spreads_latencies() {
+            true => settings::count("limits", self.limits, 1..=100),
+            false => Ok(()),
+        }
     }
 }
 

@@ -1,18 +1,21 @@
-//! The last step: every chosen net recalibrated, scored on test images, extracted, exported and verified.
+//! The last step: every chosen net recalibrated, fine-tuned where the configuration asks for it, scored on test images,
+//! exported and verified.
 
 use super::config::PipelineConfig;
 use super::record::RunFolder;
-use super::specialise::Found;
+use super::specialise::{Found, FoundCase};
+use super::tuning::{Tuned, Tuning};
 use super::{Progress, Subject};
 use crate::failure::Failure;
 use crate::report::{Case, DrawnBlock, Extreme, HostTimings};
 use ofa_export::{Batch, Exporter};
 use ofa_hw::{Host, HostSettings, HwError};
-use ofa_space::{Arch, Model, NetSpec, atomic_file, cost};
+use ofa_space::{ArchJson, atomic_file, cost};
 use ofa_train::data::{SplitName, stratified};
-use ofa_train::evaluation::{EvaluationSettings, Evaluator, logits};
+use ofa_train::evaluation::logits;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Everything deployed.
@@ -22,123 +25,182 @@ pub struct Deployed {
     pub cases: Vec<Case>,
     /// Smallest and largest subnet.
     pub extremes: Vec<Extreme>,
-}
-
-/// A net as it leaves the supernet.
-#[derive(Clone)]
-struct Specialised {
-    model: Model,
-    net: NetSpec,
-    test_top1: f64,
-}
-
-struct Deployer<'a> {
-    evaluator: Evaluator<'a>,
-    known: HashMap<Arch, Specialised>,
+    /// The full network, as the teacher of the others; `None` where nothing is fine-tuned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<Case>,
 }
 
 /// Deploys every feasible case.
-pub fn run(
+pub(super) fn run(
     subject: &Subject<'_>,
     config: &PipelineConfig,
     found: &Found,
+    key: &str,
     folder: &mut RunFolder,
     progress: &mut dyn Progress,
     stop: &AtomicBool,
 ) -> Result<Deployed, Failure> {
     let Subject { space, dataset, .. } = subject;
-    let nets = folder.path("nets");
+    let nets = folder.path(NETS);
     std::fs::create_dir_all(&nets).map_err(|e| Failure::writing(&nets, e))?;
-    let settings = EvaluationSettings {
-        split: SplitName::Test,
-        images: None,
-        calibration_images: config.deploy.calibration_images,
-        seed: config.train.seed,
+    let mut tuning = Tuning::new(subject, config, key, folder, stop)?;
+    let mut exporting = Exporting {
+        subject,
+        nets,
+        verify: stratified::sample(&dataset.test, config.deploy.verify_images, config.train.seed),
+        host: host(config)?,
+        timings: None,
     };
-    let evaluator = Evaluator::new(subject.model, dataset, subject.device, &settings)?;
-    let mut deployer = Deployer { evaluator, known: HashMap::new() };
-    let verify_indices = stratified::sample(&dataset.test, config.deploy.verify_images, config.train.seed);
-    // These timings stand beside the results and decide nothing: a busy machine must not fail the run.
-    let settings = HostSettings { runs: config.deploy.host_runs, max_spread: f64::INFINITY, ..Default::default() };
-    let host = match settings.runs {
-        0 => None,
-        _ => Some(Host::try_from(settings).map_err(HwError::from)?),
+    let mut seconds = BTreeMap::new();
+    progress.begin("deploy", found.cases.len() + 3);
+    let mut done = 0;
+    let mut advance = |progress: &mut dyn Progress, name: &str, accuracy: f64| {
+        done += 1;
+        progress.advance(done, &format!("{name} {:.2} %", 100.0 * accuracy));
     };
-    progress.begin("deploy", found.cases.len() + 2);
     let mut extremes = Vec::new();
     for (label, arch) in [("min", space.min_arch()), ("max", space.max_arch())] {
-        let specialised = deployer.specialise(&arch)?;
-        extremes.push(Extreme {
-            label: label.to_owned(),
-            test_top1: specialised.test_top1,
-            macs: cost::macs(&specialised.net),
-            params: cost::params(&specialised.net),
-        });
-        progress.advance(extremes.len(), &format!("{label} {:.2} %", 100.0 * specialised.test_top1));
+        let net = space.resolve(&arch)?;
+        let test_top1 = tuning.score(&arch)?;
+        let (macs, params) = (cost::macs(&net), cost::params(&net));
+        extremes.push(Extreme { label: label.to_owned(), test_top1, macs, params });
+        advance(progress, label, test_top1);
     }
+    let reference = match tuning.reference(folder)? {
+        None => None,
+        Some(tuned) => {
+            let chosen = Chosen {
+                name: FULL.to_owned(),
+                device: None,
+                constraint: serde_json::json!({}),
+                arch: space.format(&space.max_arch()),
+                predicted_accuracy: None,
+                latency_ms: None,
+                blocks: DrawnBlock::of(&space.resolve(&space.max_arch())?),
+            };
+            advance(progress, FULL, tuned.accuracy);
+            Some(exporting.export(chosen, &tuned)?)
+        }
+    };
     let mut cases = Vec::new();
-    let mut host_timings = None;
-    for (index, case) in found.cases.iter().enumerate() {
+    for case in &found.cases {
         if stop.load(Ordering::Relaxed) {
             return Err(Failure::Interrupted("interrupted: run the same command with --resume".into()));
         }
         let Some(json) = &case.arch else { continue };
         let arch = space.parse(json)?;
-        let Specialised { model, net, test_top1 } = deployer.specialise(&arch)?;
-        let name = format!("{}-{}ms", case.device.replace(['/', '\\'], "_"), case.max_latency_ms);
-        model.save(&nets.join(format!("{name}.safetensors")))?;
-        let (images, _) = dataset.eval_batch(SplitName::Test, &verify_indices, net.input[1] as u32)?;
-        let logits = logits(&model, None, &images, subject.device)?;
+        let tuned = tuning.network(&arch, folder, progress)?;
+        let chosen = Chosen {
+            name: name_of(case),
+            device: case.device.clone(),
+            constraint: serde_json::json!(case.constraint),
+            arch: json.clone(),
+            predicted_accuracy: Some(case.predicted_accuracy),
+            latency_ms: case.latency_ms,
+            blocks: DrawnBlock::of(&space.resolve(&arch)?),
+        };
+        advance(progress, &chosen.name, tuned.accuracy);
+        seconds.insert(onnx_of(&chosen.name), tuned.seconds);
+        cases.push(exporting.export(chosen, &tuned)?);
+    }
+    progress.end();
+    folder.timings.host = exporting.timings;
+    if config.deploy.finetune.is_some() {
+        folder.timings.fine_tuned(seconds);
+    }
+    Ok(Deployed { cases, extremes, reference })
+}
+
+/// Folder of the networks in a run's folder.
+const NETS: &str = "nets";
+/// Name of the full network.
+const FULL: &str = "full";
+
+fn onnx_of(name: &str) -> String {
+    format!("{NETS}/{name}.onnx")
+}
+
+/// A file name for a case: `pixel4-cpu-3.2ms`, `4020000macs`.
+fn name_of(case: &FoundCase) -> String {
+    let limit = |(quantity, limit): (&String, &f64)| match quantity.strip_suffix("_ms") {
+        Some(_) => format!("{limit}ms"),
+        None => format!("{}{quantity}", limit.round()),
+    };
+    let device = case.device.as_ref().map(|device| device.replace(['/', '\\'], "_"));
+    device.into_iter().chain(case.constraint.iter().map(limit)).collect::<Vec<_>>().join("-")
+}
+
+/// Times the networks beside the results; it decides nothing: a busy machine must not fail the run.
+fn host(config: &PipelineConfig) -> Result<Option<Host>, Failure> {
+    let settings = HostSettings { runs: config.deploy.host_runs, max_spread: f64::INFINITY, ..Default::default() };
+    match settings.runs {
+        0 => Ok(None),
+        _ => Ok(Some(Host::try_from(settings).map_err(HwError::from)?)),
+    }
+}
+
+/// A network to deliver, and why it was chosen.
+struct Chosen {
+    name: String,
+    device: Option<String>,
+    constraint: serde_json::Value,
+    arch: ArchJson,
+    predicted_accuracy: Option<f64>,
+    latency_ms: Option<f64>,
+    blocks: Vec<DrawnBlock>,
+}
+
+/// Writes networks, and verifies them.
+struct Exporting<'a> {
+    subject: &'a Subject<'a>,
+    nets: PathBuf,
+    /// Test images on which the runtime's logits are compared with ours.
+    verify: Vec<usize>,
+    host: Option<Host>,
+    timings: Option<HostTimings>,
+}
+
+impl Exporting<'_> {
+    fn export(&mut self, chosen: Chosen, tuned: &Tuned) -> Result<Case, Failure> {
+        let Tuned { model, net, accuracy, supernet_accuracy, .. } = tuned;
+        let Chosen { name, device, constraint, arch, predicted_accuracy, latency_ms, blocks } = chosen;
+        let dataset = self.subject.dataset;
+        model.save(&self.nets.join(format!("{name}.safetensors")))?;
+        let (images, _) = dataset.eval_batch(SplitName::Test, &self.verify, net.input[1] as u32)?;
+        let logits = logits(model, None, &images, self.subject.device)?;
         let [n, h, w, c] = images.shape;
         let images = Batch::new(images.to_nchw(), [n, c, h, w])?;
-        let path = nets.join(format!("{name}.onnx"));
+        let path = self.nets.join(format!("{name}.onnx"));
         let failed = |problem: String| Failure::Running(format!("{}: {problem}", path.display()));
-        let exporter = Exporter::of(&model)?.verified_against(&images, &logits);
+        let exporter = Exporter::of(model)?.verified_against(&images, &logits);
         let exported = exporter.export().map_err(|e| failed(e.to_string()))?;
         atomic_file::write(&path, &exported.onnx).map_err(|e| Failure::writing(&path, e))?;
         let verification = exported.report.verification.ok_or_else(|| failed("was not verified".into()))?;
-        let onnx_name = format!("nets/{name}.onnx");
-        if let Some(host) = &host {
+        let onnx = onnx_of(&name);
+        if let Some(host) = &self.host {
             let measured = host.measure(&exported.onnx, net.input)?;
-            let timings = host_timings.get_or_insert_with(|| HostTimings {
+            let timings = self.timings.get_or_insert_with(|| HostTimings {
                 runtime: measured.runtime.clone(),
                 threads: measured.threads,
                 runs: measured.runs,
                 median_ms: BTreeMap::new(),
             });
-            timings.median_ms.insert(onnx_name.clone(), measured.median_ms);
+            timings.median_ms.insert(onnx.clone(), measured.median_ms);
         }
-        progress.advance(index + 3, &format!("{name} {:.2} %", 100.0 * test_top1));
-        cases.push(Case {
-            device: case.device.clone(),
-            constraint: serde_json::json!({ "latency_ms": case.max_latency_ms }),
-            arch: json.clone(),
-            accuracy: test_top1,
-            predicted_accuracy: case.predicted_accuracy,
-            latency_ms: case.latency_ms,
-            macs: cost::macs(&net),
-            params: cost::params(&net),
-            onnx: onnx_name,
+        Ok(Case {
+            device,
+            constraint,
+            arch,
+            accuracy: *accuracy,
+            supernet_accuracy: Some(*supernet_accuracy),
+            predicted_accuracy,
+            latency_ms,
+            macs: cost::macs(net),
+            params: cost::params(net),
+            onnx,
             max_abs_diff: verification.agreement.max_abs_diff,
             max_abs_logit: verification.agreement.max_abs_logit,
-            blocks: DrawnBlock::of(&space.resolve(&arch)?),
-        });
-    }
-    progress.end();
-    folder.timings.host = host_timings;
-    Ok(Deployed { cases, extremes })
-}
-
-impl Deployer<'_> {
-    /// Recalibrates, scores and extracts a subnet; one that was asked for before is not done again.
-    fn specialise(&mut self, arch: &Arch) -> Result<Specialised, Failure> {
-        if let Some(known) = self.known.get(arch) {
-            return Ok(known.clone());
-        }
-        let ofa_train::evaluation::Specialised { model, accuracy } = self.evaluator.specialise(arch)?;
-        let net = model.net(None)?;
-        let specialised = Specialised { model, net, test_top1: accuracy.top1 };
-        self.known.insert(arch.clone(), specialised.clone());
-        Ok(specialised)
+            blocks,
+        })
     }
 }

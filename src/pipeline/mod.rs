@@ -6,12 +6,14 @@
 pub(crate) mod collect;
 pub mod config;
 mod deploy;
+pub mod estimate;
 mod host_profile;
 pub mod plan;
 mod record;
 pub mod refine;
 mod specialise;
 mod train;
+mod tuning;
 
 use crate::failure::Failure;
 use crate::report::{self, DrawnBlock, Infeasible, RESULTS_FORMAT, RunResults, Timings};
@@ -126,7 +128,7 @@ pub fn run(
     })?;
     let deploy_key = key(&[&search_key, &config.deploy]);
     let deployed = folder.step(Step::Deploy, &deploy_key, progress, |folder, progress| {
-        deploy::run(&subject, config, &found, folder, progress, options.stop)
+        deploy::run(&subject, config, &found, &deploy_key, folder, progress, options.stop)
     })?;
     if config.deploy.host_nets > 0 {
         let profile_key = key(&[&train_key, &config.deploy.host_nets]);
@@ -137,8 +139,8 @@ pub fn run(
 
     let infeasible = found.cases.iter().filter(|case| case.arch.is_none()).map(|case| Infeasible {
         device: case.device.clone(),
-        constraint: serde_json::json!({ "latency_ms": case.max_latency_ms }),
-        closest: serde_json::json!({ "latency_ms": case.latency_ms }),
+        constraint: serde_json::json!(case.constraint),
+        closest: serde_json::json!(case.values),
     });
     let results = RunResults {
         format: RESULTS_FORMAT,
@@ -156,6 +158,7 @@ pub fn run(
         infeasible: infeasible.collect(),
         fronts: found.fronts,
         cases: deployed.cases,
+        reference: deployed.reference,
     };
     let report = write_report(options.out, &results, &folder.timings)?;
     Ok(Finished { results, report, model: model_path })

@@ -5,32 +5,66 @@ use super::record::RunFolder;
 use super::{Progress, Subject};
 use crate::failure::Failure;
 use crate::report::{Front, PredictorResults};
-use ofa_hw::{HardwareBackend, LatencyObjective, LatencySource};
+use ofa_hw::memory::{Depthwise, Schedule};
+use ofa_hw::{FlashObjective, HardwareBackend, LatencyObjective, LatencySource, SramObjective};
 use ofa_predictors::{Fit, FittedPredictor, Pair, PredictedObjective, Target, pairs};
-use ofa_search::LimitList;
 use ofa_search::{Budget, Search, pareto};
 use ofa_search::{Candidate, Observer};
-use ofa_space::{ArchJson, Objective, Opened, SearchSpace};
+use ofa_search::{Limit, LimitList};
+use ofa_space::{ArchJson, BlockObjective, Objective, Opened, SearchSpace, cost};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// One device × limit.
+/// One combination of limits.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(from = "WrittenCase")]
 pub struct FoundCase {
-    /// The device.
-    pub device: String,
-    /// The latency limit.
-    pub max_latency_ms: f64,
-    /// The best subnet; `None` if none is fast enough.
+    /// The device; `None` where no limit needs one.
+    pub device: Option<String>,
+    /// The limits by quantity, such as `latency_ms` and `macs`.
+    pub constraint: BTreeMap<String, f64>,
+    /// The best subnet; `None` if none keeps the limits.
     pub arch: Option<ArchJson>,
     /// Predicted accuracy.
     pub predicted_accuracy: f64,
-    /// Latency of the best, or of the fastest found if none is fast enough.
-    pub latency_ms: f64,
+    /// Latency of the subnet, where there is a device.
+    pub latency_ms: Option<f64>,
+    /// What is limited, of the best, or of the closest found if none keeps the limits.
+    pub values: BTreeMap<String, f64>,
 }
+
+/// A case in `search.json`, where earlier versions wrote one limit of latency.
+#[derive(Deserialize)]
+struct WrittenCase {
+    device: Option<String>,
+    #[serde(default)]
+    constraint: BTreeMap<String, f64>,
+    max_latency_ms: Option<f64>,
+    arch: Option<ArchJson>,
+    predicted_accuracy: f64,
+    latency_ms: Option<f64>,
+    #[serde(default)]
+    values: BTreeMap<String, f64>,
+}
+
+impl From<WrittenCase> for FoundCase {
+    fn from(written: WrittenCase) -> Self {
+        let WrittenCase { device, mut constraint, max_latency_ms, arch, predicted_accuracy, latency_ms, mut values } =
+            written;
+        constraint.extend(max_latency_ms.map(|limit| (LATENCY.to_owned(), limit)));
+        if max_latency_ms.is_some() {
+            values.extend(latency_ms.map(|value| (LATENCY.to_owned(), value)));
+        }
+        Self { device, constraint, arch, predicted_accuracy, latency_ms, values }
+    }
+}
+
+/// Name of the latency objective.
+const LATENCY: &str = "latency_ms";
 
 /// Everything that the search found.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -48,23 +82,24 @@ pub fn check(space: &dyn SearchSpace, config: &PipelineConfig) -> Result<Vec<Str
     let mut warnings = Vec::new();
     let mut hopeless = 0;
     for wanted in &config.search.devices {
-        let backend = ofa_hw::load(&wanted.device)?;
+        let Some(name) = &wanted.device else { continue };
+        let backend = ofa_hw::load(name)?;
         if backend.source() == LatencySource::Measured {
-            warnings.push(format!(
-                "{}: measured latencies do not repeat exactly, so neither will the search",
-                wanted.device
-            ));
+            warnings.push(format!("{name}: measured latencies do not repeat exactly, so neither will the search"));
             continue;
         }
         // A table may lack resolutions or blocks.
-        backend.subnet_latency_ms(space, &space.max_arch())?;
+        let slowest = backend.subnet_latency_ms(space, &space.max_arch())?;
         let fastest = backend.subnet_latency_ms(space, &space.min_arch())?;
-        let too_fast = wanted.max_latency_ms.iter().filter(|limit| **limit < HOPELESS * fastest);
-        let too_fast: Vec<String> = too_fast.map(f64::to_string).collect();
+        let limits = wanted.max_latency_ms.iter().map(|limit| match limit {
+            Limit::Value(value) => *value,
+            Limit::PerCent(share) => slowest * share / 100.0,
+        });
+        let too_fast: Vec<String> =
+            limits.filter(|limit| *limit < HOPELESS * fastest).map(|limit| limit.to_string()).collect();
         if !too_fast.is_empty() {
             warnings.push(format!(
-                "{}: {} ms asked for, but even the smallest subnet takes {fastest:.4} ms",
-                wanted.device,
+                "{name}: {} ms asked for, but even the smallest subnet takes {fastest:.4} ms",
                 too_fast.join(", ")
             ));
         }
@@ -140,69 +175,124 @@ pub fn search(
     let accuracy = PredictedObjective::new(space.clone(), predictor, Target::Accuracy)?;
     let mut found = Found { cases: Vec::new(), fronts: Vec::new(), evaluations: 0 };
     for wanted in &config.search.devices {
-        let backend = ofa_hw::load(&wanted.device)?;
-        let latency: Arc<dyn Objective> = Arc::new(LatencyObjective::new(space.clone(), backend.clone()));
-        let limits = limits(wanted, space.as_ref(), backend.as_ref(), config.train.seed)?;
-        let list = LimitList { objective: latency, limits: limits.clone() };
+        let backend = wanted.device.as_deref().map(ofa_hw::load).transpose()?;
+        let lists = limits(wanted, space, backend.as_ref(), config.train.seed)?;
+        let cases: usize = lists.iter().map(|list| list.limits.len()).product();
+        let names: Vec<&str> = lists.iter().map(|list| list.objective.name()).collect();
         // The configuration owns the strategy; a copy through its serialised form is what a plugin can offer too.
         let strategy = serde_json::to_value(&config.search.strategy)
             .and_then(serde_json::from_value)
             .map_err(|e| Failure::Input(format!("search.strategy: {e}")))?;
         let budget = Budget::evaluations(config.search.evaluations);
         let search = Search { strategy, budget, seed: config.train.seed };
-        progress.begin("search", config.search.evaluations * limits.len());
-        let mut observer = Cases { progress: &mut *progress, device: wanted.device.clone() };
-        let subnets = ofa_search::Target { genes: space.as_ref(), lists: &[list] };
+        progress.begin("search", config.search.evaluations * cases);
+        let shown = wanted.device.clone().unwrap_or_else(|| names.join(", "));
+        let mut observer = Cases { progress: &mut *progress, device: shown.clone() };
+        let subnets = ofa_search::Target { genes: space.as_ref(), lists: &lists };
         let outcomes = search.run_grid(&accuracy, subnets, &mut observer, stop)?;
         progress.end();
         if stop.load(Ordering::Relaxed) {
             return Err(Failure::Interrupted("interrupted: run the same command with --resume".into()));
         }
+        let by_name = |values: &[f64]| -> BTreeMap<String, f64> {
+            names.iter().map(|name| (*name).to_owned()).zip(values.iter().copied()).collect()
+        };
         let mut candidates: Vec<Candidate> = Vec::new();
-        for (limit, outcome) in limits.iter().zip(outcomes) {
+        for outcome in outcomes {
             found.evaluations += outcome.evaluations;
             candidates.extend(outcome.front);
-            let shown = outcome.best.as_ref().or(outcome.closest.as_ref());
+            let constraint = by_name(&outcome.limits);
+            if outcome.best.is_none() {
+                progress.note(&format!("{shown}: no subnet keeps {}", limits_in_words(&constraint)));
+            }
+            let known = outcome.best.as_ref().or(outcome.closest.as_ref());
+            let latency = |candidate: &Candidate| -> Result<Option<f64>, Failure> {
+                let device = backend.as_ref();
+                Ok(device.map(|device| device.subnet_latency_ms(space.as_ref(), &candidate.arch)).transpose()?)
+            };
             found.cases.push(FoundCase {
                 device: wanted.device.clone(),
-                max_latency_ms: *limit,
+                constraint,
                 arch: outcome.best.as_ref().map(|best| space.format(&best.arch)),
-                predicted_accuracy: shown.map_or(0.0, |c| c.score),
-                latency_ms: shown.map_or(0.0, |c| c.values[0]),
+                predicted_accuracy: known.map_or(0.0, |c| c.score),
+                latency_ms: known.map(latency).transpose()?.flatten(),
+                values: known.map(|c| by_name(&c.values)).unwrap_or_default(),
             });
-            if outcome.best.is_none() {
-                progress.note(&format!("{}: no subnet runs in {limit} ms", wanted.device));
-            }
         }
         let points = pareto::front(&candidates).iter().map(|c| (c.values[0], c.score)).collect();
-        found.fronts.push(Front { device: wanted.device.clone(), source: backend.source().to_string(), points });
+        found.fronts.push(Front {
+            device: wanted.device.clone(),
+            source: backend.as_ref().map(|device| device.source().to_string()),
+            quantity: names[0].to_owned(),
+            points,
+        });
     }
     if found.cases.iter().all(|case| case.arch.is_none()) {
         let closest = found.cases.iter().map(|case| {
-            format!(
-                "{}: {} ms asked for, the fastest subnet takes {:.4} ms",
-                case.device, case.max_latency_ms, case.latency_ms
-            )
+            let device = case.device.as_ref().map_or_else(String::new, |device| format!("{device}: "));
+            let (limit, closest) = (limits_in_words(&case.constraint), values_in_words(&case.values));
+            format!("{device}{limit} asked for, the closest subnet has {closest}")
         });
         return Err(Failure::Running(format!(
-            "no subnet is fast enough for any limit ({}); raise `max_latency_ms` in the configuration",
+            "no subnet keeps any limit ({}); raise the limits in `search.devices`",
             closest.collect::<Vec<_>>().join("; ")
         )));
     }
     Ok(found)
 }
 
-/// The limits given, or quantiles of the latency of random subnets, rounded to three digits.
+fn limits_in_words(limits: &BTreeMap<String, f64>) -> String {
+    limits.iter().map(|(name, limit)| format!("{name} ≤ {limit}")).collect::<Vec<_>>().join(" and ")
+}
+
+fn values_in_words(values: &BTreeMap<String, f64>) -> String {
+    values.iter().map(|(name, value)| format!("{name} {value:.4}")).collect::<Vec<_>>().join(", ")
+}
+
+/// Every quantity that is limited, with its limits; the device's latency comes first.
 fn limits(
     wanted: &DeviceConfig,
-    space: &dyn SearchSpace,
-    device: &dyn HardwareBackend,
+    space: &Arc<dyn SearchSpace>,
+    device: Option<&Arc<dyn HardwareBackend>>,
     seed: u64,
-) -> Result<Vec<f64>, Failure> {
-    const SAMPLES: usize = 300;
-    if !wanted.max_latency_ms.is_empty() {
-        return Ok(wanted.max_latency_ms.clone());
+) -> Result<Vec<LimitList>, Failure> {
+    /// Bytes of an element in int8.
+    const INT8: usize = 1;
+    let mut lists = Vec::new();
+    let mut add = |objective: Arc<dyn Objective>, limits: &[Limit]| -> Result<(), Failure> {
+        let values: Result<Vec<f64>, _> =
+            limits.iter().map(|limit| limit.value(objective.as_ref(), space.as_ref())).collect();
+        lists.push(LimitList { objective, limits: values? });
+        Ok(())
+    };
+    if let Some(device) = device {
+        let latency = Arc::new(LatencyObjective::new(space.clone(), device.clone()));
+        if wanted.spreads_latencies() {
+            let spread = spread(wanted.limits, space.as_ref(), device.as_ref(), seed)?;
+            add(latency, &spread.into_iter().map(Limit::Value).collect::<Vec<_>>())?;
+        } else if !wanted.max_latency_ms.is_empty() {
+            add(latency, &wanted.max_latency_ms)?;
+        }
     }
+    if !wanted.max_macs.is_empty() {
+        add(Arc::new(BlockObjective::cost("macs", space.clone(), cost::block_macs)), &wanted.max_macs)?;
+    }
+    if !wanted.max_params.is_empty() {
+        add(Arc::new(BlockObjective::cost("params", space.clone(), cost::block_params)), &wanted.max_params)?;
+    }
+    if !wanted.max_sram_kb.is_empty() {
+        let schedule = Schedule { bytes_per_element: INT8, depthwise: Depthwise::InPlace };
+        add(Arc::new(SramObjective::new(space.clone(), schedule)), &wanted.max_sram_kb)?;
+    }
+    if !wanted.max_flash_kb.is_empty() {
+        add(Arc::new(FlashObjective::new(space.clone(), INT8)), &wanted.max_flash_kb)?;
+    }
+    Ok(lists)
+}
+
+/// Quantiles of the latency of random subnets, rounded to three digits.
+fn spread(n: usize, space: &dyn SearchSpace, device: &dyn HardwareBackend, seed: u64) -> Result<Vec<f64>, Failure> {
+    const SAMPLES: usize = 300;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut latencies = Vec::with_capacity(SAMPLES);
     for _ in 0..SAMPLES {
@@ -217,6 +307,5 @@ fn limits(
         format!("{value:.digits$}").parse().unwrap_or(value)
     };
     // From nearly the fastest to about the middle: beyond it, accuracy hardly grows.
-    let n = wanted.limits;
     Ok((0..n).map(|i| quantile(0.05 + 0.55 * i as f64 / (n.max(2) - 1) as f64)).collect())
 }

@@ -10,6 +10,9 @@ use ofa_train::shrinking::{History, Observer, PhasePlan, PhaseRecord, Trainer, V
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+/// The supernet as it was when its largest subnet became the frozen teacher, in a run's folder.
+pub const TEACHER: &str = "train/teacher.safetensors";
+
 /// Trains, or goes on from a checkpoint of the same configuration, and writes the supernet and its metrics.
 pub fn run(
     trainer: &Trainer<'_>,
@@ -30,6 +33,9 @@ pub fn run(
         }
         other => other.into(),
     })?;
+    if let Some(teacher) = &trained.teacher {
+        teacher.save(&folder.path(TEACHER))?;
+    }
     trained.model.save(&path.join("supernet.safetensors"))?;
     Ok(trained.history)
 }

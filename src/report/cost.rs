@@ -97,7 +97,7 @@ pub fn panel(page: &mut String, results: &RunResults, timings: &Timings) {
         let _ =
             write!(page, "<span>{} trainings, about {} s</span><div class=\"bar\">", comparison.cases, seconds(all));
         for case in &results.cases {
-            let tip = format!("{} {}: {} s", case.device, super::page::limits(&case.constraint), seconds(one));
+            let tip = format!("{} {}: {} s", case.device(), super::page::limits(&case.constraint), seconds(one));
             segment(page, "sx", one / longest, &tip);
         }
         page.push_str("</div>");

@@ -1,7 +1,7 @@
 //! The report in short, as Markdown.
 
 use super::cost::Comparison;
-use super::page::{classes, correlation, distinct, limits, percent};
+use super::page::{classes, correlation, distinct, limits, milliseconds, percent};
 use super::plot::number;
 use super::{RunResults, Timings, plots};
 use std::fmt::Write;
@@ -18,19 +18,20 @@ pub fn markdown(results: &RunResults, timings: &Timings) -> String {
         classes(&results.class_names)
     );
     text.push_str(
-        "| device | limit | top-1 (test) | predicted | latency | MACs | params | this machine | ONNX |\n\
-         |---|---|--:|--:|--:|--:|--:|--:|---|\n",
+        "| device | limit | top-1 (test) | before fine-tuning | predicted | latency | MACs | params | this machine | ONNX |\n\
+         |---|---|--:|--:|--:|--:|--:|--:|--:|---|\n",
     );
-    for case in &results.cases {
+    for case in results.cases.iter().chain(&results.reference) {
         let host = timings.host_ms(&case.onnx).map_or_else(|| "–".to_owned(), |ms| format!("{} ms", number(ms)));
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {} ms | {} M | {} k | {host} | {} |",
-            case.device,
+            "| {} | {} | {} | {} | {} | {} | {} M | {} k | {host} | {} |",
+            case.device(),
             limits(&case.constraint),
             percent(case.accuracy),
-            percent(case.predicted_accuracy),
-            number(case.latency_ms),
+            percent(case.as_cut()),
+            case.predicted_accuracy.map_or_else(|| "–".to_owned(), percent),
+            milliseconds(case.latency_ms),
             number(case.macs as f64 / 1e6),
             number(case.params as f64 / 1e3),
             case.onnx
@@ -39,8 +40,8 @@ pub fn markdown(results: &RunResults, timings: &Timings) -> String {
     for case in &results.infeasible {
         let _ = writeln!(
             text,
-            "| {} | {} | no subnet keeps this limit; closest: {} | | | | | | |",
-            case.device,
+            "| {} | {} | no subnet keeps this limit; closest: {} | | | | | | | |",
+            case.device(),
             limits(&case.constraint),
             case.closest
         );

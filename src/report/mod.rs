@@ -15,7 +15,7 @@ use ofa_train::shrinking::{PhaseRecord, StepRecord};
 use serde::{Deserialize, Serialize};
 
 pub use markdown::markdown;
-pub use page::render;
+pub use page::{amounts, limits, render};
 pub use plots::files as plot_files;
 pub(crate) use plots::{Predicted, latencies as plot_latencies};
 pub use search_page::{ChosenNet, SearchSection, search_page};
@@ -53,6 +53,9 @@ pub struct RunResults {
     pub fronts: Vec<Front>,
     /// The chosen nets.
     pub cases: Vec<Case>,
+    /// The full network as it taught the subnets; `None` where nothing is fine-tuned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<Case>,
     /// Limits that no subnet keeps.
     pub infeasible: Vec<Infeasible>,
 }
@@ -95,32 +98,47 @@ pub struct Extreme {
     pub params: u64,
 }
 
-/// Best predicted accuracy against latency on one device.
+/// Best predicted accuracy against what is limited: latency on a device, or another quantity.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Front {
-    /// The device.
-    pub device: String,
+    /// The device, if there is one.
+    pub device: Option<String>,
     /// Where its latencies come from: `table`, `analytic` or `measured`.
-    pub source: String,
-    /// (latency in ms, predicted accuracy), by rising latency.
+    pub source: Option<String>,
+    /// What is limited: `latency_ms`, `macs`, …
+    #[serde(default = "latency", skip_serializing_if = "is_latency")]
+    pub quantity: String,
+    /// (value of the quantity, predicted accuracy), by rising value.
     pub points: Vec<(f64, f64)>,
+}
+
+fn latency() -> String {
+    "latency_ms".to_owned()
+}
+
+fn is_latency(quantity: &String) -> bool {
+    *quantity == latency()
 }
 
 /// One chosen net.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Case {
-    /// The device.
-    pub device: String,
+    /// The device; `None` where no limit needs one.
+    pub device: Option<String>,
     /// The limits it was found under.
     pub constraint: serde_json::Value,
     /// The subnet.
     pub arch: ArchJson,
-    /// Top-1 on test images.
+    /// Top-1 of the delivered network on test images.
     pub accuracy: f64,
-    /// What the predictor promised.
-    pub predicted_accuracy: f64,
+    /// Top-1 on test images of the same subnet, recalibrated but not fine-tuned. Earlier versions never fine-tuned, and
+    /// left it out.
+    #[serde(default)]
+    pub supernet_accuracy: Option<f64>,
+    /// Accuracy of the subnet that the predictor promised; `None` for the full network, which was not searched for.
+    pub predicted_accuracy: Option<f64>,
     /// Latency on the device, by its table or model.
-    pub latency_ms: f64,
+    pub latency_ms: Option<f64>,
     /// Multiply-accumulates.
     pub macs: u64,
     /// Parameters.
@@ -135,11 +153,33 @@ pub struct Case {
     pub blocks: Vec<DrawnBlock>,
 }
 
+impl Case {
+    /// Accuracy of the subnet as it left the supernet, which is what the predictor predicts.
+    pub fn as_cut(&self) -> f64 {
+        self.supernet_accuracy.unwrap_or(self.accuracy)
+    }
+
+    /// The device, for listings.
+    pub fn device(&self) -> &str {
+        self.device.as_deref().unwrap_or(ANY_DEVICE)
+    }
+}
+
+impl Infeasible {
+    /// The device, for listings.
+    pub fn device(&self) -> &str {
+        self.device.as_deref().unwrap_or(ANY_DEVICE)
+    }
+}
+
+/// Stands for the device where no limit needs one.
+const ANY_DEVICE: &str = "any device";
+
 /// A limit that no subnet keeps.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Infeasible {
-    /// The device.
-    pub device: String,
+    /// The device; `None` where no limit needs one.
+    pub device: Option<String>,
     /// The limit.
     pub constraint: serde_json::Value,
     /// The nearest that the search found.

@@ -21,9 +21,13 @@ pub fn render(results: &RunResults, timings: &Timings) -> String {
          <title>Once-for-all: {space}</title><style>{PLOT_STYLE}{STYLE}</style></head><body><main>\
          <h1>One training, {cases} network{s}</h1>\
          <p>The supernet <b>{space}</b> holds {subnets} subnets at each of {resolutions} pixels. It was trained once; \
-         every network below was cut out of it without retraining.</p>\
+         every network below was cut out of it {how}.</p>\
          <p class=\"note\">{data}. {classes}.</p>",
         s = if cases == 1 { "" } else { "s" },
+        how = match results.reference {
+            Some(_) => "and fine-tuned for a few epochs",
+            None => "without retraining",
+        },
         space = escape(&results.space),
         subnets = grouped(&results.subnets),
         resolutions = results.resolutions.iter().map(u32::to_string).collect::<Vec<_>>().join(", "),
@@ -32,9 +36,9 @@ pub fn render(results: &RunResults, timings: &Timings) -> String {
     );
     tiles(&mut page, results, timings);
     page.push_str(
-        "<h2>Accuracy against latency</h2><p class=\"note\">The line is the best accuracy that the predictor promises \
-         within a latency; rings are the networks chosen for the dashed limits, dots the same networks on test \
-         images.</p>",
+        "<h2>Accuracy against cost</h2><p class=\"note\">The line is the best accuracy that the predictor promises \
+         within a latency or another cost; rings are the networks chosen for the dashed limits, dots the same networks on \
+         test images.</p>",
     );
     figures(&mut page, &plots::fronts(results));
     networks(&mut page, results, timings);
@@ -70,15 +74,39 @@ pub fn percent(fraction: f64) -> String {
     format!("{:.2} %", 100.0 * fraction)
 }
 
-/// Limits as `latency ≤ 3 ms`.
+/// A latency, or a dash where there is no device.
+pub fn milliseconds(latency: Option<f64>) -> String {
+    latency.map_or_else(|| "–".to_owned(), |ms| format!("{} ms", number(ms)))
+}
+
+/// Limits as `latency ≤ 3 ms`; the full network has none.
 pub fn limits(constraint: &serde_json::Value) -> String {
     let Some(limits) = constraint.as_object() else { return constraint.to_string() };
+    if limits.is_empty() {
+        return "none: the full network".to_owned();
+    }
     let each = limits.iter().map(|(name, value)| {
         let value = value.as_f64().map_or_else(|| value.to_string(), number);
         match name.strip_suffix("_ms") {
             Some("latency") => format!("≤ {value} ms"),
             Some(name) => format!("{name} ≤ {value} ms"),
-            None => format!("{name} ≤ {value}"),
+            None => match (name.as_str(), value.parse::<f64>()) {
+                ("macs", Ok(macs)) if macs >= 1e5 => format!("≤ {} M MACs", number(macs / 1e6)),
+                _ => format!("{name} ≤ {value}"),
+            },
+        }
+    });
+    each.collect::<Vec<_>>().join(", ")
+}
+
+/// What a subnet takes, as `latency 3 ms`.
+pub fn amounts(values: &serde_json::Value) -> String {
+    let Some(values) = values.as_object() else { return values.to_string() };
+    let each = values.iter().map(|(name, value)| {
+        let value = value.as_f64().map_or_else(|| value.to_string(), number);
+        match name.strip_suffix("_ms") {
+            Some(name) => format!("{name} {value} ms"),
+            None => format!("{name} {value}"),
         }
     });
     each.collect::<Vec<_>>().join(", ")
@@ -152,21 +180,20 @@ fn networks(page: &mut String, results: &RunResults, timings: &Timings) {
          <span class=\"key box k7\"></span>7 <span class=\"key box empty\"></span>left out); the number below is the \
          depth of the stage. Accuracy is on test images that nothing was trained, calibrated or chosen on.</p>\
          <div class=\"panel scroll\"><table class=\"cards\"><thead><tr><th>device<th>limit<th>network<th class=\"n\">input\
-         <th class=\"n\">top-1<th class=\"n\">predicted<th class=\"n\">latency<th class=\"n\">MACs<th class=\"n\">params\
+         <th class=\"n\">top-1<th class=\"n\">before fine-tuning<th class=\"n\">predicted<th class=\"n\">latency<th class=\"n\">MACs<th class=\"n\">params\
          <th class=\"n\">this machine<th>file</tr></thead><tbody>",
     );
-    for case in &results.cases {
+    for case in results.cases.iter().chain(&results.reference) {
         network(page, case, results, timings);
     }
     for case in &results.infeasible {
-        let closest = case.closest["latency_ms"].as_f64().map_or_else(|| case.closest.to_string(), number);
         let _ = write!(
             page,
-            "<tr><td class=\"head\">{}</td><td data-name=\"limit\">{}</td><td class=\"wide\" colspan=\"9\">no subnet is this \
-             fast; the fastest found takes {} ms</td></tr>",
-            escape(&case.device),
+            "<tr><td class=\"head\">{}</td><td data-name=\"limit\">{}</td><td class=\"wide\" colspan=\"10\">no subnet keeps \
+             this limit; the closest found: {}</td></tr>",
+            escape(case.device()),
             escape(&limits(&case.constraint)),
-            escape(&closest)
+            escape(&amounts(&case.closest))
         );
     }
     page.push_str("</tbody></table></div>");
@@ -187,20 +214,22 @@ fn network(page: &mut String, case: &Case, results: &RunResults, timings: &Timin
         page,
         "<tr><td class=\"head\">{device}</td><td data-name=\"limit\">{limit}</td><td class=\"wide\" data-name=\"network\">\
          {drawing}</td><td class=\"n\" data-name=\"input\">{resolution}</td><td class=\"n\" data-name=\"top-1\"><b>{}</b></td>\
-         <td class=\"n\" data-name=\"predicted\">{}</td><td class=\"n\" data-name=\"latency\">{} ms</td>\
+         <td class=\"n\" data-name=\"before fine-tuning\">{}</td>\
+         <td class=\"n\" data-name=\"predicted\">{}</td><td class=\"n\" data-name=\"latency\">{}</td>\
          <td class=\"n\" data-name=\"MACs\">{} M</td><td class=\"n\" data-name=\"params\">{} k</td>\
          <td class=\"n wide\" data-name=\"this machine\">{host}</td><td class=\"wide\" data-name=\"file\"><a href=\"{onnx}\" \
          data-tip=\"{onnx}: differs from our logits by at most {:.1e} of {}\">ONNX</a></td></tr>",
         percent(case.accuracy),
-        percent(case.predicted_accuracy),
-        number(case.latency_ms),
+        percent(case.as_cut()),
+        case.predicted_accuracy.map_or_else(|| "–".to_owned(), percent),
+        milliseconds(case.latency_ms),
         number(case.macs as f64 / 1e6),
         number(case.params as f64 / 1e3),
         case.max_abs_diff,
         number(case.max_abs_logit),
-        device = escape(&case.device),
+        device = escape(case.device()),
         limit = escape(&limit),
-        drawing = draw(&case.blocks, &results.places, &format!("{} {limit}: {}", case.device, case.arch)),
+        drawing = draw(&case.blocks, &results.places, &format!("{} {limit}: {}", case.device(), case.arch)),
         onnx = escape(&case.onnx),
     );
 }

@@ -20,21 +20,29 @@ const TOP1: &str = "top-1, %";
 
 /// Accuracy against latency, one plot a device, with the chosen networks and the limits.
 pub fn fronts(results: &RunResults) -> Vec<Titled<'_>> {
-    let of = |front: &Front, value: fn(&Case) -> f64| -> Vec<(f64, f64)> {
-        let here = results.cases.iter().filter(|case| case.device == front.device);
-        here.map(|case| (case.latency_ms, 100.0 * value(case))).collect()
+    let amount = |front: &Front, case: &Case| match front.quantity.as_str() {
+        "latency_ms" => case.latency_ms,
+        "macs" => Some(case.macs as f64),
+        "params" => Some(case.params as f64),
+        _ => None,
+    };
+    let here = |front: &Front| -> Vec<&Case> {
+        let of_front = |case: &&Case| case.device == front.device && !case.constraint[&front.quantity].is_null();
+        results.cases.iter().filter(of_front).collect()
+    };
+    let of = |front: &Front, value: fn(&Case) -> Option<f64>| -> Vec<(f64, f64)> {
+        here(front).into_iter().filter_map(|case| Some((amount(front, case)?, 100.0 * value(case)?))).collect()
     };
     let plot = |front: &Front| {
-        let Front { device, source, points } = front;
-        let mut limits: Vec<(f64, String)> = results
-            .cases
-            .iter()
-            .filter(|case| case.device == *device)
-            .filter_map(|case| case.constraint["latency_ms"].as_f64())
-            .map(|limit| (limit, format!("limit: {} ms", number(limit))))
+        let Front { device, source, quantity, points } = front;
+        let mut limits: Vec<(f64, String)> = here(front)
+            .into_iter()
+            .filter_map(|case| case.constraint[quantity].as_f64())
+            .map(|limit| (limit, format!("limit: {}", in_unit(quantity, limit))))
             .collect();
         limits.dedup_by(|a, b| a.0 == b.0);
         let front_points = points.iter().map(|(x, y)| (*x, 100.0 * y)).collect();
+        let name = device.as_deref().unwrap_or(quantity);
         let series = vec![
             Series { name: "best predicted", points: front_points, mark: Mark::Line, colour: 0 },
             Series {
@@ -43,15 +51,42 @@ pub fn fronts(results: &RunResults) -> Vec<Titled<'_>> {
                 mark: Mark::Rings,
                 colour: 1,
             },
-            Series { name: "chosen, test images", points: of(front, |c| c.accuracy), mark: Mark::Dots, colour: 2 },
+            Series {
+                name: "chosen, test images",
+                points: of(front, |c| Some(c.accuracy)),
+                mark: Mark::Dots,
+                colour: 2,
+            },
         ];
         Titled {
-            file: format!("front-{}", file_name(device)),
-            title: format!("{device} ({source} latency)"),
-            plot: Plot { x: "latency, ms", y: TOP1, series, bands: Vec::new(), limits },
+            file: format!("front-{}", file_name(name)),
+            title: match source {
+                Some(source) => format!("{name} ({source} latency)"),
+                None => format!("within limits on {quantity}"),
+            },
+            plot: Plot { x: axis(quantity), y: TOP1, series, bands: Vec::new(), limits },
         }
     };
     results.fronts.iter().map(plot).collect()
+}
+
+/// Label of the axis of a limited quantity.
+fn axis(quantity: &str) -> &'static str {
+    match quantity {
+        "latency_ms" => "latency, ms",
+        "macs" => "multiply-accumulates",
+        "params" => "parameters",
+        "sram_kb" => "activation memory, kB",
+        "flash_kb" => "weights, kB",
+        _ => "cost",
+    }
+}
+
+fn in_unit(quantity: &str, value: f64) -> String {
+    match quantity {
+        "latency_ms" => format!("{} ms", number(value)),
+        _ => format!("{} {quantity}", number(value)),
+    }
 }
 
 /// The phases of training over its steps.
@@ -107,7 +142,7 @@ pub fn predictor(results: &RunResults) -> Vec<Titled<'_>> {
     let fit = &results.predictor;
     let held_out: Vec<(f64, f64)> = fit.held_out.iter().map(|(m, p)| (100.0 * m, 100.0 * p)).collect();
     let chosen: Vec<(f64, f64)> =
-        results.cases.iter().map(|c| (100.0 * c.accuracy, 100.0 * c.predicted_accuracy)).collect();
+        results.cases.iter().filter_map(|c| Some((100.0 * c.as_cut(), 100.0 * c.predicted_accuracy?))).collect();
     let plot = |file: &str, title: String, x, name, points: Vec<(f64, f64)>, colour| {
         let all = || points.iter().flat_map(|p| [p.0, p.1]);
         let (low, high) = (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max));
@@ -138,7 +173,8 @@ pub fn predictor(results: &RunResults) -> Vec<Titled<'_>> {
         ),
         plot(
             "chosen",
-            "The chosen networks: predicted for validation images, measured on test images".to_owned(),
+            "The chosen subnets, before any fine-tuning: predicted for validation images, measured on test images"
+                .to_owned(),
             "top-1 on test images, %",
             "chosen networks",
             chosen,

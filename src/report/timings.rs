@@ -13,6 +13,9 @@ pub struct Timings {
     pub phases: Vec<StepSeconds>,
     /// The chosen nets on this machine.
     pub host: Option<HostTimings>,
+    /// Seconds of fine-tuning each network, by ONNX file.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fine_tuning: BTreeMap<String, f64>,
     /// Random networks on this machine: predicted from its measured blocks, and measured whole.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub latency_check: Vec<Compared>,
@@ -62,6 +65,13 @@ impl Timings {
     /// Forgets a step that will be done anew.
     pub fn forget(&mut self, name: &str) {
         self.steps.retain(|step| step.name != name);
+    }
+
+    /// Notes the seconds of fine-tuning; those of a network that was done before an interruption stay.
+    pub fn fine_tuned(&mut self, seconds: BTreeMap<String, f64>) {
+        let earlier = std::mem::take(&mut self.fine_tuning);
+        let known = |onnx: &String| earlier.get(onnx).copied().unwrap_or(0.0);
+        self.fine_tuning = seconds.into_iter().map(|(onnx, now)| (onnx.clone(), now.max(known(&onnx)))).collect();
     }
 
     /// Median milliseconds of an ONNX file on this machine.

@@ -12,7 +12,7 @@ use crate::data::{DataError, Dataset, SplitName, TrainedOn};
 use crate::elastic::Supernet;
 use crate::elastic::executor::Prepared;
 use crate::error::TrainError;
-use crate::evaluation::{Accuracy, CalibrationSet, EvaluationSet, evaluate, recalibrate};
+use crate::evaluation::{Accuracy, EvaluationSet, evaluate};
 use crate::images::Images;
 use crate::loss::SoftCrossEntropy;
 use crate::shrinking::{History, Window};
@@ -48,9 +48,11 @@ pub struct FineTuner<'a> {
     teacher: Option<TeacherNetwork>,
 }
 
-/// A frozen network whose logits are learnt from, with batch norm folded and recalibrated at the pupil's resolution.
+/// A frozen network whose logits are learnt from, with batch norm folded.
 struct TeacherNetwork {
     prepared: Prepared,
+    /// Pixels.
+    resolution: u32,
     /// For the fingerprint.
     model: Model,
 }
@@ -84,26 +86,18 @@ impl<'a> FineTuner<'a> {
         Ok(Self { settings, model, dataset, net: model.net(None)?, device: device.clone(), teacher: None })
     }
 
-    /// Learns from the logits of a frozen network too. The teacher sees the same crops at the pupil's resolution, with batch
-    /// norm recalibrated there on training images.
+    /// Learns from the logits of a frozen network too. The teacher sees the same crops at its own resolution, where it is
+    /// most accurate.
     ///
     /// # Errors
     /// [`TrainError::Model`] if the teacher is a supernet, [`TrainError::Data`] if it was trained on other data or classes,
     /// or what the backend reports.
     pub fn with_teacher(mut self, teacher: &Model) -> Result<Self, TrainError> {
-        /// Training images for the teacher's statistics.
-        const CALIBRATION_IMAGES: usize = 1000;
         TrainedOn::of(teacher)?.check(self.dataset)?;
-        let size = self.net.input[1];
         let net = teacher.net(None)?;
-        let own = net.input[1] == size;
-        let net = net.at_resolution(size)?;
         let network = Supernet::from_model(teacher, &self.device)?;
-        let running = match own {
-            true => network.running.clone(),
-            false => recalibrate(&network, &net, &mut CalibrationSet::first(self.dataset, CALIBRATION_IMAGES))?,
-        };
-        self.teacher = Some(TeacherNetwork { prepared: network.prepare(&net, &running), model: teacher.clone() });
+        let prepared = network.prepare(&net, &network.running);
+        self.teacher = Some(TeacherNetwork { prepared, resolution: net.input[1] as u32, model: teacher.clone() });
         Ok(self)
     }
 
@@ -205,10 +199,15 @@ impl<'a> FineTuner<'a> {
     }
 
     /// The batch of a step. It depends on the seed and the step only, so a resumed run repeats it.
-    fn batch(&self, position: &Position) -> Result<(Images, Vec<usize>), DataError> {
+    fn batch(&self, position: &Position) -> Result<Batch, DataError> {
         let FineTuning { augmentation, seed, .. } = self.settings;
-        let resolution = self.net.input[1] as u32;
-        self.dataset.train_batch(&position.images, resolution, augmentation, *seed, position.epoch)
+        let own = self.net.input[1] as u32;
+        let at =
+            |resolution| self.dataset.train_batch(&position.images, resolution, augmentation, *seed, position.epoch);
+        let (images, labels) = at(own)?;
+        let teachers = self.teacher.as_ref().map(|teacher| teacher.resolution).filter(|size| *size != own);
+        let for_teacher = teachers.map(|size| Ok::<_, DataError>(at(size)?.0)).transpose()?;
+        Ok(Batch { images, labels, for_teacher })
     }
 
     fn model(&self, network: &Supernet) -> Result<Model, TrainError> {
@@ -235,14 +234,25 @@ struct Run<'r> {
     observer: &'r mut dyn FineTuningObserver,
 }
 
-impl Learner for Run<'_> {
-    type Batch = (Images, Vec<usize>);
+/// What a step learns from.
+struct Batch {
+    images: Images,
+    labels: Vec<usize>,
+    /// The same crops at the teacher's resolution, where it is another.
+    for_teacher: Option<Images>,
+}
 
-    fn learn(&mut self, (images, labels): (Images, Vec<usize>)) -> Result<(), TrainError> {
+impl Learner for Run<'_> {
+    type Batch = Batch;
+
+    fn learn(&mut self, Batch { images, labels, for_teacher }: Batch) -> Result<(), TrainError> {
         let FineTuning { label_smoothing, bn_momentum, distillation, gradient_clip, .. } = *self.tuner.settings;
         let StepPlan { rate, trains } = self.schedule.at(self.done);
         let teacher = match &self.tuner.teacher {
-            Some(teacher) => Teacher::Logits(teacher.prepared.forward(self.network.upload(&images)).logits),
+            Some(teacher) => {
+                let images = for_teacher.as_ref().unwrap_or(&images);
+                Teacher::Logits(teacher.prepared.forward(self.network.upload(images)).logits)
+            }
             None => Teacher::None,
         };
         let input = StepInput {

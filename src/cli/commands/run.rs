@@ -4,13 +4,16 @@ use crate::cli::args::corrupt_choice::CorruptChoice;
 use crate::cli::output::pipeline_display::Display;
 use crate::cli::output::{short_count, table};
 use crate::cli::{Context, Failure};
-use crate::pipeline::config::PipelineConfig;
+use crate::pipeline::config::{DeviceConfig, PipelineConfig};
+use crate::pipeline::estimate::Estimate;
+use crate::pipeline::plan::{Start, Wishes};
 use crate::pipeline::{self, Existing, PLAN, RunOptions, plan};
-use crate::report::Infeasible;
+use crate::report::{self, Case, Infeasible};
 use clap::Args;
+use ofa_search::Limit;
 use ofa_train::data::Dataset;
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Arguments of `ofa run`.
@@ -28,6 +31,31 @@ pub struct RunArgs {
     /// Go on with the run in the output folder: finished steps are not redone.
     #[arg(long)]
     resume: bool,
+    /// What to start from, where a plan is made for --data: `mcunet` (photos by default), `scratch`, or a model file of
+    /// `ofa import`.
+    #[arg(long, requires = "data", conflicts_with = "config", value_name = "NAME|MODEL")]
+    from: Option<String>,
+    /// Devices to search for, instead of the plan's; latency limits are for each of them.
+    #[arg(long, value_delimiter = ',')]
+    device: Vec<String>,
+    /// Latency limits in milliseconds, or shares of the largest subnet's, such as 60%.
+    #[arg(long, value_delimiter = ',', requires = "device")]
+    max_latency_ms: Vec<Limit>,
+    /// Limits on multiply-accumulates, or shares such as 25%.
+    #[arg(long, value_delimiter = ',')]
+    max_macs: Vec<Limit>,
+    /// Limits on activation memory in int8, kB of 1,024 bytes, or shares.
+    #[arg(long, value_delimiter = ',')]
+    max_sram_kb: Vec<Limit>,
+    /// Limits on weights in int8, kB of 1,024 bytes, or shares.
+    #[arg(long, value_delimiter = ',')]
+    max_flash_kb: Vec<Limit>,
+    /// Epochs of fine-tuning each chosen net, instead of the plan's; 0 = none.
+    #[arg(long)]
+    finetune_epochs: Option<f64>,
+    /// Print the plan, with an estimate of time and memory, and stop.
+    #[arg(long)]
+    dry_run: bool,
     /// What to do with an image that cannot be decoded.
     #[arg(long, value_enum, default_value = "error")]
     on_corrupt: CorruptChoice,
@@ -39,20 +67,40 @@ struct RunReport {
     report: PathBuf,
     model: PathBuf,
     results: Vec<CaseReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference: Option<CaseReport>,
     infeasible: Vec<Infeasible>,
 }
 
 #[derive(Serialize)]
 struct CaseReport {
-    device: String,
+    device: Option<String>,
     constraint: serde_json::Value,
     arch: ofa_space::ArchJson,
     accuracy: f64,
-    predicted_accuracy: f64,
-    latency_ms: f64,
+    supernet_accuracy: f64,
+    predicted_accuracy: Option<f64>,
+    latency_ms: Option<f64>,
     macs: u64,
     params: u64,
     onnx: PathBuf,
+}
+
+impl CaseReport {
+    fn of(case: &Case, out: &Path) -> Self {
+        Self {
+            device: case.device.clone(),
+            constraint: case.constraint.clone(),
+            arch: case.arch.clone(),
+            accuracy: case.accuracy,
+            supernet_accuracy: case.as_cut(),
+            predicted_accuracy: case.predicted_accuracy,
+            latency_ms: case.latency_ms,
+            macs: case.macs,
+            params: case.params,
+            onnx: out.join(&case.onnx),
+        }
+    }
 }
 
 pub fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
@@ -66,6 +114,9 @@ pub fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
         dataset,
         stop: &context.stop,
     };
+    if args.dry_run {
+        return rehearse(&config, options.dataset.as_ref(), args, context);
+    }
     let mut display = Display::new(context.output);
     let finished = pipeline::run(&config, &options, &mut display)?;
     let results = &finished.results;
@@ -73,41 +124,31 @@ pub fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
         out: args.out.clone(),
         report: finished.report.clone(),
         model: finished.model.clone(),
-        results: results
-            .cases
-            .iter()
-            .map(|case| CaseReport {
-                device: case.device.clone(),
-                constraint: case.constraint.clone(),
-                arch: case.arch.clone(),
-                accuracy: case.accuracy,
-                predicted_accuracy: case.predicted_accuracy,
-                latency_ms: case.latency_ms,
-                macs: case.macs,
-                params: case.params,
-                onnx: args.out.join(&case.onnx),
-            })
-            .collect(),
+        results: results.cases.iter().map(|case| CaseReport::of(case, &args.out)).collect(),
+        reference: results.reference.as_ref().map(|case| CaseReport::of(case, &args.out)),
         infeasible: results.infeasible.clone(),
     };
     context.output.result(&report, || {
+        let percent = |value: f64| format!("{:.2} %", 100.0 * value);
         let rows: Vec<Vec<String>> = results
             .cases
             .iter()
+            .chain(&results.reference)
             .map(|case| {
                 vec![
-                    case.device.clone(),
-                    format!("{} ms", case.constraint["latency_ms"]),
-                    format!("{:.4} ms", case.latency_ms),
-                    format!("{:.2} %", 100.0 * case.accuracy),
-                    format!("{:.2} %", 100.0 * case.predicted_accuracy),
+                    case.device().to_owned(),
+                    report::limits(&case.constraint),
+                    case.latency_ms.map_or_else(|| "–".to_owned(), |ms| format!("{ms:.4} ms")),
+                    percent(case.accuracy),
+                    percent(case.as_cut()),
+                    case.predicted_accuracy.map_or_else(|| "–".to_owned(), percent),
                     short_count(case.macs),
                     short_count(case.params),
                     case.onnx.clone(),
                 ]
             })
             .collect();
-        let header = ["device", "limit", "latency", "test top-1", "predicted", "MACs", "params", "ONNX"];
+        let header = ["device", "limit", "latency", "test top-1", "as cut", "predicted", "MACs", "params", "ONNX"];
         let scale: Vec<String> = results
             .extremes
             .iter()
@@ -117,8 +158,8 @@ pub fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
             .infeasible
             .iter()
             .map(|case| {
-                let (limit, closest) = (&case.constraint["latency_ms"], &case.closest["latency_ms"]);
-                format!("{}: no subnet runs in {limit} ms; the fastest found takes {closest} ms\n", case.device)
+                let (limit, closest) = (report::limits(&case.constraint), report::amounts(&case.closest));
+                format!("{}: no subnet keeps the limit {limit}; the closest found: {closest}\n", case.device())
             })
             .collect();
         format!(
@@ -133,6 +174,59 @@ pub fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
     })
 }
 
+#[derive(Serialize)]
+struct DryRun<'a> {
+    config: &'a PipelineConfig,
+    estimate: Estimate,
+}
+
+/// Prints what a run would do and take.
+fn rehearse(
+    config: &PipelineConfig,
+    dataset: Option<&Dataset>,
+    args: &RunArgs,
+    context: &Context,
+) -> Result<(), Failure> {
+    let device = ofa_train::device::open(&context.common.backend)?;
+    let loaded;
+    let dataset = match dataset {
+        Some(dataset) => dataset,
+        None => {
+            loaded = config.train.load_data(args.on_corrupt.into())?;
+            &loaded
+        }
+    };
+    let estimate = Estimate::of(config, dataset, &device)?;
+    let text = config.to_toml()?;
+    let report = DryRun { config, estimate };
+    context.output.result(&report, || format!("{text}\n{}", report.estimate.sentence()))
+}
+
+impl RunArgs {
+    fn wishes(&self, seed: u64) -> Wishes {
+        let start = match self.from.as_deref() {
+            None => Start::Automatic,
+            Some("scratch") => Start::Scratch,
+            Some(model) => Start::Model(model.into()),
+        };
+        let limited = |device: Option<String>| DeviceConfig {
+            device,
+            max_latency_ms: self.max_latency_ms.clone(),
+            max_macs: self.max_macs.clone(),
+            max_sram_kb: self.max_sram_kb.clone(),
+            max_flash_kb: self.max_flash_kb.clone(),
+            ..DeviceConfig::default()
+        };
+        let none = limited(None);
+        let devices = match self.device.is_empty() {
+            true if none.spreads_latencies() => Vec::new(),
+            true => vec![none],
+            false => self.device.iter().map(|device| limited(Some(device.clone()))).collect(),
+        };
+        Wishes { start, seed, devices, finetune_epochs: self.finetune_epochs }
+    }
+}
+
 /// The configuration of a file, of the folder to resume, or a plan made for the data, which are then read already.
 fn configuration(args: &RunArgs, context: &Context) -> Result<(PipelineConfig, Option<Dataset>), Failure> {
     let started_with = args.out.join(PLAN);
@@ -143,10 +237,14 @@ fn configuration(args: &RunArgs, context: &Context) -> Result<(PipelineConfig, O
     };
     let Some(path) = file else {
         let data = args.data.as_deref().unwrap_or("bundled");
-        let plan = plan::for_data(data, context.common.seed, args.on_corrupt.into())?;
+        let plan = plan::for_data(data, &args.wishes(context.common.seed), args.on_corrupt.into())?;
         context.output.note("plan");
         for reason in &plan.reasons {
             context.output.note(&format!("  {reason}"));
+        }
+        if let Some(dataset) = plan.dataset.as_ref().filter(|_| !args.dry_run) {
+            let device = ofa_train::device::open(&context.common.backend)?;
+            context.output.note(&format!("  {}", Estimate::of(&plan.config, dataset, &device)?.sentence()));
         }
         context.output.note(&format!("  written to {}: edit it and run it to change anything", started_with.display()));
         return Ok((plan.config, plan.dataset));
@@ -160,5 +258,6 @@ fn configuration(args: &RunArgs, context: &Context) -> Result<(PipelineConfig, O
             train.seed = seed;
         }
     })?;
+    args.wishes(config.train.seed).apply(&mut config)?;
     Ok((config, None))
 }

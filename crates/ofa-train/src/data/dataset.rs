@@ -54,6 +54,11 @@ impl Dataset {
         }
     }
 
+    /// The longer side of the largest training image, pixels; of photos that are kept reduced, as they are kept.
+    pub fn longest_side(&self) -> usize {
+        self.train.pixels.longest_side()
+    }
+
     /// How the images were divided into the three parts.
     pub fn split_record(&self) -> SplitRecord {
         self.split_record

@@ -32,6 +32,15 @@ impl Pixels {
         !matches!(self.store, Store::OnDemand { .. })
     }
 
+    /// The longer side of the largest image as it is kept, pixels; of images on demand, the side that they are reduced to.
+    pub fn longest_side(&self) -> usize {
+        match &self.store {
+            Store::Fixed { width, height, .. } => *width.max(height),
+            Store::Decoded(images) => images.iter().map(|image| image.width.max(image.height)).max().unwrap_or(0),
+            Store::OnDemand { shorter_side, .. } => *shorter_side,
+        }
+    }
+
     /// The file of image number `position`, if each image is a file.
     pub fn file(&self, position: usize) -> Option<&Path> {
         self.files.get(position).map(PathBuf::as_path)

@@ -1,11 +1,13 @@
 //! Which subnets a training step trains, as plug-ins: `sampler = { kind = "…" }` in a training file.
 
 mod compound_coupling;
+mod cost_window;
 mod pareto_aware;
 mod sandwich;
 mod uniform;
 
 pub use compound_coupling::CompoundCoupling;
+pub use cost_window::CostWindow;
 pub use pareto_aware::{ParetoAware, Side};
 pub use sandwich::Sandwich;
 pub use uniform::Uniform;

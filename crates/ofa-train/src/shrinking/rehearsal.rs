@@ -97,6 +97,18 @@ pub struct Memory {
     pub prefetched: u64,
 }
 
+impl Rehearsal {
+    /// Milliseconds per image of training a network with this many multiply-accumulates.
+    pub fn training_ms(&self, macs: f64) -> f64 {
+        self.probe.training_ms(macs)
+    }
+
+    /// Milliseconds per image of running a network with this many multiply-accumulates, in proportion to the teacher's.
+    pub fn evaluation_ms(&self, macs: f64) -> f64 {
+        self.probe.teacher_ms * macs / self.probe.largest_macs.max(1) as f64
+    }
+}
+
 /// Rehearses a run on `training_images` images.
 ///
 /// # Errors
@@ -138,11 +150,14 @@ fn phase_cost(
     let teacher = plan.distil && config.sampler.teaching() == Teaching::Frozen;
     let largest = at(space, &space.max_arch(), probe.resolution)?;
     // Resolutions are drawn uniformly; work grows with the area.
-    let resolutions = &space.info().resolutions;
+    let resolutions = plan.resolutions.as_ref().unwrap_or(&space.info().resolutions);
     let area = |r: u32| f64::from(r * r) / f64::from(probe.resolution * probe.resolution);
     let mean_area = resolutions.iter().map(|&r| area(r)).sum::<f64>() / resolutions.len().max(1) as f64;
     let mean_macs = mean_macs(space, &plan.opened, probe.resolution)?;
-    let subnet_ms = probe.training_ms(mean_macs.unwrap_or(cost::macs(&largest) as f64));
+    let subnet_ms = match plan.trains {
+        Trains::Everything => probe.training_ms(mean_macs.unwrap_or(cost::macs(&largest) as f64)),
+        Trains::Head => probe.teacher_ms,
+    };
     let per_image = subnet_ms * plan.subnets_per_step as f64 + if teacher { probe.teacher_ms } else { 0.0 };
     Ok(PhaseCost {
         name: plan.name.clone(),

@@ -1,10 +1,14 @@
-//! A plan for a user's own labelled images: space, resolutions and schedule chosen from the data.
+//! A plan for a user's own labelled images: what to start from, space, resolutions and schedule chosen from the data.
 
-use super::config::{PipelineConfig, QUICKSTART};
+mod pretrained;
+
+use super::config::{DeviceConfig, PipelineConfig, QUICKSTART};
 use crate::failure::Failure;
-use ofa_space::Resize;
+use ofa_space::{InputFormat, Resize, Settings};
+use ofa_train::FineTuning;
 use ofa_train::data::{self, Dataset, LoadOptions, OnCorrupt};
 use std::fmt::Write;
+use std::path::PathBuf;
 
 /// A plan, and why it is as it is.
 pub struct Plan {
@@ -14,6 +18,31 @@ pub struct Plan {
     pub reasons: Vec<String>,
     /// The data set, if it was read for the plan in the way that the plan's training reads it.
     pub dataset: Option<Dataset>,
+}
+
+/// What a plan starts from.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Start {
+    /// The pretrained network inside the program for photos, random weights for small or grey images.
+    #[default]
+    Automatic,
+    /// Random weights.
+    Scratch,
+    /// A model file, or the name of a pretrained network.
+    Model(PathBuf),
+}
+
+/// What a user may decide about a plan.
+#[derive(Clone, Debug, Default)]
+pub struct Wishes {
+    /// What to start from.
+    pub start: Start,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Devices and limits, instead of the plan's.
+    pub devices: Vec<DeviceConfig>,
+    /// Epochs of fine-tuning each chosen net, instead of the plan's.
+    pub finetune_epochs: Option<f64>,
 }
 
 /// Photos are read at this resolution to look at them; it is the largest of the photos' space, so they are read once.
@@ -57,14 +86,19 @@ const PHOTOS: Recipe = Recipe {
     budget: 60_000.0,
 };
 
-/// Chooses a plan of the same kind as the quickstart for the images at `spec`.
+/// Images whose longer side is at most this are icons, to be trained from random weights.
+const ICON_SIDE: usize = 40;
+
+/// Chooses a plan for the images at `spec`.
 ///
 /// # Errors
-/// [`Failure::Input`] if the data cannot be read.
-pub fn for_data(spec: &str, seed: u64, on_corrupt: OnCorrupt) -> Result<Plan, Failure> {
-    if spec == "bundled" {
+/// [`Failure::Input`] if the data or the model to start from cannot be read.
+pub fn for_data(spec: &str, wishes: &Wishes, on_corrupt: OnCorrupt) -> Result<Plan, Failure> {
+    let seed = wishes.seed;
+    if spec == "bundled" && !matches!(wishes.start, Start::Model(_)) {
         let mut config = PipelineConfig::parse(QUICKSTART, "the bundled quickstart")?;
         config.train = config.train.changed(|train| train.seed = seed)?;
+        wishes.apply(&mut config)?;
         return Ok(Plan {
             config,
             reasons: vec!["the bundled quickstart: handwritten digits (MNIST)".into()],
@@ -73,6 +107,16 @@ pub fn for_data(spec: &str, seed: u64, on_corrupt: OnCorrupt) -> Result<Plan, Fa
     }
     let options = LoadOptions { seed, max_resolution: LOOK_RESOLUTION, validation: VALIDATION_IMAGES, on_corrupt };
     let dataset = data::load(spec, &options)?;
+    let model = match &wishes.start {
+        Start::Model(model) => Some(model.clone()),
+        Start::Automatic if dataset.channels == 3 && dataset.longest_side() > ICON_SIDE => {
+            Some(PathBuf::from(pretrained::DEFAULT))
+        }
+        Start::Automatic | Start::Scratch => None,
+    };
+    if let Some(model) = model {
+        return pretrained::plan(spec, &model, dataset, wishes);
+    }
     let recipe = match (dataset.input.resize, dataset.channels) {
         (Resize::Stretch, 1) => SMALL_GREY,
         (Resize::Stretch, _) => SMALL_COLOUR,
@@ -98,9 +142,34 @@ pub fn for_data(spec: &str, seed: u64, on_corrupt: OnCorrupt) -> Result<Plan, Fa
         format!("three latency limits on each of {}", DEVICES.join(", ")),
     ];
     let text = toml_of(&recipe, &Schedule { spec, seed, batch_size, epochs });
-    let config = PipelineConfig::parse(&text, "the plan for your images")?;
+    let mut config = PipelineConfig::parse(&text, "the plan for your images")?;
+    wishes.apply(&mut config)?;
     let same = config.train.space()?.info().resolutions.last() == Some(&LOOK_RESOLUTION);
     Ok(Plan { config, reasons, dataset: same.then_some(dataset) })
+}
+
+impl Wishes {
+    /// Puts devices, limits and epochs of fine-tuning into a plan.
+    ///
+    /// # Errors
+    /// [`Failure::Input`] if a value is impossible.
+    pub fn apply(&self, config: &mut PipelineConfig) -> Result<(), Failure> {
+        if !self.devices.is_empty() {
+            config.search.devices.clone_from(&self.devices);
+        }
+        if let Some(epochs) = self.finetune_epochs {
+            config.deploy.finetune = match epochs {
+                0.0 => None,
+                _ => {
+                    let current =
+                        config.deploy.finetune.take().map_or_else(FineTuning::default, |known| (*known).clone());
+                    let changed = FineTuning { epochs, ..current }.checked();
+                    Some(changed.map_err(|e| Failure::Input(e.within("deploy.finetune").to_string()))?)
+                }
+            };
+        }
+        config.check().map_err(|invalid| Failure::Input(invalid.to_string()))
+    }
 }
 
 struct Schedule<'a> {
@@ -142,8 +211,12 @@ fn shortened(names: &[String]) -> String {
 }
 
 fn normalisation(dataset: &Dataset) -> String {
+    normalisation_of(&dataset.input)
+}
+
+fn normalisation_of(input: &InputFormat) -> String {
     let list = |values: &[f32]| values.iter().map(|v| format!("{v:.3}")).collect::<Vec<_>>().join(", ");
-    format!("mean {}, standard deviation {}", list(&dataset.input.mean), list(&dataset.input.std))
+    format!("mean {}, standard deviation {}", list(&input.mean), list(&input.std))
 }
 
 #[cfg(test)]

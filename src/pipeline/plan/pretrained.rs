@@ -1,0 +1,130 @@
+//! The plan that starts from a pretrained network: a new head, the whole network, then its subnets; and every chosen net is
+//! fine-tuned.
+
+use super::{Plan, VALIDATION_IMAGES, Wishes, normalisation_of, shortened};
+use crate::failure::Failure;
+use crate::pipeline::config::PipelineConfig;
+use ofa_train::data::Dataset;
+use ofa_train::shrinking::InitConfig;
+use std::fmt::Write;
+use std::path::Path;
+
+/// The network that a plan for photos starts from.
+pub(super) const DEFAULT: &str = "mcunet";
+
+/// Images of a step.
+const BATCH: usize = 32;
+/// Training images that the epochs below are meant for. With fewer there are more epochs, with more there are fewer.
+const USUAL_IMAGES: f64 = 1800.0;
+/// Steps below which kernels stay whole: their transforms would hardly be trained.
+const STEPS_FOR_KERNELS: f64 = 200.0;
+/// Epochs for the usual number of images: of the head alone, of the whole network at all resolutions and at the largest, of
+/// its subnets, and of each chosen net.
+const HEAD_EPOCHS: f64 = 1.0;
+const FULL_EPOCHS: f64 = 5.0;
+const LARGEST_EPOCHS: f64 = 6.0;
+const SUBNETS_EPOCHS: f64 = 6.0;
+const FINETUNE_EPOCHS: f64 = 10.0;
+/// Limits where none are given: shares of the largest subnet's multiply-accumulates.
+const LIMITS: [&str; 3] = ["16%", "27%", "50%"];
+
+/// The plan for these images from this model.
+pub(super) fn plan(spec: &str, model: &Path, mut dataset: Dataset, wishes: &Wishes) -> Result<Plan, Failure> {
+    let images = dataset.train.len();
+    let batch_size = (images / 8).clamp(4, BATCH);
+    // Enough passes to learn from few images, few enough to end soon with many.
+    let factor = (USUAL_IMAGES / images.max(1) as f64).powf(0.7).clamp(0.05, 6.0);
+    let epochs = |usual: f64| (usual * factor).max(0.05);
+    let steps = epochs(SUBNETS_EPOCHS) * images as f64 / batch_size as f64;
+    let start = InitConfig::new(model).load()?;
+    let largest = start.space.info().resolutions.last().copied().unwrap_or_default();
+    let new_head = start.model.class_names != dataset.class_names;
+    let kernels = match steps < STEPS_FOR_KERNELS {
+        true => "elastic = { kernel_sizes = [] }\n",
+        false => "",
+    };
+    let mut text = format!(
+        "[train]\ndata = {}\nseed = {}\nbatch_size = {batch_size}\nvalidation_images = {VALIDATION_IMAGES}\n\
+         calibration_images = 1000\nweight_decay = 4e-5\nhead_rate = 0.1\ngradient_clip = 5.0\n\
+         sampler = {{ kind = \"cost_window\", to = 0.55 }}\n\
+         [train.init]\nmodel = {}\nnew_head = {new_head}\n{kernels}",
+        toml::Value::from(spec),
+        wishes.seed,
+        toml::Value::from(model.to_string_lossy().as_ref()),
+    );
+    if new_head {
+        let _ = write!(
+            text,
+            "[[train.phases]]\nname = \"head\"\ntrains = \"head\"\nepochs = {:.3}\nlearning_rate = 0.004\n\
+             distil = false\n",
+            epochs(HEAD_EPOCHS)
+        );
+    }
+    let _ = write!(
+        text,
+        "[[train.phases]]\nname = \"full\"\nepochs = {:.3}\nlearning_rate = 0.03\ndistil = false\n\
+         [[train.phases]]\nname = \"largest\"\nepochs = {:.3}\nlearning_rate = 0.03\ndistil = false\n\
+         resolutions = [{largest}]\n\
+         [[train.phases]]\nname = \"subnets\"\nopens = {{ kernel_size = 1, depth = 16, expansion = 2 }}\n\
+         epochs = {:.3}\nwarmup_epochs = {:.3}\nlearning_rate = 0.03\nsubnets_per_step = 2\nsort_channels = true\n\
+         [collect]\ncount = 80\ncalibration_images = 1000\n\
+         [search]\nstrategy = {{ kind = \"evolution\", generations = 40 }}\nevaluations = 4000\n\
+         [[search.devices]]\nmax_macs = {LIMITS:?}\n\
+         [deploy.finetune]\nepochs = {:.3}\nlearning_rate = 0.03\nbatch_size = {batch_size}\nweight_decay = 4e-5\n\
+         head_rate = 0.1\ndistillation = 0.0\ngradient_clip = 5.0\nseed = {}\n",
+        epochs(FULL_EPOCHS),
+        epochs(LARGEST_EPOCHS),
+        epochs(SUBNETS_EPOCHS),
+        epochs(0.5),
+        epochs(FINETUNE_EPOCHS),
+        wishes.seed,
+    );
+    let mut config = PipelineConfig::parse(&text, "the plan for your images")?;
+    wishes.apply(&mut config)?;
+    let space = &start.space;
+    let reasons = vec![
+        format!("{} classes: {}", dataset.class_names.len(), shortened(&dataset.class_names)),
+        format!(
+            "{images} images to learn from, {} for validation, {} for the final test",
+            dataset.validation.len(),
+            dataset.test.len()
+        ),
+        format!("photos, so from the pretrained network {} at {:?} px", model.display(), space.info().resolutions),
+        format!("normalisation of that network: {}", normalisation_of(&start.model.input)),
+        format!(
+            "{} in batches of {batch_size}",
+            config
+                .train
+                .phases
+                .iter()
+                .map(|phase| format!("{} {:.1} epochs", phase.name, phase.epochs))
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
+        match &config.deploy.finetune {
+            Some(tuning) => format!("each chosen net is fine-tuned for {:.1} epochs", tuning.epochs),
+            None => "chosen nets are not fine-tuned".to_owned(),
+        },
+        format!("limits: {}", described(&config)),
+    ];
+    let read_as_trained = space.info().resolutions.last() == Some(&super::LOOK_RESOLUTION);
+    dataset.input = start.model.input.clone();
+    dataset.channels = dataset.input.mean.len();
+    Ok(Plan { config, reasons, dataset: read_as_trained.then_some(dataset) })
+}
+
+/// Devices and limits in words.
+fn described(config: &PipelineConfig) -> String {
+    let one = |device: &crate::pipeline::config::DeviceConfig| {
+        let mut parts: Vec<String> = device.device.iter().cloned().collect();
+        for (name, limits) in device.given() {
+            let limits: Vec<String> = limits.iter().map(ToString::to_string).collect();
+            parts.push(format!("{name} {}", limits.join(", ")));
+        }
+        if device.spreads_latencies() {
+            parts.push(format!("{} latencies", device.limits));
+        }
+        parts.join(" ")
+    };
+    config.search.devices.iter().map(one).collect::<Vec<_>>().join("; ")
+}
