@@ -94,6 +94,47 @@ fn what_is_of_no_family_names_the_nearest() {
     assert_eq!(report["fresh"], serde_json::json!(["classifier.linear.bias", "classifier.linear.weight"]));
 }
 
+/// Batch norms in place of folded ones, measured on a few images: the same logits, and what training needs.
+#[test]
+fn folded_batch_norms_are_put_back() {
+    let Some(folder) = nets() else { return };
+    let scratch = tempfile::tempdir().unwrap();
+    let (model, output) = (scratch.path().join("m.safetensors"), scratch.path().join("y.npy"));
+    let stem = "torchvision-mobilenet_v2-onnx-64";
+    let (file, input) = (folder.join(format!("{stem}.onnx")), folder.join(format!("{stem}-x.npy")));
+    let refused = run_line("import pretrained {} -o {}", &[&file, &model]);
+    assert_eq!(refused.code, Some(2), "{refused:#?}");
+    assert!(
+        refused.stderr.contains("mean and standard deviation") && refused.stderr.contains("--mean"),
+        "{refused:#?}"
+    );
+    assert!(!model.exists(), "a refused import left a file");
+    let line = "import pretrained {} --mean 0.5 --std 0.5 --calibrate {} -o {}";
+    let report = run_line(line, &[&file, &input, &model]).ok().json();
+    // Scale and shift, mean and variance instead of a bias: 52 convolutions.
+    assert_eq!(report["tensors"], 106 + 3 * 52);
+    run_line("forward --model {} --input {} --output {}", &[&model, &input, &output]).ok();
+    let (ours, expected) = (read_npy(&output), read_npy(&folder.join(format!("{stem}-logits.npy"))));
+    let largest = expected.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+    let difference = ours.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / largest;
+    println!("{stem}, unfolded: {difference:.1e}");
+    assert!(difference <= 1e-4, "{difference}");
+}
+
+#[test]
+fn a_description_is_read_as_before() {
+    const NAMES: [&str; 2] =
+        ["data/mcunet/mcunet-320kb-1mb_imagenet.json", "data/mcunet/mcunet-320kb-1mb_imagenet.pth"];
+    let Some(shared) = ofa_reference_data::folder_with(&NAMES) else { return };
+    let scratch = tempfile::tempdir().unwrap();
+    let [config, weights] = NAMES.map(|name| shared.join(name));
+    let (one, other) = (scratch.path().join("one.safetensors"), scratch.path().join("other.safetensors"));
+    let report = run_line("import pretrained {} --config {} -o {}", &[&weights, &config, &one]).ok().json();
+    assert_eq!((&report["family"], &report["image_size"]), (&"mcunet".into(), &176.into()));
+    run_line("import net --config {} --weights {} -o {}", &[&config, &weights, &other]).ok();
+    assert!(std::fs::read(&one).unwrap() == std::fs::read(&other).unwrap());
+}
+
 /// As the package that the weights come with: 44 of 50 photos; with symmetric padding 41.
 #[test]
 fn efficientnet_lite0_knows_44_of_50_photos() {

@@ -1,8 +1,8 @@
 //! `ofa import pretrained`: networks that others trained, of the known families.
 
-use crate::cli::args::calibration::CalibrationImages;
 use crate::cli::args::labels::labels;
 use crate::cli::args::net_input::{LEAST_MEAN, LEAST_STD, MEAN, NetInputArgs, STD, of_channels};
+use crate::cli::args::npy_batch::{check_channels, read_npy};
 use crate::cli::{Context, Failure};
 use clap::Args;
 use ofa_export::ExportError;
@@ -12,7 +12,7 @@ use ofa_export::importing::net_config::{Layout, NetConfig};
 use ofa_export::importing::pretrained::{NewHead, PretrainedImport, Wanted};
 use ofa_export::importing::supernet::imagenet_input;
 use ofa_space::{InputFormat, Model, cost};
-use ofa_train::images::Images;
+use ofa_train::data::{OnCorrupt, TrainedOn};
 use ofa_train::{device, unfolding};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -126,7 +126,7 @@ pub(super) fn run(args: &PretrainedArgs, context: &Context) -> Result<(), Failur
         let Report { output, family, tensors, params, macs, mean, std, normalisation_from, image_size, .. } = &report;
         format!(
             "{}: {family}, {tensors} tensors, {params} parameters, {:.1} M MACs at {image_size} px\nmean {mean:?}, std \
-             {std:?}: from {normalisation_from}",
+             {std:?} ({normalisation_from})",
             output.display(),
             *macs as f64 * 1e-6
         )
@@ -140,11 +140,19 @@ fn unfolded(model: &Model, source: &str, context: &Context) -> Result<Model, Fai
         context.output.note("--calibrate has no effect: no batch norm of the network is folded");
         return Ok(model.clone());
     }
-    let images = CalibrationImages::load(source, model, None)?;
-    let batch = images.batch(&net, unfolding::IMAGES, unfolding::IMAGES, context.common.seed)?;
-    let values = batch.floats().unwrap_or_default();
-    let batches = Images::from_nchw(values, batch.shape()).split(&[unfolding::BATCH]);
-    Ok(unfolding::insert_batch_norms(model, &batches, &device::open(&context.common.backend)?)?)
+    let (device, size) = (device::open(&context.common.backend)?, net.input[1]);
+    if source.ends_with(".npy") {
+        let path = Path::new(source);
+        let images = read_npy(path)?;
+        check_channels(&images, net.input[0], path)?;
+        if images.shape[1..3] != [size, size] {
+            return Err(Failure::Input(format!("{source}: images are not of the network's {size}×{size} pixels")));
+        }
+        return Ok(unfolding::insert_batch_norms(model, &images.split(&[unfolding::BATCH]), &device)?);
+    }
+    // The images may be of other classes: their labels are not read.
+    let dataset = TrainedOn::of(model)?.load_of_any_classes(source, size as u32, OnCorrupt::Error)?;
+    Ok(unfolding::trainable(model, &dataset, context.common.seed, &device)?)
 }
 
 /// A network with a description of its own.
