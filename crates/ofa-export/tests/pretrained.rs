@@ -127,6 +127,13 @@ fn prefixes_are_removed_and_classifiers_replaced() {
     assert!(error.to_string().contains("has 5 classes, but 3 labels are given"), "{error}");
 }
 
+#[test]
+fn networks_that_look_like_a_family_are_mentioned_unless_it_is_chosen() {
+    let tensors = tensors("resnet18", 0);
+    assert_eq!(import(&tensors, &Wanted::default()).unwrap().lookalikes, ["timm's resnetblur18"]);
+    assert!(import(&tensors, &wanted("resnet18")).unwrap().lookalikes.is_empty());
+}
+
 /// Every set of names leads to different tensors, and to all of them.
 #[test]
 fn every_family_has_names_for_all_its_tensors() {

@@ -87,7 +87,13 @@ pub(super) fn run(args: &PretrainedArgs, context: &Context) -> Result<(), Failur
         Some(config) => described(config, args, wanted.labels)?,
         None => import(&args.file, &wanted).map_err(with_options)?,
     };
-    let PretrainedImport { import: made, family, normalisation_from } = made;
+    let PretrainedImport { import: made, family, normalisation_from, lookalikes } = made;
+    if !lookalikes.is_empty() {
+        context.output.note(&format!(
+            "read as {family}, which {} cannot be told from by name and shape: those compute something else and are not read",
+            lookalikes.join(" and ")
+        ));
+    }
     let mut model = made.model;
     if let Some(source) = &args.calibrate {
         model = unfolded(&model, source, context)?;
@@ -179,7 +185,7 @@ fn described(config: &Path, args: &PretrainedArgs, labels: Option<Vec<String>>) 
         (Some(_), Some(_)) => "given".to_owned(),
         _ => format!("the layout of {}", config.display()),
     };
-    Ok(PretrainedImport { import, family: family.to_owned(), normalisation_from })
+    Ok(PretrainedImport { import, family: family.to_owned(), normalisation_from, lookalikes: Vec::new() })
 }
 
 /// An error of the library, with the options that import the checkpoint nevertheless.

@@ -45,5 +45,5 @@ pub fn import_onnx(file: &Path, wanted: &Wanted) -> Result<PretrainedImport, Exp
     let (net, weights) = blocks::network(flat, channels, own.unwrap_or(size)).map_err(bad)?;
     let net = net.at_resolution(size)?;
     let family = FAMILY.to_owned();
-    Loaded { family, net, weights, published: None, unused: Vec::new() }.finish(file, wanted)
+    Loaded { family, net, weights, published: None, lookalikes: Vec::new(), unused: Vec::new() }.finish(file, wanted)
 }

@@ -27,6 +27,9 @@ pub struct Family {
     also: Vec<String>,
     /// Where its weights are published.
     pub of: String,
+    /// Networks with the same names and shapes that compute something else and are not read.
+    #[serde(default)]
+    pub lookalikes: Vec<String>,
     architecture: String,
     naming: Vec<String>,
     /// Epsilon of the batch norms.

@@ -56,6 +56,8 @@ pub struct PretrainedImport {
     pub family: String,
     /// Where the values of mean and standard deviation come from.
     pub normalisation_from: String,
+    /// Networks with the same names and shapes that compute something else; empty if the family was given.
+    pub lookalikes: Vec<String>,
 }
 
 /// A family whose names and shapes a checkpoint has.
@@ -133,6 +135,7 @@ pub fn import_pretrained(checkpoint: &Path, wanted: &Wanted) -> Result<Pretraine
         net: named.net,
         weights,
         published: Some((family.input(), source)),
+        lookalikes: if chosen.is_some() { Vec::new() } else { family.lookalikes.clone() },
         unused: found.into_names(),
     };
     loaded.finish(checkpoint, wanted)
@@ -148,6 +151,8 @@ pub(crate) struct Loaded {
     pub weights: Weights,
     /// What its images are expected to be like, and where that comes from.
     pub published: Option<(InputFormat, String)>,
+    /// See [`PretrainedImport::lookalikes`].
+    pub lookalikes: Vec<String>,
     /// Tensors of the file that it does not use.
     pub unused: Vec<String>,
 }
@@ -155,7 +160,7 @@ pub(crate) struct Loaded {
 impl Loaded {
     /// The model, with what is wanted of classes and images.
     pub(crate) fn finish(self, file: &Path, wanted: &Wanted) -> Result<PretrainedImport, ExportError> {
-        let Self { family, net, weights, published, unused } = self;
+        let Self { family, net, weights, published, lookalikes, unused } = self;
         let bad = |problem: String| ExportError::Checkpoint { path: file.to_owned(), problem };
         let mut provenance = state_dict::provenance(file)?;
         let new_classes = wanted.head.map(|head| head.classes.or(wanted.labels.as_ref().map(Vec::len)));
@@ -196,7 +201,7 @@ impl Loaded {
         if let Some(NewHead { seed, .. }) = wanted.head {
             model = model.with_new_head(class_names, seed)?;
         }
-        Ok(PretrainedImport { import: Import { model, unused, fresh }, family, normalisation_from })
+        Ok(PretrainedImport { import: Import { model, unused, fresh }, family, normalisation_from, lookalikes })
     }
 }
 
