@@ -28,12 +28,33 @@ fn photos_become_networks_that_know_their_classes() {
 
     let finished = run_line("run --data {} --out {} --on-corrupt skip", &[&data, &out]).ok();
     // The plan is stated before the work.
-    for words in ["3 classes: blue sky, grüne Wiese, 猫", "epochs in batches", "photos, so", "1 files left out"] {
+    for words in [
+        "3 classes: blue sky, grüne Wiese, 猫",
+        "in batches of 4",
+        "photos, so from the pretrained network mcunet",
+        "on this machine",
+        "1 files left out",
+    ] {
         assert!(finished.stderr.contains(words), "`{words}` is missing: {finished:#?}");
     }
     let report = finished.json();
     let results = report["results"].as_array().unwrap();
-    assert_eq!(results.len(), 9, "{report}");
+    assert_eq!(results.len(), 3, "{report}");
+    let full = &report["reference"];
+    for net in results.iter().chain([full]) {
+        for field in ["accuracy", "supernet_accuracy"] {
+            assert!((0.0..=1.0).contains(&net[field].as_f64().unwrap()), "{field}: {net}");
+        }
+        assert!(net["params"].as_u64().unwrap() > 0 && out.join("nets").is_dir());
+    }
+    let macs = |net: &serde_json::Value| net["macs"].as_f64().unwrap();
+    for net in results {
+        assert!(macs(net) <= net["constraint"]["macs"].as_f64().unwrap() && macs(net) < macs(full), "{net}");
+    }
+    // Whose weights they were stands in every file.
+    let exported = std::fs::read(results[0]["onnx"].as_str().unwrap()).unwrap();
+    let licence = b"MIT licence, Copyright (c) 2020 MIT HAN Lab";
+    assert!(exported.windows(licence.len()).any(|bytes| bytes == licence), "the ONNX file names no licence");
     for file in ["report.html", "report.md", "results.json", "pipeline.toml", "plots/training-loss.svg"] {
         assert!(out.join(file).is_file(), "{file} is missing");
     }
@@ -66,4 +87,57 @@ fn photos_become_networks_that_know_their_classes() {
     assert_eq!(resumed.json(), report);
     let again = run(&["run", "--out", out.to_str().unwrap()]);
     assert_eq!(again.code, Some(2), "{again:#?}");
+}
+
+/// What `ofa run --dry-run` prints for some photos: the configuration and the estimate.
+fn dry_run(data: &std::path::Path, options: &str) -> serde_json::Value {
+    run_line(&format!("run --data {{}} --dry-run {options}"), &[&data.to_path_buf()]).ok().json()
+}
+
+#[test]
+fn a_dry_run_prints_the_plan_and_what_it_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("photos");
+    photos::write(&data, 10);
+    let plan = dry_run(&data, "");
+    let config = &plan["config"];
+    assert_eq!(config["train"]["init"]["model"], "mcunet");
+    assert_eq!(config["train"]["init"]["new_head"], true);
+    assert_eq!(config["search"]["devices"][0]["max_macs"], serde_json::json!(["16%", "27%", "50%"]));
+    let estimate = &plan["estimate"];
+    for field in ["seconds", "finetune_seconds", "collect_seconds", "memory"] {
+        assert!(estimate[field].as_f64().unwrap() > 0.0, "{field}: {estimate}");
+    }
+    assert_eq!(estimate["networks"], 3);
+
+    let scratch = dry_run(&data, "--from scratch");
+    assert!(scratch["config"]["train"]["init"].is_null(), "{scratch}");
+    assert_eq!(scratch["config"]["train"]["space"]["name"], "photos-96");
+
+    let options = "--device pixel4-cpu,jetson-nano --max-latency-ms 60% --max-macs 5e6,30% --finetune-epochs 0";
+    let wished = dry_run(&data, options);
+    let devices = wished["config"]["search"]["devices"].as_array().unwrap();
+    assert_eq!(devices.len(), 2);
+    assert_eq!(devices[1]["device"], "jetson-nano");
+    assert_eq!(devices[1]["max_latency_ms"], serde_json::json!(["60%"]));
+    assert_eq!(devices[1]["max_macs"], serde_json::json!([5e6, "30%"]));
+    assert!(wished["config"]["deploy"]["finetune"].is_null());
+    assert_eq!(wished["estimate"]["networks"], 0);
+
+    let started = run_line("run --data {} --from missing.safetensors --dry-run", &[&data]);
+    assert_eq!(started.code, Some(2), "{started:#?}");
+    assert!(started.stderr.contains("missing.safetensors"), "{started:#?}");
+    let beyond = run_line("run --data {} --max-macs 130% --dry-run", &[&data]);
+    assert_eq!(beyond.code, Some(2), "{beyond:#?}");
+}
+
+#[test]
+fn icons_are_trained_from_random_weights_and_larger_images_of_one_size_are_photos() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, size, pretrained) in [("icons", (32, 40), false), ("thumbnails", (100, 60), true)] {
+        let data = folder.path().join(name);
+        photos::write_of_size(&data, 8, size);
+        let plan = dry_run(&data, "");
+        assert_eq!(plan["config"]["train"]["init"].is_object(), pretrained, "{name}: {plan}");
+    }
 }

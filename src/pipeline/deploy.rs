@@ -120,11 +120,12 @@ fn onnx_of(name: &str) -> String {
     format!("{NETS}/{name}.onnx")
 }
 
-/// A file name for a case: `pixel4-cpu-3.2ms`, `4020000macs`.
+/// A file name for a case: `pixel4-cpu-3.2ms`, `macs-4020000`, `sram-128kb`.
 fn name_of(case: &FoundCase) -> String {
-    let limit = |(quantity, limit): (&String, &f64)| match quantity.strip_suffix("_ms") {
-        Some(_) => format!("{limit}ms"),
-        None => format!("{}{quantity}", limit.round()),
+    let limit = |(quantity, limit): (&String, &f64)| match quantity.rsplit_once('_') {
+        Some((_, "ms")) => format!("{limit}ms"),
+        Some((name, unit)) => format!("{name}-{limit}{unit}"),
+        None => format!("{quantity}-{limit}"),
     };
     let device = case.device.as_ref().map(|device| device.replace(['/', '\\'], "_"));
     device.into_iter().chain(case.constraint.iter().map(limit)).collect::<Vec<_>>().join("-")

@@ -128,7 +128,9 @@ pub fn run(
     })?;
     let deploy_key = key(&[&search_key, &config.deploy]);
     let deployed = folder.step(Step::Deploy, &deploy_key, progress, |folder, progress| {
-        deploy::run(&subject, config, &found, &deploy_key, folder, progress, options.stop)
+        // What a chosen net becomes does not depend on why it was chosen: other limits leave it as it is.
+        let tuning_key = key(&[&train_key, &config.deploy]);
+        deploy::run(&subject, config, &found, &tuning_key, folder, progress, options.stop)
     })?;
     if config.deploy.host_nets > 0 {
         let profile_key = key(&[&train_key, &config.deploy.host_nets]);

@@ -260,9 +260,13 @@ fn limits(
     const INT8: usize = 1;
     let mut lists = Vec::new();
     let mut add = |objective: Arc<dyn Objective>, limits: &[Limit]| -> Result<(), Failure> {
-        let values: Result<Vec<f64>, _> =
-            limits.iter().map(|limit| limit.value(objective.as_ref(), space.as_ref())).collect();
-        lists.push(LimitList { objective, limits: values? });
+        let mut values = Vec::with_capacity(limits.len());
+        for limit in limits {
+            let value = limit.value(objective.as_ref(), space.as_ref())?;
+            // A share of the largest subnet is a number for tables and file names too.
+            values.push(if matches!(limit, Limit::PerCent(_)) { in_four_digits(value) } else { value });
+        }
+        lists.push(LimitList { objective, limits: values });
         Ok(())
     };
     if let Some(device) = device {
@@ -288,6 +292,11 @@ fn limits(
         add(Arc::new(FlashObjective::new(space.clone(), INT8)), &wanted.max_flash_kb)?;
     }
     Ok(lists)
+}
+
+/// A positive number through four decimal digits, so that 1.4549414999999999 becomes 1.455, and 3784657.92 becomes 3785000.
+fn in_four_digits(value: f64) -> f64 {
+    format!("{value:.3e}").parse().unwrap_or(value)
 }
 
 /// Quantiles of the latency of random subnets, rounded to three digits.

@@ -2,6 +2,7 @@
 
 use super::plot::{escape, number};
 use super::{RunResults, Timings};
+use ofa_train::shrinking::PhaseRecord;
 use std::fmt::Write;
 
 /// The comparison, as far as it was measured.
@@ -12,8 +13,8 @@ pub struct Comparison {
     pub run: f64,
     /// Seconds of training the supernet.
     pub training: f64,
-    /// Seconds of the first phase: an ordinary training of the largest network. `None` if training was cut off and
-    /// resumed, so that it was not measured in one piece.
+    /// Seconds of the phases before any choice was opened: an ordinary training of the largest network. `None` if training
+    /// was cut off and resumed, so that it was not measured in one piece.
     pub one_network: Option<f64>,
 }
 
@@ -21,7 +22,9 @@ impl Comparison {
     /// From the measured times; `None` if nothing was measured.
     pub fn of(results: &RunResults, timings: &Timings) -> Option<Self> {
         let (cases, run, training) = (results.cases.len(), timings.total(), timings.step("train"));
-        let one_network = timings.phases.first().map(|phase| phase.seconds).filter(|_| timings.phases.len() > 1);
+        let alone = results.phases.iter().take_while(|phase| trains_the_largest_alone(phase)).count();
+        let is_measured = alone > 0 && timings.phases.len() > alone;
+        let one_network = is_measured.then(|| timings.phases[..alone].iter().map(|phase| phase.seconds).sum());
         (cases > 0 && run > 0.0).then_some(Self { cases, run, training, one_network })
     }
 
@@ -51,7 +54,8 @@ impl Comparison {
         if let (Some(one), Some(all)) = (self.one_network, self.separately()) {
             let _ = write!(
                 text,
-                " An ordinary training of the largest network is the first phase, {} s; one for each case would take \
+                " An ordinary training of the largest network, before subnets were opened, took {} s; one for each case \
+                 would take \
                  {} × {} = {} s (an estimate: smaller networks train a little faster, and each would need its own \
                  search).",
                 seconds(one),
@@ -70,6 +74,12 @@ impl Comparison {
         }
         text
     }
+}
+
+/// Whether the smallest opened subnet of a phase was the largest one.
+fn trains_the_largest_alone(phase: &PhaseRecord) -> bool {
+    let of = |label: &str| phase.subnets.iter().find(|subnet| subnet.label == label).map(|s| &s.arch.groups);
+    of("min").is_some() && of("min") == of("max")
 }
 
 /// The panel of the page.

@@ -18,14 +18,15 @@ pub fn markdown(results: &RunResults, timings: &Timings) -> String {
         classes(&results.class_names)
     );
     text.push_str(
-        "| device | limit | top-1 (test) | before fine-tuning | predicted | latency | MACs | params | this machine | ONNX |\n\
-         |---|---|--:|--:|--:|--:|--:|--:|--:|---|\n",
+        "| device | limit | top-1 (test) | before fine-tuning | predicted | latency | MACs | params | fine-tuning | this machine | ONNX |\n\
+         |---|---|--:|--:|--:|--:|--:|--:|--:|--:|---|\n",
     );
     for case in results.cases.iter().chain(&results.reference) {
+        let tuning = timings.fine_tuning_s(&case.onnx).map_or_else(|| "–".to_owned(), |s| format!("{s:.0} s"));
         let host = timings.host_ms(&case.onnx).map_or_else(|| "–".to_owned(), |ms| format!("{} ms", number(ms)));
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {} | {} M | {} k | {host} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} M | {} k | {tuning} | {host} | {} |",
             case.device(),
             limits(&case.constraint),
             percent(case.accuracy),
@@ -40,7 +41,7 @@ pub fn markdown(results: &RunResults, timings: &Timings) -> String {
     for case in &results.infeasible {
         let _ = writeln!(
             text,
-            "| {} | {} | no subnet keeps this limit; closest: {} | | | | | | | |",
+            "| {} | {} | no subnet keeps this limit; closest: {} | | | | | | | | |",
             case.device(),
             limits(&case.constraint),
             case.closest

@@ -181,7 +181,7 @@ fn networks(page: &mut String, results: &RunResults, timings: &Timings) {
          depth of the stage. Accuracy is on test images that nothing was trained, calibrated or chosen on.</p>\
          <div class=\"panel scroll\"><table class=\"cards\"><thead><tr><th>device<th>limit<th>network<th class=\"n\">input\
          <th class=\"n\">top-1<th class=\"n\">before fine-tuning<th class=\"n\">predicted<th class=\"n\">latency<th class=\"n\">MACs<th class=\"n\">params\
-         <th class=\"n\">this machine<th>file</tr></thead><tbody>",
+         <th class=\"n\">fine-tuning<th class=\"n\">this machine<th>file</tr></thead><tbody>",
     );
     for case in results.cases.iter().chain(&results.reference) {
         network(page, case, results, timings);
@@ -189,7 +189,7 @@ fn networks(page: &mut String, results: &RunResults, timings: &Timings) {
     for case in &results.infeasible {
         let _ = write!(
             page,
-            "<tr><td class=\"head\">{}</td><td data-name=\"limit\">{}</td><td class=\"wide\" colspan=\"10\">no subnet keeps \
+            "<tr><td class=\"head\">{}</td><td data-name=\"limit\">{}</td><td class=\"wide\" colspan=\"11\">no subnet keeps \
              this limit; the closest found: {}</td></tr>",
             escape(case.device()),
             escape(&limits(&case.constraint)),
@@ -209,6 +209,7 @@ fn networks(page: &mut String, results: &RunResults, timings: &Timings) {
 fn network(page: &mut String, case: &Case, results: &RunResults, timings: &Timings) {
     let resolution = case.arch.resolution.map_or_else(|| "–".to_owned(), |r| format!("{r} px"));
     let host = timings.host_ms(&case.onnx).map_or_else(|| "–".to_owned(), |ms| format!("{} ms", number(ms)));
+    let tuning = timings.fine_tuning_s(&case.onnx).map_or_else(|| "–".to_owned(), |s| format!("{} s", seconds(s)));
     let limit = limits(&case.constraint);
     let _ = write!(
         page,
@@ -217,6 +218,7 @@ fn network(page: &mut String, case: &Case, results: &RunResults, timings: &Timin
          <td class=\"n\" data-name=\"before fine-tuning\">{}</td>\
          <td class=\"n\" data-name=\"predicted\">{}</td><td class=\"n\" data-name=\"latency\">{}</td>\
          <td class=\"n\" data-name=\"MACs\">{} M</td><td class=\"n\" data-name=\"params\">{} k</td>\
+         <td class=\"n\" data-name=\"fine-tuning\">{tuning}</td>\
          <td class=\"n wide\" data-name=\"this machine\">{host}</td><td class=\"wide\" data-name=\"file\"><a href=\"{onnx}\" \
          data-tip=\"{onnx}: differs from our logits by at most {:.1e} of {}\">ONNX</a></td></tr>",
         percent(case.accuracy),

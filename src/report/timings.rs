@@ -67,6 +67,11 @@ impl Timings {
         self.steps.retain(|step| step.name != name);
     }
 
+    /// Seconds of fine-tuning an ONNX file's network; `None` if it was not fine-tuned.
+    pub fn fine_tuning_s(&self, onnx: &str) -> Option<f64> {
+        self.fine_tuning.get(onnx).copied().filter(|seconds| *seconds > 0.0)
+    }
+
     /// Notes the seconds of fine-tuning; those of a network that was done before an interruption stay.
     pub fn fine_tuned(&mut self, seconds: BTreeMap<String, f64>) {
         let earlier = std::mem::take(&mut self.fine_tuning);

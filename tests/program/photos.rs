@@ -19,18 +19,27 @@ fn pattern(class: usize, number: u32, (width, height): (u32, u32)) -> RgbImage {
     })
 }
 
-/// Writes `per_class` photos of every class; returns all files.
+/// Writes `per_class` photos of every class, of mixed sizes; returns all files.
 pub fn write(folder: &Path, per_class: u32) -> Vec<PathBuf> {
+    write_sized(folder, per_class, |number| (90 + number * 13 % 80, 100 + number * 29 % 60))
+}
+
+/// The same, all of one size.
+#[allow(dead_code, reason = "not every test that writes photos needs it")]
+pub fn write_of_size(folder: &Path, per_class: u32, size: (u32, u32)) -> Vec<PathBuf> {
+    write_sized(folder, per_class, |_| size)
+}
+
+fn write_sized(folder: &Path, per_class: u32, size: impl Fn(u32) -> (u32, u32)) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for (class, name) in CLASSES.iter().enumerate() {
         let class_folder = folder.join(name);
         std::fs::create_dir_all(&class_folder).unwrap();
         for number in 0..per_class {
-            let size = (90 + number * 13 % 80, 100 + number * 29 % 60);
             let (format, extension) =
                 if number % 4 == 3 { (ImageFormat::Png, "png") } else { (ImageFormat::Jpeg, "JPG") };
             let file = class_folder.join(format!("Été {number} (copy).{extension}"));
-            pattern(class, number, size).save_with_format(&file, format).unwrap();
+            pattern(class, number, size(number)).save_with_format(&file, format).unwrap();
             files.push(file);
         }
     }

@@ -15,6 +15,9 @@ pub struct Pretrained {
     file: &'static [u8],
 }
 
+/// Key of a model's provenance under which authors and licence of its pretrained weights stand.
+pub const SOURCE: &str = "source";
+
 /// Every pretrained network that comes with the program.
 pub const PRETRAINED: [Pretrained; 1] = [Pretrained {
     name: "mcunet",

@@ -246,7 +246,11 @@ fn configuration(args: &RunArgs, context: &Context) -> Result<(PipelineConfig, O
             let device = ofa_train::device::open(&context.common.backend)?;
             context.output.note(&format!("  {}", Estimate::of(&plan.config, dataset, &device)?.sentence()));
         }
-        context.output.note(&format!("  written to {}: edit it and run it to change anything", started_with.display()));
+        if !args.dry_run {
+            context
+                .output
+                .note(&format!("  written to {}: edit it and run it to change anything", started_with.display()));
+        }
         return Ok((plan.config, plan.dataset));
     };
     let mut config = PipelineConfig::load(path)?;

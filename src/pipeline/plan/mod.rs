@@ -45,8 +45,9 @@ pub struct Wishes {
     pub finetune_epochs: Option<f64>,
 }
 
-/// Photos are read at this resolution to look at them; it is the largest of the photos' space, so they are read once.
-const LOOK_RESOLUTION: u32 = 96;
+/// Photos are read at this resolution to look at them; it is what the plan from a pretrained network keeps, so they are read
+/// once.
+const LOOK_RESOLUTION: u32 = 164;
 /// Validation images asked for; a fifth of each class at most is taken.
 const VALIDATION_IMAGES: usize = 2000;
 /// What the phases of a plan take of its epochs, with learning rate and subnets a step.
@@ -119,8 +120,8 @@ pub fn for_data(spec: &str, wishes: &Wishes, on_corrupt: OnCorrupt) -> Result<Pl
     }
     let recipe = match (dataset.input.resize, dataset.channels) {
         (Resize::Stretch, 1) => SMALL_GREY,
-        (Resize::Stretch, _) => SMALL_COLOUR,
-        (Resize::CenterCrop { .. }, _) => PHOTOS,
+        (Resize::Stretch, _) if dataset.longest_side() <= ICON_SIDE => SMALL_COLOUR,
+        (Resize::Stretch | Resize::CenterCrop { .. }, _) => PHOTOS,
     };
     let images = dataset.train.len();
     // Enough passes to learn from few images, few enough to end soon with many.

@@ -46,7 +46,7 @@ pub(super) fn plan(spec: &str, model: &Path, mut dataset: Dataset, wishes: &Wish
     let mut text = format!(
         "[train]\ndata = {}\nseed = {}\nbatch_size = {batch_size}\nvalidation_images = {VALIDATION_IMAGES}\n\
          calibration_images = 1000\nweight_decay = 4e-5\nhead_rate = 0.1\ngradient_clip = 5.0\n\
-         sampler = {{ kind = \"cost_window\", to = 0.55 }}\n\
+         photo_detail = 1.7\nsampler = {{ kind = \"cost_window\", to = 0.55 }}\n\
          [train.init]\nmodel = {}\nnew_head = {new_head}\n{kernels}",
         toml::Value::from(spec),
         wishes.seed,
@@ -107,7 +107,7 @@ pub(super) fn plan(spec: &str, model: &Path, mut dataset: Dataset, wishes: &Wish
         },
         format!("limits: {}", described(&config)),
     ];
-    let read_as_trained = space.info().resolutions.last() == Some(&super::LOOK_RESOLUTION);
+    let read_as_trained = config.train.kept_resolution(largest) == super::LOOK_RESOLUTION;
     dataset.input = start.model.input.clone();
     dataset.channels = dataset.input.mean.len();
     Ok(Plan { config, reasons, dataset: read_as_trained.then_some(dataset) })

@@ -54,7 +54,7 @@ pub struct Request<'a> {
 /// Which network teaches the subnets of a step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Teaching {
-    /// The max subnet as it was after the first phase (the paper): each subnet learns from labels and from it.
+    /// The max subnet as it was when the first phase that distils began: after the first phase in the paper: each subnet learns from labels and from it.
     Frozen,
     /// The first subnet of the step itself, which is the max subnet: it learns from labels, the others from its logits
     /// (BigNAS's in-place distillation).

@@ -25,10 +25,11 @@ use std::sync::Arc;
 /// | `weight_decay` | 3e-5 | none on batch norm and biases | ≥ 0 |
 /// | `label_smoothing` | 0.1 | | 0–1 |
 /// | `bn_momentum` | 0.1 | of running statistics | 0–1 |
-/// | `head_rate` | 1.0 | learning rate of the classifier, as a share of that of everything else | more than 0, up to 100 |
+/// | `head_rate` | 1.0 | learning rate of the classifier, as a share of that of everything else; where it learns alone, the phase's own rate is its rate | more than 0, up to 100 |
 /// | `gradient_clip` | none | largest norm of a step's gradients, all parameters together | more than 0 |
 /// | `schedule` | one for each phase | one schedule for all phases without a learning rate of their own, see [`ScheduleConfig`] | |
 /// | `distillation` | 1.0 | weight of the teacher's term | ≥ 0 |
+/// | `photo_detail` | 1.0 | photos are kept at this multiple of the largest resolution; 1.7 gives the smallest crops of the default augmentation real detail, at more memory and time | 1–16 |
 /// | `validation_images` | 2000 | kept out of training, for predictor pairs and phase reports | ≥ 1 |
 /// | `calibration_images` | 512 | training images for BN recalibration in phase reports | ≥ 1 |
 /// | `validation_epochs` | 0 | epochs between validations within a phase; each phase ends with one anyway | 0 = none, ≥ 0 |
@@ -83,6 +84,9 @@ pub struct TrainConfig {
     /// Weight of the distillation term.
     #[serde(default = "default_distillation")]
     pub distillation: f64,
+    /// Photos are kept at this multiple of the largest resolution.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub photo_detail: f64,
     /// Images kept out of training.
     #[serde(default = "default_validation_images")]
     pub validation_images: usize,
@@ -222,6 +226,11 @@ impl TrainConfig {
         }
     }
 
+    /// The resolution that photos are kept for, where the largest in use is this one.
+    pub fn kept_resolution(&self, largest: u32) -> u32 {
+        (f64::from(largest) * self.photo_detail).ceil() as u32
+    }
+
     /// The data set, cut for the space, and normalised as the model of `init` expects if there is one.
     ///
     /// # Errors
@@ -230,7 +239,7 @@ impl TrainConfig {
         let space = self.space()?;
         let options = LoadOptions {
             seed: self.seed,
-            max_resolution: space.info().resolutions.last().copied().unwrap_or(224),
+            max_resolution: self.kept_resolution(space.info().resolutions.last().copied().unwrap_or(224)),
             validation: self.validation_images,
             on_corrupt,
         };
@@ -265,6 +274,7 @@ impl Settings for TrainConfig {
         if let Some(schedule) = &self.schedule {
             schedule.check().map_err(|invalid| invalid.within("schedule"))?;
         }
+        settings::number("photo_detail", self.photo_detail, 1.0..=16.0)?;
         settings::count("validation_images", self.validation_images, 1..=usize::MAX)?;
         settings::count("calibration_images", self.calibration_images, 1..=usize::MAX)?;
         settings::number("validation_epochs", self.validation_epochs, 0.0..1e6)?;

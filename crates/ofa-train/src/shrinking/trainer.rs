@@ -5,6 +5,7 @@ use crate::data::{Dataset, SplitRecord, TrainedOn};
 use crate::elastic::Supernet;
 use crate::elastic::parameters::Parameters;
 use crate::error::TrainError;
+use crate::pretrained;
 use crate::shrinking::config::TrainConfig;
 use crate::shrinking::history::{History, Observer, SubnetRecord, Window};
 use crate::shrinking::metrics_file::MetricsFile;
@@ -216,6 +217,10 @@ impl<'a> Trainer<'a> {
         self.dataset.split_record().write(&mut provenance);
         if let Some(start) = &self.start {
             provenance.insert("started_from".to_owned(), format!("sha256 {}", start.hash));
+            // Authors and licence of pretrained weights go with everything that is made of them.
+            if let Some(source) = start.model.provenance.get(pretrained::SOURCE) {
+                provenance.insert(pretrained::SOURCE.to_owned(), source.clone());
+            }
         }
         Ok(Model {
             body: ModelBody::Supernet { space: self.space.clone() },
