@@ -133,6 +133,12 @@ fn a_description_is_read_as_before() {
     assert_eq!((&report["family"], &report["image_size"]), (&"mcunet".into(), &176.into()));
     run_line("import net --config {} --weights {} -o {}", &[&config, &weights, &other]).ok();
     assert!(std::fs::read(&one).unwrap() == std::fs::read(&other).unwrap());
+    let line = "import pretrained {} --config {} --classes 6 --new-head -o {}";
+    let report = run_line(line, &[&weights, &config, &one]).ok().json();
+    assert_eq!(report["fresh"].as_array().map(Vec::len), Some(2), "{report}");
+    let refused = run_line("import pretrained {} -o {}", &[&weights, &scratch.path().join("none.safetensors")]);
+    assert_eq!(refused.code, Some(2), "{refused:#?}");
+    assert!(refused.stderr.contains("--config"), "{refused:#?}");
 }
 
 /// As the package that the weights come with: 44 of 50 photos; with symmetric padding 41.

@@ -126,6 +126,15 @@ pub enum ExportError {
         /// Each family, with what differs.
         families: Vec<String>,
     },
+    /// A checkpoint of a network that is read together with its description.
+    #[error(
+        "{}: it has the names of MCUNet's, ProxylessNAS's and the Once-for-All authors' networks, which are read together \
+         with their description (JSON)", path.display()
+    )]
+    DescriptionNeeded {
+        /// The checkpoint.
+        path: PathBuf,
+    },
     /// An ONNX file without the mean and standard deviation of its images.
     #[error(
         "{}: an ONNX file does not hold the mean and standard deviation that its images are normalised with, and wrong \

@@ -23,7 +23,7 @@ pub struct PretrainedArgs {
     /// Checkpoint (.pth or .safetensors) or .onnx file.
     file: PathBuf,
     /// Description of the network (JSON of MCUNet or ProxylessNAS, or a net.config), if it is of no known family.
-    #[arg(long, conflicts_with_all = ["family", "new_head"])]
+    #[arg(long, conflicts_with = "family")]
     config: Option<PathBuf>,
     /// Family of the network, where names and shapes leave several.
     #[arg(long)]
@@ -84,7 +84,7 @@ pub(super) fn run(args: &PretrainedArgs, context: &Context) -> Result<(), Failur
         head: args.new_head.then_some(NewHead { classes: args.classes, seed: context.common.seed }),
     };
     let made = match &args.config {
-        Some(config) => described(config, args, wanted.labels)?,
+        Some(config) => described(config, args, wanted.labels, wanted.head)?,
         None => import(&args.file, &wanted).map_err(with_options)?,
     };
     let PretrainedImport { import: made, family, normalisation_from, lookalikes } = made;
@@ -162,20 +162,33 @@ fn unfolded(model: &Model, source: &str, context: &Context) -> Result<Model, Fai
 }
 
 /// A network with a description of its own.
-fn described(config: &Path, args: &PretrainedArgs, labels: Option<Vec<String>>) -> Result<PretrainedImport, Failure> {
+fn described(
+    config: &Path,
+    args: &PretrainedArgs,
+    labels: Option<Vec<String>>,
+    head: Option<NewHead>,
+) -> Result<PretrainedImport, Failure> {
     let description = NetConfig::read(config)?;
     let inputs =
         NetInputArgs { run_config: None, image_size: args.image_size, mean: args.mean.clone(), std: args.std.clone() };
     let input = inputs.resolve(&description, config)?;
     let format = InputFormat { mean: input.mean.clone(), std: input.std.clone(), ..imagenet_input() };
     let mut import = import_net(&description, &args.file, input.image_size, format)?;
-    if let Some(labels) = labels {
-        let classes = import.model.class_names.len();
-        if labels.len() != classes {
-            let problem = format!("{} has {classes} classes, --labels {}", args.file.display(), labels.len());
-            return Err(Failure::Input(problem));
+    let own = import.model.class_names.len();
+    let classes = head.and_then(|head| head.classes.or(labels.as_ref().map(Vec::len))).unwrap_or(own);
+    if let Some(labels) = labels.as_ref().filter(|labels| labels.len() != classes) {
+        let problem = format!("{} has {classes} classes, --labels {}", args.file.display(), labels.len());
+        return Err(Failure::Input(problem));
+    }
+    let names = labels.unwrap_or_else(|| (0..classes).map(|class| class.to_string()).collect());
+    match head {
+        Some(NewHead { seed, .. }) => {
+            import.model = import.model.with_new_head(names, seed)?;
+            let net = import.model.net(None)?;
+            let tensors = net.head().into_iter().flat_map(|(weight, bias)| std::iter::once(weight).chain(bias));
+            import.fresh = tensors.map(|tensor| tensor.name.clone()).collect();
         }
-        import.model.class_names = labels;
+        None => import.model.class_names = names,
     }
     let family = match description.layout() {
         Layout::McuNet => "mcunet",
@@ -196,6 +209,7 @@ fn with_options(error: ExportError) -> Failure {
             Failure::Input(format!("{error}: {MEAN} 0.485,0.456,0.406 {STD} 0.229,0.224,0.225 for most networks"))
         }
         ExportError::ImageSizeNeeded { .. } => Failure::Input(format!("{error}: --image-size PIXELS")),
+        ExportError::DescriptionNeeded { .. } => Failure::Input(format!("{error}: --config FILE.json")),
         ExportError::Unknown(_) => Failure::Input(format!("--family: {error}")),
         other => other.into(),
     }

@@ -79,7 +79,7 @@ struct Difference {
 /// Reads a checkpoint of one of the [`Families`].
 ///
 /// # Errors
-/// [`ExportError::Family`] if several families fit that compute different things; [`ExportError::Checkpoint`] if none does,
+/// [`ExportError::DescriptionNeeded`] for a network with a description of its own; [`ExportError::Family`] if several families fit that compute different things; [`ExportError::Checkpoint`] if none does,
 /// with the nearest one and the first name that differs; [`ExportError::Unknown`] if no family has the name wanted;
 /// [`ExportError::Setting`] for an impossible size, or labels of another number than the classes.
 pub fn import_pretrained(checkpoint: &Path, wanted: &Wanted) -> Result<PretrainedImport, ExportError> {
@@ -94,6 +94,10 @@ pub fn import_pretrained(checkpoint: &Path, wanted: &Wanted) -> Result<Pretraine
         let problem = "holds a whole module, pickled, or a state dict under an unknown key; save the state dict alone, with \
                        `torch.save(model.state_dict(), file)`";
         return Err(bad(problem.to_owned()));
+    }
+    // In the spellings of single networks and of supernets.
+    if ["first_conv.conv.weight", "first_conv.conv.conv.weight"].iter().any(|name| found.get(name).is_some()) {
+        return Err(ExportError::DescriptionNeeded { path: checkpoint.to_owned() });
     }
     let searched: Vec<&Family> = chosen.map_or_else(|| all.iter().collect(), |family| vec![family]);
     let (mut candidates, differences) = matches(all, &searched, &found, wanted)?;
