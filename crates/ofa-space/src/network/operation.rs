@@ -278,7 +278,7 @@ impl ConvGeometry {
 
     /// Columns of zeros to the left and to the right of an image.
     pub fn margins(&self) -> [usize; 2] {
-        [self.padding, self.padding + self.extra]
+        [self.padding, self.padding.saturating_add(self.extra)]
     }
 }
 

@@ -40,6 +40,12 @@ impl Op {
         if numbers.contains(&0) {
             return Err("has a kernel, stride or number of groups of 0, expected at least 1".to_owned());
         }
+        if let Some(geometry) = self.kind.geometry()
+            && geometry.padding.saturating_add(geometry.extra) >= geometry.kernel
+        {
+            let (kernel, padding) = (geometry.kernel, geometry.margins());
+            return Err(format!("is padded by {padding:?} pixels, expected fewer than its kernel's {kernel}"));
+        }
         let rank = |suffix: &str| match (&self.kind, suffix) {
             (OpKind::Conv { .. }, "weight") => 4,
             (OpKind::Linear { .. } | OpKind::SqueezeExcite { .. }, suffix) if suffix.ends_with("weight") => 2,
@@ -75,7 +81,11 @@ mod tests {
         }
         let space = crate::registry::named("tiny-28").unwrap();
         let net = space.resolve(&space.max_arch()).unwrap();
-        let damages: [Damage; 5] = [
+        let damages: [Damage; 6] = [
+            ("is padded by [7, 7] pixels", |net| match &mut net.blocks[0].ops[0].kind {
+                OpKind::Conv { padding, .. } => *padding = 7,
+                _ => unreachable!(),
+            }),
             ("reads value 9", |net| net.blocks[0].ops[0].inputs[0] = 9),
             ("reads 0 values", |net| net.blocks[0].ops[0].inputs.clear()),
             ("of 0", |net| match &mut net.blocks[0].ops[0].kind {
