@@ -317,5 +317,11 @@ fn the_last_steps_of_a_run_go_on_from_the_first_ones() {
     assert!(!resumed.stderr.contains("fit: done before"), "{resumed:#?}");
     let results =
         |out: &Path| -> Value { serde_json::from_slice(&std::fs::read(out.join("results.json")).unwrap()).unwrap() };
-    assert_equal(&results(&out), &results(&fixture("run")), 0.01, "results");
+    let mut found = results(&out);
+    // Later versions tell the delivered network and the subnet as it was cut apart.
+    for case in found["cases"].as_array_mut().unwrap() {
+        let as_cut = case.as_object_mut().unwrap().remove("supernet_accuracy");
+        assert_eq!(as_cut.as_ref(), Some(&case["accuracy"]));
+    }
+    assert_equal(&found, &results(&fixture("run")), 0.01, "results");
 }

@@ -207,8 +207,12 @@ pub fn search(
             }
             let known = outcome.best.as_ref().or(outcome.closest.as_ref());
             let latency = |candidate: &Candidate| -> Result<Option<f64>, Failure> {
-                let device = backend.as_ref();
-                Ok(device.map(|device| device.subnet_latency_ms(space.as_ref(), &candidate.arch)).transpose()?)
+                let searched = names.iter().position(|name| *name == LATENCY);
+                match (searched, &backend) {
+                    (Some(index), _) => Ok(Some(candidate.values[index])),
+                    (None, Some(device)) => Ok(Some(device.subnet_latency_ms(space.as_ref(), &candidate.arch)?)),
+                    (None, None) => Ok(None),
+                }
             };
             found.cases.push(FoundCase {
                 device: wanted.device.clone(),

@@ -133,7 +133,7 @@ pub struct Case {
     pub accuracy: f64,
     /// Top-1 on test images of the same subnet, recalibrated but not fine-tuned. Earlier versions never fine-tuned, and
     /// left it out.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supernet_accuracy: Option<f64>,
     /// Accuracy of the subnet that the predictor promised; `None` for the full network, which was not searched for.
     pub predicted_accuracy: Option<f64>,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::ops::Bound;
 
 /// Uniform draws until one costs between `from` and `to` of the largest subnet's multiply-accumulates at the largest
-/// resolution. After [`TRIES`] draws the one that is nearest to the window is taken: at a small resolution every subnet may
+/// resolution. After 30 draws the one that is nearest to the window is taken: at a small resolution every subnet may
 /// be below it.
 ///
 /// | name | default | purpose | range |
@@ -30,7 +30,7 @@ impl Default for CostWindow {
 }
 
 /// Draws for one subnet.
-pub const TRIES: usize = 30;
+const TRIES: usize = 30;
 
 impl Settings for CostWindow {
     fn check(&self) -> Result<(), InvalidSetting> {
