@@ -91,7 +91,7 @@ fn photos_become_networks_that_know_their_classes() {
 
 /// What `ofa run --dry-run` prints for some photos: the configuration and the estimate.
 fn dry_run(data: &std::path::Path, options: &str) -> serde_json::Value {
-    run_line(&format!("run --data {{}} --dry-run {options}"), &[&data.to_path_buf()]).ok().json()
+    run_line(&format!("run --data {{}} --dry-run {options}"), &[data]).ok().json()
 }
 
 #[test]
@@ -127,6 +127,11 @@ fn a_dry_run_prints_the_plan_and_what_it_takes() {
     let started = run_line("run --data {} --from missing.safetensors --dry-run", &[&data]);
     assert_eq!(started.code, Some(2), "{started:#?}");
     assert!(started.stderr.contains("missing.safetensors"), "{started:#?}");
+    let junk = folder.path().join("junk.pth");
+    std::fs::write(&junk, "no checkpoint").unwrap();
+    let refused = run_line("run --data {} --from {} --dry-run", &[&data, &junk]);
+    assert_eq!(refused.code, Some(2), "{refused:#?}");
+    assert!(refused.stderr.contains("junk.pth"), "{refused:#?}");
     let beyond = run_line("run --data {} --max-macs 130% --dry-run", &[&data]);
     assert_eq!(beyond.code, Some(2), "{beyond:#?}");
 }

@@ -10,8 +10,12 @@ use crate::pipeline::plan::{Start, Wishes};
 use crate::pipeline::{self, Existing, PLAN, RunOptions, plan};
 use crate::report::{self, Case, Infeasible};
 use clap::Args;
+use ofa_export::importing::import;
+use ofa_export::importing::pretrained::Wanted;
 use ofa_search::Limit;
+use ofa_space::{Model, digest};
 use ofa_train::data::Dataset;
+use ofa_train::pretrained;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -31,8 +35,8 @@ pub struct RunArgs {
     /// Go on with the run in the output folder: finished steps are not redone.
     #[arg(long)]
     resume: bool,
-    /// What to start from, where a plan is made for --data: `mcunet` (photos by default), `scratch`, or a model file of
-    /// `ofa import`.
+    /// What to start from, where a plan is made for --data: `mcunet` (photos by default), `scratch`, a model file, or a
+    /// checkpoint that `ofa import pretrained` reads without options.
     #[arg(long, requires = "data", conflicts_with = "config", value_name = "NAME|MODEL")]
     from: Option<String>,
     /// Devices to search for, instead of the plan's; latency limits are for each of them.
@@ -203,12 +207,43 @@ fn rehearse(
 }
 
 impl RunArgs {
-    fn wishes(&self, seed: u64) -> Wishes {
-        let start = match self.from.as_deref() {
-            None => Start::Automatic,
-            Some("scratch") => Start::Scratch,
-            Some(model) => Start::Model(model.into()),
+    /// What a plan starts from. A checkpoint of a known family becomes a model file in the run's folder.
+    fn start(&self, context: &Context) -> Result<Start, Failure> {
+        let file = match self.from.as_deref() {
+            None => return Ok(Start::Automatic),
+            Some("scratch") => return Ok(Start::Scratch),
+            Some(name) if pretrained::named(name).is_some() => return Ok(Start::Model(name.into())),
+            Some(file) => Path::new(file),
         };
+        let not_ours = match Model::load(file) {
+            Ok(_) => return Ok(Start::Model(file.to_owned())),
+            Err(error) => error,
+        };
+        if !file.is_file() {
+            return Err(not_ours.into());
+        }
+        let import = import(file, &Wanted::default())
+            .map_err(|error| Failure::Input(format!("{error}; see `ofa import pretrained` for what may be given")))?;
+        let hash = digest::sha256_of_file(file).map_err(|e| Failure::Input(format!("{}: {e}", file.display())))?;
+        let model = self.out.join(format!("start-{}.safetensors", &hash[..8]));
+        if self.dry_run {
+            return Err(Failure::Input(format!(
+                "--dry-run writes nothing, and {} has to become a model file first: `ofa import pretrained`",
+                file.display()
+            )));
+        }
+        std::fs::create_dir_all(&self.out).map_err(|e| Failure::writing(&self.out, e))?;
+        import.import.model.save(&model)?;
+        let (family, source) = (&import.family, &import.normalisation_from);
+        context.output.note(&format!(
+            "{}: {family}, normalisation from {source}; as a model file: {}",
+            file.display(),
+            model.display()
+        ));
+        Ok(Start::Model(model))
+    }
+
+    fn wishes(&self, start: Start, seed: u64) -> Wishes {
         let limited = |device: Option<String>| DeviceConfig {
             device,
             max_latency_ms: self.max_latency_ms.clone(),
@@ -237,7 +272,8 @@ fn configuration(args: &RunArgs, context: &Context) -> Result<(PipelineConfig, O
     };
     let Some(path) = file else {
         let data = args.data.as_deref().unwrap_or("bundled");
-        let plan = plan::for_data(data, &args.wishes(context.common.seed), args.on_corrupt.into())?;
+        let plan =
+            plan::for_data(data, &args.wishes(args.start(context)?, context.common.seed), args.on_corrupt.into())?;
         context.output.note("plan");
         for reason in &plan.reasons {
             context.output.note(&format!("  {reason}"));
@@ -262,6 +298,6 @@ fn configuration(args: &RunArgs, context: &Context) -> Result<(PipelineConfig, O
             train.seed = seed;
         }
     })?;
-    args.wishes(config.train.seed).apply(&mut config)?;
+    args.wishes(Start::Automatic, config.train.seed).apply(&mut config)?;
     Ok((config, None))
 }

@@ -1,7 +1,7 @@
 //! Starting from a model that exists: `[init]` of a training file.
 
 use crate::error::TrainError;
-use crate::pretrained;
+use crate::{pretrained, unfolding};
 use ofa_space::supernet::TensorDef;
 use ofa_space::{
     Derived, DerivedConfig, Model, ModelBody, NetSpec, SearchSpace, TensorRole, Weights, digest, initialisation,
@@ -104,6 +104,11 @@ impl InitConfig {
             (ModelBody::Supernet { .. }, Some(_)) => {
                 let problem = "is for a single network, but the model is a supernet, whose space is given";
                 return Err(self.problem("elastic", problem.to_owned()));
+            }
+            (ModelBody::Net { spec, .. }, _) if unfolding::is_folded(spec) => {
+                let problem = "has its batch norms folded into the convolutions, so its subnets could not be recalibrated; \
+                               put batch norms back when importing it, measured on some training images";
+                return Err(self.problem("model", problem.to_owned()));
             }
             (ModelBody::Net { spec, .. }, elastic) => {
                 let config = elastic.clone().unwrap_or_default().of((**spec).clone());
