@@ -127,13 +127,8 @@ pub fn for_data(spec: &str, wishes: &Wishes, on_corrupt: OnCorrupt) -> Result<Pl
     // Enough passes to learn from few images, few enough to end soon with many.
     let epochs = (recipe.budget / images.max(1) as f64).clamp(1.0, 200.0);
     let batch_size = (images / 8).clamp(4, 64);
-    let reasons = vec![
-        format!("{} classes: {}", dataset.class_names.len(), shortened(&dataset.class_names)),
-        format!(
-            "{images} images to learn from, {} for validation, {} for the final test",
-            dataset.validation.len(),
-            dataset.test.len()
-        ),
+    let mut reasons = described(&dataset);
+    reasons.extend([
         recipe.about.to_owned(),
         format!("normalisation from the training images: {}", normalisation(&dataset)),
         format!(
@@ -141,7 +136,7 @@ pub fn for_data(spec: &str, wishes: &Wishes, on_corrupt: OnCorrupt) -> Result<Pl
             PHASES.map(|(name, _, share, ..)| format!("{name} {:.1}", epochs * share)).join(", ")
         ),
         format!("three latency limits on each of {}", DEVICES.join(", ")),
-    ];
+    ]);
     let text = toml_of(&recipe, &Schedule { spec, seed, batch_size, epochs });
     let mut config = PipelineConfig::parse(&text, "the plan for your images")?;
     wishes.apply(&mut config)?;
@@ -203,6 +198,19 @@ fn toml_of(recipe: &Recipe, schedule: &Schedule<'_>) -> String {
         let _ = write!(text, "[[search.devices]]\ndevice = \"{device}\"\n");
     }
     text
+}
+
+/// Classes and number of images.
+fn described(dataset: &Dataset) -> Vec<String> {
+    vec![
+        format!("{} classes: {}", dataset.class_names.len(), shortened(&dataset.class_names)),
+        format!(
+            "{} images to learn from, {} for validation, {} for the final test",
+            dataset.train.len(),
+            dataset.validation.len(),
+            dataset.test.len()
+        ),
+    ]
 }
 
 fn shortened(names: &[String]) -> String {

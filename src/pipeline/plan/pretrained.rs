@@ -1,11 +1,11 @@
 //! The plan that starts from a pretrained network: a new head, the whole network, then its subnets; and every chosen net is
 //! fine-tuned.
 
-use super::{Plan, VALIDATION_IMAGES, Wishes, normalisation_of, shortened};
+use super::{Plan, VALIDATION_IMAGES, Wishes, normalisation_of};
 use crate::failure::Failure;
-use crate::pipeline::config::PipelineConfig;
+use crate::pipeline::config::{DeviceConfig, PipelineConfig};
 use ofa_train::data::Dataset;
-use ofa_train::shrinking::InitConfig;
+use ofa_train::shrinking::{InitConfig, Origin};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -39,7 +39,8 @@ pub(super) fn plan(spec: &str, model: &Path, mut dataset: Dataset, wishes: &Wish
     let start = InitConfig::new(model).load()?;
     let largest = start.space.info().resolutions.last().copied().unwrap_or_default();
     let new_head = start.model.class_names != dataset.class_names;
-    let kernels = match steps < STEPS_FOR_KERNELS {
+    let is_single = start.origin == Origin::Network;
+    let kernels = match is_single && steps < STEPS_FOR_KERNELS {
         true => "elastic = { kernel_sizes = [] }\n",
         false => "",
     };
@@ -65,8 +66,8 @@ pub(super) fn plan(spec: &str, model: &Path, mut dataset: Dataset, wishes: &Wish
         "[[train.phases]]\nname = \"full\"\nepochs = {:.3}\nlearning_rate = 0.03\ndistil = false\n\
          [[train.phases]]\nname = \"largest\"\nepochs = {:.3}\nlearning_rate = 0.03\ndistil = false\n\
          resolutions = [{largest}]\n\
-         [[train.phases]]\nname = \"subnets\"\nopens = {{ kernel_size = 1, depth = 16, expansion = 2 }}\n\
-         epochs = {:.3}\nwarmup_epochs = {:.3}\nlearning_rate = 0.03\nsubnets_per_step = 2\nsort_channels = true\n\
+         [[train.phases]]\nname = \"subnets\"\nopens = {{ kernel_size = 1, depth = 64, expansion = 2 }}\n\
+         epochs = {:.3}\nwarmup_epochs = {:.3}\nlearning_rate = 0.03\nsubnets_per_step = 2\nsort_channels = {is_single}\n\
          [collect]\ncount = 80\ncalibration_images = 1000\n\
          [search]\nstrategy = {{ kind = \"evolution\", generations = 40 }}\nevaluations = 4000\n\
          [[search.devices]]\nmax_macs = {LIMITS:?}\n\
@@ -82,13 +83,8 @@ pub(super) fn plan(spec: &str, model: &Path, mut dataset: Dataset, wishes: &Wish
     let mut config = PipelineConfig::parse(&text, "the plan for your images")?;
     wishes.apply(&mut config)?;
     let space = &start.space;
-    let reasons = vec![
-        format!("{} classes: {}", dataset.class_names.len(), shortened(&dataset.class_names)),
-        format!(
-            "{images} images to learn from, {} for validation, {} for the final test",
-            dataset.validation.len(),
-            dataset.test.len()
-        ),
+    let mut reasons = super::described(&dataset);
+    reasons.extend([
         format!("photos, so from the pretrained network {} at {:?} px", model.display(), space.info().resolutions),
         format!("normalisation of that network: {}", normalisation_of(&start.model.input)),
         format!(
@@ -105,8 +101,8 @@ pub(super) fn plan(spec: &str, model: &Path, mut dataset: Dataset, wishes: &Wish
             Some(tuning) => format!("each chosen net is fine-tuned for {:.1} epochs", tuning.epochs),
             None => "chosen nets are not fine-tuned".to_owned(),
         },
-        format!("limits: {}", described(&config)),
-    ];
+        format!("limits: {}", limits_of(&config)),
+    ]);
     let read_as_trained = config.train.kept_resolution(largest) == super::LOOK_RESOLUTION;
     dataset.input = start.model.input.clone();
     dataset.channels = dataset.input.mean.len();
@@ -114,8 +110,8 @@ pub(super) fn plan(spec: &str, model: &Path, mut dataset: Dataset, wishes: &Wish
 }
 
 /// Devices and limits in words.
-fn described(config: &PipelineConfig) -> String {
-    let one = |device: &crate::pipeline::config::DeviceConfig| {
+fn limits_of(config: &PipelineConfig) -> String {
+    let one = |device: &DeviceConfig| {
         let mut parts: Vec<String> = device.device.iter().cloned().collect();
         for (name, limits) in device.given() {
             let limits: Vec<String> = limits.iter().map(ToString::to_string).collect();

@@ -19,5 +19,5 @@ mod weight_average;
 pub use config::{SpaceChoice, TrainConfig};
 pub use history::{Best, History, Observer, PhaseRecord, Silent, StepRecord, SubnetRecord, ValidationRecord, Window};
 pub use phases::{PhaseConfig, PhasePlan, ScheduleConfig};
-pub use starting_point::{ElasticConfig, InitConfig, StartingPoint};
+pub use starting_point::{ElasticConfig, InitConfig, Origin, StartingPoint};
 pub use trainer::{BEST_MODEL, Trained, Trainer};

@@ -22,6 +22,17 @@ pub struct StartingPoint {
     pub model: Model,
     /// SHA-256 of the file, hexadecimal.
     pub hash: String,
+    /// What the file holds.
+    pub origin: Origin,
+}
+
+/// What a model file to start from holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// A supernet, whose subnets may be trained already.
+    Supernet,
+    /// A single network, of which the supernet was made.
+    Network,
 }
 
 /// A model to start from, instead of fresh weights: a supernet, or a single network, which becomes the largest subnet of a
@@ -99,8 +110,8 @@ impl InitConfig {
             return Ok(loaded.clone());
         }
         let (model, hash) = self.read()?;
-        let (space, model) = match (&model.body, &self.elastic) {
-            (ModelBody::Supernet { space }, None) => (space.clone(), model),
+        let (space, model, origin) = match (&model.body, &self.elastic) {
+            (ModelBody::Supernet { space }, None) => (space.clone(), model, Origin::Supernet),
             (ModelBody::Supernet { .. }, Some(_)) => {
                 let problem = "is for a single network, but the model is a supernet, whose space is given";
                 return Err(self.problem("elastic", problem.to_owned()));
@@ -113,10 +124,10 @@ impl InitConfig {
             (ModelBody::Net { spec, .. }, elastic) => {
                 let config = elastic.clone().unwrap_or_default().of((**spec).clone());
                 let space: Arc<dyn SearchSpace> = Arc::new(Derived::try_from(config)?);
-                (space.clone(), model.supernet_of(space)?)
+                (space.clone(), model.supernet_of(space)?, Origin::Network)
             }
         };
-        Ok(self.loaded.get_or_init(|| Arc::new(StartingPoint { space, model, hash })).clone())
+        Ok(self.loaded.get_or_init(|| Arc::new(StartingPoint { space, model, hash, origin })).clone())
     }
 
     /// The model and the SHA-256 of its file.
