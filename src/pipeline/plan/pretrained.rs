@@ -25,6 +25,10 @@ const FULL_EPOCHS: f64 = 5.0;
 const LARGEST_EPOCHS: f64 = 6.0;
 const SUBNETS_EPOCHS: f64 = 6.0;
 const FINETUNE_EPOCHS: f64 = 10.0;
+/// Photos are kept at this multiple of the largest size, so that crops have real detail, unless there are more of them than
+/// memory holds at that size.
+const DETAIL: f64 = 1.7;
+const MOST_DETAILED: usize = 10_000;
 /// Limits where none are given: shares of the largest subnet's multiply-accumulates.
 const LIMITS: [&str; 3] = ["16%", "27%", "50%"];
 
@@ -39,6 +43,8 @@ pub(super) fn plan(spec: &str, model: &Path, mut dataset: Dataset, wishes: &Wish
     let start = InitConfig::new(model).load()?;
     let largest = start.space.info().resolutions.last().copied().unwrap_or_default();
     let new_head = start.model.class_names != dataset.class_names;
+    let all = images + dataset.validation.len() + dataset.test.len();
+    let detail = if all <= MOST_DETAILED { DETAIL } else { 1.0 };
     let is_single = start.origin == Origin::Network;
     let kernels = match is_single && steps < STEPS_FOR_KERNELS {
         true => "elastic = { kernel_sizes = [] }\n",
@@ -47,7 +53,7 @@ pub(super) fn plan(spec: &str, model: &Path, mut dataset: Dataset, wishes: &Wish
     let mut text = format!(
         "[train]\ndata = {}\nseed = {}\nbatch_size = {batch_size}\nvalidation_images = {VALIDATION_IMAGES}\n\
          calibration_images = 1000\nweight_decay = 4e-5\nhead_rate = 0.1\ngradient_clip = 5.0\n\
-         photo_detail = 1.7\nsampler = {{ kind = \"cost_window\", to = 0.55 }}\n\
+         photo_detail = {detail:?}\nsampler = {{ kind = \"cost_window\", to = 0.55 }}\n\
          [train.init]\nmodel = {}\nnew_head = {new_head}\n{kernels}",
         toml::Value::from(spec),
         wishes.seed,
