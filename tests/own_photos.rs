@@ -51,7 +51,7 @@ fn photos_become_networks_that_know_their_classes() {
     for net in results {
         assert!(macs(net) <= net["constraint"]["macs"].as_f64().unwrap() && macs(net) < macs(full), "{net}");
     }
-    // Whose weights they were stands in every file.
+    // Every file names the authors and licence of the pretrained weights.
     let exported = std::fs::read(results[0]["onnx"].as_str().unwrap()).unwrap();
     let licence = b"MIT licence, Copyright (c) 2020 MIT HAN Lab";
     assert!(exported.windows(licence.len()).any(|bytes| bytes == licence), "the ONNX file names no licence");

@@ -173,7 +173,7 @@ impl DeviceConfig {
 
     /// Whether latency limits are to be spread.
     pub fn spreads_latencies(&self) -> bool {
-        self.max_latency_ms.is_empty() && self.others().iter().all(|(_, limits)| limits.is_empty())
+        self.given().next().is_none()
     }
 }
 
@@ -188,7 +188,7 @@ fn three() -> usize {
 /// | `calibration_images` | 1000 | training images for BN recalibration of a chosen net |
 /// | `verify_images` | 64 | test images on which ONNX and our logits are compared |
 /// | `host_runs` | 20 | timed runs on this machine; 0 = none |
-/// | `finetune` | none | fine-tuning of every chosen net and of the full one, which teaches them; a table of settings, see [`FineTuning`] |
+/// | `finetune` | none | fine-tuning of every chosen net; a table of settings, see [`FineTuning`] |
 /// | `host_nets` | 0 | random networks on which a profile of this machine is checked; 0 = no profile |
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

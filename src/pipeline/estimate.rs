@@ -2,7 +2,6 @@
 
 use super::config::{DeviceConfig, PipelineConfig};
 use crate::failure::Failure;
-use ofa_search::Limit;
 use ofa_space::cost;
 use ofa_train::data::Dataset;
 use ofa_train::device::Device;
@@ -79,13 +78,7 @@ fn macs(device: &DeviceConfig, largest: f64) -> Vec<f64> {
         device.given().filter(|(name, _)| *name != "max_macs").map(|(_, limits)| limits.len()).product();
     let of_macs: Vec<f64> = match device.max_macs.as_slice() {
         [] => vec![largest / 2.0],
-        limits => limits
-            .iter()
-            .map(|limit| match limit {
-                Limit::Value(value) => value.min(largest),
-                Limit::PerCent(share) => largest * share / 100.0,
-            })
-            .collect(),
+        limits => limits.iter().map(|limit| limit.of(largest).min(largest)).collect(),
     };
     let repeats = if device.spreads_latencies() { device.limits } else { others };
     of_macs.iter().flat_map(|macs| std::iter::repeat_n(*macs, repeats)).collect()

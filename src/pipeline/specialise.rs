@@ -91,10 +91,7 @@ pub fn check(space: &dyn SearchSpace, config: &PipelineConfig) -> Result<Vec<Str
         // A table may lack resolutions or blocks.
         let slowest = backend.subnet_latency_ms(space, &space.max_arch())?;
         let fastest = backend.subnet_latency_ms(space, &space.min_arch())?;
-        let limits = wanted.max_latency_ms.iter().map(|limit| match limit {
-            Limit::Value(value) => *value,
-            Limit::PerCent(share) => slowest * share / 100.0,
-        });
+        let limits = wanted.max_latency_ms.iter().map(|limit| limit.of(slowest));
         let too_fast: Vec<String> =
             limits.filter(|limit| *limit < HOPELESS * fastest).map(|limit| limit.to_string()).collect();
         if !too_fast.is_empty() {

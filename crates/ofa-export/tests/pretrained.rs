@@ -1,4 +1,4 @@
-//! Checkpoints of the table's families: which family is found, and what is said of others.
+//! Checkpoints of the table's families: which family is found, and the errors for others.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use ofa_export::ExportError;

@@ -47,7 +47,7 @@ impl<'a> GateWeights<'a> {
 pub struct Gates {
     /// Means, `[images, channels]`.
     pub pooled: Vec<f32>,
-    /// `[images, squeezed]`, before the inner nonlinearity; empty for a ReLU, whose slope its value tells.
+    /// `[images, squeezed]`, before the inner nonlinearity; empty for a ReLU, whose slope follows from its value.
     pub reduced: Vec<f32>,
     /// `[images, squeezed]`, after the inner nonlinearity.
     pub squeezed: Vec<f32>,

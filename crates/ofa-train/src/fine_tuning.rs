@@ -86,7 +86,7 @@ impl<'a> FineTuner<'a> {
         Ok(Self { settings, model, dataset, net: model.net(None)?, device: device.clone(), teacher: None })
     }
 
-    /// Learns from the logits of a frozen network too. The teacher sees the same crops at its own resolution, where it is
+    /// Also learns from the logits of a frozen network. The teacher sees the same crops at its own resolution, where it is
     /// most accurate.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ pub struct Pretrained {
     file: &'static [u8],
 }
 
-/// Key of a model's provenance under which authors and licence of its pretrained weights stand.
+/// Key, in a model's provenance, of the authors and licence of its pretrained weights.
 pub const SOURCE: &str = "source";
 
 /// Every pretrained network that comes with the program.

@@ -155,13 +155,7 @@ fn measure(supernet: &Supernet, block: &Block, index: usize, inputs: &[Tensor<4>
         *bias = None;
     }
     let channels = op.output[0];
-    let norm = Op {
-        name: format!("{}.bn", op.name),
-        inputs: vec![1],
-        output: op.output,
-        kind: OpKind::BatchNorm(norm_of(&op.name, channels)),
-    };
-    let alone = Block { ops: vec![conv, norm], channel_groups: Vec::new(), ..block.clone() };
+    let alone = Block { ops: vec![conv, norm_behind(op, 1)], channel_groups: Vec::new(), ..block.clone() };
     let plan = Plan::new(&NetSpec { input: block.input, classes: channels, blocks: vec![alone] });
     let prepared = Prepared::new(&plan, &supernet.parameters, Statistics::Batch, Gradients::Skip);
     let mut moments = Moments { count: 0.0, mean: vec![0.0; channels], variance: vec![0.0; channels] };
@@ -213,12 +207,7 @@ fn with_norms(block: &Block) -> Block {
     for (index, op) in block.ops.iter().enumerate() {
         let mut op = op.clone();
         op.inputs.iter_mut().for_each(|input| *input = values[*input]);
-        let norm = is_folded_at(block, index).then(|| Op {
-            name: format!("{}.bn", op.name),
-            inputs: vec![ops.len() + 1],
-            output: op.output,
-            kind: OpKind::BatchNorm(norm_of(&op.name, op.output[0])),
-        });
+        let norm = is_folded_at(block, index).then(|| norm_behind(&op, ops.len() + 1));
         if let (OpKind::Conv { bias, .. }, true) = (&mut op.kind, norm.is_some()) {
             *bias = None;
         }
@@ -227,6 +216,12 @@ fn with_norms(block: &Block) -> Block {
         values.push(ops.len());
     }
     Block { ops, ..block.clone() }
+}
+
+/// The operation behind a convolution that makes `value`.
+fn norm_behind(conv: &Op, value: usize) -> Op {
+    let kind = OpKind::BatchNorm(norm_of(&conv.name, conv.output[0]));
+    Op { name: format!("{}.bn", conv.name), inputs: vec![value], output: conv.output, kind }
 }
 
 /// The batch norm behind a convolution.

@@ -4,7 +4,7 @@ use super::Failure;
 use ofa_train::pretrained;
 use std::path::Path;
 
-/// What stands for ImageNet's class names instead of a file.
+/// Selects ImageNet's class names instead of a file.
 pub const IMAGENET: &str = "imagenet";
 
 /// Class names: a file with one name a line, or a JSON list of them; or ImageNet's.

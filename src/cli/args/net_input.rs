@@ -105,7 +105,7 @@ pub const LEAST_MEAN: f32 = 0.0;
 /// The smallest standard deviation.
 pub const LEAST_STD: f32 = 1e-6;
 
-/// The values of an option for every channel: one number stands for all.
+/// The values of an option, one for each channel; a single number applies to all.
 pub fn of_channels(option: &str, values: &[f32], channels: usize, least: f32) -> Result<Vec<f32>, Failure> {
     if values.iter().any(|value| !(least..=255.0).contains(value)) {
         return Err(Failure::Input(format!("{option} {values:?}: expected pixels in 0..1, such as 0.5")));

@@ -57,6 +57,14 @@ impl fmt::Display for Limit {
 }
 
 impl Limit {
+    /// The limit in the quantity's own unit, where the largest subnet takes `largest`.
+    pub fn of(self, largest: f64) -> f64 {
+        match self {
+            Self::Value(value) => value,
+            Self::PerCent(share) => largest * share / 100.0,
+        }
+    }
+
     /// The limit in the objective's own unit.
     ///
     /// # Errors
@@ -64,11 +72,11 @@ impl Limit {
     pub fn value(&self, objective: &dyn Objective, genes: &dyn Genes) -> Result<f64, SearchError> {
         match self {
             Self::Value(value) => Ok(*value),
-            Self::PerCent(share) => {
+            Self::PerCent(_) => {
                 let largest = objective
                     .evaluate(&[genes.max_arch()])
                     .map_err(|source| SearchError::Objective { objective: objective.name().to_owned(), source })?;
-                Ok(largest.first().map_or(f64::NAN, |value| value * share / 100.0))
+                Ok(self.of(largest.first().copied().unwrap_or(f64::NAN)))
             }
         }
     }

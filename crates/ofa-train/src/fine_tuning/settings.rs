@@ -159,11 +159,11 @@ impl Schedule {
     /// What a step does.
     pub fn at(&self, step: usize) -> StepPlan {
         let head_steps = self.head.total_steps();
-        match step < head_steps {
-            // The optimizer's factor for the classifier is undone.
-            true => StepPlan { rate: self.head.rate(step) / self.head_rate, trains: Trains::Head },
-            false => StepPlan { rate: self.body.rate(step - head_steps), trains: Trains::Everything },
-        }
+        let (rate, trains) = match step < head_steps {
+            true => (self.head.rate(step), Trains::Head),
+            false => (self.body.rate(step - head_steps), Trains::Everything),
+        };
+        StepPlan { rate: trains.common_rate(rate, self.head_rate), trains }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::shrinking::phases::PhasePlan;
 use crate::shrinking::trainer::{Outside, State, Trainer};
 use crate::shrinking::weight_average;
 use crate::training::epochs::{EpochOrder, Learner, Position, Steps};
-use crate::training::step::{StepInput, Teacher, Trains, step};
+use crate::training::step::{StepInput, Teacher, step};
 use ofa_space::{Arch, NetSpec, Opened, importance, supernet};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -176,11 +176,7 @@ impl Phase<'_, '_> {
             trains: plan.trains,
             gradient_clip: config.gradient_clip,
         };
-        // Where the head learns alone, the phase's rate is the head's.
-        let rate = match plan.trains {
-            Trains::Everything => rate,
-            Trains::Head => rate / config.head_rate,
-        };
+        let rate = plan.trains.common_rate(rate, config.head_rate);
         let report = step(&mut state.supernet, &mut state.optimizer, rate, &input)?;
         let loss = report.losses.iter().sum::<f32>() / report.losses.len().max(1) as f32;
         if !loss.is_finite() {

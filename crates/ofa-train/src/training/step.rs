@@ -48,6 +48,17 @@ pub enum Trains {
     Head,
 }
 
+impl Trains {
+    /// The rate for an optimizer that multiplies the classifier's by `head_rate`: where the head learns alone, `rate` is the
+    /// head's own, and the factor is undone.
+    pub fn common_rate(self, rate: f64, head_rate: f64) -> f64 {
+        match self {
+            Self::Everything => rate,
+            Self::Head => rate / head_rate,
+        }
+    }
+}
+
 /// The teacher of a step's subnets.
 #[derive(Clone, Debug)]
 #[expect(clippy::large_enum_variant, reason = "one a step; a box would save nothing")]

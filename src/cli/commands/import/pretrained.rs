@@ -90,7 +90,7 @@ pub(super) fn run(args: &PretrainedArgs, context: &Context) -> Result<(), Failur
     let PretrainedImport { import: made, family, normalisation_from, lookalikes } = made;
     if !lookalikes.is_empty() {
         context.output.note(&format!(
-            "read as {family}, which {} cannot be told from by name and shape: those compute something else and are not read",
+            "read as {family}; {} have the same names and shapes but compute something else, and are not supported",
             lookalikes.join(" and ")
         ));
     }

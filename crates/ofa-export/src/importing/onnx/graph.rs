@@ -146,7 +146,7 @@ fn external(tensor: &TensorProto, folder: &Path) -> Result<Vec<u8>, String> {
     }
     let number = |key: &str| entry(key).map(str::parse::<u64>).transpose();
     let (Ok(offset), Ok(length)) = (number("offset"), number("length")) else {
-        return Err(format!("says where in `{}` `{name}` lies, but not in numbers", location.display()));
+        return Err(format!("gives a place of `{name}` in `{}` that is not in numbers", location.display()));
     };
     let read = || -> std::io::Result<Vec<u8>> {
         let mut file = std::fs::File::open(folder.join(location))?;

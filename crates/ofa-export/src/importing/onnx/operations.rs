@@ -28,7 +28,7 @@ pub struct Flat {
     pub weights: Weights,
 }
 
-/// What a name in the graph stands for.
+/// What a name in the graph refers to.
 #[derive(Clone, Debug)]
 enum Value {
     /// What an operation makes.

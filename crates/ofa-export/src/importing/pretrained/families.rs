@@ -199,7 +199,7 @@ pub struct BlockNames {
     pub shortcut: Vec<String>,
 }
 
-/// Where a block stands: its number in the network, that of its stage, and its place in the stage, from 0.
+/// Position of a block: its number in the network, that of its stage, and its place in the stage, from 0.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
     /// Number in the network.
