@@ -4,6 +4,7 @@
 pub mod atomic_file;
 pub mod digest;
 pub mod error;
+pub mod file_digest;
 pub mod genotype;
 pub mod network;
 pub mod objectives;
