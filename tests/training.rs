@@ -154,6 +154,90 @@ fn training_goes_on_from_a_supernet_with_the_same_or_other_classes() {
     assert!(refused.stderr.contains("[init]"), "{refused:#?}");
 }
 
+/// A teacher of one's own, which is neither the supernet's largest subnet nor of its resolution.
+#[test]
+fn another_network_teaches() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), "");
+    let supernet = folder.path().join("run/supernet.safetensors");
+    let [largest, smallest] = ["max", "min"].map(|arch| {
+        let net = folder.path().join(format!("{arch}.safetensors"));
+        run_line(&format!("extract --model {{}} --arch {arch} --calibrate bundled -o {{}}"), &[&supernet, &net]).ok();
+        net
+    });
+    let config = folder.path().join("taught.toml");
+    let write = |distillation: &str, sampler: &str| {
+        let sampler = format!("sampler = {{ kind = \"{sampler}\" }}");
+        std::fs::write(&config, format!("distillation = {distillation}\n{sampler}\n{TRAINING}")).unwrap();
+    };
+    let taught_by = |net: &Path| format!("{{ weight = 0.5, teacher = {} }}", toml::Value::from(net.to_str().unwrap()));
+    let trained = |name: &str| {
+        let report = run_line("train {} --out {}", &[&config, &folder.path().join(name)]).ok().json();
+        std::fs::read(report["model"].as_str().unwrap()).unwrap()
+    };
+    write("0.5", "uniform");
+    let plan = run_line("train {} --dry-run --images 3200", &[&config]).ok().json();
+    assert_eq!([&plan["phases"][0]["teacher"], &plan["phases"][1]["teacher"]], [false, true], "{plan}");
+    let by_itself = trained("itself");
+    write(&taught_by(&largest), "uniform");
+    let plan = run_line("train {} --dry-run --images 3200", &[&config]).ok().json();
+    assert_eq!([&plan["phases"][0]["teacher"], &plan["phases"][1]["teacher"]], [true, true], "{plan}");
+    let by_largest = trained("largest");
+    assert!(by_largest != by_itself, "the teacher changed nothing");
+    assert!(by_largest == trained("largest again"));
+    write(&taught_by(&smallest), "uniform");
+    assert!(by_largest != trained("smallest"), "another teacher changed nothing");
+    // Weights of another teacher under the same name are another job.
+    write(&taught_by(&largest), "uniform");
+    std::fs::copy(&smallest, &largest).unwrap();
+    let refused = run_line("train {} --out {} --resume", &[&config, &folder.path().join("largest")]);
+    assert!(refused.code != Some(0), "{refused:#?}");
+    write(&taught_by(&largest), "sandwich");
+    assert!(trained("sandwich") != by_largest);
+    for (teacher, expected) in [(&supernet, "--arch"), (&folder.path().join("none.safetensors"), "none.safetensors")] {
+        write(&taught_by(teacher), "uniform");
+        let refused = run_line("train {} --out {}", &[&config, &folder.path().join("refused")]);
+        assert_eq!(refused.code, Some(2), "{refused:#?}");
+        assert!(refused.stderr.contains("distillation.teacher") || refused.stderr.contains(expected), "{refused:#?}");
+    }
+    write("{ weigth = 1 }", "uniform");
+    let refused = run_line("train {} --out {}", &[&config, &folder.path().join("refused")]);
+    assert_eq!(refused.code, Some(2), "{refused:#?}");
+    assert!(refused.stderr.contains("`weight` and `teacher`"), "{refused:#?}");
+}
+
+/// A network whose batch norms were folded by an exporter gets them back, measured on training images.
+#[test]
+fn a_folded_network_becomes_a_supernet() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), "");
+    let [net, onnx, folded] =
+        ["net.safetensors", "net.onnx", "folded.safetensors"].map(|name| folder.path().join(name));
+    let supernet = folder.path().join("run/supernet.safetensors");
+    run_line("extract --model {} --arch max --calibrate bundled -o {}", &[&supernet, &net]).ok();
+    run_line("export --model {} -o {}", &[&net, &onnx]).ok();
+    run_line("import pretrained {} --mean 0.1307 --std 0.3081 -o {}", &[&onnx, &folded]).ok();
+    let config = folder.path().join("folded.toml");
+    let text = format!(
+        "data = \"bundled\"\nvalidation_images = 100\ncalibration_images = 64\nbatch_size = 16\n[init]\nmodel = {}\n\
+         [[phases]]\nname = \"all\"\nopens = {{ kernel_size = 1, depth = 2, expansion = 2 }}\nepochs = 0.003\n\
+         learning_rate = 0.0001\n",
+        toml::Value::from(folded.to_str().unwrap())
+    );
+    std::fs::write(&config, text).unwrap();
+    let report = run_line("train {} --out {}", &[&config, &folder.path().join("out")]).ok().json();
+    let model = Path::new(report["model"].as_str().unwrap()).to_owned();
+    let trained = ofa_space::Model::load(&model).unwrap();
+    assert!(trained.weights.iter().any(|(name, _)| name.ends_with("running_var")), "no batch norm was put back");
+    // Twelve steps at a small rate leave the largest subnet nearly what the folded network is.
+    let top1 = |line: &str, file: &Path| {
+        let report = run_line(&format!("{line} --data bundled --split validation"), &[file]).ok().json();
+        report["top1"].as_f64().unwrap()
+    };
+    let (before, after) = (top1("eval --model {}", &folded), top1("eval --model {} --arch max", &model));
+    assert!((before - after).abs() < 0.15, "{before} became {after}");
+}
+
 #[test]
 fn every_sampler_and_loss_trains() {
     let folder = tempfile::tempdir().unwrap();

@@ -10,13 +10,13 @@ pub use settings::FineTuning;
 use crate::checkpoint::Checkpoint;
 use crate::data::{DataError, Dataset, SplitName, TrainedOn};
 use crate::elastic::Supernet;
-use crate::elastic::executor::Prepared;
 use crate::error::TrainError;
 use crate::evaluation::{Accuracy, EvaluationSet, evaluate};
 use crate::images::Images;
 use crate::loss::SoftCrossEntropy;
 use crate::shrinking::{History, Window};
 use crate::training::epochs::{EpochOrder, Learner, Position, Steps};
+use crate::training::frozen::FrozenNetwork;
 use crate::training::optimizer::Optimizer;
 use crate::training::step::{StepInput, Teacher, step};
 use burn::tensor::Device;
@@ -45,16 +45,7 @@ pub struct FineTuner<'a> {
     dataset: &'a Dataset,
     net: NetSpec,
     device: Device,
-    teacher: Option<TeacherNetwork>,
-}
-
-/// A frozen network whose logits are learnt from, with batch norm folded.
-struct TeacherNetwork {
-    prepared: Prepared,
-    /// Pixels.
-    resolution: u32,
-    /// For the fingerprint.
-    model: Model,
+    teacher: Option<FrozenNetwork>,
 }
 
 /// A fine-tuned network.
@@ -93,11 +84,7 @@ impl<'a> FineTuner<'a> {
     /// [`TrainError::Model`] if the teacher is a supernet, [`TrainError::Data`] if it was trained on other data or classes,
     /// or what the backend reports.
     pub fn with_teacher(mut self, teacher: &Model) -> Result<Self, TrainError> {
-        TrainedOn::of(teacher)?.check(self.dataset)?;
-        let net = teacher.net(None)?;
-        let network = Supernet::from_model(teacher, &self.device)?;
-        let prepared = network.prepare(&net, &network.running);
-        self.teacher = Some(TeacherNetwork { prepared, resolution: net.input[1] as u32, model: teacher.clone() });
+        self.teacher = Some(FrozenNetwork::new(teacher, self.dataset, &self.device)?);
         Ok(self)
     }
 
@@ -205,8 +192,7 @@ impl<'a> FineTuner<'a> {
         let at =
             |resolution| self.dataset.train_batch(&position.images, resolution, augmentation, *seed, position.epoch);
         let (images, labels) = at(own)?;
-        let teachers = self.teacher.as_ref().map(|teacher| teacher.resolution).filter(|size| *size != own);
-        let for_teacher = teachers.map(|size| Ok::<_, DataError>(at(size)?.0)).transpose()?;
+        let for_teacher = self.teacher.as_ref().map(|teacher| teacher.crops(&images, own, at)).transpose()?.flatten();
         Ok(Batch { images, labels, for_teacher })
     }
 
@@ -238,7 +224,7 @@ struct Run<'r> {
 struct Batch {
     images: Images,
     labels: Vec<usize>,
-    /// The same crops at the teacher's resolution, where it is another.
+    /// The same crops as the teacher takes them, where they differ.
     for_teacher: Option<Images>,
 }
 
@@ -251,7 +237,7 @@ impl Learner for Run<'_> {
         let teacher = match &self.tuner.teacher {
             Some(teacher) => {
                 let images = for_teacher.as_ref().unwrap_or(&images);
-                Teacher::Logits(teacher.prepared.forward(self.network.upload(images)).logits)
+                Teacher::Logits(teacher.logits(self.network.upload(images)))
             }
             None => Teacher::None,
         };

@@ -53,17 +53,11 @@ pub fn insert_batch_norms(model: &Model, batches: &[Images], device: &Device) ->
     if batches.is_empty() {
         return Err(InvalidSetting::new("images", "are none, expected some to measure batch norms on").into());
     }
+    let mut made = unmeasured(model)?;
+    let unfolded = made.net(None)?;
     let mut weights = model.weights.clone();
-    let mut unfolded = net.clone();
-    for (block, before) in unfolded.blocks.iter_mut().zip(&net.blocks) {
-        *block = with_norms(before);
-    }
-    for tensor in unfolded.tensors() {
-        if weights.get(&tensor.name).is_some() {
-            continue;
-        }
-        let value = if matches!(tensor.role, TensorRole::NormWeight | TensorRole::RunningVariance) { 1.0 } else { 0.0 };
-        weights.insert(tensor.name.clone(), HostTensor::full(&tensor.full, value));
+    for (name, tensor) in made.weights.iter().filter(|(name, _)| model.weights.get(name).is_none()) {
+        weights.insert(name.clone(), tensor.clone());
     }
     let defs = net.tensors().chain(unfolded.tensors());
     let defs = defs.map(|t| (t.name.clone(), TensorDef { shape: t.full.clone(), role: t.role })).collect();
@@ -88,20 +82,35 @@ pub fn insert_batch_norms(model: &Model, batches: &[Images], device: &Device) ->
         }
         values = run(&supernet, block, values);
     }
-    let kept: BTreeSet<&str> = unfolded.tensors().map(|tensor| tensor.name.as_str()).collect();
-    let mut made = model.clone();
-    made.weights = Default::default();
-    for (name, tensor) in weights.iter().filter(|(name, _)| kept.contains(name.as_str())) {
-        made.weights.insert(name.clone(), tensor.clone());
+    for tensor in unfolded.tensors() {
+        made.weights.insert(tensor.name.clone(), weights.expect(&tensor.name, &tensor.full)?.clone());
     }
-    made.body = match &model.body {
-        ModelBody::Net { space, arch, .. } => {
-            ModelBody::Net { spec: Box::new(unfolded), space: space.clone(), arch: arch.clone() }
-        }
-        supernet @ ModelBody::Supernet { .. } => supernet.clone(),
-    };
     let images: usize = batches.iter().map(|batch| batch.shape[0]).sum();
     made.provenance.insert("batch_norms".to_owned(), format!("inserted for folded ones, measured on {images} images"));
+    Ok(made)
+}
+
+/// The structure of a model with [batch norms](insert_batch_norms), which do not compute the same yet: their statistics are
+/// 0 and 1.
+///
+/// # Errors
+/// [`TrainError::Model`] if the model is a supernet.
+pub(crate) fn unmeasured(model: &Model) -> Result<Model, TrainError> {
+    let net = model.net(None)?;
+    let mut unfolded = net.clone();
+    for (block, before) in unfolded.blocks.iter_mut().zip(&net.blocks) {
+        *block = with_norms(before);
+    }
+    let mut made = model.clone();
+    made.weights = Default::default();
+    for tensor in unfolded.tensors() {
+        let value = if matches!(tensor.role, TensorRole::NormWeight | TensorRole::RunningVariance) { 1.0 } else { 0.0 };
+        let known = model.weights.get(&tensor.name).cloned();
+        made.weights.insert(tensor.name.clone(), known.unwrap_or_else(|| HostTensor::full(&tensor.full, value)));
+    }
+    if let ModelBody::Net { spec, .. } = &mut made.body {
+        **spec = unfolded;
+    }
     Ok(made)
 }
 

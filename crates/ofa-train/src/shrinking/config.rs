@@ -4,6 +4,7 @@ use crate::data::{self, Augmentation, Dataset, LoadOptions, OnCorrupt, SplitReco
 use crate::error::TrainError;
 use crate::loss::{DistillationLoss, SoftCrossEntropy};
 use crate::sampler::{Sampler, Uniform};
+use crate::shrinking::distillation::Distillation;
 use crate::shrinking::phases::{PhaseConfig, ScheduleConfig};
 use crate::shrinking::starting_point::InitConfig;
 use ofa_space::{Checked, InvalidSetting, SearchSpace, Settings, registry, settings};
@@ -28,7 +29,7 @@ use std::sync::Arc;
 /// | `head_rate` | 1.0 | learning rate of the classifier, as a share of that of everything else; where it learns alone, the phase's own rate is its rate | more than 0, up to 100 |
 /// | `gradient_clip` | none | largest norm of a step's gradients, all parameters together | more than 0 |
 /// | `schedule` | one for each phase | one schedule for all phases without a learning rate of their own, see [`ScheduleConfig`] | |
-/// | `distillation` | 1.0 | weight of the teacher's term | ≥ 0 |
+/// | `distillation` | 1.0 | weight of the teacher's term, or a table with the `teacher` too, see [`Distillation`] | ≥ 0 |
 /// | `photo_detail` | 1.0 | photos are kept at this multiple of the largest resolution; 1.7 gives the smallest crops of the default augmentation real detail, at more memory and time | 1–16 |
 /// | `validation_images` | 2000 | kept out of training, for predictor pairs and phase reports | ≥ 1 |
 /// | `calibration_images` | 512 | training images for BN recalibration in phase reports | ≥ 1 |
@@ -81,9 +82,9 @@ pub struct TrainConfig {
     /// One schedule for all phases without a learning rate of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<ScheduleConfig>,
-    /// Weight of the distillation term.
-    #[serde(default = "default_distillation")]
-    pub distillation: f64,
+    /// Learning from a teacher.
+    #[serde(default)]
+    pub distillation: Distillation,
     /// Photos are kept at this multiple of the largest resolution.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub photo_detail: f64,
@@ -151,9 +152,6 @@ fn default_label_smoothing() -> f64 {
 }
 fn default_bn_momentum() -> f64 {
     0.1
-}
-fn default_distillation() -> f64 {
-    1.0
 }
 fn default_validation_images() -> usize {
     2000
@@ -266,7 +264,7 @@ impl Settings for TrainConfig {
         settings::number("weight_decay", self.weight_decay, 0.0..f64::INFINITY)?;
         settings::number("label_smoothing", self.label_smoothing, 0.0..=1.0)?;
         settings::number("bn_momentum", self.bn_momentum, 0.0..=1.0)?;
-        settings::number("distillation", self.distillation, 0.0..f64::INFINITY)?;
+        self.distillation.check().map_err(|invalid| invalid.within("distillation"))?;
         settings::number("head_rate", self.head_rate, (Bound::Excluded(0.0), Bound::Included(100.0)))?;
         if let Some(norm) = self.gradient_clip {
             settings::positive("gradient_clip", norm)?;

@@ -3,6 +3,7 @@
 //! A [`TrainConfig`] describes the run, a [`Trainer`] does it. [`rehearsal`] estimates what it will cost.
 
 mod config;
+mod distillation;
 mod history;
 mod metrics_file;
 mod phase;
@@ -17,6 +18,7 @@ mod validation;
 mod weight_average;
 
 pub use config::{SpaceChoice, TrainConfig};
+pub use distillation::Distillation;
 pub use history::{Best, History, Observer, PhaseRecord, Silent, StepRecord, SubnetRecord, ValidationRecord, Window};
 pub use phases::{PhaseConfig, PhasePlan, ScheduleConfig};
 pub use starting_point::{ElasticConfig, InitConfig, Origin, StartingPoint};

@@ -23,6 +23,8 @@ struct Batch {
     resolution: u32,
     images: Images,
     labels: Vec<usize>,
+    /// The same crops as the teacher of the configuration takes them, where it teaches and they differ.
+    for_teacher: Option<Images>,
     /// The step's generator, after the resolution was drawn from it.
     rng: ChaCha8Rng,
 }
@@ -48,7 +50,9 @@ impl Trainer<'_> {
         outside: &mut Outside<'_>,
     ) -> Result<(), TrainError> {
         let frozen = plan.distil && self.config.sampler.teaching() == Teaching::Frozen;
-        if frozen && state.teacher.is_none() {
+        // Where another network teaches, the largest subnet is still kept as it was before smaller ones learnt beside it.
+        let complete = self.teacher.is_none() || plan.opened != Opened::NOTHING;
+        if frozen && complete && state.teacher.is_none() {
             state.teacher = Some(self.delivered(state)?);
         }
         let sorts = state.step == 0 && plan.sort_channels;
@@ -64,7 +68,7 @@ impl Trainer<'_> {
         if (begins || sorts) && self.config.ema_decay.is_some() {
             state.average = Some(state.supernet.weights()?);
         }
-        let teacher = match (&state.teacher, frozen) {
+        let teacher = match (&state.teacher, frozen && self.teacher.is_none()) {
             (Some(weights), true) => {
                 Some(Supernet::new(state.supernet.defs.clone(), weights, &self.device.clone().inner())?)
             }
@@ -91,13 +95,18 @@ impl Trainer<'_> {
         let resolution = resolutions[rng.random_range(0..resolutions.len())];
         let Position { images, epoch, .. } = position;
         let augmentation = &self.config.augmentation;
-        let (images, labels) = self.dataset.train_batch(images, resolution, augmentation, self.config.seed, *epoch)?;
-        Ok(Batch { resolution, images, labels, rng })
+        let at = |size| self.dataset.train_batch(images, size, augmentation, self.config.seed, *epoch);
+        let (images, labels) = at(resolution)?;
+        let for_teacher = match self.teacher.as_ref().filter(|_| plan.distil) {
+            Some(teacher) => teacher.crops(&images, resolution, at)?,
+            None => None,
+        };
+        Ok(Batch { resolution, images, labels, for_teacher, rng })
     }
 
     /// The subnets of a step.
     fn draw(&self, opened: (&Opened, usize), supernet: &Supernet, batch: &mut Batch) -> Result<Vec<Arch>, TrainError> {
-        let Batch { resolution, images, labels, rng } = batch;
+        let Batch { resolution, images, labels, rng, .. } = batch;
         let mut judge = |arch: &Arch| {
             let net = self.space.resolve(&arch.with_resolution(*resolution))?;
             let logits = to_host(supernet.forward_batch_statistics(&net, images).logits)?;
@@ -151,18 +160,26 @@ impl Phase<'_, '_> {
         let Self { trainer, plan, teacher, state, .. } = self;
         let Trainer { config, space, .. } = trainer;
         let archs = trainer.draw((&plan.opened, plan.subnets_per_step), &state.supernet, &mut batch)?;
-        let Batch { resolution, images, labels, .. } = batch;
+        let Batch { resolution, images, labels, for_teacher, .. } = batch;
         let subnets = archs
             .iter()
             .map(|arch| Ok(space.resolve(&arch.with_resolution(resolution))?))
             .collect::<Result<Vec<NetSpec>, TrainError>>()?;
-        let teacher = match teacher {
-            Some(teacher) => {
-                let max = space.resolve(&space.max_arch().with_resolution(resolution))?;
-                Teacher::Logits(teacher.forward_batch_statistics(&max, &images).logits)
+        let logits = match (teacher, trainer.teacher.as_ref().filter(|_| plan.distil)) {
+            (_, Some(other)) => {
+                let images = for_teacher.as_ref().unwrap_or(&images);
+                Some(other.logits(state.supernet.upload(images)))
             }
-            None if plan.distil && config.sampler.teaching() == Teaching::InPlace => Teacher::First,
-            None => Teacher::None,
+            (Some(teacher), None) => {
+                let max = space.resolve(&space.max_arch().with_resolution(resolution))?;
+                Some(teacher.forward_batch_statistics(&max, &images).logits)
+            }
+            (None, None) => None,
+        };
+        let teacher = match (config.sampler.teaching(), logits) {
+            (Teaching::InPlace, logits) if plan.distil => Teacher::First(logits),
+            (_, Some(logits)) => Teacher::Logits(logits),
+            (_, None) => Teacher::None,
         };
         let input = StepInput {
             images: &images,
@@ -170,7 +187,7 @@ impl Phase<'_, '_> {
             subnets: &subnets,
             teacher,
             loss: config.loss.as_ref(),
-            distillation: config.distillation,
+            distillation: config.distillation.weight,
             label_smoothing: config.label_smoothing,
             bn_momentum: config.bn_momentum as f32,
             trains: plan.trains,

@@ -16,7 +16,7 @@ use std::ops::Bound;
 /// | `warmup_epochs` | 0 | linear warm-up before them |
 /// | `learning_rate` | that of the run's `schedule` | at the start of a cosine of the phase's own |
 /// | `subnets_per_step` | 1 | gradients are summed over them |
-/// | `distil` | true, but for the first phase (with a sampler whose largest subnet teaches: true) | learn from the max subnet as it was when the first phase that distils began, or from the teacher that the sampler chooses |
+/// | `distil` | true, but for the first phase (with a `teacher` of its own, or a sampler whose largest subnet teaches: true) | learn from the max subnet as it was when the first phase that distils began, from the teacher of [`Distillation`](super::Distillation), or from the one that the sampler chooses |
 /// | `trains` | `everything` | `head`: only the classifier learns |
 /// | `resolutions` | those of the space | which of them the phase trains at |
 /// | `sort_channels` | true where expansion opens further, but false with `init` | sort channels by importance first |

@@ -20,6 +20,7 @@ impl TrainConfig {
         let mut opened = Opened::NOTHING;
         let mut plans = Vec::with_capacity(self.phases.len());
         let mut done = 0;
+        let taught_at_once = self.sampler.teaching() == Teaching::InPlace || self.distillation.teacher.is_some();
         for (index, phase) in self.phases.iter().enumerate() {
             let before = opened;
             opened = Opened {
@@ -50,8 +51,7 @@ impl TrainConfig {
                 batch_size: self.batch_size.min(training_images.max(1)),
                 subnets_per_step: phase.subnets_per_step,
                 // With weight 0 the teacher need not be run.
-                distil: self.distillation > 0.0
-                    && phase.distil.unwrap_or(index > 0 || self.sampler.teaching() == Teaching::InPlace),
+                distil: self.distillation.weight > 0.0 && phase.distil.unwrap_or(index > 0 || taught_at_once),
                 sort_channels: phase
                     .sort_channels
                     .unwrap_or(opened.expansion > before.expansion && self.init.is_none()),

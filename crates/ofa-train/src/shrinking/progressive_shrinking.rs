@@ -62,7 +62,10 @@ impl Trainer<'_> {
         let found = folder.map(Checkpoint::load_latest).transpose()?.flatten();
         let Some((checkpoint, message)) = found else {
             let weights = match (&self.config.init, &self.start) {
-                (Some(init), Some(start)) => init.weights(start, &defs, self.config.seed)?,
+                (Some(init), Some(start)) => {
+                    let model = start.measured(self.dataset, self.config.seed, &self.device.clone().inner())?;
+                    init.weights(&model, &defs, self.config.seed)?
+                }
                 _ => initialisation::initialise(&defs, &mut ChaCha8Rng::seed_from_u64(self.config.seed)),
             };
             let supernet = Supernet::new(defs, &weights, &self.device)?;

@@ -105,7 +105,7 @@ impl Rehearsal {
 
     /// Milliseconds per image of running a network with this many multiply-accumulates, in proportion to the teacher's.
     pub fn evaluation_ms(&self, macs: f64) -> f64 {
-        self.probe.teacher_ms * macs / self.probe.largest_macs.max(1) as f64
+        self.probe.evaluation_ms(macs)
     }
 }
 
@@ -123,8 +123,10 @@ pub fn rehearse(
     let batches = config.batches(training_images);
     let batch = config.batch_size.min(training_images.max(1));
     let mut phases = Vec::new();
+    let other_teacher = config.distillation.model()?.map(|model| model.net(None)).transpose()?;
+    let other_teacher_ms = other_teacher.map(|net| probe.evaluation_ms(cost::macs(&net) as f64));
     for plan in config.plan(training_images) {
-        phases.push(phase_cost(&plan, config, space.as_ref(), &probe, batches, batch)?);
+        phases.push(phase_cost(&plan, config, space.as_ref(), &probe, (batches, batch), other_teacher_ms)?);
     }
     Ok(Rehearsal {
         training_images,
@@ -143,11 +145,11 @@ fn phase_cost(
     config: &TrainConfig,
     space: &dyn SearchSpace,
     probe: &Probe,
-    batches: usize,
-    batch: usize,
+    (batches, batch): (usize, usize),
+    other_teacher_ms: Option<f64>,
 ) -> Result<PhaseCost, TrainError> {
     let steps = plan.total_steps();
-    let teacher = plan.distil && config.sampler.teaching() == Teaching::Frozen;
+    let frozen = plan.distil && config.sampler.teaching() == Teaching::Frozen;
     let largest = at(space, &space.max_arch(), probe.resolution)?;
     // Resolutions are drawn uniformly; work grows with the area.
     let resolutions = plan.resolutions.as_ref().unwrap_or(&space.info().resolutions);
@@ -158,7 +160,13 @@ fn phase_cost(
         Trains::Everything => probe.training_ms(mean_macs.unwrap_or(cost::macs(&largest) as f64)),
         Trains::Head => probe.teacher_ms,
     };
-    let per_image = subnet_ms * plan.subnets_per_step as f64 + if teacher { probe.teacher_ms } else { 0.0 };
+    let teacher_ms = match (plan.distil, other_teacher_ms) {
+        // At its own resolution always.
+        (true, Some(ms)) => ms,
+        (true, None) if frozen => probe.teacher_ms * mean_area,
+        _ => 0.0,
+    };
+    let per_image = subnet_ms * plan.subnets_per_step as f64 * mean_area + teacher_ms;
     Ok(PhaseCost {
         name: plan.name.clone(),
         opened: plan.opened,
@@ -168,9 +176,9 @@ fn phase_cost(
         subnets_per_step: plan.subnets_per_step,
         passes: steps * plan.subnets_per_step,
         learning_rate: plan.learning_rate,
-        teacher,
+        teacher: frozen || plan.distil && other_teacher_ms.is_some(),
         sort_channels: plan.sort_channels,
-        seconds: per_image * mean_area * (steps * batch) as f64 / 1e3,
+        seconds: per_image * (steps * batch) as f64 / 1e3,
     })
 }
 
@@ -227,6 +235,11 @@ impl Probe {
         }
         let share = ((macs - self.smallest_macs as f64) / span).clamp(0.0, 1.0);
         self.smallest_ms + share * (self.largest_ms - self.smallest_ms)
+    }
+
+    /// Milliseconds per image of running a network with this many multiply-accumulates, in proportion to the teacher's.
+    fn evaluation_ms(&self, macs: f64) -> f64 {
+        self.teacher_ms * macs / self.largest_macs.max(1) as f64
     }
 }
 

@@ -1,7 +1,9 @@
 //! Starting from a model that exists: `[init]` of a training file.
 
+use crate::data::Dataset;
 use crate::error::TrainError;
 use crate::{pretrained, unfolding};
+use burn::tensor::Device;
 use ofa_space::supernet::TensorDef;
 use ofa_space::{
     Derived, DerivedConfig, Model, ModelBody, NetSpec, SearchSpace, TensorRole, Weights, digest, initialisation,
@@ -9,6 +11,7 @@ use ofa_space::{
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -24,6 +27,22 @@ pub struct StartingPoint {
     pub hash: String,
     /// What the file holds.
     pub origin: Origin,
+    /// The network of the file, if its batch norms are folded: those of the supernet are yet to be measured on training
+    /// images.
+    pub folded: Option<Model>,
+}
+
+impl StartingPoint {
+    /// The supernet with batch norms in the place of folded ones, measured on training images that the seed draws; as it
+    /// is, if none were folded.
+    ///
+    /// # Errors
+    /// What [`unfolding::trainable`] reports.
+    pub(crate) fn measured(&self, dataset: &Dataset, seed: u64, device: &Device) -> Result<Cow<'_, Model>, TrainError> {
+        let Some(folded) = &self.folded else { return Ok(Cow::Borrowed(&self.model)) };
+        let network = unfolding::trainable(folded, dataset, seed, device)?;
+        Ok(Cow::Owned(network.supernet_of(self.space.clone())?))
+    }
 }
 
 /// What a model file to start from holds.
@@ -109,17 +128,19 @@ impl InitConfig {
         if let Some(loaded) = self.loaded.get() {
             return Ok(loaded.clone());
         }
-        let (model, hash) = self.read()?;
+        let (mut model, hash) = self.read()?;
+        let mut folded = None;
+        if let ModelBody::Net { spec, .. } = &model.body
+            && unfolding::is_folded(spec)
+        {
+            folded = Some(model.clone());
+            model = unfolding::unmeasured(&model)?;
+        }
         let (space, model, origin) = match (&model.body, &self.elastic) {
             (ModelBody::Supernet { space }, None) => (space.clone(), model, Origin::Supernet),
             (ModelBody::Supernet { .. }, Some(_)) => {
                 let problem = "is for a single network, but the model is a supernet, whose space is given";
                 return Err(self.problem("elastic", problem.to_owned()));
-            }
-            (ModelBody::Net { spec, .. }, _) if unfolding::is_folded(spec) => {
-                let problem = "has its batch norms folded into the convolutions, so its subnets could not be recalibrated; \
-                               put batch norms back when importing it, measured on some training images";
-                return Err(self.problem("model", problem.to_owned()));
             }
             (ModelBody::Net { spec, .. }, elastic) => {
                 let config = elastic.clone().unwrap_or_default().of((**spec).clone());
@@ -127,7 +148,7 @@ impl InitConfig {
                 (space.clone(), model.supernet_of(space)?, Origin::Network)
             }
         };
-        Ok(self.loaded.get_or_init(|| Arc::new(StartingPoint { space, model, hash, origin })).clone())
+        Ok(self.loaded.get_or_init(|| Arc::new(StartingPoint { space, model, hash, origin, folded })).clone())
     }
 
     /// The model and the SHA-256 of its file.
@@ -150,14 +171,14 @@ impl InitConfig {
         TrainError::Config { file: self.model.display().to_string(), field: format!("init.{field}"), problem }
     }
 
-    /// The weights to start from, for a supernet of these tensors.
+    /// The weights of the model to start from, for a supernet of these tensors.
     ///
     /// # Errors
     /// [`TrainError::OtherClassifier`] if the model has other classes and no new head is wanted, [`TrainError::Config`] if
     /// another tensor does not fit.
     pub(crate) fn weights(
         &self,
-        start: &StartingPoint,
+        model: &Model,
         defs: &BTreeMap<String, TensorDef>,
         seed: u64,
     ) -> Result<Weights, TrainError> {
@@ -165,7 +186,7 @@ impl InitConfig {
         let mut weights = Weights::default();
         for (name, def) in defs {
             let head = matches!(def.role, TensorRole::LinearWeight | TensorRole::LinearBias);
-            let source = if head && self.new_head { &fresh } else { &start.model.weights };
+            let source = if head && self.new_head { &fresh } else { &model.weights };
             let tensor = source.get(name).filter(|tensor| tensor.shape == def.shape).ok_or_else(|| {
                 let found = source.get(name).map_or("missing".to_owned(), |tensor| format!("{:?}", tensor.shape));
                 let (file, tensor) = (self.model.display().to_string(), name.clone());

@@ -12,6 +12,7 @@ use crate::shrinking::metrics_file::MetricsFile;
 use crate::shrinking::phases::{PhaseConfig, PhasePlan};
 use crate::shrinking::starting_point::StartingPoint;
 use crate::shrinking::validation::Validation;
+use crate::training::frozen::FrozenNetwork;
 use crate::training::optimizer::Optimizer;
 use burn::tensor::Device;
 use ofa_space::{Checked, InvalidSetting, Model, ModelBody, SearchSpace, Weights};
@@ -32,6 +33,8 @@ pub struct Trainer<'a> {
     pub(super) device: Device,
     pub(super) phases: Vec<PhasePlan>,
     pub(super) start: Option<Arc<StartingPoint>>,
+    /// The teacher of the configuration, if it is not the supernet's own largest subnet.
+    pub(super) teacher: Option<FrozenNetwork>,
 }
 
 /// A trained supernet.
@@ -90,7 +93,8 @@ impl<'a> Trainer<'a> {
             return Err(invalid.into());
         }
         let phases = config.plan(dataset.train.len());
-        Ok(Self { config, dataset, space, device: device.clone().autodiff(), phases, start })
+        let teacher = config.distillation.load(dataset, device)?;
+        Ok(Self { config, dataset, space, device: device.clone().autodiff(), phases, start, teacher })
     }
 
     /// The space, fitted to the data.
@@ -109,12 +113,15 @@ impl<'a> Trainer<'a> {
         let space = serde_json::to_string(self.space.as_ref()).unwrap_or_default();
         let mut config = serde_json::to_value(self.config).unwrap_or_default();
         if let Some(config) = config.as_object_mut() {
-            // How the work is done, not what comes out; the model of `init` counts by its content.
+            // How the work is done, not what comes out; models count by their content.
             for field in ["checkpoint_steps", "keep", "prefetch", "tensorboard"] {
                 config.remove(field);
             }
             if let Some(init) = config.get_mut("init").and_then(serde_json::Value::as_object_mut) {
                 init.remove("model");
+            }
+            if let (Some(teacher), Some(distillation)) = (&self.teacher, config.get_mut("distillation")) {
+                distillation["teacher"] = teacher.hash().into();
             }
         }
         let mut data = format!("{} {} {:?}", self.dataset.name, self.dataset.train.len(), self.dataset.input);

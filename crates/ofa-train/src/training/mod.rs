@@ -2,6 +2,7 @@
 
 mod clipping;
 pub(crate) mod epochs;
+pub(crate) mod frozen;
 pub mod learning_rate;
 pub mod optimizer;
 pub mod step;

@@ -67,8 +67,9 @@ pub enum Teacher {
     None,
     /// Another network, by its `[n, classes]` logits; subnets learn from labels and from it (the paper).
     Logits(Tensor<2>),
-    /// The step's first subnet, which learns from labels; the others learn from it only (BigNAS).
-    First,
+    /// The step's first subnet, which learns from labels, and from another network's `[n, classes]` logits where there are
+    /// some; the others learn from it only (BigNAS).
+    First(Option<Tensor<2>>),
 }
 
 /// What a step reports.
@@ -102,11 +103,11 @@ pub fn gradients(supernet: &mut Supernet, input: &StepInput<'_>) -> Result<(Grad
             input.loss.loss(output.logits.clone(), Tensor::from_inner(teacher.clone())) * input.distillation
         };
         let total = match (&input.teacher, &first_logits) {
-            (Teacher::Logits(teacher), _) => hard() + soft(teacher),
-            (Teacher::First, Some(first)) => soft(first),
-            (Teacher::None, _) | (Teacher::First, None) => hard(),
+            (Teacher::Logits(teacher), _) | (Teacher::First(Some(teacher)), None) => hard() + soft(teacher),
+            (Teacher::First(_), Some(first)) => soft(first),
+            (Teacher::None, _) | (Teacher::First(None), None) => hard(),
         };
-        if matches!(input.teacher, Teacher::First) && first_logits.is_none() {
+        if matches!(input.teacher, Teacher::First(_)) && first_logits.is_none() {
             first_logits = Some(output.logits.clone().inner());
         }
         let gradients = GradientsParams::from_grads(total.backward(), &supernet.parameters.module);

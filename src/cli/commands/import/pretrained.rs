@@ -71,9 +71,9 @@ struct Report {
 }
 
 pub(super) fn run(args: &PretrainedArgs, context: &Context) -> Result<(), Failure> {
-    const CHANNELS: usize = 3;
+    // The file gives the number of channels, so a single number stays one here.
     let given = |option: &str, values: &Option<Vec<f32>>, least: f32| {
-        values.as_ref().map(|values| of_channels(option, values, CHANNELS, least)).transpose()
+        values.as_ref().map(|values| of_channels(option, values, values.len(), least)).transpose()
     };
     let wanted = Wanted {
         family: args.family.clone(),

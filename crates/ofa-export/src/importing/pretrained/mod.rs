@@ -23,7 +23,7 @@ use std::path::Path;
 pub struct Wanted {
     /// Its family; found by names and shapes if `None`.
     pub family: Option<String>,
-    /// Mean of its images, one number a channel; that of the family if `None`.
+    /// Mean of its images, one number for all channels or for each; that of the family if `None`.
     pub mean: Option<Vec<f32>>,
     /// Standard deviation, likewise.
     pub std: Option<Vec<f32>>,
@@ -186,12 +186,17 @@ impl Loaded {
             (None, None) => source,
             _ => format!("partly given, partly {source}"),
         };
+        let channels = net.input[0];
+        let of_channels = |values: &Option<Vec<f32>>, published: Vec<f32>| match values.as_deref() {
+            Some([value]) => vec![*value; channels],
+            Some(values) => values.to_vec(),
+            None => published,
+        };
         let input = InputFormat {
-            mean: wanted.mean.clone().unwrap_or(published.mean),
-            std: wanted.std.clone().unwrap_or(published.std),
+            mean: of_channels(&wanted.mean, published.mean),
+            std: of_channels(&wanted.std, published.std),
             resize: published.resize,
         };
-        let channels = net.input[0];
         if input.mean.len() != channels || input.std.len() != channels {
             let (mean, std) = (input.mean.len(), input.std.len());
             return Err(bad(format!(
