@@ -136,6 +136,22 @@ fn a_dry_run_prints_the_plan_and_what_it_takes() {
     assert_eq!(beyond.code, Some(2), "{beyond:#?}");
 }
 
+/// A checkpoint becomes a model file in the run's folder, but not in a dry run.
+#[test]
+fn a_plan_from_a_checkpoint_writes_nothing() {
+    const CHECKPOINT: &str = "data/pretrained/efficientnet-lite0.pth";
+    let Some(shared) = ofa_reference_data::folder_with(&[CHECKPOINT]) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (folder.path().join("photos"), folder.path().join("out"));
+    photos::write(&data, 12);
+    let line = "run --data {} --from {} --out {} --dry-run";
+    let plan = run_line(line, &[&data, &shared.join(CHECKPOINT), &out]).ok().json();
+    let start = plan["config"]["train"]["init"]["model"].as_str().unwrap();
+    assert!(start.contains("start-") && start.starts_with(out.to_str().unwrap()), "{plan}");
+    assert!(plan["estimate"]["seconds"].as_f64().unwrap() > 0.0, "{plan}");
+    assert!(!out.exists(), "a dry run wrote something");
+}
+
 #[test]
 fn icons_are_trained_from_random_weights_and_larger_images_of_one_size_are_photos() {
     let folder = tempfile::tempdir().unwrap();

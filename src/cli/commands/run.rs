@@ -16,6 +16,7 @@ use ofa_search::Limit;
 use ofa_space::{Model, digest};
 use ofa_train::data::Dataset;
 use ofa_train::pretrained;
+use ofa_train::shrinking::InitConfig;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -212,11 +213,11 @@ impl RunArgs {
         let file = match self.from.as_deref() {
             None => return Ok(Start::Automatic),
             Some("scratch") => return Ok(Start::Scratch),
-            Some(name) if pretrained::named(name).is_some() => return Ok(Start::Model(name.into())),
+            Some(name) if pretrained::named(name).is_some() => return Ok(Start::Model(InitConfig::new(name))),
             Some(file) => Path::new(file),
         };
         let not_ours = match Model::load(file) {
-            Ok(_) => return Ok(Start::Model(file.to_owned())),
+            Ok(_) => return Ok(Start::Model(InitConfig::new(file))),
             Err(error) => error,
         };
         if !file.is_file() {
@@ -227,10 +228,7 @@ impl RunArgs {
         let hash = digest::sha256_of_file(file).map_err(|e| Failure::Input(format!("{}: {e}", file.display())))?;
         let model = self.out.join(format!("start-{}.safetensors", &hash[..8]));
         if self.dry_run {
-            return Err(Failure::Input(format!(
-                "--dry-run writes nothing, and {} has to become a model file first: `ofa import pretrained`",
-                file.display()
-            )));
+            return Ok(Start::Model(InitConfig::new(model).unwritten(import.import.model, hash)));
         }
         std::fs::create_dir_all(&self.out).map_err(|e| Failure::writing(&self.out, e))?;
         import.import.model.save(&model)?;
@@ -240,7 +238,7 @@ impl RunArgs {
             file.display(),
             model.display()
         ));
-        Ok(Start::Model(model))
+        Ok(Start::Model(InitConfig::new(model)))
     }
 
     fn wishes(&self, start: Start, seed: u64) -> Wishes {

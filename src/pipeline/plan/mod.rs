@@ -7,8 +7,8 @@ use crate::failure::Failure;
 use ofa_space::{InputFormat, Resize, Settings};
 use ofa_train::FineTuning;
 use ofa_train::data::{self, Dataset, LoadOptions, OnCorrupt};
+use ofa_train::shrinking::InitConfig;
 use std::fmt::Write;
-use std::path::PathBuf;
 
 /// A plan, and why it is as it is.
 pub struct Plan {
@@ -21,7 +21,7 @@ pub struct Plan {
 }
 
 /// What a plan starts from.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub enum Start {
     /// The pretrained network inside the program for photos, random weights for small or grey images.
     #[default]
@@ -29,7 +29,7 @@ pub enum Start {
     /// Random weights.
     Scratch,
     /// A model file, or the name of a pretrained network.
-    Model(PathBuf),
+    Model(InitConfig),
 }
 
 /// What a user may decide about a plan.
@@ -111,7 +111,7 @@ pub fn for_data(spec: &str, wishes: &Wishes, on_corrupt: OnCorrupt) -> Result<Pl
     let model = match &wishes.start {
         Start::Model(model) => Some(model.clone()),
         Start::Automatic if dataset.channels == 3 && dataset.longest_side() > ICON_SIDE => {
-            Some(PathBuf::from(pretrained::DEFAULT))
+            Some(InitConfig::new(pretrained::DEFAULT))
         }
         Start::Automatic | Start::Scratch => None,
     };

@@ -7,7 +7,6 @@ use crate::pipeline::config::{DeviceConfig, PipelineConfig};
 use ofa_train::data::Dataset;
 use ofa_train::shrinking::{InitConfig, Origin};
 use std::fmt::Write;
-use std::path::Path;
 
 /// The network that a plan for photos starts from.
 pub(super) const DEFAULT: &str = "mcunet";
@@ -33,14 +32,15 @@ const MOST_DETAILED: usize = 10_000;
 const LIMITS: [&str; 3] = ["16%", "27%", "50%"];
 
 /// The plan for these images from this model.
-pub(super) fn plan(spec: &str, model: &Path, mut dataset: Dataset, wishes: &Wishes) -> Result<Plan, Failure> {
+pub(super) fn plan(spec: &str, init: &InitConfig, mut dataset: Dataset, wishes: &Wishes) -> Result<Plan, Failure> {
     let images = dataset.train.len();
     let batch_size = (images / 8).clamp(4, BATCH);
     // Enough passes to learn from few images, few enough to end soon with many.
     let factor = (USUAL_IMAGES / images.max(1) as f64).powf(0.7).clamp(0.05, 6.0);
     let epochs = |usual: f64| (usual * factor).max(0.05);
     let steps = epochs(SUBNETS_EPOCHS) * images as f64 / batch_size as f64;
-    let start = InitConfig::new(model).load()?;
+    let start = init.load()?;
+    let model = &init.model;
     let largest = start.space.info().resolutions.last().copied().unwrap_or_default();
     let new_head = start.model.class_names != dataset.class_names;
     let all = images + dataset.validation.len() + dataset.test.len();
@@ -87,6 +87,9 @@ pub(super) fn plan(spec: &str, model: &Path, mut dataset: Dataset, wishes: &Wish
         wishes.seed,
     );
     let mut config = PipelineConfig::parse(&text, "the plan for your images")?;
+    config.train = config.train.changed(|train| {
+        train.init = train.init.take().map(|made| made.as_unwritten_in(init));
+    })?;
     wishes.apply(&mut config)?;
     let space = &start.space;
     let mut reasons = super::described(&dataset);

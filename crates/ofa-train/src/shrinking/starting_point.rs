@@ -74,6 +74,9 @@ pub struct InitConfig {
     /// What is elastic in a single network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub elastic: Option<ElasticConfig>,
+    /// What the file will hold, with its SHA-256, where it is not written yet.
+    #[serde(skip)]
+    unwritten: Option<Arc<(Model, String)>>,
     /// The model, once it was read.
     #[serde(skip)]
     loaded: OnceLock<Arc<StartingPoint>>,
@@ -116,7 +119,21 @@ impl ElasticConfig {
 impl InitConfig {
     /// Starts from the model in this file, with its classifier.
     pub fn new(model: impl Into<PathBuf>) -> Self {
-        Self { model: model.into(), new_head: false, elastic: None, loaded: OnceLock::new() }
+        Self { model: model.into(), new_head: false, elastic: None, unwritten: None, loaded: OnceLock::new() }
+    }
+
+    /// The same where the file is not there yet: `model` is what it will hold, `hash` its hexadecimal SHA-256.
+    #[must_use]
+    pub fn unwritten(mut self, model: Model, hash: String) -> Self {
+        self.unwritten = Some(Arc::new((model, hash)));
+        self
+    }
+
+    /// Takes the unwritten model of another start of the same file.
+    #[must_use]
+    pub fn as_unwritten_in(mut self, other: &Self) -> Self {
+        self.unwritten.clone_from(&other.unwritten);
+        self
     }
 
     /// Reads the model, at the first call.
@@ -153,6 +170,9 @@ impl InitConfig {
 
     /// The model and the SHA-256 of its file.
     fn read(&self) -> Result<(Model, String), TrainError> {
+        if let Some(unwritten) = &self.unwritten {
+            return Ok((**unwritten).clone());
+        }
         if let Some(known) = self.model.to_str().and_then(pretrained::named)
             && !self.model.exists()
         {
