@@ -61,7 +61,6 @@ impl Trains {
 
 /// The teacher of a step's subnets.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "one a step; a box would save nothing")]
 pub enum Teacher {
     /// None: labels only.
     None,
