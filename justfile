@@ -39,3 +39,8 @@ pretrained:
     cargo build --release
     python tests/pretrained_nets.py check target/release/ofa
     cargo test --release --test pretrained
+
+# Every shell block of README and docs, each page from an empty folder.
+documentation:
+    cargo build --release --workspace --bin ofa
+    python3 tests/documentation.py
