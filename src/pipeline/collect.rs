@@ -1,6 +1,7 @@
 //! The collecting step: accuracy pairs of random subnets, on validation images.
 
 use super::config::PipelineConfig;
+use super::keys::Key;
 use super::record::RunFolder;
 use super::{Progress, Subject};
 use crate::failure::Failure;
@@ -12,21 +13,24 @@ use std::sync::atomic::AtomicBool;
 
 /// Seeds differ from training's, so that collecting does not repeat the subnets of the first steps.
 const SEED_OFFSET: u64 = 1000;
+/// The pairs, in a run's folder.
+pub(crate) const PAIRS: &str = "pairs.jsonl";
 
 /// Measures the pairs that are still missing; returns how many there are.
 pub(super) fn run(
     subject: &Subject<'_>,
     config: &PipelineConfig,
-    key: &str,
+    key: &Key,
     folder: &RunFolder,
     progress: &mut dyn Progress,
     stop: &AtomicBool,
 ) -> Result<usize, Failure> {
     let Subject { space, dataset, device, model, .. } = subject;
     let seed = config.train.seed.wrapping_add(SEED_OFFSET);
-    folder.claim("pairs.key", key, &[folder.path("pairs.jsonl.part")])?;
+    let pairs = folder.path(PAIRS);
+    folder.claim("pairs.key", key, &[PairsFile::part(&pairs)])?;
     let archs = clustered_archs(space.as_ref(), config.collect.count, seed)?;
-    let mut file = PairsFile::begin(&folder.path("pairs.jsonl"), space.as_ref(), Target::Accuracy)?;
+    let mut file = PairsFile::begin(&pairs, space.as_ref(), Target::Accuracy)?;
     let done = file.pairs().len().min(archs.len());
     let settings = EvaluationSettings {
         split: SplitName::Validation,

@@ -12,6 +12,11 @@ use std::path::Path;
 /// The bundled quickstart.
 pub const QUICKSTART: &str = include_str!("quickstart.toml");
 
+/// First line of the configuration in a run's folder.
+const BEGINNING: &str = "# What this run does. Edit it and go on with the run to change anything.";
+/// Last line of the same.
+const END: &str = "# end";
+
 /// A whole job.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -288,6 +293,9 @@ impl PipelineConfig {
     /// [`Failure::Input`] naming origin and field.
     pub fn parse(text: &str, origin: &str) -> Result<Self, Failure> {
         let bad = |problem: String| Failure::Input(format!("{origin}: {problem}"));
+        if text.starts_with(BEGINNING) && text.lines().last() != Some(END) {
+            return Err(bad(format!("is cut off: its last line, `{END}`, is missing")));
+        }
         let config: Self = toml::from_str(text).map_err(|e| bad(e.to_string()))?;
         config.check().map_err(|invalid| bad(invalid.to_string()))?;
         Ok(config)
@@ -299,6 +307,14 @@ impl PipelineConfig {
     /// [`Failure::Running`] if a plugin's part cannot be written as TOML.
     pub fn to_toml(&self) -> Result<String, Failure> {
         toml::to_string(self).map_err(|e| Failure::Running(format!("the configuration cannot be written as TOML: {e}")))
+    }
+
+    /// [`to_toml`](Self::to_toml) as the file of a run, which shows if its end is missing.
+    ///
+    /// # Errors
+    /// As [`to_toml`](Self::to_toml).
+    pub fn to_file(&self) -> Result<String, Failure> {
+        Ok(format!("{BEGINNING}\n{}{END}\n", self.to_toml()?))
     }
 
     /// Reads a TOML file.

@@ -2,7 +2,8 @@
 //! exported and verified.
 
 use super::config::PipelineConfig;
-use super::record::RunFolder;
+use super::keys::Key;
+use super::record::{RunFolder, Step};
 use super::specialise::{Found, FoundCase};
 use super::tuning::{Tuned, Tuning};
 use super::{Progress, Subject};
@@ -14,7 +15,7 @@ use ofa_space::{ArchJson, atomic_file, cost};
 use ofa_train::data::{SplitName, stratified};
 use ofa_train::evaluation::logits;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -30,12 +31,57 @@ pub struct Deployed {
     pub reference: Option<Case>,
 }
 
+impl Deployed {
+    /// The delivered files, in the run's folder: weights and ONNX of every network.
+    pub fn files(&self) -> Vec<String> {
+        let nets = self.cases.iter().chain(&self.reference);
+        let files = nets.flat_map(|case| [case.onnx.clone(), case.onnx.replace(".onnx", ".safetensors")]);
+        files.collect::<BTreeSet<String>>().into_iter().collect()
+    }
+}
+
+/// Leaves in the folder of networks those that are delivered, and nothing else: what an earlier deployment wrote is removed,
+/// and what is unknown is moved aside. Returns where to, if anything was.
+pub(super) fn sweep(folder: &RunFolder, deployed: &Deployed, earlier: &[String]) -> Result<Option<String>, Failure> {
+    let wanted = deployed.files();
+    let path = folder.path(NETS);
+    let entries = std::fs::read_dir(&path).map_err(|e| Failure::Running(format!("{}: {e}", path.display())))?;
+    let mut moved = None;
+    for entry in entries.filter_map(Result::ok) {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let file = format!("{NETS}/{name}");
+        if wanted.contains(&file) {
+            continue;
+        }
+        // Temporary files are left where writing was cut off.
+        let cut_off = name.starts_with(".tmp");
+        if (earlier.contains(&file) || cut_off) && entry.path().is_file() {
+            std::fs::remove_file(entry.path()).map_err(|e| Failure::writing(&entry.path(), e))?;
+            continue;
+        }
+        let aside = match &moved {
+            Some(aside) => aside,
+            None => moved.insert(folder.new_aside(NETS)?),
+        };
+        let to = folder.path(aside).join(&name);
+        std::fs::rename(entry.path(), &to).map_err(|e| Failure::writing(&to, e))?;
+    }
+    Ok(moved)
+}
+
+/// Networks that a deployment delivered, by its result in the folder, whatever version wrote it.
+pub(super) fn delivered_before(folder: &RunFolder) -> Vec<String> {
+    let text = std::fs::read_to_string(folder.path("deploy.json")).unwrap_or_default();
+    let by_result = serde_json::from_str::<Deployed>(&text).map(|deployed| deployed.files()).unwrap_or_default();
+    folder.written_by(Step::Deploy).into_iter().chain(by_result).collect()
+}
+
 /// Deploys every feasible case.
 pub(super) fn run(
     subject: &Subject<'_>,
     config: &PipelineConfig,
     found: &Found,
-    key: &str,
+    key: &Key,
     folder: &mut RunFolder,
     progress: &mut dyn Progress,
     stop: &AtomicBool,

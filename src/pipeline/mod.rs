@@ -8,6 +8,7 @@ pub mod config;
 mod deploy;
 pub mod estimate;
 mod host_profile;
+mod keys;
 pub mod plan;
 mod record;
 pub mod refine;
@@ -18,11 +19,13 @@ mod tuning;
 use crate::failure::Failure;
 use crate::report::{self, DrawnBlock, Infeasible, RESULTS_FORMAT, RunResults, Timings};
 use config::PipelineConfig;
+use keys::Keys;
 use ofa_space::atomic_file;
 use ofa_space::settings::Settings;
 use ofa_train::data::{self, OnCorrupt};
 use ofa_train::shrinking::Trainer;
-use record::{RunFolder, Step, key};
+pub use record::{Holds, look};
+use record::{RunFolder, Step};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -63,6 +66,8 @@ pub enum Existing {
     Refuse,
     /// Go on with it.
     Resume,
+    /// Go on with it, but move its training aside and train anew.
+    Retrain,
 }
 
 /// A finished run.
@@ -89,9 +94,13 @@ pub fn run(
     for warning in specialise::check(config.train.space()?.as_ref(), config)? {
         progress.note(&format!("warning: {warning}"));
     }
+    if options.existing != Existing::Refuse && look(options.out) == Holds::Nothing {
+        progress.note(&format!("{}: nothing to go on with, so this starts afresh", options.out.display()));
+    }
     let mut folder = RunFolder::open(options.out, options.existing)?;
-    let plan = folder.path(PLAN);
-    atomic_file::write(&plan, config.to_toml()?.as_bytes()).map_err(|e| Failure::writing(&plan, e))?;
+    for note in std::mem::take(&mut folder.notes) {
+        progress.note(&note);
+    }
     let device = ofa_train::device::open(options.backend)?;
     let dataset = match &options.dataset {
         Some(dataset) => dataset.clone(),
@@ -107,34 +116,41 @@ pub fn run(
         space.info().resolutions
     ));
 
-    let train_key = trainer.fingerprint();
-    let model_path = folder.path("train/supernet.safetensors");
-    let history = folder.step(Step::Train, &train_key, progress, |folder, progress| {
-        train::run(&trainer, &train_key, folder, progress, options.stop)
+    let keys = Keys::of(config, &trainer, &dataset)?;
+    train::settle(&trainer, &keys.train, &mut folder, options.existing, progress)?;
+    // The plan is that of the work in the folder, so what was refused is not written.
+    let plan = folder.path(PLAN);
+    atomic_file::write(&plan, config.to_file()?.as_bytes()).map_err(|e| Failure::writing(&plan, e))?;
+    let model_path = folder.path(train::SUPERNET);
+    let history = folder.step(Step::Train, &keys.train, progress, train::outputs, |folder, progress| {
+        train::run(&trainer, folder, progress, options.stop)
     })?;
     let model = ofa_space::Model::load(&model_path)?;
     let subject = Subject { space: &space, dataset: &dataset, device: &device, model: &model };
 
-    let collect_key = key(&[&train_key, &config.collect]);
-    folder.step(Step::Collect, &collect_key, progress, |folder, progress| {
-        collect::run(&subject, config, &collect_key, folder, progress, options.stop)
+    folder.step(Step::Collect, &keys.collect, progress, written(collect::PAIRS), |folder, progress| {
+        collect::run(&subject, config, &keys.collect, folder, progress, options.stop)
     })?;
-    let fit_key = key(&[&collect_key, &config.fit]);
-    let fit = folder
-        .step(Step::Fit, &fit_key, progress, |folder, progress| specialise::fit(&subject, config, folder, progress))?;
-    let search_key = key(&[&fit_key, &config.search]);
-    let found = folder.step(Step::Search, &search_key, progress, |folder, progress| {
-        specialise::search(&subject, config, folder, progress, options.stop)
+    let fit = folder.step(Step::Fit, &keys.fit, progress, written(specialise::PREDICTOR), |folder, progress| {
+        specialise::fit(&subject, config, folder, progress)
     })?;
-    let deploy_key = key(&[&search_key, &config.deploy]);
-    let deployed = folder.step(Step::Deploy, &deploy_key, progress, |folder, progress| {
-        // What a chosen net becomes does not depend on why it was chosen: other limits leave it as it is.
-        let tuning_key = key(&[&train_key, &config.deploy]);
-        deploy::run(&subject, config, &found, &tuning_key, folder, progress, options.stop)
+    let found = folder.step(
+        Step::Search,
+        &keys.search,
+        progress,
+        |_, _| Vec::new(),
+        |folder, progress| specialise::search(&subject, config, folder, progress, options.stop),
+    )?;
+    let earlier_nets = deploy::delivered_before(&folder);
+    let outputs = |_: &RunFolder, deployed: &deploy::Deployed| deployed.files();
+    let deployed = folder.step(Step::Deploy, &keys.deploy, progress, outputs, |folder, progress| {
+        deploy::run(&subject, config, &found, &keys.tuned, folder, progress, options.stop)
     })?;
+    if let Some(aside) = deploy::sweep(&folder, &deployed, &earlier_nets)? {
+        progress.note(&format!("files among the networks that are none of this run's are now in {aside}"));
+    }
     if config.deploy.host_nets > 0 {
-        let profile_key = key(&[&train_key, &config.deploy.host_nets]);
-        folder.step(Step::Profile, &profile_key, progress, |folder, progress| {
+        folder.step(Step::Profile, &keys.profile, progress, written(host_profile::FILE), |folder, progress| {
             host_profile::run(&subject, config, folder, progress, options.stop)
         })?;
     }
@@ -168,6 +184,11 @@ pub fn run(
 
 /// The configuration that a run was started with, in its folder; it can be edited and run again.
 pub const PLAN: &str = "pipeline.toml";
+
+/// A step's only file besides its result.
+fn written<T>(file: &'static str) -> impl Fn(&RunFolder, &T) -> Vec<String> {
+    move |_, _| vec![file.to_owned()]
+}
 
 /// What every step after training works on.
 struct Subject<'a> {

@@ -1,13 +1,15 @@
 //! The folder of a run: which steps are done, under which key, and how long they took.
 //!
-//! What is done (`steps.json`) repeats byte for byte; how long it took (`timings.json`) does not, so they are apart.
+//! What is done (`steps.json`) repeats byte for byte; how long it took (`timings.json`) does not, so they are apart. With each
+//! step is kept what it depended on and the SHA-256 of every file that it wrote, so that it is done again if either differs.
 
-use super::{Existing, Progress};
+use super::keys::Key;
+use super::{Existing, PLAN, Progress};
 use crate::failure::Failure;
 use crate::folder_lock::FolderLock;
 use crate::report::Timings;
-use ofa_space::atomic_file;
-use ofa_space::digest::Digest;
+use ofa_space::dependencies::{self, Dependencies, Difference};
+use ofa_space::{atomic_file, digest};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -45,10 +47,48 @@ impl Step {
     }
 }
 
-/// What is known of a finished step.
+/// What is known of a finished step. Earlier versions wrote the key alone.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Done {
+    /// Digest of `depends_on`.
     key: String,
+    /// What the step depended on.
+    #[serde(default, skip_serializing_if = "Dependencies::is_empty")]
+    depends_on: Dependencies,
+    /// SHA-256 of every file that it wrote, by its path in the folder.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    files: BTreeMap<String, String>,
+}
+
+impl Done {
+    fn is_of_an_earlier_version(&self) -> bool {
+        self.depends_on.is_empty()
+    }
+}
+
+/// How a step of the folder stands to the one that is wanted.
+pub enum Known<T> {
+    /// Never finished, as far as is known.
+    Nothing,
+    /// Done, with this result, and every file is as it was written.
+    Done(T),
+    /// Done, but this file is gone, or not as it was written.
+    Damaged(String),
+    /// Done otherwise; what differs is empty if an earlier version did it.
+    Changed(Vec<Difference>),
+}
+
+/// What is in a folder before a run begins there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Holds {
+    /// Nothing, or no folder.
+    Nothing,
+    /// A plan, and no work yet.
+    Plan,
+    /// A run.
+    Run,
+    /// This, and no plan.
+    Other(String),
 }
 
 /// The folder of a run, locked against a second run.
@@ -57,14 +97,17 @@ pub struct RunFolder {
     done: BTreeMap<Step, Done>,
     /// Measured times.
     pub timings: Timings,
+    /// What the user should be told about the folder.
+    pub notes: Vec<String>,
     _lock: FolderLock,
 }
 
 const RECORD: &str = "steps.json";
 const TIMINGS: &str = "timings.json";
+/// Folder of the training.
+pub const TRAIN: &str = "train";
 /// What a run writes besides; a folder that holds one of these, but no run, is somebody else's.
-const OTHERS_WORK: [&str; 9] = [
-    "pipeline.toml",
+const OTHERS_WORK: [&str; 8] = [
     "results.json",
     "report.html",
     "report.md",
@@ -75,39 +118,65 @@ const OTHERS_WORK: [&str; 9] = [
     super::host_profile::FILE,
 ];
 
+/// What is in a folder before a run begins there. Hidden files do not count, nor do models to start from, which are made before
+/// a run begins.
+pub fn look(root: &Path) -> Holds {
+    let entries = std::fs::read_dir(root).into_iter().flatten().filter_map(Result::ok);
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> =
+        names.filter(|name| !name.starts_with('.') && !super::plan::is_start_model(name)).collect();
+    names.sort();
+    let holds = |name: &str| names.iter().any(|known| known == name);
+    match names.first() {
+        None => Holds::Nothing,
+        Some(_) if holds(RECORD) || holds(TRAIN) => Holds::Run,
+        Some(_) if holds(PLAN) => Holds::Plan,
+        Some(first) => Holds::Other(first.clone()),
+    }
+}
+
 impl RunFolder {
     /// Creates or opens the folder.
     ///
     /// # Errors
-    /// [`Failure::Input`] if it cannot be created, is in use, or holds a run and `existing` refuses that.
+    /// [`Failure::Input`] if it cannot be created, is in use, or holds what `existing` refuses.
     pub fn open(root: &Path, existing: Existing) -> Result<Self, Failure> {
         let input = |problem: String| Failure::Input(format!("{}: {problem}", root.display()));
         std::fs::create_dir_all(root).map_err(|e| {
             input(format!("the folder cannot be created ({e}); choose a place that you may write to with --out"))
         })?;
-        let lock = FolderLock::take(root)?;
-        let record = root.join(RECORD);
-        let holds_a_run = record.exists() || root.join("train").exists();
-        if holds_a_run && existing == Existing::Refuse {
-            return Err(input("holds a run already: add --resume to go on with it, or choose another --out".into()));
-        }
-        if !holds_a_run && let Some(name) = OTHERS_WORK.iter().find(|name| root.join(name).exists()) {
-            // A run that was stopped before its first step leaves its plan behind, nothing else.
-            if existing == Existing::Refuse || *name != "pipeline.toml" {
+        match (look(root), existing) {
+            (Holds::Run, Existing::Refuse) => {
+                return Err(input(
+                    "holds a run already: add --resume to go on with it, or choose another --out".into(),
+                ));
+            }
+            (Holds::Plan, Existing::Refuse) => {
+                let problem = "holds a plan already: add --resume to run it, or choose another --out";
+                return Err(input(format!("{problem} ({PLAN})")));
+            }
+            (Holds::Other(name), Existing::Resume | Existing::Retrain) => {
                 return Err(input(format!(
-                    "holds {name}, which a run would overwrite, but no run: choose another --out, or move it away"
+                    "holds {name}, but no run to go on with ({PLAN} is missing): choose another --out"
                 )));
             }
+            _ => {}
         }
-        let done = match std::fs::read_to_string(&record) {
-            Ok(text) => serde_json::from_str(&text)
-                .map_err(|e| input(format!("{RECORD} is damaged ({e}): remove it to redo every step")))?,
-            Err(_) => BTreeMap::new(),
-        };
+        if !root.join(RECORD).exists()
+            && !root.join(TRAIN).exists()
+            && let Some(name) = OTHERS_WORK.iter().find(|name| root.join(name).exists())
+        {
+            return Err(input(format!(
+                "holds {name}, which a run would overwrite, but no run: choose another --out, or move it away"
+            )));
+        }
+        let lock = FolderLock::take(root)?;
+        let mut notes = Vec::new();
+        let done = recorded(root, &mut notes);
         // Times are for the report only: a damaged file is not an error.
         let timings = std::fs::read_to_string(root.join(TIMINGS)).ok();
         let timings = timings.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-        Ok(Self { root: root.to_owned(), done, timings, _lock: lock })
+        Ok(Self { root: root.to_owned(), done, timings, notes, _lock: lock })
     }
 
     /// A path inside the folder.
@@ -115,39 +184,110 @@ impl RunFolder {
         self.root.join(relative)
     }
 
-    /// Runs a step, or reads its result if it is done under the same key.
+    /// Runs a step, or reads its result if it is done under the same key and the files are there as they were written.
+    /// `outputs` names the files that it writes, besides the result, from the result.
     ///
     /// # Errors
     /// What the step reports.
     pub fn step<T: Serialize + DeserializeOwned>(
         &mut self,
         step: Step,
-        key: &str,
+        key: &Key,
         progress: &mut dyn Progress,
+        outputs: impl Fn(&Self, &T) -> Vec<String>,
         work: impl FnOnce(&mut Self, &mut dyn Progress) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let result_path = self.path(&format!("{}.json", step.name()));
-        if self.done.get(&step).is_some_and(|done| done.key == key) {
-            let text = std::fs::read_to_string(&result_path).unwrap_or_default();
-            if let Ok(result) = serde_json::from_str(&text) {
-                progress.note(&format!("{}: done before", step.name()));
+        let name = step.name();
+        match self.known(step, key, &outputs) {
+            Known::Done(result) => {
+                progress.note(&format!("{name}: done before"));
+                // What an earlier version did is recorded as this one does it.
+                if self.done.get(&step).is_some_and(Done::is_of_an_earlier_version) {
+                    self.record(step, key, outputs(self, &result))?;
+                }
                 return Ok(result);
             }
-        }
-        if self.done.contains_key(&step) {
-            // Done under another key: its time does not count any more.
-            self.timings.forget(step.name());
+            Known::Nothing => {}
+            Known::Damaged(file) => {
+                progress.note(&format!("{name}: {file} is gone or not as it was written, and is made again"));
+            }
+            Known::Changed(differences) => {
+                let since = match differences.as_slice() {
+                    [] => "with other settings or data".to_owned(),
+                    known => dependencies::in_words(known),
+                };
+                progress.note(&format!("{name}: changed since it was done: {since}"));
+                // Done under another key: its time does not count any more.
+                self.timings.forget(name);
+            }
         }
         let started = Instant::now();
         let result = work(self, progress);
-        self.timings.add(step.name(), started.elapsed().as_secs_f64());
+        self.timings.add(name, started.elapsed().as_secs_f64());
         let timed = self.write(TIMINGS, &self.timings);
         let result = result?;
         timed?;
-        self.write(&format!("{}.json", step.name()), &result)?;
-        self.done.insert(step, Done { key: key.to_owned() });
-        self.write(RECORD, &self.done)?;
+        self.write(&result_of(step), &result)?;
+        self.record(step, key, outputs(self, &result))?;
         Ok(result)
+    }
+
+    /// How a step stands to the one that is wanted.
+    pub fn known<T: DeserializeOwned>(
+        &self,
+        step: Step,
+        key: &Key,
+        outputs: &impl Fn(&Self, &T) -> Vec<String>,
+    ) -> Known<T> {
+        let Some(done) = self.done.get(&step) else { return Known::Nothing };
+        match done.is_of_an_earlier_version() {
+            true if done.key != key.earlier => return Known::Changed(Vec::new()),
+            false if done.depends_on != key.depends_on => {
+                return Known::Changed(key.depends_on.since(&done.depends_on));
+            }
+            _ => {}
+        }
+        let damaged = |(file, written): (&String, &String)| {
+            digest::sha256_of_file(&self.path(file)).map_or(true, |found| found != *written).then(|| file.clone())
+        };
+        if let Some(file) = done.files.iter().find_map(damaged) {
+            return Known::Damaged(file);
+        }
+        let text = std::fs::read_to_string(self.path(&result_of(step))).unwrap_or_default();
+        let Ok(result) = serde_json::from_str(&text) else { return Known::Damaged(result_of(step)) };
+        match outputs(self, &result).into_iter().find(|file| !self.path(file).is_file()) {
+            Some(missing) => Known::Damaged(missing),
+            None => Known::Done(result),
+        }
+    }
+
+    /// The files that a step is known to have written.
+    pub fn written_by(&self, step: Step) -> Vec<String> {
+        self.done.get(&step).map_or_else(Vec::new, |done| done.files.keys().cloned().collect())
+    }
+
+    /// Forgets that a step was done.
+    ///
+    /// # Errors
+    /// [`Failure::Running`] if the folder cannot be written.
+    pub fn forget(&mut self, step: Step) -> Result<(), Failure> {
+        self.done.remove(&step);
+        self.timings.forget(step.name());
+        self.write(RECORD, &self.done)
+    }
+
+    /// Notes a step as done, with the files as they are now.
+    fn record(&mut self, step: Step, key: &Key, outputs: Vec<String>) -> Result<(), Failure> {
+        let mut files = BTreeMap::new();
+        for file in outputs.into_iter().chain([result_of(step)]) {
+            let path = self.path(&file);
+            let digest = digest::sha256_of_file(&path)
+                .map_err(|e| Failure::Running(format!("cannot read {}: {e}", path.display())))?;
+            files.insert(file, digest);
+        }
+        let depends_on = key.depends_on.clone();
+        self.done.insert(step, Done { key: depends_on.digest(), depends_on, files });
+        self.write(RECORD, &self.done)
     }
 
     fn write<T: Serialize>(&self, name: &str, value: &T) -> Result<(), Failure> {
@@ -160,41 +300,74 @@ impl RunFolder {
     ///
     /// # Errors
     /// [`Failure::Running`] if the folder cannot be written.
-    pub fn claim(&self, key_file: &str, key: &str, leftovers: &[PathBuf]) -> Result<(), Failure> {
+    pub fn claim(&self, key_file: &str, key: &Key, leftovers: &[PathBuf]) -> Result<(), Failure> {
         let path = self.path(key_file);
-        if std::fs::read_to_string(&path).is_ok_and(|old| old == key) {
+        let known = Dependencies::read(&path);
+        if known.as_ref() == Some(&key.depends_on) {
             return Ok(());
         }
-        for leftover in leftovers {
-            if leftover.exists() {
-                std::fs::remove_file(leftover).map_err(|e| Failure::writing(leftover, e))?;
+        let by_an_earlier_version =
+            known.is_none() && std::fs::read_to_string(&path).is_ok_and(|text| text == key.earlier);
+        if !by_an_earlier_version {
+            for leftover in leftovers {
+                if leftover.exists() {
+                    std::fs::remove_file(leftover).map_err(|e| Failure::writing(leftover, e))?;
+                }
             }
         }
-        atomic_file::write(&path, key.as_bytes()).map_err(|e| Failure::writing(&path, e))
+        key.depends_on.write(&path).map_err(|e| Failure::writing(&path, e))
+    }
+
+    /// A new folder for what is moved out of the folder `name`: `NAME-aside-1`, or the next that is free.
+    ///
+    /// # Errors
+    /// [`Failure::Running`] if it cannot be made.
+    pub fn new_aside(&self, name: &str) -> Result<String, Failure> {
+        let aside = self.free_aside(name);
+        let path = self.path(&aside);
+        std::fs::create_dir(&path).map_err(|e| Failure::writing(&path, e))?;
+        Ok(aside)
+    }
+
+    fn free_aside(&self, name: &str) -> String {
+        let names = (1..).map(|number| format!("{name}-aside-{number}"));
+        names.into_iter().find(|aside| !self.path(aside).exists()).unwrap_or_default()
+    }
+
+    /// Moves a folder in this one to a new name, as [`new_aside`](Self::new_aside) chooses them; returns it.
+    ///
+    /// # Errors
+    /// [`Failure::Running`] if it cannot be moved.
+    pub fn set_aside(&self, name: &str) -> Result<String, Failure> {
+        let aside = self.free_aside(name);
+        let from = self.path(name);
+        std::fs::rename(&from, self.path(&aside))
+            .map_err(|e| Failure::Running(format!("cannot move {} to {aside}: {e}", from.display())))?;
+        Ok(aside)
     }
 }
 
-/// Hash over everything that a step depends on.
-pub fn key(parts: &[&dyn erased::Part]) -> String {
-    let mut digest = Digest::default();
-    for part in parts {
-        digest.add(part.json());
-        digest.add([0]);
-    }
-    digest.hex()
+/// The file of a step's result.
+fn result_of(step: Step) -> String {
+    format!("{}.json", step.name())
 }
 
-/// Values that can be part of a key.
-pub mod erased {
-    /// Anything serialisable.
-    pub trait Part {
-        /// Its JSON.
-        fn json(&self) -> Vec<u8>;
-    }
-
-    impl<T: serde::Serialize> Part for T {
-        fn json(&self) -> Vec<u8> {
-            serde_json::to_vec(self).unwrap_or_default()
+/// What is known of finished steps. What is damaged is not known: those steps are done again from what there is.
+fn recorded(root: &Path, notes: &mut Vec<String>) -> BTreeMap<Step, Done> {
+    let Ok(text) = std::fs::read_to_string(root.join(RECORD)) else { return BTreeMap::new() };
+    let mut done: BTreeMap<Step, Done> = match serde_json::from_str(&text) {
+        Ok(done) => done,
+        Err(e) => {
+            notes.push(format!("{RECORD} is damaged ({e}): every step is done again from what there is"));
+            return BTreeMap::new();
         }
-    }
+    };
+    done.retain(|step, done| {
+        let whole = done.is_of_an_earlier_version() || done.depends_on.digest() == done.key;
+        if !whole {
+            notes.push(format!("{RECORD} is damaged: {} is done again from what there is", step.name()));
+        }
+        whole
+    });
+    done
 }

@@ -66,6 +66,9 @@ impl From<WrittenCase> for FoundCase {
 /// Name of the latency objective.
 const LATENCY: &str = "latency_ms";
 
+/// The accuracy predictor, in a run's folder.
+pub const PREDICTOR: &str = "predictor.json";
+
 /// Everything that the search found.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Found {
@@ -124,12 +127,12 @@ pub fn fit(
     progress: &mut dyn Progress,
 ) -> Result<PredictorResults, Failure> {
     let space = subject.space.as_ref();
-    let all = pairs::read(folder.path("pairs.jsonl"), space, Target::Accuracy)?;
+    let all = pairs::read(folder.path(super::collect::PAIRS), space, Target::Accuracy)?;
     let seed = config.train.seed;
     let (train, test) = pairs::hold_out(&all, config.fit.holdout, seed);
     let fit = Fit { seed, ..Fit::with(config.fit.predictor.clone()) };
     let fitted = fit.run(space, &train, &test)?;
-    fitted.save(&folder.path("predictor.json"))?;
+    fitted.save(&folder.path(PREDICTOR))?;
     let report = &fitted.report;
     for warning in &report.warnings {
         progress.note(&format!("warning: {warning}"));
@@ -167,7 +170,7 @@ pub fn search(
     progress: &mut dyn Progress,
     stop: &AtomicBool,
 ) -> Result<Found, Failure> {
-    let predictor = Arc::new(FittedPredictor::load_for(&folder.path("predictor.json"), Target::Accuracy)?);
+    let predictor = Arc::new(FittedPredictor::load_for(&folder.path(PREDICTOR), Target::Accuracy)?);
     let space = &predictor.narrowed(subject.space.clone())?;
     let accuracy = PredictedObjective::new(space.clone(), predictor, Target::Accuracy)?;
     let mut found = Found { cases: Vec::new(), fronts: Vec::new(), evaluations: 0 };

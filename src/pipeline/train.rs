@@ -1,29 +1,90 @@
 //! The training step of the pipeline.
 
-use super::Progress;
-use super::record::RunFolder;
+use super::keys::Key;
+use super::record::{Known, RunFolder, Step, TRAIN};
+use super::{Existing, Progress};
 use crate::failure::Failure;
 use crate::report::StepSeconds;
+use ofa_space::dependencies;
 use ofa_train::TrainError;
-use ofa_train::checkpoint::Checkpoint;
-use ofa_train::shrinking::{History, Observer, PhasePlan, PhaseRecord, Trainer, ValidationRecord};
+use ofa_train::shrinking::{Found, History, Observer, PhasePlan, PhaseRecord, Trainer, ValidationRecord};
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 /// The supernet as it was when its largest subnet became the frozen teacher, in a run's folder.
 pub const TEACHER: &str = "train/teacher.safetensors";
+/// The supernet.
+pub const SUPERNET: &str = "train/supernet.safetensors";
+
+/// Files of a finished training that later steps read.
+pub fn outputs(folder: &RunFolder, _: &History) -> Vec<String> {
+    let teacher = folder.path(TEACHER).is_file().then_some(TEACHER);
+    [SUPERNET].into_iter().chain(teacher).map(str::to_owned).collect()
+}
+
+/// Makes sure that training in the folder neither replaces nor repeats another one: what is there is done already, or can be
+/// gone on from. Asked to train anew, moves it aside.
+///
+/// # Errors
+/// [`Failure::Input`] with what differs and what to do.
+pub fn settle(
+    trainer: &Trainer<'_>,
+    key: &Key,
+    folder: &mut RunFolder,
+    existing: Existing,
+    progress: &mut dyn Progress,
+) -> Result<(), Failure> {
+    let path = folder.path(TRAIN);
+    if existing == Existing::Retrain {
+        if path.exists() {
+            let aside = folder.set_aside(TRAIN)?;
+            progress.note(&format!("the training that was there is in {}", folder.path(&aside).display()));
+        }
+        return folder.forget(Step::Train);
+    }
+    let refused = |problem: String| {
+        let remedy = "--retrain moves what is there aside and trains anew; or choose another --out";
+        Err(Failure::Input(format!("{problem}. {remedy}")))
+    };
+    let shown = path.display();
+    let has_a_supernet = folder.path(SUPERNET).exists();
+    let found = trainer.look(&path);
+    match (folder.known(Step::Train, key, &outputs), found) {
+        // What is damaged is made again from the checkpoint, and phases after the last are added to it.
+        (Known::Done(_), _) | (_, Ok(Found::This)) => Ok(()),
+        (Known::Changed(differences), Ok(Found::Nothing)) if has_a_supernet => match differences.as_slice() {
+            [] => refused(format!("{shown} holds a training by an earlier version with other settings or data")),
+            known => refused(format!(
+                "{shown} holds another training, without a checkpoint to go on from: {}",
+                dependencies::in_words(known)
+            )),
+        },
+        (Known::Changed(differences), Ok(Found::Other(_))) if !differences.is_empty() => refused(format!(
+            "{shown} holds another training: {}. Undo the change to go on with it",
+            dependencies::in_words(&differences)
+        )),
+        (_, Ok(Found::Other(error))) => refused(format!("{error}. Undo the change to go on with it")),
+        (Known::Damaged(file), Ok(Found::Nothing)) => refused(format!(
+            "{} is gone or not as it was written, and no checkpoint is left to make it from: put it back",
+            folder.path(&file).display()
+        )),
+        (Known::Nothing, Ok(Found::Nothing)) if has_a_supernet => refused(format!(
+            "{shown} holds a supernet, but neither the record of its training nor a checkpoint: put them back"
+        )),
+        (Known::Nothing | Known::Changed(_), Ok(Found::Nothing)) => Ok(()),
+        (_, Err(error)) => refused(error.to_string()),
+    }
+}
 
 /// Trains, or goes on from a checkpoint of the same configuration, and writes the supernet and its metrics.
 pub fn run(
     trainer: &Trainer<'_>,
-    key: &str,
     folder: &mut RunFolder,
     progress: &mut dyn Progress,
     stop: &AtomicBool,
 ) -> Result<History, Failure> {
-    let path = folder.path("train");
+    let path = folder.path(TRAIN);
     std::fs::create_dir_all(&path).map_err(|e| Failure::writing(&path, e))?;
-    folder.claim("train/key", key, &Checkpoint::files(&path))?;
     let mut timed = TimedPhases { inner: progress.training(), started: Instant::now(), phases: Some(Vec::new()) };
     let trained = trainer.train(Some(&path), &mut timed, stop);
     folder.timings.phases = timed.phases.unwrap_or_default();
@@ -36,7 +97,7 @@ pub fn run(
     if let Some(teacher) = &trained.teacher {
         teacher.save(&folder.path(TEACHER))?;
     }
-    trained.model.save(&path.join("supernet.safetensors"))?;
+    trained.model.save(&folder.path(SUPERNET))?;
     Ok(trained.history)
 }
 

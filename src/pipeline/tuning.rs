@@ -2,17 +2,19 @@
 //! done once, and a fine-tuned network is kept in the run's folder, so that an interrupted run goes on where it was.
 
 use super::config::PipelineConfig;
+use super::keys::Key;
 use super::record::RunFolder;
 use super::{Progress, Subject};
 use crate::failure::Failure;
-use ofa_space::digest;
 use ofa_space::{Arch, Checked, Model, NetSpec};
+use ofa_space::{atomic_file, digest};
 use ofa_train::checkpoint::Checkpoint;
 use ofa_train::data::SplitName;
 use ofa_train::evaluation::{EvaluationSettings, Evaluator};
 use ofa_train::fine_tuning::FineTuningObserver;
 use ofa_train::{FineTuner, FineTuning, TrainError};
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
@@ -52,7 +54,7 @@ impl<'a> Tuning<'a> {
     pub fn new(
         subject: &'a Subject<'a>,
         config: &PipelineConfig,
-        key: &str,
+        key: &Key,
         folder: &RunFolder,
         stop: &'a AtomicBool,
     ) -> Result<Self, Failure> {
@@ -136,8 +138,9 @@ impl<'a> Tuning<'a> {
         let Subject { dataset, device, .. } = *self.subject;
         let started = Instant::now();
         let path = folder.path(&format!("{FOLDER}/{name}.safetensors"));
+        let checksum = path.with_extension("sha256");
         let mut seconds = 0.0;
-        let model = match path.is_file() {
+        let model = match is_whole(&path, &checksum) {
             true => Model::load(&path)?,
             false => {
                 let mut tuner = FineTuner::new(settings, &cut, dataset, device)?;
@@ -153,19 +156,39 @@ impl<'a> Tuning<'a> {
                     ),
                     other => other.into(),
                 })?;
-                tuned.model.save(&path)?;
+                let better = match tuned.is_no_worse() {
+                    true => tuned.model,
+                    false => {
+                        progress.note(&format!(
+                            "fine-tuning made a network worse on the validation images ({:.2} % before, {:.2} % after): the \
+                             weights before are kept",
+                            100.0 * tuned.before.top1,
+                            100.0 * tuned.after.top1
+                        ));
+                        cut
+                    }
+                };
+                better.save(&path)?;
+                let digest = digest::sha256_of_file(&path).map_err(|e| Failure::writing(&path, e))?;
+                atomic_file::write(&checksum, digest.as_bytes()).map_err(|e| Failure::writing(&checksum, e))?;
                 for file in Checkpoint::files(&checkpoints) {
                     std::fs::remove_file(&file).map_err(|e| Failure::writing(&file, e))?;
                 }
                 // The folder is empty now; one that something else was put into stays.
                 let _ = std::fs::remove_dir(&checkpoints);
                 seconds = started.elapsed().as_secs_f64();
-                tuned.model
+                better
             }
         };
         let accuracy = Evaluator::new(&model, dataset, device, &self.evaluation)?.score(None)?.top1;
         Ok(Tuned { net: model.net(None)?, model, accuracy, supernet_accuracy, seconds })
     }
+}
+
+/// Whether a network is there as it was written. Earlier versions wrote no checksum.
+fn is_whole(path: &Path, checksum: &Path) -> bool {
+    let written = std::fs::read_to_string(checksum).ok();
+    digest::sha256_of_file(path).is_ok_and(|found| written.is_none_or(|written| written == found))
 }
 
 /// Messages of fine-tuning among those of the pipeline, whose bar counts networks.

@@ -10,6 +10,7 @@ pub mod profiling;
 
 pub use backend::{Blockwise, HardwareBackend, LatencySource};
 pub use devices::command::{CommandDevice, CommandProfile};
+pub use devices::content;
 pub use devices::host::{Host, HostSettings};
 #[cfg(feature = "predictor")]
 pub use devices::predictor::{PredictorDevice, PredictorProfile};

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod atomic_file;
+pub mod dependencies;
 pub mod digest;
 pub mod error;
 pub mod file_digest;

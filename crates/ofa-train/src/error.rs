@@ -2,6 +2,7 @@
 
 use crate::device::BackendError;
 use ofa_space::ModelError;
+use ofa_space::dependencies::{self, Difference};
 use ofa_space::{InvalidSetting, SpaceError, WeightsError};
 use std::path::PathBuf;
 
@@ -73,6 +74,14 @@ pub enum TrainError {
         /// What is wrong and what to do.
         problem: String,
     },
+    /// A folder holds a training of another configuration or data set.
+    #[error("{} holds another training: {}", folder.display(), what_differs(differences))]
+    OtherTraining {
+        /// The folder.
+        folder: PathBuf,
+        /// What is not as it was when that training began; empty if it is not known.
+        differences: Vec<Difference>,
+    },
     /// The user asked to stop; the work so far is saved.
     #[error("interrupted; the work so far is saved")]
     Interrupted,
@@ -89,6 +98,13 @@ pub enum TrainError {
     /// A request that the compute backend could not serve.
     #[error("the compute backend failed: {0}")]
     Compute(String),
+}
+
+fn what_differs(differences: &[Difference]) -> String {
+    match differences {
+        [] => "its checkpoint belongs to another configuration or data set".to_owned(),
+        known => dependencies::in_words(known),
+    }
 }
 
 impl TrainError {

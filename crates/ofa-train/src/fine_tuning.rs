@@ -61,6 +61,14 @@ pub struct FineTuned {
     pub after: Accuracy,
 }
 
+impl FineTuned {
+    /// Whether training made the network no worse, by its accuracy on the validation images.
+    pub fn is_no_worse(&self) -> bool {
+        // Accuracies over no images are undefined, and decide nothing.
+        !matches!(self.after.top1.partial_cmp(&self.before.top1), Some(std::cmp::Ordering::Less))
+    }
+}
+
 impl<'a> FineTuner<'a> {
     /// Fine-tunes a standalone network on the training images of a data set.
     ///
@@ -93,8 +101,21 @@ impl<'a> FineTuner<'a> {
         self.schedule().total_steps()
     }
 
-    /// Hash of everything that the result depends on besides the code: settings, network, weights and data.
-    pub fn fingerprint(&self) -> String {
+    /// Hash of everything that the result depends on besides the code: settings, network, weights, and the images to learn
+    /// from by their content.
+    ///
+    /// # Errors
+    /// [`DataError::Io`] if an image cannot be read.
+    pub fn fingerprint(&self) -> Result<String, DataError> {
+        Ok(self.fingerprint_of(&self.dataset.train.content()?))
+    }
+
+    /// The fingerprint that earlier versions gave this run: the data by name and number of images.
+    fn earlier_fingerprint(&self) -> String {
+        self.fingerprint_of(&format!("{} {}", self.dataset.name, self.dataset.train.len()))
+    }
+
+    fn fingerprint_of(&self, images: &str) -> String {
         let mut settings = serde_json::to_value(self.settings).unwrap_or_default();
         if let Some(settings) = settings.as_object_mut() {
             // How the work is done, not what comes out.
@@ -114,8 +135,7 @@ impl<'a> FineTuner<'a> {
             }
         }
         let net = serde_json::to_string(&self.net).unwrap_or_default();
-        let Dataset { name, train, input, .. } = self.dataset;
-        let data = format!("{name} {} {input:?} {:?}", train.len(), self.dataset.split_record());
+        let data = format!("{images} {:?} {:?}", self.dataset.input, self.dataset.split_record());
         let mut digest = Digest::default();
         digest.add(format!("fine-tuning\n{net}\n{settings}\n{data}\n"));
         for model in std::iter::once(self.model).chain(self.teacher.as_ref().map(|teacher| &teacher.model)) {
@@ -165,12 +185,12 @@ impl<'a> FineTuner<'a> {
         let mut optimizer = Optimizer::new(self.settings.momentum, self.settings.weight_decay)
             .with_head_rate(self.settings.head_rate, &network.parameters);
         let mut done = 0;
-        let fingerprint = folder.map_or_else(String::new, |_| self.fingerprint());
+        let fingerprint = folder.map(|_| self.fingerprint()).transpose()?.unwrap_or_default();
         if let Some((checkpoint, message)) = folder.map(Checkpoint::load_latest).transpose()?.flatten() {
             if let Some(message) = message {
                 observer.on_message(&message);
             }
-            if checkpoint.fingerprint != fingerprint {
+            if ![&fingerprint, &self.earlier_fingerprint()].contains(&&checkpoint.fingerprint) {
                 return Err(TrainError::Checkpoint {
                     path: folder.map(Checkpoint::path).unwrap_or_default(),
                     problem:

@@ -71,8 +71,12 @@ pub struct FinetuneArgs {
     /// Label smoothing.
     #[arg(long, default_value_t = 0.1)]
     label_smoothing: f64,
-    /// Keep the better of before and after, by accuracy on validation images.
-    #[arg(long)]
+    /// Deliver the weights after training even if they are worse on the validation images than those before; otherwise the
+    /// better ones are delivered.
+    #[arg(long, conflicts_with = "keep_better")]
+    keep_last: bool,
+    /// Deliver the better weights by accuracy on validation images, as is usual.
+    #[arg(long, hide = true)]
     keep_better: bool,
     /// Resume a run that was interrupted, from its checkpoint in the folder OUTPUT.checkpoint.
     #[arg(long)]
@@ -200,8 +204,9 @@ pub fn run(args: &FinetuneArgs, context: &Context) -> Result<(), Failure> {
     if let Some(progress) = display.progress {
         progress.finish();
     }
-    let FineTuned { model: after, steps, before: accuracy_before, after: accuracy_after } = tuned?;
-    let kept = !args.keep_better || accuracy_after.top1 >= accuracy_before.top1;
+    let tuned = tuned?;
+    let kept = args.keep_last || tuned.is_no_worse();
+    let FineTuned { model: after, steps, before: accuracy_before, after: accuracy_after } = tuned;
     if kept {
         model = after;
     }
@@ -217,7 +222,11 @@ pub fn run(args: &FinetuneArgs, context: &Context) -> Result<(), Failure> {
         kept,
     };
     context.output.result(&report, || {
-        let kept = if report.kept { "" } else { "; the weights before were better and are kept" };
+        let kept = match (report.kept, report.top1_after < report.top1_before) {
+            (true, false) => "",
+            (true, true) => "; kept although the weights before were better",
+            (false, _) => "; the weights before were better and are kept (--keep-last delivers those after)",
+        };
         format!(
             "{}: {} steps, validation top-1 {:.2} % before, {:.2} % after, on {} images, {:.0} s{kept}",
             report.output.display(),

@@ -192,10 +192,13 @@ fn measure(
         .stop_at(&context.stop)
         .run(device)
         .map_err(|error| match error {
-            HwError::Interrupted => Failure::Interrupted(format!(
-                "interrupted; what is measured is in {}: run the same command again to go on",
-                unfinished.display()
-            )),
+            HwError::Interrupted => Failure::Interrupted(match unfinished.exists() {
+                true => format!(
+                    "interrupted; what is measured is in {}: run the same command again to go on",
+                    unfinished.display()
+                ),
+                false => "interrupted before anything was measured; nothing is left of it".to_owned(),
+            }),
             HwError::OtherProfile => Failure::Input(format!("{}: {error}", unfinished.display())),
             other => other.into(),
         })?;

@@ -7,7 +7,7 @@ use crate::cli::{Context, Failure};
 use crate::pipeline::config::{DeviceConfig, PipelineConfig};
 use crate::pipeline::estimate::Estimate;
 use crate::pipeline::plan::{Start, Wishes};
-use crate::pipeline::{self, Existing, PLAN, RunOptions, plan};
+use crate::pipeline::{self, Existing, Holds, PLAN, RunOptions, plan};
 use crate::report::{self, Case, Infeasible};
 use clap::Args;
 use ofa_export::importing::import;
@@ -16,7 +16,7 @@ use ofa_search::Limit;
 use ofa_space::{Model, digest};
 use ofa_train::data::Dataset;
 use ofa_train::pretrained;
-use ofa_train::shrinking::InitConfig;
+use ofa_train::shrinking::{InitConfig, TrainConfig};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -33,9 +33,13 @@ pub struct RunArgs {
     /// Folder for everything that the run makes.
     #[arg(long, default_value = "ofa-run")]
     out: PathBuf,
-    /// Go on with the run in the output folder: finished steps are not redone.
+    /// Go on with the run in the output folder: finished steps are not redone, unless what they depend on has changed. In an
+    /// empty folder a run begins.
     #[arg(long)]
     resume: bool,
+    /// Go on with the run, but move its training aside and train anew.
+    #[arg(long)]
+    retrain: bool,
     /// What to start from, where a plan is made for --data: `mcunet` (photos by default), `scratch`, a model file, or a
     /// checkpoint that `ofa import pretrained` reads without options.
     #[arg(long, requires = "data", conflicts_with = "config", value_name = "NAME|MODEL")]
@@ -113,7 +117,11 @@ pub fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
     let (config, dataset) = configuration(args, context)?;
     let options = RunOptions {
         out: &args.out,
-        existing: if args.resume { Existing::Resume } else { Existing::Refuse },
+        existing: match (args.retrain, args.resume) {
+            (true, _) => Existing::Retrain,
+            (false, true) => Existing::Resume,
+            (false, false) => Existing::Refuse,
+        },
         backend: &context.common.backend,
         on_corrupt: args.on_corrupt.into(),
         dataset,
@@ -226,7 +234,7 @@ impl RunArgs {
         let import = import(file, &Wanted::default())
             .map_err(|error| Failure::Input(format!("{error}; see `ofa import pretrained` for what may be given")))?;
         let hash = digest::sha256_of_file(file).map_err(|e| Failure::Input(format!("{}: {e}", file.display())))?;
-        let model = self.out.join(format!("start-{}.safetensors", &hash[..8]));
+        let model = self.out.join(plan::start_model(&hash));
         if self.dry_run {
             return Ok(Start::Model(InitConfig::new(model).unwritten(import.import.model, hash)));
         }
@@ -263,12 +271,24 @@ impl RunArgs {
 /// The configuration of a file, of the folder to resume, or a plan made for the data, which are then read already.
 fn configuration(args: &RunArgs, context: &Context) -> Result<(PipelineConfig, Option<Dataset>), Failure> {
     let started_with = args.out.join(PLAN);
-    let file = match (&args.config, &args.data) {
-        (Some(path), _) => Some(path),
-        (None, None) if args.resume && started_with.is_file() => Some(&started_with),
-        _ => None,
+    let resume = args.resume || args.retrain;
+    let file = match &args.config {
+        Some(path) => Some(path),
+        None if resume && started_with.is_file() => Some(&started_with),
+        None => None,
     };
     let Some(path) = file else {
+        if let (true, found @ (Holds::Run | Holds::Other(_))) = (resume, pipeline::look(&args.out)) {
+            let problem = match found {
+                Holds::Other(name) => {
+                    format!("holds {name}, but no run to go on with ({PLAN} is missing): choose another --out")
+                }
+                _ => format!(
+                    "holds a run whose {PLAN} is missing: put it back, or give the run's configuration as a file"
+                ),
+            };
+            return Err(Failure::Input(format!("{}: {problem}", args.out.display())));
+        }
         let data = args.data.as_deref().unwrap_or("bundled");
         let plan =
             plan::for_data(data, &args.wishes(args.start(context)?, context.common.seed), args.on_corrupt.into())?;
@@ -287,7 +307,12 @@ fn configuration(args: &RunArgs, context: &Context) -> Result<(PipelineConfig, O
         }
         return Ok((plan.config, plan.dataset));
     };
-    let mut config = PipelineConfig::load(path)?;
+    let mut config = PipelineConfig::load(path).map_err(|error| match (error, &args.config) {
+        (Failure::Input(problem), None) => {
+            Failure::Input(format!("{problem}; put it right, or give the run's configuration as a file"))
+        }
+        (other, _) => other,
+    })?;
     config.train = config.train.changed(|train| {
         if let Some(data) = &args.data {
             train.data.clone_from(data);
@@ -296,6 +321,25 @@ fn configuration(args: &RunArgs, context: &Context) -> Result<(PipelineConfig, O
             train.seed = seed;
         }
     })?;
+    if args.from.is_some() {
+        check_start(&args.start(context)?, &config.train, path)?;
+    }
     args.wishes(Start::Automatic, config.train.seed).apply(&mut config)?;
     Ok((config, None))
+}
+
+/// Refuses to go on with a run that started from something else than is asked for now.
+fn check_start(wanted: &Start, train: &TrainConfig, plan: &Path) -> Result<(), Failure> {
+    let same = match (wanted, &train.init) {
+        (Start::Automatic, _) | (Start::Scratch, None) => true,
+        (Start::Model(model), Some(init)) => model.load()?.hash == init.load()?.hash,
+        (Start::Scratch, Some(_)) | (Start::Model(_), None) => false,
+    };
+    match same {
+        true => Ok(()),
+        false => Err(Failure::Input(format!(
+            "{}: the run started from something else than --from: leave it out, or choose another --out",
+            plan.display()
+        ))),
+    }
 }

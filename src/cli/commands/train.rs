@@ -96,6 +96,9 @@ pub fn run(args: &TrainArgs, context: &Context) -> Result<(), Failure> {
             out.display()
         )),
         TrainError::OtherClassifier { .. } => Failure::Input(format!("{error}, or --new-head")),
+        TrainError::OtherTraining { .. } => {
+            Failure::Input(format!("{error}; undo the change to go on with it, or choose another --out"))
+        }
         other => other.into(),
     })?;
     let path = out.join("supernet.safetensors");

@@ -45,6 +45,19 @@ pub struct Wishes {
     pub finetune_epochs: Option<f64>,
 }
 
+/// The name of a model file in a run's folder, made of the checkpoint with this SHA-256 to start from.
+pub fn start_model(sha256: &str) -> String {
+    format!("{START}{}{MODEL}", &sha256[..8])
+}
+
+/// Whether a file has a name of [`start_model`].
+pub fn is_start_model(name: &str) -> bool {
+    name.strip_prefix(START).and_then(|rest| rest.strip_suffix(MODEL)).is_some_and(|hash| hash.len() == 8)
+}
+
+const START: &str = "start-";
+const MODEL: &str = ".safetensors";
+
 /// Photos are read at this resolution to look at them; it is what the plan from a pretrained network keeps, so they are read
 /// once.
 const LOOK_RESOLUTION: u32 = 164;

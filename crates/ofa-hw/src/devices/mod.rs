@@ -2,6 +2,7 @@
 
 pub mod block_table;
 pub mod command;
+mod content;
 pub mod host;
 pub mod lut;
 #[cfg(feature = "predictor")]
@@ -13,3 +14,5 @@ pub mod regression;
 pub mod roofline;
 mod subprocess;
 pub mod whole_net;
+
+pub use content::content;

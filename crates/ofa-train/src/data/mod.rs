@@ -11,6 +11,7 @@ pub mod batches;
 mod bundled;
 mod cifar;
 mod colour_jitter;
+mod content;
 mod dataset;
 pub mod detect;
 mod error;

@@ -2,7 +2,7 @@
 
 use crate::sampler::Teaching;
 use crate::shrinking::config::TrainConfig;
-use crate::shrinking::phases::PhasePlan;
+use crate::shrinking::phases::{PhaseConfig, PhasePlan};
 use crate::training::learning_rate::CosineSchedule;
 use ofa_space::Opened;
 
@@ -14,14 +14,19 @@ impl TrainConfig {
 
     /// The phases with steps counted for this many training images.
     pub fn plan(&self, training_images: usize) -> Vec<PhasePlan> {
+        self.plan_of(&self.phases, training_images)
+    }
+
+    /// The plan of some phases, as if there were no others.
+    pub(crate) fn plan_of(&self, phases: &[PhaseConfig], training_images: usize) -> Vec<PhasePlan> {
         let batches = self.batches(training_images) as f64;
         let counted = |epochs: f64| (epochs * batches).round() as usize;
-        let shared = self.shared_schedule(&counted);
+        let shared = self.shared_schedule(phases, &counted);
         let mut opened = Opened::NOTHING;
-        let mut plans = Vec::with_capacity(self.phases.len());
+        let mut plans = Vec::with_capacity(phases.len());
         let mut done = 0;
         let taught_at_once = self.sampler.teaching() == Teaching::InPlace || self.distillation.teacher.is_some();
-        for (index, phase) in self.phases.iter().enumerate() {
+        for (index, phase) in phases.iter().enumerate() {
             let before = opened;
             opened = Opened {
                 kernel_size: before.kernel_size.max(phase.opens.kernel_size),
@@ -61,8 +66,8 @@ impl TrainConfig {
     }
 
     /// The schedule of all phases without a learning rate of their own.
-    fn shared_schedule(&self, counted: &dyn Fn(f64) -> usize) -> CosineSchedule {
-        let sharing = self.phases.iter().filter(|phase| phase.learning_rate.is_none());
+    fn shared_schedule(&self, phases: &[PhaseConfig], counted: &dyn Fn(f64) -> usize) -> CosineSchedule {
+        let sharing = phases.iter().filter(|phase| phase.learning_rate.is_none());
         let total: usize = sharing.map(|phase| counted(phase.warmup_epochs) + counted(phase.epochs).max(1)).sum();
         let (initial, warmup) = self.schedule.map_or((0.0, 0.0), |s| (s.learning_rate, s.warmup_epochs));
         let warmup_steps = counted(warmup).min(total);

@@ -34,6 +34,9 @@ impl Trainer<'_> {
             observer.on_message(&warning);
         }
         let mut state = self.start_or_resume(folder, observer)?;
+        if let Some(folder) = folder {
+            self.write_dependencies(folder)?;
+        }
         observer.on_start(&self.phases, (state.phase, state.step));
         let metrics = MetricsFile::begin(folder, &state.history, self.config.tensorboard)?;
         let validation = Validation::new(self.config, self.dataset);
@@ -83,11 +86,8 @@ impl Trainer<'_> {
         if let Some(message) = message {
             observer.on_message(&message);
         }
-        if checkpoint.fingerprint != self.fingerprint() {
-            return Err(TrainError::Checkpoint {
-                path: folder.map(Checkpoint::path).unwrap_or_default(),
-                problem: "belongs to another configuration or data set; choose another folder, or remove it".into(),
-            });
+        if let Some(folder) = folder.filter(|_| !self.began(&checkpoint)) {
+            return Err(self.other_training(folder));
         }
         let supernet = Supernet::new(defs, &checkpoint.weights, &self.device)?;
         let optimizer = match checkpoint.optimizer.is_empty() {

@@ -15,8 +15,8 @@ use crate::shrinking::validation::Validation;
 use crate::training::frozen::FrozenNetwork;
 use crate::training::optimizer::Optimizer;
 use burn::tensor::Device;
+use ofa_space::registry;
 use ofa_space::{Checked, InvalidSetting, Model, ModelBody, SearchSpace, Weights};
-use ofa_space::{digest, registry};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -35,6 +35,8 @@ pub struct Trainer<'a> {
     pub(super) start: Option<Arc<StartingPoint>>,
     /// The teacher of the configuration, if it is not the supernet's own largest subnet.
     pub(super) teacher: Option<FrozenNetwork>,
+    /// Training and validation images by content.
+    pub(super) images: [String; 2],
 }
 
 /// A trained supernet.
@@ -94,7 +96,8 @@ impl<'a> Trainer<'a> {
         }
         let phases = config.plan(dataset.train.len());
         let teacher = config.distillation.load(dataset, device)?;
-        Ok(Self { config, dataset, space, device: device.clone().autodiff(), phases, start, teacher })
+        let images = [dataset.train.content()?, dataset.validation.content()?];
+        Ok(Self { config, dataset, space, device: device.clone().autodiff(), phases, start, teacher, images })
     }
 
     /// The space, fitted to the data.
@@ -105,32 +108,6 @@ impl<'a> Trainer<'a> {
     /// The phases, with steps counted.
     pub fn phases(&self) -> &[PhasePlan] {
         &self.phases
-    }
-
-    /// Hash of everything that the result depends on besides the code: configuration, space, data and the model to
-    /// start from.
-    pub fn fingerprint(&self) -> String {
-        let space = serde_json::to_string(self.space.as_ref()).unwrap_or_default();
-        let mut config = serde_json::to_value(self.config).unwrap_or_default();
-        if let Some(config) = config.as_object_mut() {
-            // How the work is done, not what comes out; models count by their content.
-            for field in ["checkpoint_steps", "keep", "prefetch", "tensorboard"] {
-                config.remove(field);
-            }
-            if let Some(init) = config.get_mut("init").and_then(serde_json::Value::as_object_mut) {
-                init.remove("model");
-            }
-            if let (Some(teacher), Some(distillation)) = (&self.teacher, config.get_mut("distillation")) {
-                distillation["teacher"] = teacher.hash().into();
-            }
-        }
-        let mut data = format!("{} {} {:?}", self.dataset.name, self.dataset.train.len(), self.dataset.input);
-        let split = self.dataset.split_record();
-        if split != self.config.split_record() {
-            data += &format!(" {split:?}");
-        }
-        let start = self.start.as_ref().map_or("", |start| &start.hash);
-        digest::sha256(format!("{space}\n{config}\n{data}\n{start}"))
     }
 
     /// Optimizer steps of all phases before this one.

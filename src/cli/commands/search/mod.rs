@@ -205,15 +205,19 @@ pub fn run(args: &SearchArgs, context: &Context) -> Result<(), Failure> {
         }
     })?;
     observer.0.finish();
+    let interrupted = context.stop.load(Ordering::SeqCst);
     let several = grids.len() > 1;
     let mut results = Vec::new();
     let mut sections = Vec::new();
     for (grid, outcomes) in grids.iter().zip(&outcomes) {
         results.extend(grid.reports(outcomes, args, several)?);
-        let title = if several { grid.device() } else { String::new() };
+        let mut title = if several { grid.device() } else { String::new() };
+        if interrupted {
+            title = format!("{title} (interrupted)").trim_start().to_owned();
+        }
         sections.push(section(title, &grid.names, outcomes, grid.space.as_ref())?);
     }
-    if let Some(path) = &args.plot {
+    if let Some(path) = args.plot.as_ref().filter(|_| !interrupted || results.iter().any(|case| case.arch.is_some())) {
         plot(path, &sections, space.as_ref())?;
     }
     let feasible = results.iter().any(|case| case.arch.is_some());
@@ -224,10 +228,14 @@ pub fn run(args: &SearchArgs, context: &Context) -> Result<(), Failure> {
         seconds: started.elapsed().as_secs_f64(),
         resolutions,
         devices: if several { grids.iter().map(of_device).collect() } else { Vec::new() },
+        interrupted,
         results,
     };
     context.output.result(&report, || text(&report))?;
     match feasible {
+        _ if interrupted => {
+            Err(Failure::Interrupted("interrupted: what is shown is the best of a part of the search".into()))
+        }
         true => Ok(()),
         false => Err(Failure::Running("no case is feasible: the closest values found are shown".into())),
     }

@@ -19,6 +19,9 @@ pub(super) struct SearchReport {
     /// With several devices, what each supports.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) devices: Vec<DeviceReport>,
+    /// Present where the search was stopped before its budget was used up.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) interrupted: bool,
     pub(super) results: Vec<CaseReport>,
 }
 
@@ -94,11 +97,12 @@ pub(super) fn text(report: &SearchReport) -> String {
         .collect();
     let header = ["device", "limit", "accuracy", "latency", "MACs", "params", "arch"];
     format!(
-        "{}\n{} evaluations by {} in {:.2} s",
+        "{}\n{} evaluations by {} in {:.2} s{}",
         table(if several { &header } else { &header[1..] }, &rows),
         report.evaluations,
         report.strategy,
-        report.seconds
+        report.seconds,
+        if report.interrupted { ", interrupted" } else { "" }
     )
 }
 

@@ -1,5 +1,7 @@
 //! `ofa collect`: accuracy pairs of random subnets, resumable.
 
+mod origin;
+
 use crate::cli::args::corrupt_choice::CorruptChoice;
 use crate::cli::args::model_choice;
 use crate::cli::args::model_data::load_for;
@@ -12,6 +14,7 @@ use ofa_train::collection::{clustered_archs, distinct_archs, saving};
 use ofa_train::data::SplitName;
 use ofa_train::device;
 use ofa_train::evaluation::{EvaluationSettings, Evaluator};
+use origin::{Origin, same_archs};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
@@ -82,7 +85,14 @@ pub fn run(args: &CollectArgs, context: &Context) -> Result<(), Failure> {
     }
     if args.resume && output.exists() && !part.exists() {
         // A finished file: what is asked for may be in it already, or it grows.
-        if pairs::read(output, space.as_ref(), Target::Accuracy)?.len() >= args.count {
+        let finished = pairs::read(output, space.as_ref(), Target::Accuracy)?;
+        if !same_archs(&finished, &archs) {
+            return Err(Failure::Input(format!(
+                "{} holds other subnets than are asked for: those of another seed or way of drawing; choose another file",
+                output.display()
+            )));
+        }
+        if finished.len() >= args.count {
             context.output.note(&format!("{}: nothing left to do", output.display()));
             return print(output, args.count, space.as_ref(), context);
         }
@@ -98,6 +108,11 @@ pub fn run(args: &CollectArgs, context: &Context) -> Result<(), Failure> {
         seed,
     };
     let mut evaluator = Evaluator::new(&model, &dataset, &device, &settings)?;
+    let origin = Origin::of(args, seed, &model, &dataset, &part)?;
+    if !file.pairs().is_empty() {
+        origin.check(file.pairs(), &part, &archs, &mut evaluator)?;
+    }
+    origin.keep()?;
     let mut progress = Progress::new("collect", archs.len() as u64, context.output);
     let mut count = done;
     let measured = evaluator.collect(&archs[done..], &context.stop, |arch, top1| -> Result<(), Failure> {
@@ -113,6 +128,7 @@ pub fn run(args: &CollectArgs, context: &Context) -> Result<(), Failure> {
         return Err(Failure::Interrupted(message));
     }
     file.finish()?;
+    origin.remove();
     print(output, args.count, space.as_ref(), context)
 }
 
