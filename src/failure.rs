@@ -144,6 +144,10 @@ impl From<DataError> for Failure {
             DataError::Classes { .. } => {
                 Failure::Input(format!("{error}: `ofa finetune --new-head` gives a network the classes of the data"))
             }
+            DataError::UnknownClass { .. } | DataError::AmbiguousClasses { .. } => Failure::Input(format!(
+                "{error}. `--class-map FILE` maps classes (lines `theirs,ours`), `--classes-by-position` takes them in \
+                 their order, and `ofa finetune --new-head` gives a network the classes of the data"
+            )),
             other => Failure::Input(other.to_string()),
         }
     }

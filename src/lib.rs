@@ -14,8 +14,10 @@
 pub mod cli;
 pub mod failure;
 mod folder_lock;
+pub mod limits;
 pub mod measured_profile;
 pub mod pipeline;
+pub mod prediction;
 pub mod report;
 
 pub use ofa_export as export;

@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use ofa_predictors::{PairsFile, Target};
 use ofa_train::collection::clustered_archs;
 use ofa_train::data::SplitName;
-use ofa_train::evaluation::{EvaluationSettings, Evaluator};
+use ofa_train::evaluation::{EvaluationSettings, Evaluator, few_calibration_images};
 use std::sync::atomic::AtomicBool;
 
 /// Seeds differ from training's, so that collecting does not repeat the subnets of the first steps.
@@ -39,6 +39,9 @@ pub(super) fn run(
         seed,
     };
     let mut evaluator = Evaluator::new(model, dataset, device, &settings)?;
+    if let Some(warning) = few_calibration_images(evaluator.calibration_images()) {
+        progress.note(&format!("warning: {warning}"));
+    }
     progress.begin("collect", archs.len());
     let mut count = done;
     let measured = evaluator.collect(&archs[done..], stop, |arch, top1| -> Result<(), Failure> {

@@ -8,9 +8,11 @@ use super::specialise::{Found, FoundCase};
 use super::tuning::{Tuned, Tuning};
 use super::{Progress, Subject};
 use crate::failure::Failure;
+use crate::prediction::Expectation;
 use crate::report::{Case, DrawnBlock, Extreme, HostTimings};
 use ofa_export::{Batch, Exporter};
 use ofa_hw::{Host, HostSettings, HwError};
+use ofa_predictors::{FittedPredictor, Target};
 use ofa_space::{ArchJson, atomic_file, cost};
 use ofa_train::data::{SplitName, stratified};
 use ofa_train::evaluation::logits;
@@ -121,6 +123,8 @@ pub(super) fn run(
                 constraint: serde_json::json!({}),
                 arch: space.format(&space.max_arch()),
                 predicted_accuracy: None,
+                extrapolated: false,
+                expected: None,
                 latency_ms: None,
                 blocks: DrawnBlock::of(&space.resolve(&space.max_arch())?),
             };
@@ -128,6 +132,7 @@ pub(super) fn run(
             Some(exporting.export(chosen, &tuned)?)
         }
     };
+    let predictor = FittedPredictor::load_for(&folder.path("predictor.json"), Target::Accuracy)?;
     let mut cases = Vec::new();
     for case in &found.cases {
         if stop.load(Ordering::Relaxed) {
@@ -142,6 +147,8 @@ pub(super) fn run(
             constraint: serde_json::json!(case.constraint),
             arch: json.clone(),
             predicted_accuracy: Some(case.predicted_accuracy),
+            extrapolated: case.extrapolated,
+            expected: Expectation::of(&predictor, space.as_ref(), &arch),
             latency_ms: case.latency_ms,
             blocks: DrawnBlock::of(&space.resolve(&arch)?),
         };
@@ -193,6 +200,9 @@ struct Chosen {
     constraint: serde_json::Value,
     arch: ArchJson,
     predicted_accuracy: Option<f64>,
+    extrapolated: bool,
+    /// What the predictor expects; `None` where it was not asked.
+    expected: Option<Expectation>,
     latency_ms: Option<f64>,
     blocks: Vec<DrawnBlock>,
 }
@@ -209,8 +219,9 @@ struct Exporting<'a> {
 
 impl Exporting<'_> {
     fn export(&mut self, chosen: Chosen, tuned: &Tuned) -> Result<Case, Failure> {
-        let Tuned { model, net, accuracy, supernet_accuracy, .. } = tuned;
-        let Chosen { name, device, constraint, arch, predicted_accuracy, latency_ms, blocks } = chosen;
+        let Tuned { model, net, accuracy, confusion, supernet_accuracy, .. } = tuned;
+        let Chosen { name, device, constraint, arch, predicted_accuracy, extrapolated, expected, latency_ms, blocks } =
+            chosen;
         let dataset = self.subject.dataset;
         model.save(&self.nets.join(format!("{name}.safetensors")))?;
         let (images, _) = dataset.eval_batch(SplitName::Test, &self.verify, net.input[1] as u32)?;
@@ -239,8 +250,14 @@ impl Exporting<'_> {
             constraint,
             arch,
             accuracy: *accuracy,
+            balanced_accuracy: confusion.balanced_accuracy(),
+            per_class: confusion.per_class(&dataset.class_names),
+            confusion: confusion.counts().to_vec(),
             supernet_accuracy: Some(*supernet_accuracy),
             predicted_accuracy,
+            extrapolated,
+            prediction_missed: expected
+                .is_some_and(|expected| expected.is_missed_by(*supernet_accuracy, dataset.test.len())),
             latency_ms,
             macs: cost::macs(net),
             params: cost::params(net),

@@ -159,6 +159,7 @@ pub fn run(
         device: case.device.clone(),
         constraint: serde_json::json!(case.constraint),
         closest: serde_json::json!(case.values),
+        unfound: case.unfound.clone().unwrap_or_default(),
     });
     let results = RunResults {
         format: RESULTS_FORMAT,

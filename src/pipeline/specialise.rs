@@ -4,6 +4,8 @@ use super::config::{DeviceConfig, PipelineConfig};
 use super::record::RunFolder;
 use super::{Progress, Subject};
 use crate::failure::Failure;
+use crate::limits::{Bounds, Unfound};
+use crate::prediction::{Shown, few_pairs};
 use crate::report::{Front, PredictorResults};
 use ofa_hw::memory::{Depthwise, Schedule};
 use ofa_hw::{FlashObjective, HardwareBackend, LatencyObjective, LatencySource, SramObjective};
@@ -31,10 +33,16 @@ pub struct FoundCase {
     pub arch: Option<ArchJson>,
     /// Predicted accuracy.
     pub predicted_accuracy: f64,
+    /// Whether the prediction was outside 0 to 1.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub extrapolated: bool,
     /// Latency of the subnet, where there is a device.
     pub latency_ms: Option<f64>,
     /// What is limited, of the best, or of the closest found if none keeps the limits.
     pub values: BTreeMap<String, f64>,
+    /// Why there is no subnet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unfound: Option<Unfound>,
 }
 
 /// A case in `search.json`, where earlier versions wrote one limit of latency.
@@ -46,20 +54,24 @@ struct WrittenCase {
     max_latency_ms: Option<f64>,
     arch: Option<ArchJson>,
     predicted_accuracy: f64,
+    #[serde(default)]
+    extrapolated: bool,
     latency_ms: Option<f64>,
     #[serde(default)]
     values: BTreeMap<String, f64>,
+    #[serde(default)]
+    unfound: Option<Unfound>,
 }
 
 impl From<WrittenCase> for FoundCase {
     fn from(written: WrittenCase) -> Self {
-        let WrittenCase { device, mut constraint, max_latency_ms, arch, predicted_accuracy, latency_ms, mut values } =
-            written;
+        let WrittenCase { device, mut constraint, max_latency_ms, arch, latency_ms, mut values, .. } = written;
+        let WrittenCase { predicted_accuracy, extrapolated, unfound, .. } = written;
         constraint.extend(max_latency_ms.map(|limit| (LATENCY.to_owned(), limit)));
         if max_latency_ms.is_some() {
             values.extend(latency_ms.map(|value| (LATENCY.to_owned(), value)));
         }
-        Self { device, constraint, arch, predicted_accuracy, latency_ms, values }
+        Self { device, constraint, arch, predicted_accuracy, extrapolated, latency_ms, values, unfound }
     }
 }
 
@@ -137,8 +149,12 @@ pub fn fit(
     for warning in &report.warnings {
         progress.note(&format!("warning: {warning}"));
     }
+    if let Some(warning) = few_pairs(report.n_test) {
+        progress.note(&format!("warning: {warning}"));
+    }
     // A test pair with choices that no training pair has cannot be predicted, and is not scored.
-    let predict = |pair: &Pair| Some((pair.value, fitted.predict(space, std::slice::from_ref(&pair.arch)).ok()?[0]));
+    let predicted = |pair: &Pair| fitted.predict(space, std::slice::from_ref(&pair.arch)).ok()?.first().copied();
+    let predict = |pair: &Pair| Some((pair.value, Shown::of(predicted(pair)?).accuracy));
     Ok(PredictorResults {
         kind: report.predictor.clone(),
         n_train: report.n_train,
@@ -157,7 +173,7 @@ struct Cases<'a> {
 
 impl Observer for Cases<'_> {
     fn on_progress(&mut self, evaluations: usize, best: Option<&Candidate>) {
-        let accuracy = best.map_or_else(|| "–".to_owned(), |b| format!("{:.2} %", 100.0 * b.score));
+        let accuracy = best.map_or_else(|| "–".to_owned(), |b| Shown::of(b.score).percent(2));
         self.progress.advance(evaluations, &format!("{}: {accuracy}", self.device));
     }
 }
@@ -179,6 +195,7 @@ pub fn search(
         let lists = limits(wanted, space, backend.as_ref(), config.train.seed)?;
         let cases: usize = lists.iter().map(|list| list.limits.len()).product();
         let names: Vec<&str> = lists.iter().map(|list| list.objective.name()).collect();
+        let bounds = Bounds::of(&lists, space.as_ref())?;
         // The configuration owns the strategy; a copy through its serialised form is what a plugin can offer too.
         let strategy = serde_json::to_value(&config.search.strategy)
             .and_then(serde_json::from_value)
@@ -187,6 +204,10 @@ pub fn search(
         let search = Search { strategy, budget, seed: config.train.seed };
         progress.begin("search", config.search.evaluations * cases);
         let shown = wanted.device.clone().unwrap_or_else(|| names.join(", "));
+        let minima = Bounds::minima_in_words(&bounds);
+        for note in minima.into_iter().chain(Bounds::loose_limits(&bounds, &lists)) {
+            progress.note(&format!("{shown}: {note}"));
+        }
         let mut observer = Cases { progress: &mut *progress, device: shown.clone() };
         let subnets = ofa_search::Target { genes: space.as_ref(), lists: &lists };
         let outcomes = search.run_grid(&accuracy, subnets, &mut observer, stop)?;
@@ -202,8 +223,13 @@ pub fn search(
             found.evaluations += outcome.evaluations;
             candidates.extend(outcome.front);
             let constraint = by_name(&outcome.limits);
-            if outcome.best.is_none() {
-                progress.note(&format!("{shown}: no subnet keeps {}", limits_in_words(&constraint)));
+            let unfound = match outcome.best {
+                Some(_) => None,
+                None => Some(Unfound::of(&bounds, &outcome.limits, outcome.evaluations)),
+            };
+            if let Some(unfound) = &unfound {
+                let verdict = unfound.in_words(&constraint);
+                progress.note(&format!("{shown}: {}: {verdict}", limits_in_words(&constraint)));
             }
             let known = outcome.best.as_ref().or(outcome.closest.as_ref());
             let latency = |candidate: &Candidate| -> Result<Option<f64>, Failure> {
@@ -214,16 +240,19 @@ pub fn search(
                     (None, None) => Ok(None),
                 }
             };
+            let predicted = Shown::of(known.map_or(0.0, |c| c.score));
             found.cases.push(FoundCase {
                 device: wanted.device.clone(),
                 constraint,
                 arch: outcome.best.as_ref().map(|best| space.format(&best.arch)),
-                predicted_accuracy: known.map_or(0.0, |c| c.score),
+                predicted_accuracy: predicted.accuracy,
+                extrapolated: predicted.extrapolated,
                 latency_ms: known.map(latency).transpose()?.flatten(),
                 values: known.map(|c| by_name(&c.values)).unwrap_or_default(),
+                unfound,
             });
         }
-        let points = pareto::front(&candidates).iter().map(|c| (c.values[0], c.score)).collect();
+        let points = pareto::front(&candidates).iter().map(|c| (c.values[0], Shown::of(c.score).accuracy)).collect();
         found.fronts.push(Front {
             device: wanted.device.clone(),
             source: backend.as_ref().map(|device| device.source().to_string()),
@@ -235,10 +264,11 @@ pub fn search(
         let closest = found.cases.iter().map(|case| {
             let device = case.device.as_ref().map_or_else(String::new, |device| format!("{device}: "));
             let (limit, closest) = (limits_in_words(&case.constraint), values_in_words(&case.values));
-            format!("{device}{limit} asked for, the closest subnet has {closest}")
+            let verdict = case.unfound.clone().unwrap_or_default().in_words(&case.constraint);
+            format!("{device}{limit} asked for, {verdict}; the closest subnet has {closest}")
         });
         return Err(Failure::Running(format!(
-            "no subnet keeps any limit ({}); raise the limits in `search.devices`",
+            "no subnet was found within any limit ({}); raise the limits in `search.devices`",
             closest.collect::<Vec<_>>().join("; ")
         )));
     }

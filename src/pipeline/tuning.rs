@@ -10,7 +10,7 @@ use ofa_space::{Arch, Checked, Model, NetSpec};
 use ofa_space::{atomic_file, digest};
 use ofa_train::checkpoint::Checkpoint;
 use ofa_train::data::SplitName;
-use ofa_train::evaluation::{EvaluationSettings, Evaluator};
+use ofa_train::evaluation::{Confusion, EvaluationSettings, Evaluator};
 use ofa_train::fine_tuning::FineTuningObserver;
 use ofa_train::{FineTuner, FineTuning, TrainError};
 use std::collections::HashMap;
@@ -27,6 +27,8 @@ pub(super) struct Tuned {
     pub net: NetSpec,
     /// Top-1 on test images as it is delivered.
     pub accuracy: f64,
+    /// Its answers on test images, class by class.
+    pub confusion: Confusion,
     /// Top-1 on test images of the subnet, recalibrated but not fine-tuned.
     pub supernet_accuracy: f64,
     /// Seconds of its fine-tuning; 0 if it was done before.
@@ -93,7 +95,8 @@ impl<'a> Tuning<'a> {
         self.teacher = Some(full.model.clone());
         let net = full.model.net(None)?;
         let accuracy = full.accuracy.top1;
-        Ok(Some(Tuned { model: full.model, net, accuracy, supernet_accuracy: accuracy, seconds: 0.0 }))
+        let confusion = full.confusion;
+        Ok(Some(Tuned { model: full.model, net, accuracy, confusion, supernet_accuracy: accuracy, seconds: 0.0 }))
     }
 
     /// The network of a subnet.
@@ -107,6 +110,7 @@ impl<'a> Tuning<'a> {
                 net: subnet.model.net(None)?,
                 model: subnet.model,
                 accuracy: subnet.accuracy.top1,
+                confusion: subnet.confusion,
                 supernet_accuracy: subnet.accuracy.top1,
                 seconds: 0.0,
             },
@@ -180,8 +184,8 @@ impl<'a> Tuning<'a> {
                 better
             }
         };
-        let accuracy = Evaluator::new(&model, dataset, device, &self.evaluation)?.score(None)?.top1;
-        Ok(Tuned { net: model.net(None)?, model, accuracy, supernet_accuracy, seconds })
+        let (accuracy, confusion) = Evaluator::new(&model, dataset, device, &self.evaluation)?.score_by_class(None)?;
+        Ok(Tuned { net: model.net(None)?, model, accuracy: accuracy.top1, confusion, supernet_accuracy, seconds })
     }
 }
 

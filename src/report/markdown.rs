@@ -1,9 +1,10 @@
 //! The report in short, as Markdown.
 
 use super::cost::Comparison;
-use super::page::{classes, correlation, distinct, limits, milliseconds, percent};
+use super::page::{classes, distinct, limits, milliseconds, percent};
 use super::plot::number;
 use super::{RunResults, Timings, plots};
+use crate::prediction::metric;
 use std::fmt::Write;
 
 /// The summary; pictures are those of [`plots::files`] in `plots/`.
@@ -18,20 +19,21 @@ pub fn markdown(results: &RunResults, timings: &Timings) -> String {
         classes(&results.class_names)
     );
     text.push_str(
-        "| device | limit | top-1 (test) | before fine-tuning | predicted | latency | MACs | params | fine-tuning | this machine | ONNX |\n\
-         |---|---|--:|--:|--:|--:|--:|--:|--:|--:|---|\n",
+        "| device | limit | top-1 (test) | balanced | before fine-tuning | predicted | latency | MACs | params | fine-tuning | this machine | ONNX |\n\
+         |---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|\n",
     );
     for case in results.cases.iter().chain(&results.reference) {
         let tuning = timings.fine_tuning_s(&case.onnx).map_or_else(|| "–".to_owned(), |s| format!("{s:.0} s"));
         let host = timings.host_ms(&case.onnx).map_or_else(|| "–".to_owned(), |ms| format!("{} ms", number(ms)));
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {} | {} M | {} k | {tuning} | {host} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} M | {} k | {tuning} | {host} | {} |",
             case.device(),
             limits(&case.constraint),
             percent(case.accuracy),
+            super::classes::or_dash(case.balanced_accuracy),
             percent(case.as_cut()),
-            case.predicted_accuracy.map_or_else(|| "–".to_owned(), percent),
+            case.predicted(),
             milliseconds(case.latency_ms),
             number(case.macs as f64 / 1e6),
             number(case.params as f64 / 1e3),
@@ -41,11 +43,14 @@ pub fn markdown(results: &RunResults, timings: &Timings) -> String {
     for case in &results.infeasible {
         let _ = writeln!(
             text,
-            "| {} | {} | no subnet keeps this limit; closest: {} | | | | | | | | |",
+            "| {} | {} | {} | | | | | | | | | |",
             case.device(),
             limits(&case.constraint),
-            case.closest
+            case.verdict()
         );
+    }
+    if let Some(note) = super::missed_note(&results.cases) {
+        let _ = write!(text, "\n{note}.\n");
     }
     let _ = write!(text, "\n{} different networks.", distinct(results));
     for extreme in &results.extremes {
@@ -70,9 +75,10 @@ pub fn markdown(results: &RunResults, timings: &Timings) -> String {
         fit.kind,
         fit.n_train,
         fit.n_test,
-        number(100.0 * fit.rmse),
-        correlation(fit.kendall_tau)
+        metric(100.0 * fit.rmse, 2, fit.n_test),
+        metric(fit.kendall_tau, 3, fit.n_test)
     );
+    text.push_str(&super::classes::markdown(results));
     if let Some(comparison) = Comparison::of(results, timings) {
         let _ = write!(text, "{}\n\n", comparison.sentence(timings));
     }

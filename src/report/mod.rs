@@ -1,6 +1,7 @@
 //! The report of a run: one self-contained HTML page, its plots as SVG files and a Markdown summary, from the run's
 //! result file.
 
+mod classes;
 mod cost;
 mod drawing;
 mod markdown;
@@ -10,12 +11,15 @@ mod plots;
 mod search_page;
 mod timings;
 
+use crate::limits::Unfound;
+use crate::prediction::Shown;
 use ofa_space::ArchJson;
+use ofa_train::evaluation::ClassAccuracy;
 use ofa_train::shrinking::{PhaseRecord, StepRecord};
 use serde::{Deserialize, Serialize};
 
 pub use markdown::markdown;
-pub use page::{amounts, limits, render};
+pub use page::{amounts, limits, percent, render};
 pub use plots::files as plot_files;
 pub(crate) use plots::{Predicted, latencies as plot_latencies};
 pub use search_page::{ChosenNet, SearchSection, search_page};
@@ -56,7 +60,7 @@ pub struct RunResults {
     /// The full network as it taught the subnets; `None` where nothing is fine-tuned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<Case>,
-    /// Limits that no subnet keeps.
+    /// Limits for which no subnet was found.
     pub infeasible: Vec<Infeasible>,
 }
 
@@ -131,12 +135,28 @@ pub struct Case {
     pub arch: ArchJson,
     /// Top-1 of the delivered network on test images.
     pub accuracy: f64,
+    /// Mean recall over the classes, of the delivered network on test images. Earlier versions did not count by class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balanced_accuracy: Option<f64>,
+    /// Its recall and precision for every class.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub per_class: Vec<ClassAccuracy>,
+    /// What test images of each class were taken for: `[class of the image][class of the answer]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub confusion: Vec<Vec<usize>>,
     /// Top-1 on test images of the same subnet, recalibrated but not fine-tuned. Earlier versions never fine-tuned, and
     /// left it out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supernet_accuracy: Option<f64>,
     /// Accuracy of the subnet that the predictor promised; `None` for the full network, which was not searched for.
     pub predicted_accuracy: Option<f64>,
+    /// Whether the prediction was outside 0 to 1.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub extrapolated: bool,
+    /// Whether the measured accuracy is further from the prediction than the predictor's error and the number of test
+    /// images explain.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub prediction_missed: bool,
     /// Latency on the device, by its table or model.
     pub latency_ms: Option<f64>,
     /// Multiply-accumulates.
@@ -163,6 +183,21 @@ impl Case {
     pub fn device(&self) -> &str {
         self.device.as_deref().unwrap_or(ANY_DEVICE)
     }
+
+    /// The predicted accuracy, with its marks; a dash where there is none.
+    pub fn predicted(&self) -> String {
+        let Some(accuracy) = self.predicted_accuracy else { return "–".to_owned() };
+        let mark = if self.prediction_missed { " (!)" } else { "" };
+        Shown { accuracy, extrapolated: self.extrapolated }.percent(2) + mark
+    }
+}
+
+/// What the mark `(!)` beside a prediction means; `None` if no case has it.
+pub fn missed_note(cases: &[Case]) -> Option<&'static str> {
+    cases.iter().any(|case| case.prediction_missed).then_some(
+        "(!): further from the measured accuracy than three deviations of the predictor and of a count of so many test images \
+         allow; measure more pairs, or do not rely on the ranking",
+    )
 }
 
 impl Infeasible {
@@ -170,12 +205,19 @@ impl Infeasible {
     pub fn device(&self) -> &str {
         self.device.as_deref().unwrap_or(ANY_DEVICE)
     }
+
+    /// Whether there can be a subnet, and the closest that was found.
+    pub fn verdict(&self) -> String {
+        let limits = self.constraint.as_object().into_iter().flatten();
+        let limits = limits.filter_map(|(name, limit)| Some((name.clone(), limit.as_f64()?))).collect();
+        format!("{}; closest: {}", self.unfound.in_words(&limits), amounts(&self.closest))
+    }
 }
 
 /// Stands for the device where no limit needs one.
 const ANY_DEVICE: &str = "any device";
 
-/// A limit that no subnet keeps.
+/// A limit for which no subnet was found.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Infeasible {
     /// The device; `None` where no limit needs one.
@@ -184,6 +226,9 @@ pub struct Infeasible {
     pub constraint: serde_json::Value,
     /// The nearest that the search found.
     pub closest: serde_json::Value,
+    /// Whether a subnet within the limit can exist. Earlier versions did not look.
+    #[serde(flatten)]
+    pub unfound: Unfound,
 }
 
 /// A block as the drawing shows it.

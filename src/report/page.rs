@@ -5,6 +5,7 @@ use super::drawing::draw;
 use super::plot::{escape, number};
 use super::plots::{self, Titled};
 use super::{Case, RunResults, Timings};
+use crate::prediction::metric;
 use std::fmt::Write;
 
 const PLOT_STYLE: &str = include_str!("plot.css");
@@ -42,6 +43,7 @@ pub fn render(results: &RunResults, timings: &Timings) -> String {
     );
     figures(&mut page, &plots::fronts(results));
     networks(&mut page, results, timings);
+    page.push_str(&super::classes::page(results));
     cost::panel(&mut page, results, timings);
     page.push_str(
         "<h2>Progressive shrinking</h2><p class=\"note\">Training opens the choices phase by phase, from the largest \
@@ -180,7 +182,7 @@ fn networks(page: &mut String, results: &RunResults, timings: &Timings) {
          <span class=\"key box k7\"></span>7 <span class=\"key box empty\"></span>left out); the number below is the \
          depth of the stage. Accuracy is on test images that nothing was trained, calibrated or chosen on.</p>\
          <div class=\"panel scroll\"><table class=\"cards\"><thead><tr><th>device<th>limit<th>network<th class=\"n\">input\
-         <th class=\"n\">top-1<th class=\"n\">before fine-tuning<th class=\"n\">predicted<th class=\"n\">latency<th class=\"n\">MACs<th class=\"n\">params\
+         <th class=\"n\">top-1<th class=\"n\">balanced<th class=\"n\">before fine-tuning<th class=\"n\">predicted<th class=\"n\">latency<th class=\"n\">MACs<th class=\"n\">params\
          <th class=\"n\">fine-tuning<th class=\"n\">this machine<th>file</tr></thead><tbody>",
     );
     for case in results.cases.iter().chain(&results.reference) {
@@ -189,14 +191,16 @@ fn networks(page: &mut String, results: &RunResults, timings: &Timings) {
     for case in &results.infeasible {
         let _ = write!(
             page,
-            "<tr><td class=\"head\">{}</td><td data-name=\"limit\">{}</td><td class=\"wide\" colspan=\"11\">no subnet keeps \
-             this limit; the closest found: {}</td></tr>",
+            "<tr><td class=\"head\">{}</td><td data-name=\"limit\">{}</td><td class=\"wide\" colspan=\"12\">{}</td></tr>",
             escape(case.device()),
             escape(&limits(&case.constraint)),
-            escape(&amounts(&case.closest))
+            escape(&case.verdict())
         );
     }
     page.push_str("</tbody></table></div>");
+    if let Some(note) = super::missed_note(&results.cases) {
+        let _ = write!(page, "<p class=\"note\">{note}.</p>");
+    }
     if !results.extremes.is_empty() {
         let each = results.extremes.iter().map(|e| {
             let macs = number(e.macs as f64 / 1e6);
@@ -215,6 +219,7 @@ fn network(page: &mut String, case: &Case, results: &RunResults, timings: &Timin
         page,
         "<tr><td class=\"head\">{device}</td><td data-name=\"limit\">{limit}</td><td class=\"wide\" data-name=\"network\">\
          {drawing}</td><td class=\"n\" data-name=\"input\">{resolution}</td><td class=\"n\" data-name=\"top-1\"><b>{}</b></td>\
+         <td class=\"n\" data-name=\"balanced\">{}</td>\
          <td class=\"n\" data-name=\"before fine-tuning\">{}</td>\
          <td class=\"n\" data-name=\"predicted\">{}</td><td class=\"n\" data-name=\"latency\">{}</td>\
          <td class=\"n\" data-name=\"MACs\">{} M</td><td class=\"n\" data-name=\"params\">{} k</td>\
@@ -222,8 +227,9 @@ fn network(page: &mut String, case: &Case, results: &RunResults, timings: &Timin
          <td class=\"n wide\" data-name=\"this machine\">{host}</td><td class=\"wide\" data-name=\"file\"><a href=\"{onnx}\" \
          data-tip=\"{onnx}: differs from our logits by at most {:.1e} of {}\">ONNX</a></td></tr>",
         percent(case.accuracy),
+        super::classes::or_dash(case.balanced_accuracy),
         percent(case.as_cut()),
-        case.predicted_accuracy.map_or_else(|| "–".to_owned(), percent),
+        case.predicted(),
         milliseconds(case.latency_ms),
         number(case.macs as f64 / 1e6),
         number(case.params as f64 / 1e3),
@@ -259,11 +265,6 @@ fn phases(page: &mut String, results: &RunResults, timings: &Timings) {
     page.push_str("</table></div>");
 }
 
-/// A rank correlation for people; NaN is what too few or equal values give.
-pub fn correlation(value: f64) -> String {
-    if value.is_nan() { "undefined".to_owned() } else { format!("{value:.3}") }
-}
-
 fn predictor(page: &mut String, results: &RunResults) {
     let fit = &results.predictor;
     let _ = write!(
@@ -273,9 +274,9 @@ fn predictor(page: &mut String, results: &RunResults) {
         escape(&fit.kind),
         fit.n_train,
         fit.n_test,
-        number(100.0 * fit.rmse),
-        number(100.0 * fit.mae),
-        correlation(fit.kendall_tau)
+        metric(100.0 * fit.rmse, 2, fit.n_test),
+        metric(100.0 * fit.mae, 2, fit.n_test),
+        metric(fit.kendall_tau, 3, fit.n_test)
     );
     figures(page, &plots::predictor(results));
 }

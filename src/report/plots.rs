@@ -3,6 +3,7 @@
 use super::plot::{Band, Mark, Plot, Series, number};
 use super::{Case, Front, RunResults, Timings};
 use crate::measured_profile;
+use crate::prediction::defined;
 use ofa_hw::profiling::comparison::Compared;
 use std::fmt::Write;
 
@@ -233,7 +234,8 @@ pub fn latencies(nets: &[Compared], predicted: Predicted) -> Option<Titled<'stat
     Some(Titled {
         file: file.to_owned(),
         title: format!(
-            "By {who}: Kendall tau {tau:.3}, mean error {:.1} % ({}, {threads}, {} networks)",
+            "By {who}: Kendall tau {}, mean error {:.1} % ({}, {threads}, {} networks)",
+            defined(tau, 3),
             100.0 * error,
             first.runtime,
             found.nets

@@ -3,6 +3,7 @@
 
 pub mod driver;
 pub mod error;
+pub mod minimum;
 pub mod pareto;
 pub mod problem;
 pub mod refinement;
@@ -14,6 +15,7 @@ pub use driver::grid::{LimitList, Target};
 pub use driver::limit::{InvalidLimit, Limit};
 pub use driver::{Outcome, Search};
 pub use error::SearchError;
+pub use minimum::Minimum;
 pub use problem::Problem;
 pub use problem::candidate::{Candidate, Constraint};
 pub use problem::evaluator::Evaluator;

@@ -24,14 +24,15 @@ pub use network::net_spec::{Block, BlockKind, NetSpec, Op, Shape, TensorRef, Ten
 pub use network::operation::{Activation, BatchNorm, ConvGeometry, Gate, OpKind, PaddingRule, PoolRounding};
 pub use network::{cost, memory};
 pub use objectives::block_objective::BlockObjective;
-pub use objectives::block_plan::{BlockPlan, BlockSum, PlainTerm};
+pub use objectives::block_plan::{BlockMaximum, BlockPlan, BlockSum, PlainTerm};
 pub use objectives::objective::{FnObjective, Objective, ObjectiveError};
+pub use objectives::over_blocks::OverBlocks;
 pub use settings::{Checked, InvalidSetting, Settings};
 pub use spaces::derived::{Derived, DerivedConfig};
 pub use spaces::elasticity::{BlockChoices, Elasticity, OtherChoices};
 pub use spaces::registry::{self, SpaceEntry};
 pub use spaces::space::{FixedPart, SearchSpace, SpaceInfo};
-pub use weights::model::{InputFormat, Model, ModelBody, ModelError, Resize};
+pub use weights::model::{CALIBRATED, InputFormat, Model, ModelBody, ModelError, Resize};
 pub use weights::tensors::{Tensor, Weights};
 pub use weights::{extraction, importance, initialisation, slicing, supernet};
 

@@ -1,6 +1,7 @@
 //! `--calibrate`: a data set or an .npy batch, loaded once for every use of a command.
 
-use super::model_data::load_for;
+use super::class_choice::ClassArgs;
+use super::model_data::{Reading, load_for};
 use super::npy_batch::{check_channels, read_npy};
 use super::{Context, Failure};
 use ofa_export::Batch;
@@ -8,9 +9,36 @@ use ofa_space::{Arch, Model, NetSpec};
 use ofa_train::Supernet;
 use ofa_train::data::{Dataset, OnCorrupt, SplitName, stratified};
 use ofa_train::device;
-use ofa_train::evaluation::{EvaluationSettings, Evaluator};
+use ofa_train::evaluation::{EvaluationSettings, Evaluator, few_calibration_images};
 use ofa_train::images::Images;
 use std::path::Path;
+
+/// Warns of statistics from too few images.
+pub fn warn_of_few(images: usize, context: &Context) {
+    if let Some(warning) = few_calibration_images(images) {
+        context.output.warning(&warning);
+    }
+}
+
+/// Refuses to measure subnets with the statistics that they share.
+pub fn at_least_one(calibration_images: usize) -> Result<(), Failure> {
+    match calibration_images {
+        0 => Err(Failure::Input(
+            "--calibration-images is 0, expected at least 1: subnets are measured with batch-norm statistics of their own".into(),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Warns that a subnet keeps the statistics that all subnets share, unless this is what the user asked for.
+pub fn warn_of_shared(asked_for: bool, context: &Context) {
+    if !asked_for {
+        context.output.warning(
+            "not calibrated: this subnet keeps the batch-norm statistics that all subnets share, and its accuracy may be far \
+             below what it could be; --calibrate DATA gives it its own, --no-calibrate accepts this",
+        );
+    }
+}
 
 /// Images to calibrate on.
 pub enum CalibrationImages {
@@ -22,7 +50,13 @@ pub enum CalibrationImages {
 
 impl CalibrationImages {
     /// Loads the images for a model, or for a subnet of it.
-    pub fn load(source: &str, model: &Model, arch: Option<&Arch>) -> Result<Self, Failure> {
+    pub fn load(
+        source: &str,
+        model: &Model,
+        arch: Option<&Arch>,
+        classes: &ClassArgs,
+        context: &Context,
+    ) -> Result<Self, Failure> {
         let net = model.net(arch)?;
         if source.ends_with(".npy") {
             let path = Path::new(source);
@@ -30,12 +64,14 @@ impl CalibrationImages {
             check_channels(&images, net.input[0], path)?;
             return Ok(Self::Npy(images));
         }
-        let dataset = load_for(model, source, net.input[1] as u32, OnCorrupt::Error)?;
+        let reading = Reading { max_resolution: net.input[1] as u32, on_corrupt: OnCorrupt::Error, classes };
+        let dataset = load_for(model, source, &reading, context)?;
         Ok(Self::Dataset(Box::new(dataset)))
     }
 
     /// Replaces the running statistics of one subnet's channels in the supernet's weights: by those of a sample of
-    /// training images, or of an array cut in order into batches of these sizes.
+    /// training images, or of an array cut in order into batches of these sizes. Returns how many images it used; with 0
+    /// nothing changes.
     pub fn recalibrate(
         &self,
         model: &mut Model,
@@ -43,8 +79,9 @@ impl CalibrationImages {
         sample: usize,
         batch_sizes: &[usize],
         context: &Context,
-    ) -> Result<(), Failure> {
+    ) -> Result<usize, Failure> {
         let device = device::open(&context.common.backend)?;
+        let mut images_used = 0;
         let running = match self {
             Self::Dataset(dataset) => {
                 let settings = EvaluationSettings {
@@ -52,15 +89,21 @@ impl CalibrationImages {
                     seed: context.common.seed,
                     ..EvaluationSettings::default()
                 };
-                Evaluator::new(model, dataset, &device, &settings)?.recalibrate(arch)?
+                let mut evaluator = Evaluator::new(model, dataset, &device, &settings)?;
+                images_used += evaluator.calibration_images();
+                evaluator.recalibrate(arch)?
             }
             Self::Npy(images) => {
                 let net = model.net(Some(arch))?;
+                images_used += images.shape[0];
                 Supernet::from_model(model, &device)?.recalibrate(&net, &images.split(batch_sizes))?
             }
         };
         running.store(&mut model.weights);
-        Ok(())
+        if images_used > 0 {
+            warn_of_few(images_used, context);
+        }
+        Ok(images_used)
     }
 
     /// The first `most` of a class-balanced sample of training images, or all images of an .npy file, as the network

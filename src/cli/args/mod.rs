@@ -2,6 +2,7 @@
 
 pub mod arch_choice;
 pub mod calibration;
+pub mod class_choice;
 pub mod corrupt_choice;
 pub mod estimator_choice;
 pub mod labels;

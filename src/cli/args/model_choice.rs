@@ -4,7 +4,7 @@
 //! statistics; with one it is the supernet of the space derived from it.
 
 use super::{Failure, arch_choice};
-use ofa_space::{Arch, Model, ModelError, SearchSpace, plugin};
+use ofa_space::{Arch, Model, ModelBody, ModelError, SearchSpace, plugin};
 use ofa_train::pretrained::{self, PRETRAINED};
 use std::path::Path;
 use std::sync::Arc;
@@ -15,6 +15,9 @@ pub struct Network {
     pub model: Model,
     /// The arch of the subnet; `None` for a network on its own.
     pub arch: Option<Arch>,
+    /// Whether the batch-norm statistics are the network's own: those of a network on its own, and of the largest subnet of
+    /// a whole network, which is that network.
+    pub has_own_statistics: bool,
 }
 
 /// The model of a file, or a pretrained network by its name.
@@ -33,7 +36,11 @@ pub fn model(path: &Path) -> Result<Model, Failure> {
 /// The network of `--model`, or its subnet of `--arch`.
 pub fn network(path: &Path, arch: Option<&str>, seed: u64) -> Result<Network, Failure> {
     let model = model(path)?;
-    let Some(text) = arch else { return Ok(Network { model, arch: None }) };
+    let Some(text) = arch else {
+        let has_own_statistics = !model.is_uncalibrated();
+        return Ok(Network { model, arch: None, has_own_statistics });
+    };
+    let is_whole = matches!(model.body, ModelBody::Net { .. });
     let model = model.supernet().map_err(|error| match error {
         ModelError::NotElastic { .. } => {
             Failure::Input(format!("--arch {text}: {} is one standalone net, cut out of a supernet", path.display()))
@@ -44,12 +51,17 @@ pub fn network(path: &Path, arch: Option<&str>, seed: u64) -> Result<Network, Fa
         Some(space) => Some(arch_choice::arch(text, space.as_ref(), seed)?),
         None => None,
     };
-    Ok(Network { model, arch })
+    let is_largest = model.space().is_some_and(|space| arch.as_ref() == Some(&space.max_arch()));
+    Ok(Network { model, arch, has_own_statistics: is_whole && is_largest })
 }
 
 /// The supernet of `--model`, and its space.
 pub fn supernet(path: &Path) -> Result<(Model, Arc<dyn SearchSpace>), Failure> {
-    let model = model(path)?;
+    supernet_of(model(path)?, path)
+}
+
+/// The supernet of a model that was read from `path`, and its space.
+pub fn supernet_of(model: Model, path: &Path) -> Result<(Model, Arc<dyn SearchSpace>), Failure> {
     let space = model.elastic_space().map_err(|error| match error {
         ModelError::NotElastic { .. } => Failure::Input(format!(
             "{} is a single network that was cut out of a supernet, expected a supernet or a whole network",

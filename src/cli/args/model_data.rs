@@ -1,10 +1,30 @@
-//! `--data`: a data set, split as it was for the training of a model.
+//! `--data`: a data set, split as it was for the training of a model, with the model's classes.
 
-use super::Failure;
+use super::class_choice::{self, ClassArgs};
+use super::{Context, Failure};
 use ofa_space::Model;
 use ofa_train::data::{Dataset, OnCorrupt, TrainedOn};
 
+/// How a data set is read for a model.
+pub struct Reading<'a> {
+    /// The largest image size in use, pixels.
+    pub max_resolution: u32,
+    /// What to do about images that cannot be decoded.
+    pub on_corrupt: OnCorrupt,
+    /// Which class is which.
+    pub classes: &'a ClassArgs,
+}
+
 /// The data set for a model, see [`TrainedOn::load`].
-pub fn load_for(model: &Model, spec: &str, max_resolution: u32, on_corrupt: OnCorrupt) -> Result<Dataset, Failure> {
-    Ok(TrainedOn::of(model)?.load(spec, max_resolution, on_corrupt)?)
+pub fn load_for(model: &Model, spec: &str, reading: &Reading<'_>, context: &Context) -> Result<Dataset, Failure> {
+    load(&TrainedOn::of(model)?, spec, reading, context)
+}
+
+/// The same from what is known about the network's training.
+pub fn load(trained: &TrainedOn, spec: &str, reading: &Reading<'_>, context: &Context) -> Result<Dataset, Failure> {
+    let matching = reading.classes.matching()?;
+    let dataset = trained.load_of_any_classes(spec, reading.max_resolution, reading.on_corrupt)?;
+    let (dataset, matched) = trained.with_classes(dataset, &matching)?;
+    class_choice::report(&matched, context);
+    Ok(dataset)
 }

@@ -1,10 +1,13 @@
 //! `ofa classify`: predictions for image files, with the model's own preprocessing.
 
+use crate::cli::args::calibration::{CalibrationImages, warn_of_shared};
+use crate::cli::args::class_choice::ClassArgs;
 use crate::cli::args::model_choice::{self, Network};
 use crate::cli::{Context, Failure};
 use clap::Args;
 use ofa_train::data;
 use ofa_train::device;
+use ofa_train::evaluation::EVALUATION_BATCH;
 use ofa_train::{Supernet, to_host};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -18,6 +21,14 @@ pub struct ClassifyArgs {
     /// Subnet of a supernet, or of the space derived from a whole network: max, min, random, JSON, or a file.
     #[arg(long)]
     arch: Option<String>,
+    /// Recalibrate a supernet's subnet on this data set's training images, or on an .npy batch.
+    #[arg(long)]
+    calibrate: Option<String>,
+    /// Keep the batch-norm statistics that all subnets share, without a warning.
+    #[arg(long, conflicts_with = "calibrate")]
+    no_calibrate: bool,
+    #[command(flatten)]
+    classes: ClassArgs,
     /// How many classes to print.
     #[arg(long, default_value_t = 5)]
     top: usize,
@@ -30,6 +41,9 @@ pub struct ClassifyArgs {
 struct Line {
     image: PathBuf,
     top: Vec<Guess>,
+    /// Present and false where batch norm has the statistics that all subnets share.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    calibrated: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -40,19 +54,30 @@ struct Guess {
     probability: f32,
 }
 
+/// Training images for BN statistics.
+const RECALIBRATION_IMAGES: usize = 2000;
+
 pub fn run(args: &ClassifyArgs, context: &Context) -> Result<(), Failure> {
-    let Network { model, arch } = model_choice::network(&args.model, args.arch.as_deref(), context.common.seed)?;
+    let Network { mut model, arch, has_own_statistics } =
+        model_choice::network(&args.model, args.arch.as_deref(), context.common.seed)?;
     let net = model.net(arch.as_ref())?;
     let device = device::open(&context.common.backend)?;
-    let supernet = Supernet::from_model(&model, &device)?;
-    if arch.is_some() {
-        context.output.note("a supernet's subnet keeps the shared BN statistics here; extract it with --calibrate");
+    let mut calibrated = has_own_statistics;
+    if let (Some(source), Some(arch)) = (&args.calibrate, &arch) {
+        let images = CalibrationImages::load(source, &model, Some(arch), &args.classes, context)?;
+        let used = images.recalibrate(&mut model, arch, RECALIBRATION_IMAGES, &[EVALUATION_BATCH], context)?;
+        calibrated |= used > 0;
     }
+    if !calibrated {
+        warn_of_shared(args.no_calibrate, context);
+    }
+    let supernet = Supernet::from_model(&model, &device)?;
+    let shown = (arch.is_some() || !calibrated).then_some(calibrated);
     let prepared = supernet.prepare(&net, &supernet.running);
     for path in &args.images {
         let image = data::read_image(path, &model.input, net.input[0], net.input[1] as u32)?;
         let logits = to_host(prepared.forward(supernet.upload(&image)).logits)?;
-        let line = Line { image: path.clone(), top: best(&logits, &model.class_names, args.top) };
+        let line = Line { image: path.clone(), top: best(&logits, &model.class_names, args.top), calibrated: shown };
         context.output.result(&line, || {
             let guesses: Vec<String> =
                 line.top.iter().map(|g| format!("{} {:.1} %", g.class, 100.0 * g.probability)).collect();

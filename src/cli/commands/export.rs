@@ -1,6 +1,7 @@
 //! `ofa export`: a network as ONNX, in f32, f16 or int8, compared with our own logits on request.
 
-use crate::cli::args::calibration::CalibrationImages;
+use crate::cli::args::calibration::{CalibrationImages, warn_of_shared};
+use crate::cli::args::class_choice::ClassArgs;
 use crate::cli::args::model_choice::{self, Network};
 use crate::cli::args::runtime_choice::RuntimeArgs;
 use crate::cli::{Context, Failure};
@@ -14,6 +15,7 @@ use ofa_train::device;
 use ofa_train::evaluation::EVALUATION_BATCH;
 use ofa_train::images::Images;
 use ofa_train::{Supernet, to_host};
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -38,6 +40,9 @@ pub struct ExportArgs {
     /// --fp16, and for --verify.
     #[arg(long)]
     calibrate: Option<String>,
+    /// Keep the batch-norm statistics that all subnets share, without a warning.
+    #[arg(long, conflicts_with = "calibrate")]
+    no_calibrate: bool,
     /// Operator set, 13 to 21.
     #[arg(long, default_value_t = OPSET)]
     opset: i64,
@@ -71,6 +76,16 @@ pub struct ExportArgs {
     /// beside it.
     #[arg(long, value_name = "FILE.json")]
     netspec: Option<PathBuf>,
+    #[command(flatten)]
+    classes: ClassArgs,
+}
+
+/// The report, and whether batch norm has statistics of the network's own.
+#[derive(Serialize)]
+struct Exported<'a> {
+    #[serde(flatten)]
+    report: &'a ExportReport,
+    calibrated: bool,
 }
 
 /// Training images for BN statistics.
@@ -119,17 +134,23 @@ pub fn run(args: &ExportArgs, context: &Context) -> Result<(), Failure> {
     let metadata = args.metadata()?;
     let runtime = args.runtime.runtime()?;
     let seed = context.common.seed;
-    let Network { mut model, arch } = model_choice::network(&args.model, args.arch.as_deref(), seed)?;
-    let load = |source: &String| CalibrationImages::load(source, &model, arch.as_ref());
+    let Network { mut model, arch, has_own_statistics } =
+        model_choice::network(&args.model, args.arch.as_deref(), seed)?;
+    let load = |source: &String| CalibrationImages::load(source, &model, arch.as_ref(), &args.classes, context);
     let loaded = args.calibrate.as_ref().map(load).transpose()?;
+    let mut calibrated = has_own_statistics;
     if let Some(arch) = arch {
-        match &loaded {
-            Some(images) => {
-                images.recalibrate(&mut model, &arch, RECALIBRATION_IMAGES, &[EVALUATION_BATCH], context)?
-            }
-            None => context.output.note("keeping the supernet's shared BN statistics; add --calibrate DATA"),
+        if let Some(images) = &loaded {
+            calibrated |=
+                images.recalibrate(&mut model, &arch, RECALIBRATION_IMAGES, &[EVALUATION_BATCH], context)? > 0;
         }
         model = model.extract(&arch)?;
+        if !calibrated {
+            model.mark_uncalibrated();
+        }
+    }
+    if !calibrated {
+        warn_of_shared(args.no_calibrate, context);
     }
     let net = model.net(None)?;
     let calibration = args.images(loaded.as_ref(), &net, seed)?;
@@ -154,7 +175,8 @@ pub fn run(args: &ExportArgs, context: &Context) -> Result<(), Failure> {
         context.output.note("f16 was judged on random images; --calibrate DATA may leave fewer operations in f32");
     }
     write_companions(args, &model, &net)?;
-    context.output.result(&report, || describe(&report, args))
+    let reported = Exported { report: &report, calibrated };
+    context.output.result(&reported, || describe(&report, args))
 }
 
 /// Our own logits of a model.

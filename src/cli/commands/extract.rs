@@ -1,11 +1,12 @@
 //! `ofa extract`: a standalone subnet, with BN statistics of its own if calibration data is given.
 
 use crate::cli::args::arch_choice;
-use crate::cli::args::calibration::CalibrationImages;
+use crate::cli::args::calibration::{CalibrationImages, warn_of_shared};
+use crate::cli::args::class_choice::ClassArgs;
 use crate::cli::args::model_choice;
 use crate::cli::{Context, Failure};
 use clap::Args;
-use ofa_space::cost;
+use ofa_space::{ModelBody, cost};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -24,12 +25,17 @@ pub struct ExtractArgs {
     /// Recalibrate BN on this data set's training images, or on an .npy batch.
     #[arg(long)]
     calibrate: Option<String>,
+    /// Keep the batch-norm statistics that all subnets share, without a warning.
+    #[arg(long, conflicts_with = "calibrate")]
+    no_calibrate: bool,
     /// Training images for BN recalibration.
     #[arg(long, default_value_t = 2000)]
     calibration_images: usize,
     /// Sizes of the batches that an .npy file is cut into, in order; the last one repeats.
     #[arg(long, value_delimiter = ',', default_value = "64")]
     calibrate_batches: Vec<usize>,
+    #[command(flatten)]
+    classes: ClassArgs,
 }
 
 #[derive(Serialize)]
@@ -40,30 +46,32 @@ struct ExtractReport {
 }
 
 pub fn run(args: &ExtractArgs, context: &Context) -> Result<(), Failure> {
-    let (mut model, space) = model_choice::supernet(&args.model)?;
+    let whole = model_choice::model(&args.model)?;
+    let is_whole = matches!(whole.body, ModelBody::Net { .. });
+    let (mut model, space) = model_choice::supernet_of(whole, &args.model)?;
     let mut arch = arch_choice::arch(&args.arch, space.as_ref(), context.common.seed)?;
     if args.calibrate_batches.contains(&0) {
         return Err(Failure::Input("--calibrate-batches holds a 0, expected sizes of at least 1".into()));
     }
-    let load = |source: &String| CalibrationImages::load(source, &model, Some(&arch));
+    let load = |source: &String| CalibrationImages::load(source, &model, Some(&arch), &args.classes, context);
     let calibration = args.calibrate.as_ref().map(load).transpose()?;
     if let (None, Some(CalibrationImages::Npy(images))) = (arch.resolution(), &calibration) {
         arch = arch.with_resolution(images.shape[1] as u32);
     }
-    match &calibration {
+    let images = match &calibration {
         Some(images) => {
-            images.recalibrate(&mut model, &arch, args.calibration_images, &args.calibrate_batches, context)?;
+            images.recalibrate(&mut model, &arch, args.calibration_images, &args.calibrate_batches, context)?
         }
-        None => context
-            .output
-            .note("keeping the supernet's shared BN statistics; add --calibrate DATA for the subnet's own"),
-    }
-    let subnet = model.extract(&arch)?;
-    subnet.save(&args.output)?;
-    let report = ExtractReport {
-        params: cost::params(&subnet.net(None)?),
-        output: args.output.clone(),
-        calibrated: args.calibrate.is_some(),
+        None => 0,
     };
+    let mut subnet = model.extract(&arch)?;
+    // The largest subnet of a whole network is that network, with statistics of its own.
+    let calibrated = images > 0 || (is_whole && arch == space.max_arch());
+    if !calibrated {
+        warn_of_shared(args.no_calibrate, context);
+        subnet.mark_uncalibrated();
+    }
+    subnet.save(&args.output)?;
+    let report = ExtractReport { params: cost::params(&subnet.net(None)?), output: args.output.clone(), calibrated };
     context.output.result(&report, || format!("{}: {} parameters", report.output.display(), report.params))
 }

@@ -1,7 +1,9 @@
 //! `ofa finetune`: further training of a standalone network from the weights that it inherited from its supernet.
 
+use crate::cli::args::class_choice::ClassArgs;
 use crate::cli::args::corrupt_choice::CorruptChoice;
 use crate::cli::args::model_choice::{self, Network};
+use crate::cli::args::model_data::{self, Reading};
 use crate::cli::output::progress::Progress;
 use crate::cli::{Context, Failure, Output};
 use crate::folder_lock::FolderLock;
@@ -32,7 +34,7 @@ pub struct FinetuneArgs {
     #[arg(short, long)]
     output: PathBuf,
     /// Draw the last linear layer afresh, for the classes of the data.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["class_map", "classes_by_position"])]
     new_head: bool,
     /// Train at this image size, instead of the network's own.
     #[arg(long, value_name = "PIXELS")]
@@ -84,6 +86,8 @@ pub struct FinetuneArgs {
     /// What to do with an image that cannot be decoded.
     #[arg(long, value_enum, default_value = "error")]
     on_corrupt: CorruptChoice,
+    #[command(flatten)]
+    classes: ClassArgs,
 }
 
 #[derive(Serialize)]
@@ -160,7 +164,7 @@ pub fn run(args: &FinetuneArgs, context: &Context) -> Result<(), Failure> {
             folder.display()
         )));
     }
-    let Network { mut model, arch } = model_choice::network(&args.model, args.arch.as_deref(), seed)?;
+    let Network { mut model, arch, .. } = model_choice::network(&args.model, args.arch.as_deref(), seed)?;
     if let Some(arch) = arch {
         model = model.extract(&arch)?;
     }
@@ -169,7 +173,10 @@ pub fn run(args: &FinetuneArgs, context: &Context) -> Result<(), Failure> {
     let trained = TrainedOn::of(&model)?;
     let dataset = match args.new_head {
         true => trained.load_of_any_classes(&args.data, size, args.on_corrupt.into())?,
-        false => trained.load(&args.data, size, args.on_corrupt.into())?,
+        false => {
+            let reading = Reading { max_resolution: size, on_corrupt: args.on_corrupt.into(), classes: &args.classes };
+            model_data::load(&trained, &args.data, &reading, context)?
+        }
     };
     context.output.note(&format!("{}: {}", dataset.name, dataset.split_note));
     let device = device::open(&context.common.backend)?;
@@ -209,6 +216,7 @@ pub fn run(args: &FinetuneArgs, context: &Context) -> Result<(), Failure> {
     let FineTuned { model: after, steps, before: accuracy_before, after: accuracy_after } = tuned;
     if kept {
         model = after;
+        model.mark_calibrated();
     }
     model.save(&args.output)?;
     remove_checkpoints(&folder);

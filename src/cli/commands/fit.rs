@@ -3,6 +3,7 @@
 use crate::cli::args::estimator_choice;
 use crate::cli::args::space_choice::space;
 use crate::cli::{Context, Failure};
+use crate::prediction::{few_pairs, metric};
 use clap::Args;
 use ofa_predictors::{CurvePoint, Encoder, EstimatorChoice, Fit, FitReport, PredictorError, Target, pairs};
 use serde::Serialize;
@@ -67,7 +68,9 @@ pub fn run(args: &FitArgs, context: &Context) -> Result<(), Failure> {
     let fit = Fit { estimator: args.predictor.clone(), encoder: args.encoder, target: args.target, seed };
     let fitted = fit.run(space.as_ref(), &train, &test)?;
     fitted.save(&args.output)?;
-    let report = &fitted.report;
+    let mut report = fitted.report.clone();
+    report.warnings.extend(few_pairs(report.n_test));
+    let report = &report;
     for warning in &report.warnings {
         context.output.note(&format!("warning: {warning}"));
     }
@@ -88,21 +91,22 @@ pub fn run(args: &FitArgs, context: &Context) -> Result<(), Failure> {
     };
     let result = Fitted { report, curve };
     context.output.result(&result, || {
+        let of = |value: f64, digits: usize| metric(value, digits, report.n_test);
         let mut text = format!(
-            "{}: {} on {} pairs, scored on {}: RMSE {:.5}, MAE {:.5}, R² {:.3}, Kendall tau {:.3}, Spearman {:.3}",
+            "{}: {} on {} pairs, scored on {}: RMSE {}, MAE {}, R² {}, Kendall tau {}, Spearman {}",
             args.output.display(),
             report.predictor,
             report.n_train,
             report.n_test,
-            report.rmse,
-            report.mae,
-            report.r2,
-            report.kendall_tau,
-            report.spearman
+            of(report.rmse, 5),
+            of(report.mae, 5),
+            of(report.r2, 3),
+            of(report.kendall_tau, 3),
+            of(report.spearman, 3)
         );
         for point in result.curve.iter().flatten() {
-            text +=
-                &format!("\n{:>6} pairs: RMSE {:.5}, Kendall tau {:.3}", point.pairs, point.rmse, point.kendall_tau);
+            let (rmse, tau) = (of(point.rmse, 5), of(point.kendall_tau, 3));
+            text += &format!("\n{:>6} pairs: RMSE {rmse}, Kendall tau {tau}", point.pairs);
         }
         text
     })

@@ -43,7 +43,7 @@ struct ForwardReport {
 const BATCH: usize = 64;
 
 pub fn run(args: &ForwardArgs, context: &Context) -> Result<(), Failure> {
-    let Network { model, arch } = model_choice::network(&args.model, args.arch.as_deref(), context.common.seed)?;
+    let Network { model, arch, .. } = model_choice::network(&args.model, args.arch.as_deref(), context.common.seed)?;
     let images = read_npy(&args.input)?;
     let [n, height, width, _] = images.shape;
     if height != width {

@@ -35,7 +35,7 @@ pub struct MeasureArgs {
 }
 
 pub fn run(args: &MeasureArgs, context: &Context) -> Result<(), Failure> {
-    let Network { model, arch } = model_choice::network(&args.model, args.arch.as_deref(), context.common.seed)?;
+    let Network { model, arch, .. } = model_choice::network(&args.model, args.arch.as_deref(), context.common.seed)?;
     let net = model.net(arch.as_ref())?;
     let onnx = ofa_export::export(&model, &net)?;
     let device = match measurable(&args.device)? {

@@ -3,8 +3,9 @@
 use crate::cli::args::arch_choice;
 use crate::cli::args::space_choice::space;
 use crate::cli::{Context, Failure};
+use crate::prediction::Shown;
 use clap::Args;
-use ofa_predictors::{FittedPredictor, Prediction};
+use ofa_predictors::{FittedPredictor, Prediction, Target};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -32,6 +33,9 @@ struct PredictionLine {
     /// Standard deviation of what would be measured around the value.
     #[serde(skip_serializing_if = "Option::is_none")]
     deviation: Option<f64>,
+    /// Whether an accuracy was predicted outside 0 to 1.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    extrapolated: bool,
 }
 
 pub fn run(args: &PredictArgs, context: &Context) -> Result<(), Failure> {
@@ -41,10 +45,18 @@ pub fn run(args: &PredictArgs, context: &Context) -> Result<(), Failure> {
     let predictor = FittedPredictor::load(&args.predictor)?;
     for (arch, prediction) in archs.iter().zip(predictor.predict_with_deviations(space.as_ref(), &archs)?) {
         let Prediction { value, deviation } = prediction;
-        let line = PredictionLine { arch: space.format(arch), value, deviation };
+        let (value, extrapolated) = match predictor.target() {
+            Target::Latency => (value, false),
+            Target::Accuracy => {
+                let shown = Shown::of(value);
+                (shown.accuracy, shown.extrapolated)
+            }
+        };
+        let mark = if extrapolated { " (extrapolated)" } else { "" };
+        let line = PredictionLine { arch: space.format(arch), value, deviation, extrapolated };
         context.output.result(&line, || match deviation {
-            Some(deviation) => format!("{value:.5} ± {deviation:.5}  {}", line.arch),
-            None => format!("{value:.5}  {}", line.arch),
+            Some(deviation) => format!("{value:.5} ± {deviation:.5}{mark}  {}", line.arch),
+            None => format!("{value:.5}{mark}  {}", line.arch),
         })?;
     }
     Ok(())

@@ -6,6 +6,7 @@ use crate::cli::args::space_choice;
 use crate::cli::output::progress::Progress;
 use crate::cli::{Context, Failure};
 use crate::measured_profile::{self, Agreement};
+use crate::prediction::defined;
 use crate::report::{Predicted, plot_latencies};
 use clap::{Args, ValueEnum};
 use ofa_hw::devices::block_table::BlockProfile;
@@ -123,12 +124,12 @@ pub fn run(args: &ProfileArgs, context: &Context) -> Result<(), Failure> {
     context.output.result(&report, || {
         let checked = report.check.as_ref().map_or_else(String::new, |c| {
             format!(
-                "\n{} other networks: predicted against measured Kendall tau {:.3}, mean error {:.1} %; \
-                 {ROOFLINE} (not calibrated) {:.3}, {:.1} %",
+                "\n{} other networks: predicted against measured Kendall tau {}, mean error {:.1} %; \
+                 {ROOFLINE} (not calibrated) {}, {:.1} %",
                 c.nets,
-                c.kendall_tau,
+                defined(c.kendall_tau, 3),
                 100.0 * c.mape,
-                c.roofline_kendall_tau,
+                defined(c.roofline_kendall_tau, 3),
                 100.0 * c.roofline_mape
             )
         });

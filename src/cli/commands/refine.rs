@@ -1,13 +1,16 @@
 //! `ofa refine`: search, measure the front, fit again, and repeat.
 
+use crate::cli::args::calibration;
+use crate::cli::args::class_choice::ClassArgs;
 use crate::cli::args::corrupt_choice::CorruptChoice;
 use crate::cli::args::estimator_choice;
 use crate::cli::args::model_choice;
-use crate::cli::args::model_data::load_for;
+use crate::cli::args::model_data::{Reading, load_for};
 use crate::cli::args::search_devices::{supported, wanted};
 use crate::cli::output::pipeline_display::Display;
 use crate::cli::{Context, Failure};
 use crate::pipeline::refine::{self, GrowingPairs, Refinement, Round, Searched};
+use crate::prediction::metric;
 use clap::Args;
 use ofa_hw::LatencyObjective;
 use ofa_predictors::{EstimatorChoice, FittedPredictor};
@@ -66,6 +69,8 @@ pub struct RefineArgs {
     /// What to do with an image that cannot be decoded.
     #[arg(long, value_enum, default_value = "error")]
     on_corrupt: CorruptChoice,
+    #[command(flatten)]
+    classes: ClassArgs,
 }
 
 #[derive(Serialize)]
@@ -79,6 +84,7 @@ pub fn run(args: &RefineArgs, context: &Context) -> Result<(), Failure> {
     if args.rounds == 0 || args.per_round == 0 || args.evaluations == 0 {
         return Err(Failure::Input("--rounds, --per-round and --evaluations must be at least 1".into()));
     }
+    calibration::at_least_one(args.calibration_images)?;
     // What could only fail after the first measurements is looked at first.
     strategy::named(&args.strategy)?;
     let (model, space) = model_choice::supernet(&args.model)?;
@@ -100,8 +106,12 @@ pub fn run(args: &RefineArgs, context: &Context) -> Result<(), Failure> {
             std::fs::create_dir_all(folder).map_err(|e| Failure::writing(folder, e))?;
         }
     }
-    let dataset =
-        load_for(&model, &args.data, space.info().resolutions.last().copied().unwrap_or(224), args.on_corrupt.into())?;
+    let reading = Reading {
+        max_resolution: space.info().resolutions.last().copied().unwrap_or(224),
+        on_corrupt: args.on_corrupt.into(),
+        classes: &args.classes,
+    };
+    let dataset = load_for(&model, &args.data, &reading, context)?;
     let backend = device::open(&context.common.backend)?;
     let settings = EvaluationSettings {
         split: SplitName::Validation,
@@ -110,6 +120,7 @@ pub fn run(args: &RefineArgs, context: &Context) -> Result<(), Failure> {
         seed: context.common.seed,
     };
     let mut evaluator = Evaluator::new(&model, &dataset, &backend, &settings)?;
+    calibration::warn_of_few(evaluator.calibration_images(), context);
     let searched = |predictor: &FittedPredictor| -> Result<Searched, Failure> {
         let target = devices.first();
         let space = supported(space.clone(), predictor, target)?;
@@ -146,8 +157,10 @@ pub fn run(args: &RefineArgs, context: &Context) -> Result<(), Failure> {
 fn text(round: &Round) -> String {
     let Round { round, pairs, measured, mae, kendall_tau, best } = round;
     format!(
-        "round {round}: {pairs} pairs; on the {measured} new ones, before they were fitted: MAE {mae:.5}, \
-         Kendall tau {kendall_tau:.3}; best measured {:.2} %",
+        "round {round}: {pairs} pairs; on the {measured} new ones, before they were fitted: MAE {}, \
+         Kendall tau {}; best measured {:.2} %",
+        metric(*mae, 5, *measured),
+        metric(*kendall_tau, 3, *measured),
         100.0 * best
     )
 }

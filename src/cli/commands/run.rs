@@ -88,7 +88,13 @@ struct CaseReport {
     arch: ofa_space::ArchJson,
     accuracy: f64,
     supernet_accuracy: f64,
+    /// Mean recall over the classes.
+    balanced_accuracy: Option<f64>,
     predicted_accuracy: Option<f64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    extrapolated: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    prediction_missed: bool,
     latency_ms: Option<f64>,
     macs: u64,
     params: u64,
@@ -103,7 +109,10 @@ impl CaseReport {
             arch: case.arch.clone(),
             accuracy: case.accuracy,
             supernet_accuracy: case.as_cut(),
+            balanced_accuracy: case.balanced_accuracy,
             predicted_accuracy: case.predicted_accuracy,
+            extrapolated: case.extrapolated,
+            prediction_missed: case.prediction_missed,
             latency_ms: case.latency_ms,
             macs: case.macs,
             params: case.params,
@@ -154,7 +163,7 @@ pub fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
                     case.latency_ms.map_or_else(|| "–".to_owned(), |ms| format!("{ms:.4} ms")),
                     percent(case.accuracy),
                     percent(case.as_cut()),
-                    case.predicted_accuracy.map_or_else(|| "–".to_owned(), percent),
+                    case.predicted(),
                     short_count(case.macs),
                     short_count(case.params),
                     case.onnx.clone(),
@@ -167,16 +176,14 @@ pub fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
             .iter()
             .map(|e| format!("{} subnet {:.2} % at {} MACs", e.label, 100.0 * e.test_top1, short_count(e.macs)))
             .collect();
+        let missed = report::missed_note(&results.cases).map_or_else(String::new, |note| format!("{note}\n"));
         let infeasible: String = results
             .infeasible
             .iter()
-            .map(|case| {
-                let (limit, closest) = (report::limits(&case.constraint), report::amounts(&case.closest));
-                format!("{}: no subnet keeps the limit {limit}; the closest found: {closest}\n", case.device())
-            })
+            .map(|case| format!("{}: {}: {}\n", case.device(), report::limits(&case.constraint), case.verdict()))
             .collect();
         format!(
-            "{}\n{infeasible}\n{}\nreport: {}\nsupernet: {}\nnetworks: {}\n{:.0} s",
+            "{}\n{missed}{infeasible}\n{}\nreport: {}\nsupernet: {}\nnetworks: {}\n{:.0} s",
             table(&header, &rows),
             scale.join(", "),
             report.report.display(),

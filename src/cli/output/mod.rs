@@ -41,6 +41,11 @@ impl Output {
         }
     }
 
+    /// A line for the user on stderr about a result that is not what it may seem, unless quiet.
+    pub fn warning(&self, text: &str) {
+        self.note(&format!("warning: {text}"));
+    }
+
     /// Whether progress may be drawn.
     pub fn shows_progress(&self) -> bool {
         !self.quiet

@@ -9,8 +9,8 @@ use crate::onnx::folding::{fold, foldable};
 use crate::onnx::nodes::{Element, batch_value, float, int, ints, metadata, node, tensor};
 use ofa_space::settings::{self, InvalidSetting, Settings};
 use ofa_space::{
-    Activation, Block, Gate, InputFormat, Model, ModelBody, NetSpec, Op, OpKind, PoolRounding, Tensor, TensorRef,
-    Weights, slicing,
+    Activation, Block, CALIBRATED, Gate, InputFormat, Model, ModelBody, NetSpec, Op, OpKind, PoolRounding, Tensor,
+    TensorRef, Weights, slicing,
 };
 use onnx_protobuf::{GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto};
 use std::collections::BTreeMap;
@@ -136,6 +136,8 @@ pub fn model_metadata(model: &Model, net: &NetSpec) -> BTreeMap<String, String> 
         ("image_size".to_owned(), net.input[1].to_string()),
         ("provenance".to_owned(), json(serde_json::json!(model.provenance))),
     ]);
+    let calibrated = model.provenance.get(CALIBRATED);
+    entries.extend(calibrated.map(|value| (CALIBRATED.to_owned(), value.clone())));
     if let ModelBody::Net { arch, space, .. } = &model.body {
         entries.extend(arch.as_ref().map(|arch| ("arch".to_owned(), arch.to_string())));
         entries.extend(space.as_ref().map(|space| ("space".to_owned(), space.clone())));

@@ -1,7 +1,7 @@
 //! Latency as a search objective.
 
 use crate::backend::{HardwareBackend, LatencySource};
-use ofa_space::{Arch, BlockObjective, BlockSum, Objective, ObjectiveError, Population, SearchSpace};
+use ofa_space::{Arch, BlockObjective, BlockSum, Objective, ObjectiveError, OverBlocks, Population, SearchSpace};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Latency of a space's subnets on a device, in milliseconds, under the name `latency_ms`.
@@ -66,5 +66,9 @@ impl Objective for LatencyObjective {
 
     fn block_sum(&self, resolution: Option<u32>) -> Option<Arc<BlockSum>> {
         self.fast.as_ref().and_then(|fast| fast.block_sum(resolution))
+    }
+
+    fn over_blocks(&self, resolution: Option<u32>) -> Option<OverBlocks> {
+        self.fast.as_ref().and_then(|fast| fast.over_blocks(resolution))
     }
 }

@@ -13,10 +13,17 @@ pub fn mae(truth: &[f64], predicted: &[f64]) -> f64 {
     mean_of(truth, predicted, |t, p| (t - p).abs())
 }
 
+/// Deviations of a truth that is constant but for rounding, as a share of its largest value.
+const ROUNDING: f64 = 1e-12;
+
 /// Coefficient of determination: 1 − (squared error) / (squared error of predicting the mean); NaN for constant truth.
 pub fn r2(truth: &[f64], predicted: &[f64]) -> f64 {
     let mean = truth.iter().sum::<f64>() / truth.len() as f64;
     let total: f64 = truth.iter().map(|t| (t - mean) * (t - mean)).sum();
+    let largest = truth.iter().fold(0.0f64, |largest, t| largest.max(t.abs()));
+    if total <= truth.len() as f64 * (ROUNDING * largest).powi(2) {
+        return f64::NAN;
+    }
     let residual: f64 = truth.iter().zip(predicted).map(|(t, p)| (t - p) * (t - p)).sum();
     1.0 - residual / total
 }
@@ -120,5 +127,7 @@ mod tests {
         assert!(close(kendall_tau(&t, &t), 1.0) && close(spearman(&t, &t), 1.0) && close(r2(&t, &t), 1.0));
         assert!(close(kendall_tau(&t, &reversed), -1.0) && close(spearman(&t, &reversed), -1.0));
         assert!(kendall_tau(&t, &[1.0; 50]).is_nan());
+        // The mean of many equal numbers need not be that number.
+        assert!(r2(&[0.1; 7], &[0.2; 7]).is_nan() && r2(&[0.916_666_666_666_666_6; 11], &[0.9; 11]).is_nan());
     }
 }

@@ -158,6 +158,7 @@ impl Search {
         // A second case that finds everything in memory must not run for ever; strategies end by their own counts.
         self.strategy.search(&mut problem, &mut rng)?;
         problem.look_at_nearest()?;
+        problem.look_at_smallest()?;
         let finished = problem.finish();
         let outcome = Outcome {
             limits,

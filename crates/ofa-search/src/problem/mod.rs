@@ -7,6 +7,7 @@ pub mod memory;
 pub mod observer;
 
 use crate::error::SearchError;
+use crate::minimum::Minimum;
 use crate::pareto::Front;
 use crate::problem::candidate::{Candidate, Constraint, Priced, excess};
 use crate::problem::evaluator::Evaluator;
@@ -14,7 +15,7 @@ use crate::problem::legacy::{Allowance, Elite, Legacy};
 use crate::problem::observer::Observer;
 use ofa_space::{Arch, Genes, Objective, Population};
 use std::collections::HashSet;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The flag of searches that nothing stops.
 pub(crate) static NEVER: AtomicBool = AtomicBool::new(false);
@@ -304,6 +305,35 @@ impl<'a> Problem<'a> {
                 self.evaluate_priced(vec![priced])?;
             }
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// If nothing feasible was found, evaluates the smallest arch, and the arch with the smallest value of each limited
+    /// quantity, where that is known: a strategy that draws at random may have met none of them. They come on top of the
+    /// budget.
+    ///
+    /// # Errors
+    /// [`SearchError::Genes`] if the genes form no archs.
+    pub fn look_at_smallest(&mut self) -> Result<(), SearchError> {
+        if self.best.is_some() || self.allowance.evaluations == 0 || self.stop.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let mut archs = vec![self.genes.min_arch()];
+        for constraint in self.constraints {
+            // What a device or a predictor cannot value is no result: the search goes without it.
+            let least = Minimum::of(constraint.objective.as_ref(), self.genes).unwrap_or_default();
+            archs.extend(least.map(|least| least.arch));
+        }
+        for arch in archs {
+            if self.legacy.memory.get(&arch).is_none() {
+                let one = std::slice::from_ref(&arch);
+                let Ok(prices) = self.prices(one) else { continue };
+                if self.compute(one, &prices).is_err() {
+                    continue;
+                }
+            }
+            self.recall(&[arch]);
         }
         Ok(())
     }

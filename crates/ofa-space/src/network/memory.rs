@@ -35,14 +35,19 @@ impl Schedule {
 /// Peak memory of activations in bytes: the most that is alive at once, for one image. At each operation the live values
 /// are its inputs, its output, and earlier values that are still to be read.
 pub fn peak_activation_bytes(net: &NetSpec, schedule: Schedule) -> u64 {
-    net.blocks.iter().map(|block| block_peak(block, schedule)).max().unwrap_or(0)
+    net.blocks.iter().map(|block| block_peak_bytes(block, schedule)).max().unwrap_or(0)
 }
 
 /// Bytes of weights: int8 keeps a scale (4 bytes) and a bias (4 bytes) per output channel beside one byte a weight;
 /// wider formats keep every parameter at their width. Batch norm is folded.
 pub fn weight_bytes(net: &NetSpec, bytes_per_weight: usize) -> u64 {
+    net.blocks.iter().map(|block| block_weight_bytes(block, bytes_per_weight)).sum()
+}
+
+/// The share of one block in [`weight_bytes`].
+pub fn block_weight_bytes(block: &Block, bytes_per_weight: usize) -> u64 {
     let mut total = 0u64;
-    for op in net.ops() {
+    for op in &block.ops {
         let tensors = op.kind.tensors();
         match (&op.kind, bytes_per_weight) {
             (OpKind::BatchNorm { .. }, _) => {}
@@ -61,7 +66,8 @@ pub fn weight_bytes(net: &NetSpec, bytes_per_weight: usize) -> u64 {
     total
 }
 
-fn block_peak(block: &Block, schedule: Schedule) -> u64 {
+/// Peak memory of one block's activations in bytes; that of a network is the largest of its blocks'.
+pub fn block_peak_bytes(block: &Block, schedule: Schedule) -> u64 {
     let elements = |value: usize| -> u64 {
         let shape = if value == 0 { block.input } else { block.ops[value - 1].output };
         shape.iter().product::<usize>() as u64

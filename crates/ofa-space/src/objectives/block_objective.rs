@@ -3,7 +3,7 @@
 use crate::genotype::arch::Arch;
 use crate::genotype::population::Population;
 use crate::network::net_spec::{Block, NetSpec};
-use crate::objectives::block_plan::{BlockPlan, BlockSum};
+use crate::objectives::block_plan::{BlockMaximum, BlockPlan, BlockSum};
 use crate::objectives::objective::{Objective, ObjectiveError};
 use crate::spaces::space::SearchSpace;
 use std::collections::HashMap;
@@ -17,6 +17,7 @@ pub type BlockValue = dyn Fn(&NetSpec, usize) -> Result<f64, ObjectiveError> + S
 pub struct BlockTables {
     plan: OnceLock<Option<BlockPlan>>,
     sums: Mutex<HashMap<Option<u32>, Option<Arc<BlockSum>>>>,
+    maxima: Mutex<HashMap<Option<u32>, Option<Arc<BlockMaximum>>>>,
 }
 
 impl BlockTables {
@@ -35,6 +36,26 @@ impl BlockTables {
                 let plan = self.plan.get_or_init(|| BlockPlan::of(space).ok().flatten());
                 let sum = plan.as_ref()?.tabulate(space, resolution, value).ok().flatten();
                 sum.map(Arc::new)
+            })
+            .clone()
+    }
+}
+
+impl BlockTables {
+    /// The maximum of `value` at a resolution, as [`sum_at`](Self::sum_at) gives the sum.
+    pub fn maximum_at(
+        &self,
+        space: &dyn SearchSpace,
+        resolution: Option<u32>,
+        value: &BlockValue,
+    ) -> Option<Arc<BlockMaximum>> {
+        let mut maxima = self.maxima.lock().unwrap_or_else(PoisonError::into_inner);
+        maxima
+            .entry(resolution)
+            .or_insert_with(|| {
+                let plan = self.plan.get_or_init(|| BlockPlan::of(space).ok().flatten());
+                let maximum = plan.as_ref()?.tabulate_maximum(space, resolution, value).ok().flatten();
+                maximum.map(Arc::new)
             })
             .clone()
     }

@@ -53,6 +53,11 @@ impl Term {
     pub fn needs(&self) -> &[(usize, u8)] {
         &self.needs
     }
+
+    /// Whether the block is there.
+    pub fn is_present(&self, choices: &[u8]) -> bool {
+        self.needs.iter().all(|(gene, least)| choices[*gene] >= *least)
+    }
 }
 
 /// One term of a sum that is written down rather than tabulated from networks.
@@ -99,13 +104,49 @@ impl BlockSum {
 
     /// The value of one term, 0 where its block is not there.
     pub fn term_value(&self, term: &Term, choices: &[u8]) -> f64 {
-        match term.needs.iter().all(|(gene, least)| choices[*gene] >= *least) {
+        match term.is_present(choices) {
             true => {
                 let at: usize = term.strides.iter().map(|(gene, stride)| usize::from(choices[*gene]) * stride).sum();
                 self.values[term.offset + at]
             }
             false => 0.0,
         }
+    }
+}
+
+/// How the values of its blocks make the value of a network.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Combination {
+    /// Their sum.
+    Sum,
+    /// The largest; 0 without blocks.
+    Maximum,
+}
+
+impl Combination {
+    /// The value of a network from the values of its blocks; NaN if one of them is.
+    pub fn of(self, values: impl Iterator<Item = f64>) -> f64 {
+        match self {
+            Self::Sum => values.sum(),
+            Self::Maximum => values.reduce(|a, b| if a.is_nan() || a >= b { a } else { b }).unwrap_or_default(),
+        }
+    }
+}
+
+/// A quantity of an arch as the largest value of its blocks, at one resolution.
+#[derive(Clone, PartialEq, Debug)]
+pub struct BlockMaximum(BlockSum);
+
+impl BlockMaximum {
+    /// The value for these choices (in canonical form); NaN where the source has no value for a block.
+    pub fn value(&self, choices: &[u8]) -> f64 {
+        let present = self.0.terms.iter().filter(|term| term.is_present(choices));
+        Combination::Maximum.of(present.map(|term| self.0.term_value(term, choices)))
+    }
+
+    /// The blocks' values; their sum means nothing.
+    pub(super) fn table(&self) -> &BlockSum {
+        &self.0
     }
 }
 
@@ -175,6 +216,29 @@ impl BlockPlan {
         resolution: Option<u32>,
         value: &dyn Fn(&NetSpec, usize) -> Result<f64, ObjectiveError>,
     ) -> Result<Option<BlockSum>, SpaceError> {
+        self.table(space, resolution, value, Combination::Sum)
+    }
+
+    /// [`tabulate`](Self::tabulate) for a quantity that is the largest of its blocks'.
+    ///
+    /// # Errors
+    /// As [`tabulate`](Self::tabulate).
+    pub fn tabulate_maximum(
+        &self,
+        space: &dyn SearchSpace,
+        resolution: Option<u32>,
+        value: &dyn Fn(&NetSpec, usize) -> Result<f64, ObjectiveError>,
+    ) -> Result<Option<BlockMaximum>, SpaceError> {
+        Ok(self.table(space, resolution, value, Combination::Maximum)?.map(BlockMaximum))
+    }
+
+    fn table(
+        &self,
+        space: &dyn SearchSpace,
+        resolution: Option<u32>,
+        value: &dyn Fn(&NetSpec, usize) -> Result<f64, ObjectiveError>,
+        combination: Combination,
+    ) -> Result<Option<BlockSum>, SpaceError> {
         let genes = &space.info().genes;
         let largest = space.max_arch();
         let mut sum = BlockSum { terms: Vec::with_capacity(self.slots.len()), values: Vec::new() };
@@ -212,7 +276,7 @@ impl BlockPlan {
                 }
             }
         }
-        Ok(checked(&sum, space, resolution, value)?.then_some(sum))
+        Ok(checked(&sum, space, resolution, value, combination)?.then_some(sum))
     }
 
     /// Slots in groups of which no two share a gene.
@@ -265,6 +329,7 @@ fn checked(
     space: &dyn SearchSpace,
     resolution: Option<u32>,
     value: &dyn Fn(&NetSpec, usize) -> Result<f64, ObjectiveError>,
+    combination: Combination,
 ) -> Result<bool, SpaceError> {
     let mut rng = SmallRng::seed_from_u64(0);
     let with_resolution = |arch: Arch| Arch { choices: arch.choices, resolution };
@@ -273,9 +338,10 @@ fn checked(
         [space.min_arch(), space.max_arch()].into_iter().chain(random).map(with_resolution).collect();
     for arch in archs {
         let net = space.resolve(&arch)?;
-        let whole: Result<f64, _> =
-            (0..net.blocks.len()).try_fold(0.0, |total, block| value(&net, block).map(|v| total + v));
-        let ours = sum.value(arch.choices());
+        let values: Result<Vec<f64>, _> = (0..net.blocks.len()).map(|block| value(&net, block)).collect();
+        let whole = values.map(|values| combination.of(values.into_iter()));
+        let present = sum.terms.iter().filter(|term| term.is_present(arch.choices()));
+        let ours = combination.of(present.map(|term| sum.term_value(term, arch.choices())));
         match whole {
             Ok(whole) if (whole - ours).abs() > 1e-9 * whole.abs().max(f64::MIN_POSITIVE) => return Ok(false),
             Ok(_) if ours.is_nan() => return Ok(false),

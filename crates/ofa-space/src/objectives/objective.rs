@@ -3,6 +3,7 @@
 use crate::Arch;
 use crate::genotype::population::Population;
 use crate::objectives::block_plan::BlockSum;
+use crate::objectives::over_blocks::OverBlocks;
 use std::sync::Arc;
 
 /// An error of whatever computes an objective.
@@ -43,6 +44,12 @@ pub trait Objective: Send + Sync {
     /// The objective as a sum over blocks at this resolution, where it is one.
     fn block_sum(&self, _resolution: Option<u32>) -> Option<Arc<BlockSum>> {
         None
+    }
+
+    /// The objective as a sum or a maximum over blocks at this resolution, where it is one: its smallest value is then known
+    /// exactly.
+    fn over_blocks(&self, resolution: Option<u32>) -> Option<OverBlocks> {
+        self.block_sum(resolution).map(OverBlocks::Sum)
     }
 }
 

@@ -124,6 +124,9 @@ pub enum ModelError {
     },
 }
 
+/// Entry of a model's provenance, `false` where a network kept its supernet's batch-norm statistics.
+pub const CALIBRATED: &str = "calibrated";
+
 impl Model {
     /// Reads a model file and checks that every tensor it needs is there.
     ///
@@ -263,6 +266,21 @@ impl Model {
                 Err(ModelError::NotElastic { resolution: spec.input[1], space: space.clone() })
             }
         }
+    }
+
+    /// Records that the network has the batch-norm statistics that all subnets of its supernet share, not its own.
+    pub fn mark_uncalibrated(&mut self) {
+        self.provenance.insert(CALIBRATED.to_owned(), false.to_string());
+    }
+
+    /// Forgets the record, once the network has statistics of its own.
+    pub fn mark_calibrated(&mut self) {
+        self.provenance.remove(CALIBRATED);
+    }
+
+    /// Whether [`mark_uncalibrated`](Self::mark_uncalibrated) was called on it. Earlier versions made no record.
+    pub fn is_uncalibrated(&self) -> bool {
+        self.provenance.get(CALIBRATED).is_some_and(|value| *value == false.to_string())
     }
 
     /// The standalone model of one subnet, with the batch-norm statistics that the weights hold now.

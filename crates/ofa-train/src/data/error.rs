@@ -77,6 +77,60 @@ pub enum DataError {
         /// Classes of the data set.
         found: usize,
     },
+    /// A data set with a class that the network does not have.
+    #[error(
+        "{dataset} has a class `{class}`{}, which the network does not have; its nearest class is `{nearest}`: rename the \
+         class, or map it to one of the network's",
+        also(*more)
+    )]
+    UnknownClass {
+        /// Name of the data set.
+        dataset: String,
+        /// The class.
+        class: String,
+        /// The network's class with the most similar name.
+        nearest: String,
+        /// Further classes that the network does not have.
+        more: usize,
+    },
+    /// Classes whose names are so similar that it is open which is which.
+    #[error(
+        "{theirs} of {dataset} could be {ours} of the network, by names without regard to case, spaces and Unicode \
+         normalisation: rename or map them, so that each class has one name"
+    )]
+    AmbiguousClasses {
+        /// Name of the data set.
+        dataset: String,
+        /// Its classes.
+        theirs: String,
+        /// The network's.
+        ours: String,
+    },
+    /// A data set whose classes are not the network's, or not in their order.
+    #[error(
+        "class {position} of {dataset} is `{found}`, that of the network `{expected}`. Load the data with \
+         `TrainedOn::load`, which gives them the network's classes"
+    )]
+    OtherClasses {
+        /// Name of the data set.
+        dataset: String,
+        /// The first class that differs.
+        position: usize,
+        /// The network's.
+        expected: String,
+        /// The data set's.
+        found: String,
+    },
+    /// A map of classes with a line that cannot be followed.
+    #[error("{}: line {line} {problem}; expected two fields, `theirs,ours`", path.display())]
+    ClassMap {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong.
+        problem: String,
+    },
     /// A data set divided differently from the one that the network was trained on: some of its validation or test
     /// images may be training images of the network.
     #[error(
@@ -101,6 +155,14 @@ pub enum DataError {
         /// Name of the data set.
         dataset: String,
     },
+}
+
+/// Words for more of the same kind.
+fn also(more: usize) -> String {
+    match more {
+        0 => String::new(),
+        _ => format!(" and {more} more"),
+    }
 }
 
 impl DataError {

@@ -10,6 +10,8 @@ pub mod augmentation;
 pub mod batches;
 mod bundled;
 mod cifar;
+mod class_map;
+mod class_matching;
 mod colour_jitter;
 mod content;
 mod dataset;
@@ -31,6 +33,8 @@ pub mod stratified;
 mod trained_on;
 
 pub use augmentation::{Augmentation, Flip};
+pub use class_map::ClassMap;
+pub use class_matching::{ClassMatching, MatchedClasses};
 pub use dataset::{Dataset, Origin, Split};
 pub use detect::{DEFAULT_MEMORY_BYTES, load, load_within};
 pub use error::DataError;

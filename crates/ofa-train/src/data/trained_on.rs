@@ -1,6 +1,7 @@
 //! Which images a network was trained on, and loading them in the same parts again.
 
-use crate::data::{self, DataError, Dataset, LoadOptions, OnCorrupt, SplitRecord};
+use crate::data::class_matching::Named;
+use crate::data::{self, ClassMatching, DataError, Dataset, LoadOptions, MatchedClasses, OnCorrupt, SplitRecord};
 use ofa_space::{InputFormat, Model};
 use std::collections::BTreeMap;
 
@@ -13,8 +14,8 @@ use std::collections::BTreeMap;
 pub struct TrainedOn {
     /// How the data set was divided; `None` if the network was trained elsewhere, in which case any split will do.
     pub split: Option<SplitRecord>,
-    /// Number of classes.
-    pub classes: usize,
+    /// Names of the classes.
+    pub class_names: Vec<String>,
     /// Normalisation and resizing of its input.
     pub input: InputFormat,
 }
@@ -37,18 +38,47 @@ impl TrainedOn {
         class_names: &[String],
         input: &InputFormat,
     ) -> Result<Self, DataError> {
-        Ok(Self { split: SplitRecord::read(provenance)?, classes: class_names.len(), input: input.clone() })
+        Ok(Self { split: SplitRecord::read(provenance)?, class_names: class_names.to_vec(), input: input.clone() })
     }
 
     /// Loads `bundled` or a folder, divided as in training (by the default split if the network was trained elsewhere)
-    /// and with the network's input format.
+    /// with the network's input format, and with its classes, found by name.
     ///
     /// # Errors
-    /// What [`data::load`] reports, or [`DataError::Classes`] if the number of classes differs.
+    /// What [`data::load`] reports, or as [`with_classes`](Self::with_classes).
     pub fn load(&self, spec: &str, max_resolution: u32, on_corrupt: OnCorrupt) -> Result<Dataset, DataError> {
         let dataset = self.load_of_any_classes(spec, max_resolution, on_corrupt)?;
-        self.check_classes(&dataset)?;
-        Ok(dataset)
+        Ok(self.with_classes(dataset, &ClassMatching::Names)?.0)
+    }
+
+    /// Gives a data set the classes of the network: its labels become the network's numbers. Where an import had to make up
+    /// names for the network's classes (their numbers), any names will do, in their order.
+    ///
+    /// # Errors
+    /// [`DataError::UnknownClass`] if the network lacks a class of the data, [`DataError::AmbiguousClasses`] if it is open
+    /// which class is which, [`DataError::Classes`] if classes are taken by position and their number differs,
+    /// [`DataError::ClassMap`] if the map names a class that the network lacks.
+    pub fn with_classes(
+        &self,
+        dataset: Dataset,
+        matching: &ClassMatching,
+    ) -> Result<(Dataset, MatchedClasses), DataError> {
+        let ours = &self.class_names;
+        let named = Named { dataset: &dataset.name, theirs: &dataset.class_names, ours };
+        let known = |name: &String| ours.contains(name);
+        let matched = match matching {
+            ClassMatching::Names if self.is_unnamed() && !dataset.class_names.iter().all(known) => {
+                MatchedClasses { unnamed: true, ..named.matched(&ClassMatching::Position)? }
+            }
+            _ => named.matched(matching)?,
+        };
+        Ok((matched.apply(dataset, ours), matched))
+    }
+
+    /// Whether the names of the classes are numbers that an import made up.
+    fn is_unnamed(&self) -> bool {
+        let is_its_number = |(class, name): (usize, &String)| *name == class.to_string();
+        self.split.is_none() && self.class_names.iter().enumerate().all(is_its_number)
     }
 
     /// The same for a network that is to get a new classifier, whatever the classes of the data.
@@ -72,7 +102,8 @@ impl TrainedOn {
     ///
     /// # Errors
     /// [`DataError::OtherSplit`] if it is divided differently from the training data, [`DataError::Classes`] if it has
-    /// another number of classes, [`DataError::OtherInput`] if its images are normalised or resized differently.
+    /// another number of classes, [`DataError::OtherClasses`] if
+    /// their names or their order differ, [`DataError::OtherInput`] if its images are normalised or resized differently.
     pub fn check(&self, dataset: &Dataset) -> Result<(), DataError> {
         self.check_classes(dataset)?;
         if let Some(trained) = self.split.filter(|split| *split != dataset.split_record()) {
@@ -88,11 +119,22 @@ impl TrainedOn {
         }
     }
 
-    fn check_classes(&self, dataset: &Dataset) -> Result<(), DataError> {
-        let (dataset, expected, found) = (dataset.name.clone(), self.classes, dataset.class_names.len());
-        match expected == found {
-            true => Ok(()),
-            false => Err(DataError::Classes { dataset, expected, found }),
+    /// Refuses a data set with other classes, or the same in another order.
+    ///
+    /// # Errors
+    /// [`DataError::Classes`] if their number differs, [`DataError::OtherClasses`] if a name does.
+    pub(crate) fn check_classes(&self, dataset: &Dataset) -> Result<(), DataError> {
+        let (theirs, ours) = (&dataset.class_names, &self.class_names);
+        let dataset = dataset.name.clone();
+        if theirs.len() != ours.len() {
+            return Err(DataError::Classes { dataset, expected: ours.len(), found: theirs.len() });
+        }
+        match theirs.iter().zip(ours).position(|(theirs, ours)| theirs != ours) {
+            Some(position) if !self.is_unnamed() => {
+                let (expected, found) = (ours[position].clone(), theirs[position].clone());
+                Err(DataError::OtherClasses { dataset, position, expected, found })
+            }
+            _ => Ok(()),
         }
     }
 }

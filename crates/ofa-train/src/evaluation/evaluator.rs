@@ -4,7 +4,7 @@ use crate::data::{Dataset, SplitName, TrainedOn};
 use crate::elastic::batch_norm::RunningStatistics;
 use crate::elastic::{Supernet, to_host};
 use crate::error::TrainError;
-use crate::evaluation::{Accuracy, CalibrationSet, EvaluationSet, evaluate, recalibrate};
+use crate::evaluation::{Accuracy, CalibrationSet, Confusion, EvaluationSet, evaluate_by_class, recalibrate};
 use crate::images::Images;
 use burn::tensor::Device;
 use ofa_space::{Arch, Model};
@@ -51,6 +51,8 @@ pub struct Specialised {
     pub model: Model,
     /// Its accuracy.
     pub accuracy: Accuracy,
+    /// Its answers class by class.
+    pub confusion: Confusion,
 }
 
 impl<'a> Evaluator<'a> {
@@ -100,12 +102,20 @@ impl<'a> Evaluator<'a> {
     /// # Errors
     /// [`TrainError`] if the arch does not fit the model, or an image or the backend fails.
     pub fn score(&mut self, arch: Option<&Arch>) -> Result<Accuracy, TrainError> {
+        Ok(self.score_by_class(arch)?.0)
+    }
+
+    /// [`score`](Self::score), and the answers class by class.
+    ///
+    /// # Errors
+    /// As [`score`](Self::score).
+    pub fn score_by_class(&mut self, arch: Option<&Arch>) -> Result<(Accuracy, Confusion), TrainError> {
         let net = self.model.net(arch)?;
         let running = match arch {
             Some(arch) => self.recalibrate(arch)?,
             None => self.supernet.running.clone(),
         };
-        evaluate(&self.supernet, &net, &running, &mut self.images)
+        evaluate_by_class(&self.supernet, &net, &running, &mut self.images)
     }
 
     /// The standalone network of a subnet, with BN statistics of its own.
@@ -134,8 +144,8 @@ impl<'a> Evaluator<'a> {
     pub fn specialise(&mut self, arch: &Arch) -> Result<Specialised, TrainError> {
         let net = self.model.net(Some(arch))?;
         let running = self.recalibrate(arch)?;
-        let accuracy = evaluate(&self.supernet, &net, &running, &mut self.images)?;
-        Ok(Specialised { model: extract_with(self.model, arch, &running)?, accuracy })
+        let (accuracy, confusion) = evaluate_by_class(&self.supernet, &net, &running, &mut self.images)?;
+        Ok(Specialised { model: extract_with(self.model, arch, &running)?, accuracy, confusion })
     }
 }
 

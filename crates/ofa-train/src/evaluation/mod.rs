@@ -1,10 +1,12 @@
 //! Accuracy of networks: scoring, with BN recalibration on training images first where a subnet shares its weights.
 
+mod confusion;
 mod evaluator;
 mod sets;
 
+pub use confusion::{ClassAccuracy, Confusion};
 pub use evaluator::{EvaluationSettings, Evaluator, Specialised, extract_on, logits};
-pub use sets::{CalibrationSet, EVALUATION_BATCH, EvaluationSet, LabelledBatches};
+pub use sets::{CalibrationSet, EVALUATION_BATCH, EvaluationSet, LabelledBatches, few_calibration_images};
 
 use crate::elastic::batch_norm::RunningStatistics;
 use crate::elastic::{Supernet, to_host};
@@ -46,13 +48,28 @@ pub fn evaluate(
     running: &RunningStatistics,
     set: &mut EvaluationSet<'_>,
 ) -> Result<Accuracy, TrainError> {
+    Ok(evaluate_by_class(supernet, net, running, set)?.0)
+}
+
+/// [`evaluate`], and the answers class by class.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_by_class(
+    supernet: &Supernet,
+    net: &NetSpec,
+    running: &RunningStatistics,
+    set: &mut EvaluationSet<'_>,
+) -> Result<(Accuracy, Confusion), TrainError> {
     let prepared = supernet.prepare(net, running);
     let batches = set.batches(net.input[1] as u32)?;
-    let mut tally = Tally::default();
+    let (mut tally, mut confusion) = (Tally::default(), Confusion::new(net.classes));
     for (batch, labels) in batches.iter() {
-        tally.add(&to_host(prepared.forward(supernet.upload(batch)).logits)?, labels);
+        let logits = to_host(prepared.forward(supernet.upload(batch)).logits)?;
+        tally.add(&logits, labels);
+        confusion.add(&logits, labels);
     }
-    Ok(tally.accuracy())
+    Ok((tally.accuracy(), confusion))
 }
 
 /// Counts of right answers.

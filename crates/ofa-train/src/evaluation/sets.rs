@@ -79,6 +79,19 @@ impl<'a> EvaluationSet<'a> {
     }
 }
 
+/// Images below which batch-norm statistics depend on which images were taken.
+const FEW_IMAGES: usize = 50;
+
+/// The warning of statistics from too few images; `None` if they are enough.
+pub fn few_calibration_images(images: usize) -> Option<String> {
+    (images < FEW_IMAGES).then(|| {
+        format!(
+            "batch norm is recalibrated on {images} images, fewer than {FEW_IMAGES}: its statistics depend on which images \
+             these are, and accuracy may be far below what it could be"
+        )
+    })
+}
+
 /// Images to recalibrate batch norm on. They can only come from the training split: statistics of validation or test
 /// images would leak into the scores.
 pub struct CalibrationSet<'a>(EvaluationSet<'a>);

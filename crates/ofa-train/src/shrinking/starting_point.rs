@@ -1,6 +1,6 @@
 //! Starting from a model that exists: `[init]` of a training file.
 
-use crate::data::Dataset;
+use crate::data::{DataError, Dataset, TrainedOn};
 use crate::error::TrainError;
 use crate::{pretrained, unfolding};
 use burn::tensor::Device;
@@ -189,6 +189,27 @@ impl InitConfig {
 
     fn problem(&self, field: &str, problem: String) -> TrainError {
         TrainError::Config { file: self.model.display().to_string(), field: format!("init.{field}"), problem }
+    }
+
+    /// Refuses to give outputs of the old classifier to other classes; that of other numbers of classes is found by its shape.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] naming the first class that differs.
+    pub(crate) fn check_classes(&self, start: &StartingPoint, dataset: &Dataset) -> Result<(), TrainError> {
+        if self.new_head {
+            return Ok(());
+        }
+        match TrainedOn::of(&start.model)?.check_classes(dataset) {
+            Err(DataError::OtherClasses { position, expected, found, .. }) => {
+                let problem = format!(
+                    "has `{expected}` as class {position} where {} has `{found}`; rename the classes of the data, or start \
+                     with a new classifier (`new_head = true` in [init])",
+                    dataset.name
+                );
+                Err(self.problem("model", problem))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The weights of the model to start from, for a supernet of these tensors.

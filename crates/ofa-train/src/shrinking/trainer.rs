@@ -77,6 +77,9 @@ impl<'a> Trainer<'a> {
     /// [`TrainError`] if the space is unknown or cannot take the data's classes.
     pub fn new(config: &'a Checked<TrainConfig>, dataset: &'a Dataset, device: &Device) -> Result<Self, TrainError> {
         let start = config.init.as_ref().map(|init| init.load()).transpose()?;
+        if let (Some(init), Some(start)) = (&config.init, &start) {
+            init.check_classes(start, dataset)?;
+        }
         let mut space = config.space()?;
         let classes = dataset.class_names.len();
         if space.info().classes != classes {

@@ -2,9 +2,11 @@
 
 mod origin;
 
+use crate::cli::args::calibration;
+use crate::cli::args::class_choice::ClassArgs;
 use crate::cli::args::corrupt_choice::CorruptChoice;
 use crate::cli::args::model_choice;
-use crate::cli::args::model_data::load_for;
+use crate::cli::args::model_data::{Reading, load_for};
 use crate::cli::output::progress::Progress;
 use crate::cli::{Context, Failure};
 use clap::Args;
@@ -52,9 +54,12 @@ pub struct CollectArgs {
     /// What to do with an image that cannot be decoded.
     #[arg(long, value_enum, default_value = "error")]
     on_corrupt: CorruptChoice,
+    #[command(flatten)]
+    classes: ClassArgs,
 }
 
 pub fn run(args: &CollectArgs, context: &Context) -> Result<(), Failure> {
+    calibration::at_least_one(args.calibration_images)?;
     let (model, space) = model_choice::supernet(&args.model)?;
     let seed = context.common.seed;
     let archs = match args.independent {
@@ -76,8 +81,12 @@ pub fn run(args: &CollectArgs, context: &Context) -> Result<(), Failure> {
     let Some(output) = &args.output else {
         return Err(Failure::Input("--output is missing: the pairs file".into()));
     };
-    let dataset =
-        load_for(&model, &args.data, space.info().resolutions.last().copied().unwrap_or(224), args.on_corrupt.into())?;
+    let reading = Reading {
+        max_resolution: space.info().resolutions.last().copied().unwrap_or(224),
+        on_corrupt: args.on_corrupt.into(),
+        classes: &args.classes,
+    };
+    let dataset = load_for(&model, &args.data, &reading, context)?;
     let part = PairsFile::part(output);
     if !args.resume && (part.exists() || output.exists()) {
         let existing = if part.exists() { &part } else { output };
@@ -108,6 +117,7 @@ pub fn run(args: &CollectArgs, context: &Context) -> Result<(), Failure> {
         seed,
     };
     let mut evaluator = Evaluator::new(&model, &dataset, &device, &settings)?;
+    calibration::warn_of_few(evaluator.calibration_images(), context);
     let origin = Origin::of(args, seed, &model, &dataset, &part)?;
     if !file.pairs().is_empty() {
         origin.check(file.pairs(), &part, &archs, &mut evaluator)?;

@@ -1,12 +1,15 @@
 //! `ofa eval --onnx`: accuracy of an exported file in a real runtime; its metadata describe its input.
 
 use super::{EvalReport, SplitChoice};
+use crate::cli::args::class_choice::ClassArgs;
+use crate::cli::args::model_data::{self, Reading};
 use crate::cli::args::runtime_choice::RuntimeArgs;
 use crate::cli::{Context, Failure};
 use ofa_export::{OnnxFile, Session, SessionOptions, Values};
 use ofa_space::InputFormat;
 use ofa_train::Images;
 use ofa_train::data::{Dataset, OnCorrupt, SplitName, TrainedOn, stratified};
+use ofa_train::evaluation::Confusion;
 use std::path::Path;
 use std::time::Instant;
 
@@ -17,6 +20,7 @@ pub(super) struct OnnxEvaluation<'a> {
     pub(super) split: SplitChoice,
     pub(super) limit: Option<usize>,
     pub(super) on_corrupt: OnCorrupt,
+    pub(super) classes: &'a ClassArgs,
     pub(super) runtime: &'a RuntimeArgs,
 }
 
@@ -34,34 +38,47 @@ pub(super) fn evaluate(args: &OnnxEvaluation<'_>, context: &Context) -> Result<E
         about.metadata.get("provenance").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     let resolution = about.image[1] as u32;
     let trained = TrainedOn::from_metadata(&provenance, &classes, &format)?;
-    let dataset = trained.load(args.data, resolution, args.on_corrupt)?;
+    let reading = Reading { max_resolution: resolution, on_corrupt: args.on_corrupt, classes: args.classes };
+    let dataset = model_data::load(&trained, args.data, &reading, context)?;
     let mut session = args.runtime.runtime()?.load(&onnx, &SessionOptions { threads: context.common.threads })?;
     let split = SplitName::from(args.split);
     let indices = match args.limit {
         Some(limit) => stratified::sample(dataset.split(split), limit, context.common.seed),
         None => (0..dataset.split(split).len()).collect(),
     };
-    let (top1, top5) = score(&mut *session, &about, &format, &dataset, split, &indices)?;
+    let mut confusion = Confusion::new(classes.len());
+    let batches = Batches { dataset: &dataset, split, indices: &indices };
+    let (top1, top5) = score(&mut *session, &about, &format, &batches, &mut confusion)?;
     let fraction = |count: usize| count as f64 / indices.len().max(1) as f64;
     Ok(EvalReport {
         top1: fraction(top1),
         top5: fraction(top5),
         images: indices.len(),
+        balanced_accuracy: confusion.balanced_accuracy(),
+        per_class: confusion.per_class(&classes),
+        confusion: confusion.counts().to_vec(),
         calibration_images: 0,
         seconds: started.elapsed().as_secs_f64(),
         runtime: Some(session.runtime_name().to_owned()),
     })
 }
 
-/// How many images have their label first, and among the first five.
+/// Images to score.
+struct Batches<'a> {
+    dataset: &'a Dataset,
+    split: SplitName,
+    indices: &'a [usize],
+}
+
+/// How many images have their label first, and among the first five; and the answers class by class.
 fn score(
     session: &mut dyn Session,
     about: &OnnxFile,
     format: &InputFormat,
-    dataset: &Dataset,
-    split: SplitName,
-    indices: &[usize],
+    batches: &Batches<'_>,
+    confusion: &mut Confusion,
 ) -> Result<(usize, usize), Failure> {
+    let Batches { dataset, split, indices } = *batches;
     let [c, h, w] = about.image;
     let (mut top1, mut top5) = (0, 0);
     for chunk in indices.chunks(about.batch.unwrap_or(BATCH)) {
@@ -74,7 +91,9 @@ fn score(
             true => session.run_timed(Values::U8(&bytes(&images, format)), [n, h, w, c])?.output,
             false => session.run(&images.to_nchw(), [n, c, h, w])?,
         };
-        for (row, label) in logits.chunks(logits.len() / n.max(1)).zip(&labels) {
+        let width = logits.len() / n.max(1);
+        confusion.add(&logits[..width * labels.len()], &labels);
+        for (row, label) in logits.chunks(width).zip(&labels) {
             let rank = ofa_train::evaluation::rank_of(row, *label);
             top1 += usize::from(rank == 0);
             top5 += usize::from(rank < 5);

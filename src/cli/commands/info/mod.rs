@@ -125,7 +125,7 @@ struct NetReport {
 
 fn describe_model(path: &Path, args: &InfoArgs, context: &Context) -> Result<(), Failure> {
     let device = args.device.as_deref().map(ofa_hw::load).transpose()?;
-    let Network { model, arch } = model_choice::network(path, args.arch.as_deref(), context.common.seed)?;
+    let Network { model, arch, .. } = model_choice::network(path, args.arch.as_deref(), context.common.seed)?;
     let elastic_space = match (&args.arch, model.elastic_space()) {
         (None, Ok(space)) => Some(space),
         (None, Err(ModelError::Space(reason))) => {

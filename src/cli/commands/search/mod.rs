@@ -7,6 +7,8 @@ use crate::cli::args::search_devices::{Wanted, supported, wanted};
 use crate::cli::args::space_choice::space;
 use crate::cli::output::progress::Progress;
 use crate::cli::{Context, Failure};
+use crate::limits::Bounds;
+use crate::prediction::Shown;
 use clap::Args;
 use ofa_hw::LatencyObjective;
 use ofa_predictors::{self as predictors, FittedPredictor, PredictedObjective};
@@ -73,6 +75,8 @@ struct Grid {
     space: Arc<dyn SearchSpace>,
     lists: Vec<LimitList>,
     names: Vec<String>,
+    /// What is known about each limited quantity; nothing for a front, which has no limits.
+    bounds: Vec<Bounds>,
 }
 
 impl Grid {
@@ -113,7 +117,8 @@ impl Grid {
             ));
         }
         let names = lists.iter().map(|list| list.objective.name().to_owned()).collect();
-        Ok(Self { wanted, space, lists, names })
+        let bounds = if args.pareto { Vec::new() } else { Bounds::of(&lists, space.as_ref())? };
+        Ok(Self { wanted, space, lists, names, bounds })
     }
 
     fn cases(&self) -> usize {
@@ -136,16 +141,19 @@ impl Grid {
             let net = self.space.resolve(&candidate.arch)?;
             let latency = |wanted: &Wanted| wanted.device.subnet_latency_ms(self.space.as_ref(), &candidate.arch);
             let latency_ms = self.wanted.as_ref().map(latency).transpose()?;
+            let shown = Shown::of(candidate.score);
             Ok(CaseReport {
                 device: device.clone(),
                 constraint,
                 arch: Some(self.space.format(&candidate.arch)),
-                accuracy: Some(candidate.score),
+                accuracy: Some(shown.accuracy),
+                extrapolated: shown.extrapolated,
                 latency_ms,
                 macs: Some(cost::macs(&net)),
                 params: Some(cost::params(&net)),
                 optimal: false,
                 closest: None,
+                unfound: None,
             })
         };
         if args.pareto {
@@ -157,7 +165,7 @@ impl Grid {
                 let found = describe(best, limits(&self.names, &outcome.limits))?;
                 Ok(CaseReport { optimal: outcome.proven, ..found })
             }
-            None => Ok(CaseReport::infeasible(device.clone(), &self.names, outcome)),
+            None => Ok(CaseReport::unfound(device.clone(), &self.names, &self.bounds, outcome)),
         };
         outcomes.iter().map(report).collect()
     }
@@ -176,6 +184,13 @@ pub fn run(args: &SearchArgs, context: &Context) -> Result<(), Failure> {
     .map(|device| Grid::new(args, device, listed.clone(), &predictor))
     .collect();
     let grids = grids?;
+    for grid in &grids {
+        let of = if grids.len() > 1 { format!("{}: ", grid.device()) } else { String::new() };
+        let minima = Bounds::minima_in_words(&grid.bounds);
+        for note in minima.into_iter().chain(Bounds::loose_limits(&grid.bounds, &grid.lists)) {
+            context.output.note(&format!("{of}{note}"));
+        }
+    }
     let mut resolutions: Vec<u32> = grids.iter().flat_map(|grid| grid.resolutions().iter().copied()).collect();
     resolutions.sort_unstable();
     resolutions.dedup();
@@ -221,6 +236,7 @@ pub fn run(args: &SearchArgs, context: &Context) -> Result<(), Failure> {
         plot(path, &sections, space.as_ref())?;
     }
     let feasible = results.iter().any(|case| case.arch.is_some());
+    let impossible = results.iter().all(|case| case.unfound.as_ref().is_some_and(|unfound| unfound.infeasible));
     let of_device = |grid: &Grid| DeviceReport { device: grid.device(), resolutions: grid.resolutions().to_vec() };
     let report = SearchReport {
         strategy: args.strategy.clone(),
@@ -232,12 +248,17 @@ pub fn run(args: &SearchArgs, context: &Context) -> Result<(), Failure> {
         results,
     };
     context.output.result(&report, || text(&report))?;
-    match feasible {
+    match (feasible, impossible) {
         _ if interrupted => {
             Err(Failure::Interrupted("interrupted: what is shown is the best of a part of the search".into()))
         }
-        true => Ok(()),
-        false => Err(Failure::Running("no case is feasible: the closest values found are shown".into())),
+        (true, _) => Ok(()),
+        (false, true) => Err(Failure::Running("no case is feasible: the closest values found are shown".into())),
+        (false, false) => Err(Failure::Running(
+            "no subnet within the limits was found: the closest values found are shown; with more --evaluations or another \
+             --strategy there may be one"
+                .into(),
+        )),
     }
 }
 
@@ -245,7 +266,7 @@ struct Bar(Progress);
 
 impl Observer for Bar {
     fn on_progress(&mut self, evaluations: usize, best: Option<&Candidate>) {
-        let accuracy = best.map_or_else(|| "–".to_owned(), |b| format!("{:.3} %", 100.0 * b.score));
+        let accuracy = best.map_or_else(|| "–".to_owned(), |b| Shown::of(b.score).percent(3));
         self.0.update(evaluations as u64, &accuracy);
     }
 }

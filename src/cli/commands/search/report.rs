@@ -2,6 +2,8 @@
 
 use crate::cli::Failure;
 use crate::cli::output::{short_count, table};
+use crate::limits::{Bounds, Unfound};
+use crate::prediction::Shown;
 use crate::report::{ChosenNet, DrawnBlock, SearchSection, search_page};
 use ofa_search::Candidate;
 use ofa_search::{Outcome, pareto};
@@ -39,6 +41,9 @@ pub(super) struct CaseReport {
     pub(super) constraint: serde_json::Map<String, serde_json::Value>,
     pub(super) arch: Option<ArchJson>,
     pub(super) accuracy: Option<f64>,
+    /// Whether the prediction was outside 0 to 1.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) extrapolated: bool,
     pub(super) latency_ms: Option<f64>,
     pub(super) macs: Option<u64>,
     pub(super) params: Option<u64>,
@@ -47,26 +52,32 @@ pub(super) struct CaseReport {
     pub(super) optimal: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) closest: Option<serde_json::Map<String, serde_json::Value>>,
+    /// Present where no subnet was found: whether there can be one.
+    #[serde(flatten)]
+    pub(super) unfound: Option<Unfound>,
 }
 
-/// Limits or values by the names of what they limit.
+/// Limits or values by the names of what they limit; an infinite one is no limit.
 pub(super) fn limits(names: &[String], limits: &[f64]) -> serde_json::Map<String, serde_json::Value> {
-    names.iter().cloned().zip(limits.iter().map(|limit| serde_json::json!(limit))).collect()
+    let finite = names.iter().zip(limits).filter(|(_, limit)| limit.is_finite());
+    finite.map(|(name, limit)| (name.clone(), serde_json::json!(limit))).collect()
 }
 
 impl CaseReport {
-    /// A case without a feasible net, and the closest that there was.
-    pub(super) fn infeasible(device: Option<String>, names: &[String], outcome: &Outcome) -> Self {
+    /// A case without a net, and the closest that there was.
+    pub(super) fn unfound(device: Option<String>, names: &[String], bounds: &[Bounds], outcome: &Outcome) -> Self {
         Self {
             device,
             constraint: limits(names, &outcome.limits),
             arch: None,
             accuracy: None,
+            extrapolated: false,
             latency_ms: None,
             macs: None,
             params: None,
             optimal: false,
             closest: outcome.closest.as_ref().map(|closest| limits(names, &closest.values)),
+            unfound: Some(Unfound::of(bounds, &outcome.limits, outcome.evaluations)),
         }
     }
 }
@@ -79,14 +90,24 @@ pub(super) fn text(report: &SearchReport) -> String {
         .iter()
         .map(|case| {
             let limit: Vec<String> = case.constraint.iter().map(|(name, value)| format!("{name} ≤ {value}")).collect();
-            let arch = match (&case.arch, &case.closest) {
+            let arch = match (&case.arch, &case.unfound) {
                 (Some(arch), _) => arch.to_string(),
-                (None, closest) => format!("infeasible; closest {}", serde_json::json!(closest)),
+                (None, unfound) => {
+                    let limits =
+                        case.constraint.iter().filter_map(|(name, limit)| Some((name.clone(), limit.as_f64()?)));
+                    let verdict = unfound.clone().unwrap_or_default().in_words(&limits.collect());
+                    match &case.closest {
+                        Some(closest) => format!("{verdict}; closest {}", serde_json::json!(closest)),
+                        None => verdict,
+                    }
+                }
             };
             let mut row: Vec<String> = if several { case.device.iter().cloned().collect() } else { Vec::new() };
             row.extend([
                 limit.join(", "),
-                case.accuracy.map_or_else(String::new, |a| format!("{:.3} %", 100.0 * a)),
+                case.accuracy.map_or_else(String::new, |accuracy| {
+                    Shown { accuracy, extrapolated: case.extrapolated }.percent(3)
+                }),
                 case.latency_ms.map_or_else(String::new, |ms| format!("{ms:.3} ms")),
                 case.macs.map_or_else(String::new, short_count),
                 case.params.map_or_else(String::new, short_count),
@@ -113,7 +134,7 @@ pub(super) fn section(
     outcomes: &[Outcome],
     space: &dyn SearchSpace,
 ) -> Result<SearchSection, Failure> {
-    let point = |candidate: &Candidate| Some((*candidate.values.first()?, candidate.score));
+    let point = |candidate: &Candidate| Some((*candidate.values.first()?, Shown::of(candidate.score).accuracy));
     let all: Vec<Candidate> = outcomes.iter().flat_map(|outcome| outcome.front.clone()).collect();
     let limits = outcomes.iter().filter_map(|outcome| outcome.limits.first().copied());
     let quantity = match names.first().map(String::as_str) {
@@ -134,7 +155,7 @@ pub(super) fn section(
             .collect();
         let size = best.arch.resolution().map_or_else(String::new, |pixels| format!(" · {pixels} px"));
         nets.push(ChosenNet {
-            label: format!("{} · {:.2} %{size}", amounts.join(" · "), 100.0 * best.score),
+            label: format!("{} · {}{size}", amounts.join(" · "), Shown::of(best.score).percent(2)),
             blocks: DrawnBlock::of(&space.resolve(&best.arch)?),
         });
     }
