@@ -156,7 +156,7 @@ fn a_first_attempt_that_failed_does_not_block_the_second() {
 
     // A device that cannot be read, and a training that fails at its first step.
     let run = SmallRun::prepared();
-    run.configure(|text| text.replace("max_macs = [\"70%\"]", "device = \"no-such-device\""));
+    run.configure(|text| text.replace("device = \"pixel4-cpu\"", "device = \"no-such-device\""));
     assert_refused(&run.start(&[]), &["no-such-device"]);
     run.configure(|text| {
         text.replace("learning_rate = 0.05", "learning_rate = 99.0").replace("epochs = 1.6", "epochs = 9.0")
@@ -170,6 +170,37 @@ fn a_first_attempt_that_failed_does_not_block_the_second() {
     let second = run.start(&["--retrain"]).ok();
     assert!(!second.stderr.contains("done before"), "{second:#?}");
     assert_eq!(run.results(), SmallRun::finished().results());
+}
+
+/// Killed again and again at any moment, a run ends with the same bytes.
+#[test]
+fn a_run_that_is_killed_again_and_again_ends_with_the_same_bytes() {
+    let whole = SmallRun::fine_tuned();
+    let run = SmallRun::prepared();
+    std::fs::copy(whole.config(), run.config()).unwrap();
+    let mut kills = 0;
+    for round in 0.. {
+        let mut child = program(&["run", "small.toml", "--out", "run", "--resume"]);
+        let mut child = child.current_dir(run.root()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        if kills < 12 {
+            std::thread::sleep(Duration::from_millis(90 + 77 * round % 400));
+        } else {
+            child.wait().unwrap();
+        }
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success(), "{status}");
+            break;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        kills += 1;
+    }
+    assert!(kills > 0, "it ended before it could be killed");
+    assert_eq!(run.results(), whole.results());
+    assert_eq!(run.nets(), whole.nets());
+    for file in ["pairs.jsonl", "predictor.json", "steps.json", "train/supernet.safetensors", "train/metrics.jsonl"] {
+        assert_eq!(sha256(&run.at(file)), sha256(&whole.at(file)), "{file}");
+    }
 }
 
 /// `ofa train` tells the same differences.

@@ -88,11 +88,13 @@ pub fn run(args: &CollectArgs, context: &Context) -> Result<(), Failure> {
     };
     let dataset = load_for(&model, &args.data, &reading, context)?;
     let part = PairsFile::part(output);
-    if !args.resume && (part.exists() || output.exists()) {
-        let existing = if part.exists() { &part } else { output };
+    // What failed before its first pair leaves an empty file, which is in nobody's way.
+    let begun = std::fs::metadata(&part).is_ok_and(|part| part.len() > 0);
+    if !args.resume && (begun || output.exists()) {
+        let existing = if begun { &part } else { output };
         return Err(Failure::Input(format!("{} exists: add --resume, or choose another file", existing.display())));
     }
-    if args.resume && output.exists() && !part.exists() {
+    if args.resume && output.exists() && !begun {
         // A finished file: what is asked for may be in it already, or it grows.
         let finished = pairs::read(output, space.as_ref(), Target::Accuracy)?;
         if !same_archs(&finished, &archs) {
