@@ -16,6 +16,10 @@ asan:
 kills:
     cargo test --release --test resume -- --ignored
 
+# Every file of a finished run damaged in every way, and gone on with.
+damage:
+    cargo test --release --test state -- --ignored --nocapture
+
 # All estimators on all of the authors' 2,000 pairs: the tables of docs/predictors.md.
 predictors:
     cargo test --release -p ofa-predictors -- --ignored --nocapture

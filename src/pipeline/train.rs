@@ -5,9 +5,11 @@ use super::record::{Known, RunFolder, Step, TRAIN};
 use super::{Existing, Progress};
 use crate::failure::Failure;
 use crate::report::StepSeconds;
-use ofa_space::dependencies;
+use ofa_space::dependencies::{self, Difference};
 use ofa_train::TrainError;
-use ofa_train::shrinking::{Found, History, Observer, PhasePlan, PhaseRecord, Trainer, ValidationRecord};
+use ofa_train::shrinking::{
+    Found, History, Observer, PhasePlan, PhaseRecord, Trainer, ValidationRecord, appends_phases,
+};
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
@@ -47,11 +49,17 @@ pub fn settle(
         Err(Failure::Input(format!("{problem}. {remedy}")))
     };
     let shown = path.display();
+    let another = |differences: &[Difference]| {
+        let differing = dependencies::in_words(differences);
+        refused(format!("{shown} holds another training: {differing}. Undo the change to go on with it"))
+    };
     let has_a_supernet = folder.path(SUPERNET).exists();
     let found = trainer.look(&path);
     match (folder.known(Step::Train, key, &outputs), found) {
+        (Known::Done(_), _) => Ok(()),
+        (Known::Changed(differences), Ok(Found::This)) if !appends_phases(&differences) => another(&differences),
         // What is damaged is made again from the checkpoint, and phases after the last are added to it.
-        (Known::Done(_), _) | (_, Ok(Found::This)) => Ok(()),
+        (_, Ok(Found::This)) => Ok(()),
         (Known::Changed(differences), Ok(Found::Nothing)) if has_a_supernet => match differences.as_slice() {
             [] => refused(format!("{shown} holds a training by an earlier version with other settings or data")),
             known => refused(format!(
@@ -59,10 +67,7 @@ pub fn settle(
                 dependencies::in_words(known)
             )),
         },
-        (Known::Changed(differences), Ok(Found::Other(_))) if !differences.is_empty() => refused(format!(
-            "{shown} holds another training: {}. Undo the change to go on with it",
-            dependencies::in_words(&differences)
-        )),
+        (Known::Changed(differences), Ok(Found::Other(_))) if !differences.is_empty() => another(&differences),
         (_, Ok(Found::Other(error))) => refused(format!("{error}. Undo the change to go on with it")),
         (Known::Damaged(file), Ok(Found::Nothing)) => refused(format!(
             "{} is gone or not as it was written, and no checkpoint is left to make it from: put it back",

@@ -28,6 +28,11 @@ pub enum Found {
     Other(TrainError),
 }
 
+/// Whether a training differs from an earlier one by phases after its last alone, so that it can go on from it.
+pub fn appends_phases(differences: &[Difference]) -> bool {
+    differences.iter().all(|difference| difference.before.is_none() && difference.name.starts_with(PHASES))
+}
+
 /// How a training is identified in checkpoints.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {

@@ -21,7 +21,7 @@ mod weight_average;
 pub use config::{SpaceChoice, TrainConfig};
 pub use distillation::Distillation;
 pub use history::{Best, History, Observer, PhaseRecord, Silent, StepRecord, SubnetRecord, ValidationRecord, Window};
-pub use identity::Found;
+pub use identity::{Found, appends_phases};
 pub use phases::{PhaseConfig, PhasePlan, ScheduleConfig};
 pub use starting_point::{ElasticConfig, InitConfig, Origin, StartingPoint};
 pub use trainer::{BEST_MODEL, Trained, Trainer};
