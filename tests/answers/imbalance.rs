@@ -27,3 +27,25 @@ fn missed_classes_show_in_the_balanced_accuracy() {
     assert_eq!(report["confusion"][2][0].as_u64(), Some(plums), "{report}");
     assert_eq!(report["confusion"][0][0].as_u64(), Some(images - plums), "{report}");
 }
+
+#[test]
+fn fine_tuning_may_show_every_class_equally_often() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (data, net) = (scratch.path().join("photos"), scratch.path().join("net.safetensors"));
+    // Plums that look like apples, and few of them; pears are missing.
+    photos(&data.join("apple"), FRUIT[0].1, 60);
+    photos(&data.join("plum"), [200, 60, 90], 6);
+    run_line("extract --model {} --arch max -o {} --calibrate {}", &[&supernet(), &net, &trained().join("photos")])
+        .ok();
+    let recall = |options: &str| {
+        let tuned = scratch.path().join("tuned.safetensors");
+        let line = format!("finetune --model {{}} -o {{}} --data {{}} --epochs 6 --batch-size 8 {options}");
+        run_line(&line, &[&net, &tuned, &data]).ok();
+        let report = run_line("eval --split train --model {} --data {}", &[&tuned, &data]).ok().json();
+        println!("{options}: {report}");
+        (report["per_class"][2]["recall"].as_f64().unwrap(), std::fs::read(&tuned).unwrap())
+    };
+    let (plain, balanced) = (recall(""), recall("--balanced"));
+    assert!(balanced.0 >= plain.0 && balanced.0 > 0.7, "{} {}", balanced.0, plain.0);
+    assert_ne!(plain.1, balanced.1);
+}

@@ -164,7 +164,10 @@ impl<'a> FineTuner<'a> {
         let mut run = self.start_or_resume(folder, observer)?;
         let FineTuning { batch_size, seed, prefetch, checkpoint_steps, .. } = *self.settings;
         let steps = Steps { steps: run.done..self.steps(), before: 0, prefetch, checkpoint_steps, stop };
-        let order = EpochOrder::new(self.dataset.train.len(), batch_size, seed);
+        let mut order = EpochOrder::new(self.dataset.train.len(), batch_size, seed);
+        if self.settings.balanced {
+            order = order.balanced(self.dataset.train.labels());
+        }
         run.observer.on_start(self.steps(), run.done);
         steps.run(&order, |position| self.batch(&position), &mut run)?;
         let after = score(&run.network)?;

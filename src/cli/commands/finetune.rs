@@ -70,6 +70,9 @@ pub struct FinetuneArgs {
     /// Images a step.
     #[arg(long, default_value_t = 64)]
     batch_size: usize,
+    /// Show every class equally often, however many images it has.
+    #[arg(long)]
+    balanced: bool,
     /// Label smoothing.
     #[arg(long, default_value_t = 0.1)]
     label_smoothing: f64,
@@ -135,6 +138,7 @@ impl FinetuneArgs {
             gradient_clip: self.gradient_clip,
             warmup: self.warmup,
             batch_size: self.batch_size,
+            balanced: self.balanced,
             label_smoothing: self.label_smoothing,
             seed,
             ..FineTuning::default()

@@ -24,6 +24,25 @@ pub fn epoch_order(n: usize, seed: u64, epoch: u64) -> Vec<usize> {
     order
 }
 
+/// As many numbers below `labels.len()` as there are labels, in which every class is equally often, but for one: the images of
+/// a class in the order of an epoch of its own, again from the beginning if they are too few. In the order in which `epoch`
+/// visits them.
+pub fn balanced_order(labels: &[usize], seed: u64, epoch: u64) -> Vec<usize> {
+    let mut classes = vec![Vec::new(); labels.iter().max().map_or(0, |most| most + 1)];
+    labels.iter().enumerate().for_each(|(image, label)| classes[*label].push(image));
+    classes.retain(|images| !images.is_empty());
+    let count = classes.len().max(1);
+    let mut chosen = Vec::with_capacity(labels.len());
+    for (class, images) in classes.iter().enumerate() {
+        // What does not divide evenly goes to other classes in other epochs.
+        let turn = (class as u64 + epoch) % count as u64;
+        let share = labels.len() / count + usize::from((turn as usize) < labels.len() % count);
+        let order = epoch_order(images.len(), seed, epoch);
+        chosen.extend(order.iter().cycle().take(share).map(|place| images[*place]));
+    }
+    epoch_order(chosen.len(), seed, epoch).into_iter().map(|place| chosen[place]).collect()
+}
+
 impl Dataset {
     /// Images `indices` of a split at `resolution` pixels, as they are evaluated, and their classes. Images that have
     /// this size already are not resampled.

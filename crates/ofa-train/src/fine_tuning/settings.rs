@@ -15,6 +15,7 @@ use std::ops::Bound;
 /// | `learning_rate` | 0.0075 | highest learning rate; it falls to 0 along a cosine | more than 0, up to 10 |
 /// | `warmup` | 0.05 | share of the steps in which the learning rate rises | 0 to below 1 |
 /// | `batch_size` | 64 | images a step | ≥ 1 |
+/// | `balanced` | false | show every class equally often, however many images it has | |
 /// | `label_smoothing` | 0.1 | | 0 to below 1 |
 /// | `momentum` | 0.9 | of Nesterov SGD | 0–1 |
 /// | `head_epochs` | 0 | passes before them in which the classifier alone learns, as a new one should first | 0 to 10,000 |
@@ -42,6 +43,9 @@ pub struct FineTuning {
     pub warmup: f64,
     /// Images a step.
     pub batch_size: usize,
+    /// Whether every class is shown equally often.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub balanced: bool,
     /// Label smoothing.
     pub label_smoothing: f64,
     /// Momentum of Nesterov SGD.
@@ -80,6 +84,7 @@ impl Default for FineTuning {
             learning_rate: 0.0075,
             warmup: 0.05,
             batch_size: 64,
+            balanced: false,
             label_smoothing: 0.1,
             momentum: 0.9,
             weight_decay: 3e-5,

@@ -22,6 +22,7 @@ use std::sync::Arc;
 /// | `data` | `bundled` | data set | see the CLI's DATA |
 /// | `seed` | 0 | of initial weights, sampling and augmentation | |
 /// | `batch_size` | 64 | images a step | 1–65536 |
+/// | `balanced` | false | show every class equally often, however many images it has | |
 /// | `momentum` | 0.9 | of Nesterov SGD | 0–1 |
 /// | `weight_decay` | 3e-5 | none on batch norm and biases | ≥ 0 |
 /// | `label_smoothing` | 0.1 | | 0–1 |
@@ -61,6 +62,9 @@ pub struct TrainConfig {
     /// Images a step.
     #[serde(default = "default_batch_size")]
     pub batch_size: usize,
+    /// Whether every class is shown equally often.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub balanced: bool,
     /// Momentum of Nesterov SGD.
     #[serde(default = "default_momentum")]
     pub momentum: f64,

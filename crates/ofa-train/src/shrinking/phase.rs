@@ -82,7 +82,10 @@ impl Trainer<'_> {
             checkpoint_steps: self.config.checkpoint_steps,
             stop: outside.stop,
         };
-        let order = EpochOrder::new(self.dataset.train.len(), self.config.batch_size, self.config.seed);
+        let mut order = EpochOrder::new(self.dataset.train.len(), self.config.batch_size, self.config.seed);
+        if self.config.balanced {
+            order = order.balanced(self.dataset.train.labels());
+        }
         let mut phase = Phase { trainer: self, plan, teacher, before, state, outside };
         steps.run(&order, |position| self.batch(plan, &position), &mut phase)
     }

@@ -87,6 +87,8 @@ pub(crate) struct EpochOrder {
     images: usize,
     batch_size: usize,
     seed: u64,
+    /// Classes of the images, where an epoch shows every class equally often.
+    balanced: Option<Vec<usize>>,
     /// The most recent epoch, with its order.
     latest: Mutex<Option<(u64, Arc<Vec<usize>>)>>,
 }
@@ -94,7 +96,14 @@ pub(crate) struct EpochOrder {
 impl EpochOrder {
     /// Batches are no larger than the number of images.
     pub fn new(images: usize, batch_size: usize, seed: u64) -> Self {
-        Self { images, batch_size: batch_size.min(images.max(1)), seed, latest: Mutex::new(None) }
+        Self { images, batch_size: batch_size.min(images.max(1)), seed, balanced: None, latest: Mutex::new(None) }
+    }
+
+    /// The same length of an epoch, in which every class has an equal share: images of small classes come several times,
+    /// and of large classes other images come in every epoch.
+    #[must_use]
+    pub fn balanced(self, labels: &[usize]) -> Self {
+        Self { balanced: Some(labels.to_vec()), ..self }
     }
 
     /// The epoch of a step, and the images of its batch.
@@ -110,7 +119,10 @@ impl EpochOrder {
         match latest.as_ref() {
             Some((known, order)) if *known == epoch => order.clone(),
             _ => {
-                let order = Arc::new(batches::epoch_order(self.images, self.seed, epoch));
+                let order = Arc::new(match &self.balanced {
+                    None => batches::epoch_order(self.images, self.seed, epoch),
+                    Some(labels) => batches::balanced_order(labels, self.seed, epoch),
+                });
                 *latest = Some((epoch, order.clone()));
                 order
             }
@@ -173,5 +185,21 @@ mod tests {
         assert_eq!(sorted.len(), 9);
         assert_eq!(order.position(3).epoch, 1);
         assert_eq!(EpochOrder::new(2, 64, 0).position(5).images.len(), 2);
+    }
+
+    #[test]
+    fn a_balanced_epoch_shows_every_class_equally_often() {
+        let labels: Vec<usize> = (0..93).map(|image| usize::from(image >= 90)).collect();
+        let order = EpochOrder::new(93, 31, 5).balanced(&labels);
+        let epoch = |epoch: usize| -> Vec<usize> {
+            (3 * epoch..3 * epoch + 3).flat_map(|step| order.position(step).images).collect()
+        };
+        let defects = |images: &[usize]| images.iter().filter(|image| labels[**image] == 1).count();
+        assert!((46..=47).contains(&defects(&epoch(0))), "{}", defects(&epoch(0)));
+        // Other images of the large class in the next epoch, and the same order again when asked again.
+        assert_ne!(epoch(0), epoch(1));
+        assert_eq!(epoch(0), epoch(0));
+        let seen: std::collections::HashSet<usize> = (0..8).flat_map(epoch).collect();
+        assert!(seen.len() > 85, "{}", seen.len());
     }
 }
