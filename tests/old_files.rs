@@ -128,6 +128,13 @@ fn models_give_the_same_logits() {
     }
 }
 
+/// What later versions count class by class.
+fn forget_classes(report: &mut Value) {
+    for field in ["balanced_accuracy", "per_class", "confusion"] {
+        assert!(report.as_object_mut().unwrap().remove(field).is_some(), "{field} is missing");
+    }
+}
+
 #[test]
 fn models_and_onnx_files_score_the_same() {
     let folder = tempfile::tempdir().unwrap();
@@ -147,6 +154,7 @@ fn models_and_onnx_files_score_the_same() {
     ] {
         let mut ours = run_line(&format!("eval --data bundled --limit 500 {line}"), &[file]).ok().json();
         forget_times_and_texts(&mut ours);
+        forget_classes(&mut ours);
         // Five images of 500.
         assert_equal(&ours, &recorded(&format!("results/{result}.json")), 0.01, result);
     }
@@ -322,6 +330,9 @@ fn the_last_steps_of_a_run_go_on_from_the_first_ones() {
     for case in found["cases"].as_array_mut().unwrap() {
         let as_cut = case.as_object_mut().unwrap().remove("supernet_accuracy");
         assert_eq!(as_cut.as_ref(), Some(&case["accuracy"]));
+        forget_classes(case);
+        // The recorded run was of few steps: its predictor promises more than its subnets keep.
+        case.as_object_mut().unwrap().remove("prediction_missed");
     }
     assert_equal(&found, &results(&fixture("run")), 0.01, "results");
 }
