@@ -15,7 +15,7 @@ use ofa::pipeline::{PLAN, config::PipelineConfig};
 use ofa::space::{Arch, Model, Opened, SearchSpace, Settings, cost, initialisation, supernet};
 use ofa::train::Supernet;
 use ofa::train::collection::distinct_archs;
-use ofa::train::data::{Dataset, OnCorrupt, SplitName};
+use ofa::train::data::{Dataset, SplitName};
 use ofa::train::evaluation::{CalibrationSet, EvaluationSet, evaluate, recalibrate};
 use ofa::train::shrinking::{PhaseConfig, Silent, TrainConfig, Trainer};
 use rand::SeedableRng;
@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let config = PipelineConfig::load(&folder.join(PLAN))?.train;
     let device = ofa::train::device::open("flex")?;
     let shrunk = Model::load(&folder.join("train/supernet.safetensors"))?;
-    let dataset = config.load_data(OnCorrupt::Error)?;
+    let dataset = config.load_data()?;
 
     let phases = Trainer::new(&config, &dataset, &device)?.phases().to_vec();
     let steps: usize = phases.iter().map(|phase| phase.total_steps()).sum();

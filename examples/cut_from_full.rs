@@ -12,7 +12,7 @@
 
 use ofa::pipeline::{PLAN, config::PipelineConfig};
 use ofa::space::{ArchJson, Model, importance, supernet};
-use ofa::train::data::{OnCorrupt, SplitName};
+use ofa::train::data::SplitName;
 use ofa::train::evaluation::EvaluationSettings;
 use ofa::train::{Evaluator, FineTuner, Silent};
 use serde::{Deserialize, Serialize};
@@ -61,7 +61,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let settings = config.deploy.finetune.as_ref().ok_or("the run did not fine-tune its networks")?;
     let results: Results = serde_json::from_slice(&fs::read(folder.join("results.json"))?)?;
     let device = ofa::train::device::open("flex")?;
-    let dataset = config.train.load_data(OnCorrupt::Error)?;
+    let dataset = config.train.load_data()?;
     let full = sorted(&folder.join(FULL))?;
     let evaluation = EvaluationSettings {
         split: SplitName::Test,

@@ -17,7 +17,7 @@ use ofa::report::RunResults;
 use ofa::space::Model;
 use ofa::train::Supernet;
 use ofa::train::collection::distinct_archs;
-use ofa::train::data::{OnCorrupt, SplitName};
+use ofa::train::data::SplitName;
 use ofa::train::evaluation::{CalibrationSet, EvaluationSet, evaluate, recalibrate};
 use std::collections::HashSet;
 use std::error::Error;
@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let model = Model::load(&folder.join("train/supernet.safetensors"))?;
     let supernet = Supernet::from_model(&model, &device)?;
     let space = model.space().ok_or("the run's model is not a supernet")?.clone();
-    let dataset = config.train.load_data(OnCorrupt::Error)?;
+    let dataset = config.train.load_data()?;
     let predictor = FittedPredictor::load(&folder.join("predictor.json"))?;
     let measured = pairs::read(folder.join("pairs.jsonl"), space.as_ref(), Target::Accuracy)?;
 

@@ -22,7 +22,7 @@ use config::PipelineConfig;
 use keys::Keys;
 use ofa_space::atomic_file;
 use ofa_space::settings::Settings;
-use ofa_train::data::{self, OnCorrupt};
+use ofa_train::data::{self, SPLIT_TABLE, SplitName};
 use ofa_train::shrinking::Trainer;
 pub use record::{Holds, look};
 use record::{RunFolder, Step};
@@ -51,8 +51,8 @@ pub struct RunOptions<'a> {
     pub existing: Existing,
     /// Compute backend.
     pub backend: &'a str,
-    /// What to do with an image that cannot be decoded.
-    pub on_corrupt: OnCorrupt,
+    /// Whether to name every file of the data that is not read.
+    pub names_skipped: bool,
     /// The data set of the configuration, if it was read already, as [`plan::for_data`] does.
     pub dataset: Option<data::Dataset>,
     /// Set from outside to stop.
@@ -94,6 +94,10 @@ pub fn run(
     for warning in specialise::check(config.train.space()?.as_ref(), config)? {
         progress.note(&format!("warning: {warning}"));
     }
+    let is_measurable = |dataset: &data::Dataset| {
+        [SplitName::Validation, SplitName::Test].into_iter().try_for_each(|split| dataset.require(split))
+    };
+    options.dataset.iter().try_for_each(is_measurable)?;
     if options.existing != Existing::Refuse && look(options.out) == Holds::Nothing {
         progress.note(&format!("{}: nothing to go on with, so this starts afresh", options.out.display()));
     }
@@ -104,9 +108,10 @@ pub fn run(
     let device = ofa_train::device::open(options.backend)?;
     let dataset = match &options.dataset {
         Some(dataset) => dataset.clone(),
-        None => config.train.load_data(options.on_corrupt)?,
+        None => config.train.load_data()?,
     };
-    progress.note(&format!("{}: {}", dataset.name, dataset.split_note));
+    dataset.remarks(options.names_skipped).iter().for_each(|line| progress.note(line));
+    is_measurable(&dataset)?;
     let trainer = Trainer::new(&config.train, &dataset, &device)?;
     let space = trainer.space().clone();
     progress.note(&format!(
@@ -118,9 +123,13 @@ pub fn run(
 
     let keys = Keys::of(config, &trainer, &dataset)?;
     train::settle(&trainer, &keys.train, &mut folder, options.existing, progress)?;
-    // The plan is that of the work in the folder, so what was refused is not written.
+    // The plan and the parts of the data are those of the work in the folder, so what was refused is not written.
     let plan = folder.path(PLAN);
     atomic_file::write(&plan, config.to_file()?.as_bytes()).map_err(|e| Failure::writing(&plan, e))?;
+    if let Some(table) = dataset.split_table() {
+        let path = folder.path(SPLIT_TABLE);
+        atomic_file::write(&path, table.as_bytes()).map_err(|e| Failure::writing(&path, e))?;
+    }
     let model_path = folder.path(train::SUPERNET);
     let history = folder.step(Step::Train, &keys.train, progress, train::outputs, |folder, progress| {
         train::run(&trainer, folder, progress, options.stop)

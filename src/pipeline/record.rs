@@ -10,6 +10,7 @@ use crate::folder_lock::FolderLock;
 use crate::report::Timings;
 use ofa_space::dependencies::{self, Dependencies, Difference};
 use ofa_space::{atomic_file, digest};
+use ofa_train::data::SPLIT_TABLE;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -107,7 +108,8 @@ const TIMINGS: &str = "timings.json";
 /// Folder of the training.
 pub const TRAIN: &str = "train";
 /// What a run writes besides; a folder that holds one of these, but no run, is somebody else's.
-const OTHERS_WORK: [&str; 8] = [
+const OTHERS_WORK: [&str; 9] = [
+    SPLIT_TABLE,
     "results.json",
     "report.html",
     "report.md",

@@ -15,7 +15,9 @@ pub struct Outcome {
 
 /// The program with these arguments, not started yet.
 pub fn program<A: AsRef<OsStr>>(arguments: &[A]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ofa"));
+    // Another build of the program, such as an older one, if OFA_BIN names it.
+    let binary = std::env::var_os("OFA_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_ofa").into());
+    let mut command = Command::new(binary);
     command.args(arguments).env_remove("OFA_DEVICE_PATH");
     command
 }

@@ -8,7 +8,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used, missing_docs)]
 
 use ofa_space::{Arch, Model, Opened, SearchSpace, Settings, cost};
-use ofa_train::data::{LoadOptions, OnCorrupt, SplitName};
+use ofa_train::data::{LoadOptions, SplitName};
 use ofa_train::evaluation::{EvaluationSettings, Evaluator};
 use ofa_train::shrinking::{Observer, PhaseRecord, TrainConfig, Trainer};
 use ofa_train::{FineTuner, FineTuning, Silent};
@@ -44,14 +44,14 @@ fn main() {
     let weights: Vec<f64> =
         arguments.get(4).map_or(vec![0.0, 1.0], |list| list.split(',').map(|w| w.parse().unwrap()).collect());
     let device = ofa_train::device::open("flex").unwrap();
-    let mut dataset = config.load_data(OnCorrupt::Error).unwrap();
+    let mut dataset = config.load_data().unwrap();
     if let Some(detail) = arguments.get(5) {
         let (max_resolution, input) = (detail.parse().unwrap(), dataset.input.clone());
         let options = LoadOptions {
             seed: config.seed,
             max_resolution,
             validation: config.validation_images,
-            on_corrupt: OnCorrupt::Error,
+            ..LoadOptions::default()
         };
         dataset = ofa_train::data::load(&config.data, &options).unwrap();
         dataset.input = input;

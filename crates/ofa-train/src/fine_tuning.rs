@@ -82,6 +82,7 @@ impl<'a> FineTuner<'a> {
         device: &Device,
     ) -> Result<Self, TrainError> {
         TrainedOn::of(model)?.check(dataset)?;
+        dataset.require(SplitName::Validation)?;
         Ok(Self { settings, model, dataset, net: model.net(None)?, device: device.clone(), teacher: None })
     }
 
@@ -135,7 +136,7 @@ impl<'a> FineTuner<'a> {
             }
         }
         let net = serde_json::to_string(&self.net).unwrap_or_default();
-        let data = format!("{images} {:?} {:?}", self.dataset.input, self.dataset.split_record());
+        let data = format!("{images} {:?} {}", self.dataset.input, self.dataset.division());
         let mut digest = Digest::default();
         digest.add(format!("fine-tuning\n{net}\n{settings}\n{data}\n"));
         for model in std::iter::once(self.model).chain(self.teacher.as_ref().map(|teacher| &teacher.model)) {
@@ -226,7 +227,7 @@ impl<'a> FineTuner<'a> {
         let (steps, data) = (self.steps(), &self.dataset.name);
         let how = format!("{steps} steps of {batch_size} images of {data}, learning rate {learning_rate}, seed {seed}");
         model.provenance.insert("fine_tuning".to_owned(), how);
-        self.dataset.split_record().write(&mut model.provenance);
+        self.dataset.record(&mut model.provenance);
         Ok(model)
     }
 }

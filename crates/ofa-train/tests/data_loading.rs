@@ -7,7 +7,8 @@ use flate2::write::GzEncoder;
 use image::{Rgb, RgbImage};
 use ofa_space::{InputFormat, Resize};
 use ofa_train::data::{
-    self, Augmentation, DataError, Dataset, LoadOptions, OnCorrupt, Split, SplitName, batches, stratified,
+    self, Augmentation, DataError, Dataset, LoadOptions, OnCorrupt, Skipped, Split, SplitName, SplitRule, batches,
+    stratified,
 };
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,7 +16,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 fn options() -> LoadOptions {
-    LoadOptions { seed: 0, max_resolution: 64, validation: 2000, on_corrupt: OnCorrupt::Error }
+    LoadOptions { max_resolution: 64, ..LoadOptions::default() }
 }
 
 fn bundled() -> Dataset {
@@ -326,11 +327,14 @@ fn class_folders_are_split_without_overlap_whatever_the_seed() {
     let mut names = ODD_NAMES.map(str::to_owned);
     names.sort();
     assert_eq!(set.class_names, names);
-    assert_eq!((set.train.len(), set.validation.len(), set.test.len()), (45, 6, 9));
-    assert_eq!((set.channels, set.skipped.len()), (3, 0));
+    assert_eq!(set.split(SplitName::All).len(), 60);
+    assert_eq!((set.channels, Skipped::counted(&set.skipped)), (3, vec![("txt".to_owned(), 1)]));
     let (train, validation, test) = (files(&set.train), files(&set.validation), files(&set.test));
     assert!(train.is_disjoint(&validation) && train.is_disjoint(&test) && validation.is_disjoint(&test));
-    assert_eq!(class_counts(set.test.labels().to_vec(), 3), [3; 3]);
+    assert!(validation.len() <= 6 && (3..20).contains(&test.len()), "{}", set.split_note);
+    let every: BTreeSet<PathBuf> = files(set.split(SplitName::All));
+    assert_eq!(every.len(), 60);
+    assert!([&train, &validation, &test].into_iter().all(|part| part.is_subset(&every)));
     for split in [&set.train, &set.validation, &set.test] {
         for i in 0..split.len() {
             let class = split.file(i).unwrap().parent().unwrap().file_name().unwrap().to_str().unwrap();
@@ -342,15 +346,40 @@ fn class_folders_are_split_without_overlap_whatever_the_seed() {
     assert_eq!(files(&other.test), test);
     assert_ne!(files(&other.validation), validation);
     assert!(set.split_note.contains("15 %") && set.split_note.contains("seed 0"), "{}", set.split_note);
+    let table = set.split_table().unwrap();
+    assert_eq!(table.lines().count(), 61, "{table}");
+    assert_eq!(table.lines().filter(|line| line.contains(",test,")).count(), test.len(), "{table}");
+
+    // An image more moves no other.
+    save(folder.path(), ODD_NAMES[1], "a first one.png", &picture(90, 80, 7));
+    let more = data::load(spec, &LoadOptions { validation: 6, ..options() }).unwrap();
+    assert_eq!(more.split(SplitName::All).len(), 61);
+    assert!(files(&more.test).is_superset(&test) && files(&more.train).is_superset(&train));
+}
+
+#[test]
+fn class_folders_are_still_divided_by_position_for_networks_that_were_trained_so() {
+    let folder = tempfile::tempdir().unwrap();
+    write_photos(folder.path());
+    let spec = folder.path().to_str().unwrap();
+    let options = LoadOptions { validation: 6, rule: SplitRule::Position, ..options() };
+    let set = data::load(spec, &options).unwrap();
+    assert_eq!((set.train.len(), set.validation.len(), set.test.len()), (45, 6, 9));
+    assert_eq!(class_counts(set.test.labels().to_vec(), 3), [3; 3]);
+    // What was not read then changes no position.
+    save(folder.path(), ODD_NAMES[0], "a.bmp", &picture(90, 80, 7));
+    assert_eq!(files(&data::load(spec, &options).unwrap().test), files(&set.test));
+    assert_eq!(set.test.position(0), data::load(spec, &options).unwrap().test.position(0));
 }
 
 #[test]
 fn ready_made_parts_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     let part = |part: &str, count: u32, tag: u32| {
-        for class in ["a", "b"] {
+        for (number, class) in ["a", "b"].into_iter().enumerate() {
             for i in 0..count {
-                save(&folder.path().join(part), class, &format!("{i}.png"), &picture(200 + i, 150, tag + i));
+                let image = picture(200 + i, 150 + number as u32, tag + i);
+                save(&folder.path().join(part), class, &format!("{i}.png"), &image);
             }
         }
     };
@@ -412,7 +441,8 @@ fn small_files_of_one_size_are_no_photos_and_grey_ones_stay_grey() {
     let folder = tempfile::tempdir().unwrap();
     for class in ["x", "y"] {
         for i in 0..10 {
-            let grey = image::DynamicImage::ImageRgb8(picture(32, 32, i)).into_luma8();
+            let tag = if class == "x" { i } else { 100 + i };
+            let grey = image::DynamicImage::ImageRgb8(picture(32, 32, tag)).into_luma8();
             fs::create_dir_all(folder.path().join(class)).unwrap();
             grey.save(folder.path().join(class).join(format!("{i}.png"))).unwrap();
         }
@@ -443,7 +473,9 @@ fn damaged_images_are_named_or_skipped() {
             for memory in [1 << 30, 1000] {
                 let skipping = LoadOptions { on_corrupt: OnCorrupt::Skip, ..options() };
                 let set = data::load_within(spec, &skipping, memory).unwrap();
-                assert_eq!(set.skipped, std::slice::from_ref(&path));
+                let corrupt: Vec<&PathBuf> =
+                    set.skipped.iter().filter(|s| s.kind == Skipped::CORRUPT).map(|s| &s.path).collect();
+                assert_eq!(corrupt, [&path]);
                 assert!(set.split_note.contains("1 files left out"), "{}", set.split_note);
                 assert_eq!(set.train.len() + set.validation.len() + set.test.len(), 60);
             }
@@ -559,7 +591,7 @@ fn cifar_as_files_has_the_published_mean_and_deviation() {
         (at, count) = (at + 512 + size.div_ceil(512) * 512, count + 1);
     }
     let set = data::load(folder.path().to_str().unwrap(), &LoadOptions { validation: 100, ..options() }).unwrap();
-    assert_eq!(set.train.len() + set.validation.len() + set.test.len(), count);
+    assert_eq!(set.split(SplitName::All).len(), count);
     assert_eq!((set.class_names.len(), set.input.resize), (10, Resize::Stretch));
     // The figures of the whole set; a sample of these sizes stays within 0.01.
     for (c, (mean, std)) in [(0.4913, 0.2452), (0.4821, 0.2428), (0.4465, 0.2606)].into_iter().enumerate() {

@@ -55,6 +55,7 @@ impl CalibrationImages {
         model: &Model,
         arch: Option<&Arch>,
         classes: &ClassArgs,
+        on_corrupt: OnCorrupt,
         context: &Context,
     ) -> Result<Self, Failure> {
         let net = model.net(arch)?;
@@ -64,7 +65,7 @@ impl CalibrationImages {
             check_channels(&images, net.input[0], path)?;
             return Ok(Self::Npy(images));
         }
-        let reading = Reading { max_resolution: net.input[1] as u32, on_corrupt: OnCorrupt::Error, classes };
+        let reading = Reading { max_resolution: net.input[1] as u32, on_corrupt, classes };
         let dataset = load_for(model, source, &reading, context)?;
         Ok(Self::Dataset(Box::new(dataset)))
     }

@@ -12,6 +12,7 @@ pub mod model_choice;
 pub mod model_data;
 pub mod net_input;
 pub mod npy_batch;
+pub mod onnx_network;
 pub mod runtime_choice;
 pub mod search_devices;
 pub mod space_choice;

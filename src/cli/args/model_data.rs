@@ -20,11 +20,19 @@ pub fn load_for(model: &Model, spec: &str, reading: &Reading<'_>, context: &Cont
     load(&TrainedOn::of(model)?, spec, reading, context)
 }
 
-/// The same from what is known about the network's training.
+/// The same from what is known about the network's training. What a user should know of the data is printed.
 pub fn load(trained: &TrainedOn, spec: &str, reading: &Reading<'_>, context: &Context) -> Result<Dataset, Failure> {
     let matching = reading.classes.matching()?;
     let dataset = trained.load_of_any_classes(spec, reading.max_resolution, reading.on_corrupt)?;
     let (dataset, matched) = trained.with_classes(dataset, &matching)?;
+    announce(&dataset, context);
     class_choice::report(&matched, context);
     Ok(dataset)
+}
+
+/// Prints how a data set is divided and what of it is not read; with `-v` each file that is not.
+pub fn announce(dataset: &Dataset, context: &Context) {
+    for line in dataset.remarks(context.common.verbose > 0) {
+        context.output.note(&line);
+    }
 }

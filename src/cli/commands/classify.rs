@@ -2,20 +2,23 @@
 
 use crate::cli::args::calibration::{CalibrationImages, warn_of_shared};
 use crate::cli::args::class_choice::ClassArgs;
+use crate::cli::args::corrupt_choice::CorruptArgs;
 use crate::cli::args::model_choice::{self, Network};
+use crate::cli::args::onnx_network::OnnxNetwork;
+use crate::cli::args::runtime_choice::RuntimeArgs;
 use crate::cli::{Context, Failure};
 use clap::Args;
-use ofa_train::data;
-use ofa_train::device;
+use ofa_space::InputFormat;
+use ofa_train::data::{self, OnCorrupt, Skipped};
 use ofa_train::evaluation::EVALUATION_BATCH;
-use ofa_train::{Supernet, to_host};
+use ofa_train::{Images, Supernet, device, to_host};
 use serde::Serialize;
 use std::path::PathBuf;
 
 /// Arguments of `ofa classify`.
 #[derive(Args, Debug)]
 pub struct ClassifyArgs {
-    /// Model file, or the name of a pretrained network: mcunet.
+    /// Model file, the name of a pretrained network (mcunet), or an exported ONNX file.
     #[arg(long)]
     model: PathBuf,
     /// Subnet of a supernet, or of the space derived from a whole network: max, min, random, JSON, or a file.
@@ -32,7 +35,11 @@ pub struct ClassifyArgs {
     /// How many classes to print.
     #[arg(long, default_value_t = 5)]
     top: usize,
-    /// Image files.
+    #[command(flatten)]
+    runtime: RuntimeArgs,
+    #[command(flatten)]
+    corrupt: CorruptArgs,
+    /// Image files, and folders of them.
     #[arg(required = true)]
     images: Vec<PathBuf>,
 }
@@ -44,6 +51,9 @@ struct Line {
     /// Present and false where batch norm has the statistics that all subnets share.
     #[serde(skip_serializing_if = "Option::is_none")]
     calibrated: Option<bool>,
+    /// Why the image cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -57,34 +67,131 @@ struct Guess {
 /// Training images for BN statistics.
 const RECALIBRATION_IMAGES: usize = 2000;
 
+/// A network that is ready to run.
+struct Classifier {
+    input: InputFormat,
+    channels: usize,
+    resolution: u32,
+    class_names: Vec<String>,
+    /// Whether batch norm has the network's own statistics, where that is in question.
+    calibrated: Option<bool>,
+    logits: Box<dyn FnMut(Images) -> Result<Vec<f32>, Failure>>,
+}
+
 pub fn run(args: &ClassifyArgs, context: &Context) -> Result<(), Failure> {
-    let Network { mut model, arch, has_own_statistics } =
-        model_choice::network(&args.model, args.arch.as_deref(), context.common.seed)?;
-    let net = model.net(arch.as_ref())?;
-    let device = device::open(&context.common.backend)?;
-    let mut calibrated = has_own_statistics;
-    if let (Some(source), Some(arch)) = (&args.calibrate, &arch) {
-        let images = CalibrationImages::load(source, &model, Some(arch), &args.classes, context)?;
-        let used = images.recalibrate(&mut model, arch, RECALIBRATION_IMAGES, &[EVALUATION_BATCH], context)?;
-        calibrated |= used > 0;
-    }
-    if !calibrated {
-        warn_of_shared(args.no_calibrate, context);
-    }
-    let supernet = Supernet::from_model(&model, &device)?;
-    let shown = (arch.is_some() || !calibrated).then_some(calibrated);
-    let prepared = supernet.prepare(&net, &supernet.running);
-    for path in &args.images {
-        let image = data::read_image(path, &model.input, net.input[0], net.input[1] as u32)?;
-        let logits = to_host(prepared.forward(supernet.upload(&image)).logits)?;
-        let line = Line { image: path.clone(), top: best(&logits, &model.class_names, args.top), calibrated: shown };
-        context.output.result(&line, || {
-            let guesses: Vec<String> =
-                line.top.iter().map(|g| format!("{} {:.1} %", g.class, 100.0 * g.probability)).collect();
-            format!("{}: {}", line.image.display(), guesses.join(", "))
+    let images = args.files(context)?;
+    let mut classifier = match OnnxNetwork::is_named(&args.model) {
+        true => args.onnx(context)?,
+        false => args.model(context)?,
+    };
+    let mut unreadable = 0;
+    for path in &images {
+        let Classifier { input, channels, resolution, .. } = &classifier;
+        let calibrated = classifier.calibrated;
+        let line = match data::read_image(path, input, *channels, *resolution) {
+            Ok(image) => {
+                let logits = (classifier.logits)(image)?;
+                let top = best(&logits, &classifier.class_names, args.top);
+                Line { image: path.clone(), top, calibrated, error: None }
+            }
+            // The others are classified all the same.
+            Err(error) => {
+                unreadable += 1;
+                Line { image: path.clone(), top: Vec::new(), calibrated, error: Some(error.to_string()) }
+            }
+        };
+        context.output.result(&line, || match &line.error {
+            Some(error) => error.clone(),
+            None => {
+                let guesses: Vec<String> =
+                    line.top.iter().map(|g| format!("{} {:.1} %", g.class, 100.0 * g.probability)).collect();
+                format!("{}: {}", line.image.display(), guesses.join(", "))
+            }
         })?;
+        if let Some(error) = &line.error {
+            context.output.note(&format!("warning: {error}"));
+        }
     }
-    Ok(())
+    match args.corrupt.choice() {
+        OnCorrupt::Error if unreadable > 0 => Err(Failure::Input(format!(
+            "{unreadable} of {} images cannot be read: repair or remove them, or give --on-corrupt skip",
+            images.len()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+impl ClassifyArgs {
+    /// The image files that are meant.
+    fn files(&self, context: &Context) -> Result<Vec<PathBuf>, Failure> {
+        let mut files = Vec::new();
+        for path in &self.images {
+            if !path.is_dir() {
+                files.push(path.clone());
+                continue;
+            }
+            let (images, skipped) = data::image_files(path)?;
+            if !skipped.is_empty() {
+                let counts = Skipped::counted(&skipped);
+                let counts: Vec<String> = counts.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+                context.output.note(&format!("{}: not read: {}", path.display(), counts.join(", ")));
+            }
+            if context.common.verbose > 0 {
+                skipped.iter().for_each(|file| {
+                    context.output.note(&format!("  {}: {}", file.path.display(), file.kind));
+                });
+            }
+            if images.is_empty() {
+                return Err(Failure::Input(format!("{}: there are no images in this folder", path.display())));
+            }
+            files.extend(images);
+        }
+        Ok(files)
+    }
+
+    fn model(&self, context: &Context) -> Result<Classifier, Failure> {
+        let Network { mut model, arch, has_own_statistics } =
+            model_choice::network(&self.model, self.arch.as_deref(), context.common.seed)?;
+        let net = model.net(arch.as_ref())?;
+        let device = device::open(&context.common.backend)?;
+        let mut calibrated = has_own_statistics;
+        if let (Some(source), Some(arch)) = (&self.calibrate, &arch) {
+            let on_corrupt = self.corrupt.choice();
+            let images = CalibrationImages::load(source, &model, Some(arch), &self.classes, on_corrupt, context)?;
+            let used = images.recalibrate(&mut model, arch, RECALIBRATION_IMAGES, &[EVALUATION_BATCH], context)?;
+            calibrated |= used > 0;
+        }
+        if !calibrated {
+            warn_of_shared(self.no_calibrate, context);
+        }
+        let supernet = Supernet::from_model(&model, &device)?;
+        let prepared = supernet.prepare(&net, &supernet.running);
+        Ok(Classifier {
+            input: model.input,
+            channels: net.input[0],
+            resolution: net.input[1] as u32,
+            class_names: model.class_names,
+            calibrated: (arch.is_some() || !calibrated).then_some(calibrated),
+            logits: Box::new(move |image| Ok(to_host(prepared.forward(supernet.upload(&image)).logits)?)),
+        })
+    }
+
+    fn onnx(&self, context: &Context) -> Result<Classifier, Failure> {
+        if let Some(arch) = &self.arch {
+            let problem = "an ONNX file holds one network, expected a supernet";
+            return Err(Failure::Input(format!("--arch {arch}: {}: {problem}", self.model.display())));
+        }
+        let mut network = OnnxNetwork::open(&self.model, &self.runtime, context)?;
+        let [channels, resolution, _] = network.about.image;
+        Ok(Classifier {
+            input: network.input.clone(),
+            channels,
+            resolution: resolution as u32,
+            class_names: network.class_names.clone(),
+            calibrated: None,
+            logits: Box::new(move |image| network.logits(image)),
+        })
+    }
 }
 
 /// The classes with the largest logits, and their softmax probabilities.

@@ -2,6 +2,7 @@
 
 use crate::cli::args::calibration::{CalibrationImages, warn_of_shared};
 use crate::cli::args::class_choice::ClassArgs;
+use crate::cli::args::corrupt_choice::CorruptArgs;
 use crate::cli::args::model_choice::{self, Network};
 use crate::cli::args::runtime_choice::RuntimeArgs;
 use crate::cli::{Context, Failure};
@@ -77,6 +78,8 @@ pub struct ExportArgs {
     #[arg(long, value_name = "FILE.json")]
     netspec: Option<PathBuf>,
     #[command(flatten)]
+    corrupt: CorruptArgs,
+    #[command(flatten)]
     classes: ClassArgs,
 }
 
@@ -136,7 +139,9 @@ pub fn run(args: &ExportArgs, context: &Context) -> Result<(), Failure> {
     let seed = context.common.seed;
     let Network { mut model, arch, has_own_statistics } =
         model_choice::network(&args.model, args.arch.as_deref(), seed)?;
-    let load = |source: &String| CalibrationImages::load(source, &model, arch.as_ref(), &args.classes, context);
+    let on_corrupt = args.corrupt.choice();
+    let load =
+        |source: &String| CalibrationImages::load(source, &model, arch.as_ref(), &args.classes, on_corrupt, context);
     let loaded = args.calibrate.as_ref().map(load).transpose()?;
     let mut calibrated = has_own_statistics;
     if let Some(arch) = arch {

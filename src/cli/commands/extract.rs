@@ -3,6 +3,7 @@
 use crate::cli::args::arch_choice;
 use crate::cli::args::calibration::{CalibrationImages, warn_of_shared};
 use crate::cli::args::class_choice::ClassArgs;
+use crate::cli::args::corrupt_choice::CorruptArgs;
 use crate::cli::args::model_choice;
 use crate::cli::{Context, Failure};
 use clap::Args;
@@ -35,6 +36,8 @@ pub struct ExtractArgs {
     #[arg(long, value_delimiter = ',', default_value = "64")]
     calibrate_batches: Vec<usize>,
     #[command(flatten)]
+    corrupt: CorruptArgs,
+    #[command(flatten)]
     classes: ClassArgs,
 }
 
@@ -53,7 +56,9 @@ pub fn run(args: &ExtractArgs, context: &Context) -> Result<(), Failure> {
     if args.calibrate_batches.contains(&0) {
         return Err(Failure::Input("--calibrate-batches holds a 0, expected sizes of at least 1".into()));
     }
-    let load = |source: &String| CalibrationImages::load(source, &model, Some(&arch), &args.classes, context);
+    let on_corrupt = args.corrupt.choice();
+    let load =
+        |source: &String| CalibrationImages::load(source, &model, Some(&arch), &args.classes, on_corrupt, context);
     let calibration = args.calibrate.as_ref().map(load).transpose()?;
     if let (None, Some(CalibrationImages::Npy(images))) = (arch.resolution(), &calibration) {
         arch = arch.with_resolution(images.shape[1] as u32);

@@ -1,9 +1,9 @@
 //! `ofa finetune`: further training of a standalone network from the weights that it inherited from its supernet.
 
 use crate::cli::args::class_choice::ClassArgs;
-use crate::cli::args::corrupt_choice::CorruptChoice;
+use crate::cli::args::corrupt_choice::CorruptArgs;
 use crate::cli::args::model_choice::{self, Network};
-use crate::cli::args::model_data::{self, Reading};
+use crate::cli::args::model_data::{self, Reading, announce};
 use crate::cli::output::progress::Progress;
 use crate::cli::{Context, Failure, Output};
 use crate::folder_lock::FolderLock;
@@ -11,7 +11,7 @@ use clap::Args;
 use ofa_space::{Checked, Settings};
 use ofa_train::TrainError;
 use ofa_train::checkpoint::Checkpoint;
-use ofa_train::data::TrainedOn;
+use ofa_train::data::{SplitName, TrainedOn};
 use ofa_train::device;
 use ofa_train::fine_tuning::{FineTuned, FineTuner, FineTuning, FineTuningObserver, Preparation};
 use serde::Serialize;
@@ -86,9 +86,11 @@ pub struct FinetuneArgs {
     /// Resume a run that was interrupted, from its checkpoint in the folder OUTPUT.checkpoint.
     #[arg(long)]
     resume: bool,
-    /// What to do with an image that cannot be decoded.
-    #[arg(long, value_enum, default_value = "error")]
-    on_corrupt: CorruptChoice,
+    /// Leave images out of training that are validation or test images too (identical files).
+    #[arg(long)]
+    drop_duplicates: bool,
+    #[command(flatten)]
+    corrupt: CorruptArgs,
     #[command(flatten)]
     classes: ClassArgs,
 }
@@ -174,15 +176,22 @@ pub fn run(args: &FinetuneArgs, context: &Context) -> Result<(), Failure> {
     }
     let teacher = args.teacher.as_deref().map(model_choice::model).transpose()?;
     let size = args.image_size.unwrap_or(model.net(None)?.input[1] as u32);
-    let trained = TrainedOn::of(&model)?;
+    let mut trained = TrainedOn::of(&model)?;
+    if args.drop_duplicates {
+        trained.split.get_or_insert_default().drop_duplicates = true;
+    }
     let dataset = match args.new_head {
-        true => trained.load_of_any_classes(&args.data, size, args.on_corrupt.into())?,
+        true => {
+            let dataset = trained.load_of_any_classes(&args.data, size, args.corrupt.choice())?;
+            announce(&dataset, context);
+            dataset
+        }
         false => {
-            let reading = Reading { max_resolution: size, on_corrupt: args.on_corrupt.into(), classes: &args.classes };
+            let reading = Reading { max_resolution: size, on_corrupt: args.corrupt.choice(), classes: &args.classes };
             model_data::load(&trained, &args.data, &reading, context)?
         }
     };
-    context.output.note(&format!("{}: {}", dataset.name, dataset.split_note));
+    dataset.require(SplitName::Validation)?;
     let device = device::open(&context.common.backend)?;
     let preparation = Preparation { new_head: args.new_head.then_some(seed), image_size: args.image_size };
     model = preparation.apply(&model, &dataset, &device).map_err(|error| match (error, args.image_size) {

@@ -3,6 +3,7 @@
 mod classify;
 mod collect;
 mod completions;
+mod data;
 mod devices;
 mod eval;
 mod export;
@@ -52,6 +53,9 @@ pub enum Command {
     /// Count the subnets of a space, cost one of them, or list what is elastic in a model.
     #[command(after_help = help::INFO)]
     Info(info::InfoArgs),
+    /// What is in a data set: layout, classes, parts, what is not read or doubled, and the recipe that would be chosen.
+    #[command(after_help = help::DATA)]
+    Data(data::DataArgs),
     /// Train a supernet by progressive shrinking.
     #[command(after_help = help::TRAIN)]
     Train(train::TrainArgs),
@@ -133,6 +137,7 @@ pub fn run(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Samplers => listings::samplers(context),
         Command::Losses => listings::losses(context),
         Command::Info(args) => info::run(&args, context),
+        Command::Data(args) => data::run(&args, context),
         Command::Train(args) => train::run(&args, context),
         Command::Eval(args) => eval::run(&args, context),
         Command::Forward(args) => forward::run(&args, context),

@@ -2,7 +2,7 @@
 
 use crate::cli::args::calibration;
 use crate::cli::args::class_choice::ClassArgs;
-use crate::cli::args::corrupt_choice::CorruptChoice;
+use crate::cli::args::corrupt_choice::CorruptArgs;
 use crate::cli::args::estimator_choice;
 use crate::cli::args::model_choice;
 use crate::cli::args::model_data::{Reading, load_for};
@@ -66,9 +66,8 @@ pub struct RefineArgs {
     /// Validation images to score on; all, if left out. Take the number that the pairs were collected with.
     #[arg(long)]
     validation_images: Option<usize>,
-    /// What to do with an image that cannot be decoded.
-    #[arg(long, value_enum, default_value = "error")]
-    on_corrupt: CorruptChoice,
+    #[command(flatten)]
+    corrupt: CorruptArgs,
     #[command(flatten)]
     classes: ClassArgs,
 }
@@ -108,10 +107,11 @@ pub fn run(args: &RefineArgs, context: &Context) -> Result<(), Failure> {
     }
     let reading = Reading {
         max_resolution: space.info().resolutions.last().copied().unwrap_or(224),
-        on_corrupt: args.on_corrupt.into(),
+        on_corrupt: args.corrupt.choice(),
         classes: &args.classes,
     };
     let dataset = load_for(&model, &args.data, &reading, context)?;
+    dataset.require(SplitName::Validation)?;
     let backend = device::open(&context.common.backend)?;
     let settings = EvaluationSettings {
         split: SplitName::Validation,

@@ -1,6 +1,6 @@
 //! `ofa run`: the whole job.
 
-use crate::cli::args::corrupt_choice::CorruptChoice;
+use crate::cli::args::corrupt_choice::CorruptArgs;
 use crate::cli::output::pipeline_display::Display;
 use crate::cli::output::{short_count, table};
 use crate::cli::{Context, Failure};
@@ -65,9 +65,11 @@ pub struct RunArgs {
     /// Print the plan, with an estimate of time and memory, and stop.
     #[arg(long)]
     dry_run: bool,
-    /// What to do with an image that cannot be decoded.
-    #[arg(long, value_enum, default_value = "error")]
-    on_corrupt: CorruptChoice,
+    /// Leave images out of training that are validation or test images too (identical files).
+    #[arg(long)]
+    drop_duplicates: bool,
+    #[command(flatten)]
+    corrupt: CorruptArgs,
 }
 
 #[derive(Serialize)]
@@ -132,12 +134,12 @@ pub fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
             (false, false) => Existing::Refuse,
         },
         backend: &context.common.backend,
-        on_corrupt: args.on_corrupt.into(),
+        names_skipped: context.common.verbose > 0,
         dataset,
         stop: &context.stop,
     };
     if args.dry_run {
-        return rehearse(&config, options.dataset.as_ref(), args, context);
+        return rehearse(&config, options.dataset.as_ref(), context);
     }
     let mut display = Display::new(context.output);
     let finished = pipeline::run(&config, &options, &mut display)?;
@@ -201,18 +203,13 @@ struct DryRun<'a> {
 }
 
 /// Prints what a run would do and take.
-fn rehearse(
-    config: &PipelineConfig,
-    dataset: Option<&Dataset>,
-    args: &RunArgs,
-    context: &Context,
-) -> Result<(), Failure> {
+fn rehearse(config: &PipelineConfig, dataset: Option<&Dataset>, context: &Context) -> Result<(), Failure> {
     let device = ofa_train::device::open(&context.common.backend)?;
     let loaded;
     let dataset = match dataset {
         Some(dataset) => dataset,
         None => {
-            loaded = config.train.load_data(args.on_corrupt.into())?;
+            loaded = config.train.load_data()?;
             &loaded
         }
     };
@@ -271,7 +268,14 @@ impl RunArgs {
             true => vec![none],
             false => self.device.iter().map(|device| limited(Some(device.clone()))).collect(),
         };
-        Wishes { start, seed, devices, finetune_epochs: self.finetune_epochs }
+        Wishes {
+            start,
+            seed,
+            devices,
+            finetune_epochs: self.finetune_epochs,
+            on_corrupt: self.corrupt.given(),
+            drop_duplicates: self.drop_duplicates,
+        }
     }
 }
 
@@ -297,10 +301,9 @@ fn configuration(args: &RunArgs, context: &Context) -> Result<(PipelineConfig, O
             return Err(Failure::Input(format!("{}: {problem}", args.out.display())));
         }
         let data = args.data.as_deref().unwrap_or("bundled");
-        let plan =
-            plan::for_data(data, &args.wishes(args.start(context)?, context.common.seed), args.on_corrupt.into())?;
+        let plan = plan::for_data(data, &args.wishes(args.start(context)?, context.common.seed))?;
         context.output.note("plan");
-        for reason in &plan.reasons {
+        for reason in plan.data.iter().chain(&plan.reasons) {
             context.output.note(&format!("  {reason}"));
         }
         if let Some(dataset) = plan.dataset.as_ref().filter(|_| !args.dry_run) {
@@ -331,7 +334,7 @@ fn configuration(args: &RunArgs, context: &Context) -> Result<(PipelineConfig, O
     if args.from.is_some() {
         check_start(&args.start(context)?, &config.train, path)?;
     }
-    args.wishes(Start::Automatic, config.train.seed).apply(&mut config)?;
+    let config = args.wishes(Start::Automatic, config.train.seed).apply(config)?;
     Ok((config, None))
 }
 

@@ -1,14 +1,16 @@
 //! `ofa train`: progressive shrinking from a configuration.
 
-use crate::cli::args::corrupt_choice::CorruptChoice;
+use crate::cli::args::corrupt_choice::CorruptArgs;
+use crate::cli::args::model_data::announce;
 use crate::cli::output::table;
 use crate::cli::output::training_display::TrainDisplay;
 use crate::cli::{Context, Failure};
 use crate::folder_lock::FolderLock;
 use clap::Args;
-use ofa_space::{Checked, Settings};
+use ofa_space::{Checked, Settings, atomic_file};
 use ofa_train::TrainError;
 use ofa_train::checkpoint::Checkpoint;
+use ofa_train::data::SPLIT_TABLE;
 use ofa_train::device;
 use ofa_train::shrinking::rehearsal::{self, Rehearsal};
 use ofa_train::shrinking::{PhaseRecord, TrainConfig, Trainer};
@@ -39,9 +41,11 @@ pub struct TrainArgs {
     /// Start with a new classifier instead of that of the model in [init], for other classes.
     #[arg(long)]
     new_head: bool,
-    /// What to do with an image that cannot be decoded.
-    #[arg(long, value_enum, default_value = "error")]
-    on_corrupt: CorruptChoice,
+    /// Leave images out of training that are validation or test images too (identical files).
+    #[arg(long)]
+    drop_duplicates: bool,
+    #[command(flatten)]
+    corrupt: CorruptArgs,
 }
 
 #[derive(Serialize)]
@@ -60,6 +64,10 @@ pub fn run(args: &TrainArgs, context: &Context) -> Result<(), Failure> {
     if let Some(seed) = context.explicit_seed {
         config.seed = seed;
     }
+    if let Some(on_corrupt) = args.corrupt.given() {
+        config.on_corrupt = on_corrupt;
+    }
+    config.drop_duplicates |= args.drop_duplicates;
     if args.new_head {
         match &mut config.init {
             Some(init) => init.new_head = true,
@@ -77,8 +85,8 @@ pub fn run(args: &TrainArgs, context: &Context) -> Result<(), Failure> {
     let Some(out) = &args.out else {
         return Err(Failure::Input("--out is missing: the folder for model, metrics and checkpoints".into()));
     };
-    let dataset = config.load_data(args.on_corrupt.into())?;
-    context.output.note(&format!("{}: {}", dataset.name, dataset.split_note));
+    let dataset = config.load_data()?;
+    announce(&dataset, context);
     std::fs::create_dir_all(out).map_err(|e| Failure::Input(format!("cannot create {}: {e}", out.display())))?;
     let _lock = FolderLock::take(out)?;
     if !args.resume && !Checkpoint::files(out).is_empty() {
@@ -89,6 +97,10 @@ pub fn run(args: &TrainArgs, context: &Context) -> Result<(), Failure> {
     }
     let device = device::open(&context.common.backend)?;
     let trainer = Trainer::new(&config, &dataset, &device)?;
+    if let Some(table) = dataset.split_table() {
+        let path = out.join(SPLIT_TABLE);
+        atomic_file::write(&path, table.as_bytes()).map_err(|e| Failure::writing(&path, e))?;
+    }
     let mut display = TrainDisplay::new(context.output);
     let trained = trainer.train(Some(out), &mut display, &context.stop).map_err(|error| match error {
         TrainError::Interrupted => Failure::Interrupted(format!(
@@ -116,14 +128,14 @@ fn rehearse(args: &TrainArgs, config: &Checked<TrainConfig>, context: &Context) 
         Some(0) => return Err(Failure::Input("--images is 0, expected at least 1".into())),
         Some(images) => (config.space()?, images),
         None => {
-            let dataset = config.load_data(args.on_corrupt.into()).map_err(|error| match Failure::from(error) {
+            let dataset = config.load_data().map_err(|error| match Failure::from(error) {
                 Failure::Input(problem) => {
                     let hint = "`--images N` assumes N training images instead (ImageNet: 1281167)";
                     Failure::Input(format!("{problem}; {hint}"))
                 }
                 other => other,
             })?;
-            context.output.note(&format!("{}: {}", dataset.name, dataset.split_note));
+            announce(&dataset, context);
             (Trainer::new(config, &dataset, &device)?.space().clone(), dataset.train.len())
         }
     };

@@ -12,7 +12,8 @@ Values:
   MODEL   a file that ofa wrote, or mcunet, the pretrained network inside the program. A whole network is used as it
           is without --arch, and with --arch as the supernet of its subnets
   ARCH    max, min, random, JSON such as '{\"ks\":[…],\"e\":[…],\"d\":[…],\"r\":224}', or a file with it
-  DATA    bundled, or a folder: <class>/*.jpg, train/<class>/*.jpg beside val/ or test/, CIFAR binary, MNIST IDX
+  DATA    bundled, or a folder: <class>/*.jpg, train/<class>/*.jpg beside val/ or test/, labels.csv, CIFAR binary,
+          MNIST IDX; `ofa data` shows what is read of it
   DEVICE  a name of `ofa devices`, a profile (.toml), a table (.yaml), a folder of tables
 
 Exit codes: 0 done, 1 failed while running, 2 bad usage or bad input, 130 interrupted (work saved).
@@ -50,6 +51,13 @@ Examples:
   ofa info --model mcunet --device pixel4-cpu
   ofa info --space tiny-28 --arch random --seed 3 --json";
 
+/// After `ofa data --help`.
+pub const DATA: &str = "\
+Examples:
+  ofa data my-photos/
+  ofa data my-photos/ -v                  also names every file that is not read
+  ofa data my-photos/ --json";
+
 /// After `ofa train --help`.
 pub const TRAIN: &str = "\
 Examples:
@@ -72,6 +80,7 @@ Example:
 pub const CLASSIFY: &str = "\
 Examples:
   ofa classify --model photos/nets/pixel4-cpu-1.2ms.safetensors new-photo.jpg
+  ofa classify --model photos/nets/pixel4-cpu-1.2ms.onnx new-photos/
   ofa classify --model mcunet holiday.jpg
   ofa classify --model supernet.safetensors --arch max --top 3 *.jpg --json";
 

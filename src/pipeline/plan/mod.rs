@@ -14,7 +14,9 @@ use std::fmt::Write;
 pub struct Plan {
     /// The configuration.
     pub config: PipelineConfig,
-    /// What was chosen and from what, one line each, for the user.
+    /// Classes and images, one line each, for the user.
+    pub data: Vec<String>,
+    /// What was chosen and why, one line each.
     pub reasons: Vec<String>,
     /// The data set, if it was read for the plan in the way that the plan's training reads it.
     pub dataset: Option<Dataset>,
@@ -43,6 +45,10 @@ pub struct Wishes {
     pub devices: Vec<DeviceConfig>,
     /// Epochs of fine-tuning each chosen net, instead of the plan's.
     pub finetune_epochs: Option<f64>,
+    /// What to do about images that cannot be decoded, instead of the plan's.
+    pub on_corrupt: Option<OnCorrupt>,
+    /// Whether to leave images out of training that are validation or test images too, whatever the plan.
+    pub drop_duplicates: bool,
 }
 
 /// The name of a model file in a run's folder, made of the checkpoint with this SHA-256 to start from.
@@ -107,20 +113,38 @@ const ICON_SIDE: usize = 40;
 ///
 /// # Errors
 /// [`Failure::Input`] if the data or the model to start from cannot be read.
-pub fn for_data(spec: &str, wishes: &Wishes, on_corrupt: OnCorrupt) -> Result<Plan, Failure> {
-    let seed = wishes.seed;
-    if spec == "bundled" && !matches!(wishes.start, Start::Model(_)) {
-        let mut config = PipelineConfig::parse(QUICKSTART, "the bundled quickstart")?;
-        config.train = config.train.changed(|train| train.seed = seed)?;
-        wishes.apply(&mut config)?;
-        return Ok(Plan {
-            config,
-            reasons: vec!["the bundled quickstart: handwritten digits (MNIST)".into()],
-            dataset: None,
-        });
+pub fn for_data(spec: &str, wishes: &Wishes) -> Result<Plan, Failure> {
+    match wishes.quickstart(spec)? {
+        Some(plan) => Ok(plan),
+        None => for_dataset(spec, wishes, look_at(spec, wishes)?),
     }
-    let options = LoadOptions { seed, max_resolution: LOOK_RESOLUTION, validation: VALIDATION_IMAGES, on_corrupt };
-    let dataset = data::load(spec, &options)?;
+}
+
+/// The images at `spec`, as they are read to choose a plan.
+///
+/// # Errors
+/// [`Failure::Input`] if the data cannot be read.
+pub fn look_at(spec: &str, wishes: &Wishes) -> Result<Dataset, Failure> {
+    let options = LoadOptions {
+        seed: wishes.seed,
+        max_resolution: LOOK_RESOLUTION,
+        validation: VALIDATION_IMAGES,
+        on_corrupt: wishes.on_corrupt.unwrap_or_default(),
+        drop_duplicates: wishes.drop_duplicates,
+        ..LoadOptions::default()
+    };
+    Ok(data::load(spec, &options)?)
+}
+
+/// [`for_data`] for images that were [looked at](look_at).
+///
+/// # Errors
+/// As [`for_data`].
+pub fn for_dataset(spec: &str, wishes: &Wishes, dataset: Dataset) -> Result<Plan, Failure> {
+    if let Some(plan) = wishes.quickstart(spec)? {
+        return Ok(plan);
+    }
+    let seed = wishes.seed;
     let model = match &wishes.start {
         Start::Model(model) => Some(model.clone()),
         Start::Automatic if dataset.channels == 3 && dataset.longest_side() > ICON_SIDE => {
@@ -140,8 +164,7 @@ pub fn for_data(spec: &str, wishes: &Wishes, on_corrupt: OnCorrupt) -> Result<Pl
     // Enough passes to learn from few images, few enough to end soon with many.
     let epochs = (recipe.budget / images.max(1) as f64).clamp(1.0, 200.0);
     let batch_size = (images / 8).clamp(4, 64);
-    let mut reasons = described(&dataset);
-    reasons.extend([
+    let reasons = vec![
         recipe.about.to_owned(),
         format!("normalisation from the training images: {}", normalisation(&dataset)),
         format!(
@@ -149,20 +172,31 @@ pub fn for_data(spec: &str, wishes: &Wishes, on_corrupt: OnCorrupt) -> Result<Pl
             PHASES.map(|(name, _, share, ..)| format!("{name} {:.1}", epochs * share)).join(", ")
         ),
         format!("three latency limits on each of {}", DEVICES.join(", ")),
-    ]);
+    ];
     let text = toml_of(&recipe, &Schedule { spec, seed, batch_size, epochs });
-    let mut config = PipelineConfig::parse(&text, "the plan for your images")?;
-    wishes.apply(&mut config)?;
+    let config = wishes.apply(PipelineConfig::parse(&text, "the plan for your images")?)?;
     let same = config.train.space()?.info().resolutions.last() == Some(&LOOK_RESOLUTION);
-    Ok(Plan { config, reasons, dataset: same.then_some(dataset) })
+    Ok(Plan { config, data: described(&dataset), reasons, dataset: same.then_some(dataset) })
 }
 
 impl Wishes {
-    /// Puts devices, limits and epochs of fine-tuning into a plan.
+    /// The plan for the digits inside the program, unless a model to start from is given.
+    fn quickstart(&self, spec: &str) -> Result<Option<Plan>, Failure> {
+        if spec != "bundled" || matches!(self.start, Start::Model(_)) {
+            return Ok(None);
+        }
+        let mut config = PipelineConfig::parse(QUICKSTART, "the bundled quickstart")?;
+        config.train = config.train.changed(|train| train.seed = self.seed)?;
+        let config = self.apply(config)?;
+        let reasons = vec!["the bundled quickstart: handwritten digits (MNIST)".into()];
+        Ok(Some(Plan { config, data: Vec::new(), reasons, dataset: None }))
+    }
+
+    /// Puts devices, limits, epochs of fine-tuning and the reading of images into a plan.
     ///
     /// # Errors
     /// [`Failure::Input`] if a value is impossible.
-    pub fn apply(&self, config: &mut PipelineConfig) -> Result<(), Failure> {
+    pub fn apply(&self, mut config: PipelineConfig) -> Result<PipelineConfig, Failure> {
         if !self.devices.is_empty() {
             config.search.devices.clone_from(&self.devices);
         }
@@ -177,7 +211,12 @@ impl Wishes {
                 }
             };
         }
-        config.check().map_err(|invalid| Failure::Input(invalid.to_string()))
+        config.train = config.train.changed(|train| {
+            train.on_corrupt = self.on_corrupt.unwrap_or(train.on_corrupt);
+            train.drop_duplicates |= self.drop_duplicates;
+        })?;
+        config.check().map_err(|invalid| Failure::Input(invalid.to_string()))?;
+        Ok(config)
     }
 }
 

@@ -90,10 +90,10 @@ pub(super) fn plan(spec: &str, init: &InitConfig, mut dataset: Dataset, wishes: 
     config.train = config.train.changed(|train| {
         train.init = train.init.take().map(|made| made.as_unwritten_in(init));
     })?;
-    wishes.apply(&mut config)?;
+    let config = wishes.apply(config)?;
     let space = &start.space;
-    let mut reasons = super::described(&dataset);
-    reasons.extend([
+    let data = super::described(&dataset);
+    let reasons = vec![
         format!("photos, so from the pretrained network {} at {:?} px", model.display(), space.info().resolutions),
         format!("normalisation of that network: {}", normalisation_of(&start.model.input)),
         format!(
@@ -111,11 +111,11 @@ pub(super) fn plan(spec: &str, init: &InitConfig, mut dataset: Dataset, wishes: 
             None => "chosen nets are not fine-tuned".to_owned(),
         },
         format!("limits: {}", limits_of(&config)),
-    ]);
+    ];
     let read_as_trained = config.train.kept_resolution(largest) == super::LOOK_RESOLUTION;
     dataset.input = start.model.input.clone();
     dataset.channels = dataset.input.mean.len();
-    Ok(Plan { config, reasons, dataset: read_as_trained.then_some(dataset) })
+    Ok(Plan { config, data, reasons, dataset: read_as_trained.then_some(dataset) })
 }
 
 /// Devices and limits in words.

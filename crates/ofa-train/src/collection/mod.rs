@@ -75,6 +75,7 @@ impl Evaluator<'_> {
     /// # Errors
     /// [`TrainError`] if an arch does not fit the model, or an image or the backend fails.
     pub fn score_together(&mut self, archs: &[Arch]) -> Result<Vec<Accuracy>, TrainError> {
+        self.images.require()?;
         let nets = archs.iter().map(|arch| Ok(self.model.net(Some(arch))?)).collect::<Result<Vec<_>, TrainError>>()?;
         let Some(first) = nets.first() else { return Ok(Vec::new()) };
         let resolution = first.input[1] as u32;

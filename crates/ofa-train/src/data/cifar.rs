@@ -4,7 +4,7 @@
 //! of red, green and blue (<https://www.cs.toronto.edu/~kriz/cifar.html>).
 
 use crate::data::DataError;
-use crate::data::pixels::{Pixels, Store};
+use crate::data::reading::pixels::{Pixels, Store};
 use crate::data::splitting::{Labelled, Parts};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -59,7 +59,8 @@ impl MatchedClasses {
     pub(super) fn apply(&self, mut dataset: Dataset, ours: &[String]) -> Dataset {
         let renumber = |split: &mut Split| split.labels.iter_mut().for_each(|label| *label = self.labels[*label]);
         if !self.labels.iter().copied().eq(0..self.labels.len()) {
-            [&mut dataset.train, &mut dataset.validation, &mut dataset.test].into_iter().for_each(renumber);
+            let Dataset { train, validation, test, unscored, dropped, all, .. } = &mut dataset;
+            [train, validation, test, unscored, dropped, all].into_iter().for_each(renumber);
         }
         dataset.class_names = ours.to_vec();
         dataset

@@ -52,7 +52,7 @@ fn blend(value: f32, base: f32, factor: f32) -> u8 {
 
 fn grey(pixel: &[u8]) -> u8 {
     match pixel {
-        &[r, g, b] => crate::data::raster::luma([r, g, b]),
+        &[r, g, b] => crate::data::reading::raster::luma([r, g, b]),
         other => other.first().copied().unwrap_or(0),
     }
 }

@@ -2,8 +2,8 @@
 //! are kept and whatever the folder is called.
 
 use crate::data::{DataError, Split};
-use ofa_space::digest::{self, Digest};
-use rayon::prelude::*;
+use ofa_space::digest::Digest;
+use ofa_space::file_digest::FileDigest;
 
 impl Split {
     /// SHA-256 over label and content of every image, in order, hexadecimal: the bytes of its file, or its pixels where the
@@ -13,14 +13,11 @@ impl Split {
     /// [`DataError::Io`] if a file cannot be read.
     pub fn digest(&self) -> Result<String, DataError> {
         let mut digest = Digest::default();
-        let of_files: Vec<String> = (0..self.len())
-            .into_par_iter()
-            .filter_map(|index| self.file(index))
-            .map(|path| digest::sha256_of_file(path).map_err(DataError::io(path)))
-            .collect::<Result<_, _>>()?;
+        // The files were read with the data set.
+        let of_files: Vec<&FileDigest> = (0..self.len()).filter_map(|index| self.file_digest(index)).collect();
         if of_files.len() == self.len() {
             for (label, file) in self.labels.iter().zip(&of_files) {
-                digest.add(format!("{label} {file}\n"));
+                digest.add(format!("{label} {}\n", file.sha256));
             }
             return Ok(digest.hex());
         }

@@ -1,9 +1,12 @@
 //! A loaded data set in three parts.
 
+use crate::data::error::DataError;
 use crate::data::options::{SplitName, SplitRecord};
-use crate::data::pixels::Pixels;
+use crate::data::reading::kinds::{self, Skipped};
+use crate::data::reading::pixels::Pixels;
 use ofa_space::InputFormat;
-use std::path::{Path, PathBuf};
+use ofa_space::file_digest::FileDigest;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Where the images of a data set come from.
@@ -32,16 +35,28 @@ pub struct Dataset {
     pub validation: Split,
     /// Images for final figures.
     pub test: Split,
+    /// Width and height of the smallest and of the largest image in the files, pixels, upright; of images that are decoded
+    /// at each use, among some of them.
+    pub sizes: Option<[(usize, usize); 2]>,
     /// Normalisation, computed from the training split, and how images reach a resolution. Put a model's own format
     /// here to make the batches that it was trained with; images follow its number of channels.
     pub input: InputFormat,
     /// How the splits were made, for the user.
     pub split_note: String,
-    /// Files left out because they could not be decoded.
-    pub skipped: Vec<PathBuf>,
+    /// What may have gone otherwise than the user meant, one sentence each.
+    pub warnings: Vec<String>,
+    /// Files in the folder that are not among the images.
+    pub skipped: Vec<Skipped>,
     /// Where the images come from.
     pub origin: Origin,
+    /// Images that are in none of the three parts: validation images beyond the number that was asked for.
+    pub(super) unscored: Split,
+    /// Images that were dropped as duplicates.
+    pub(super) dropped: Split,
+    pub(super) all: Split,
     pub(super) split_record: SplitRecord,
+    /// Whether the division depends on the rule of the record.
+    pub(super) is_carved: bool,
 }
 
 impl Dataset {
@@ -51,7 +66,43 @@ impl Dataset {
             SplitName::Train => &self.train,
             SplitName::Validation => &self.validation,
             SplitName::Test => &self.test,
+            SplitName::All => &self.all,
         }
+    }
+
+    /// An error if a part that is needed has no images.
+    ///
+    /// # Errors
+    /// [`DataError::NoImages`].
+    pub fn require(&self, name: SplitName) -> Result<(), DataError> {
+        match self.split(name).is_empty() {
+            false => Ok(()),
+            true => Err(self.no_images(name)),
+        }
+    }
+
+    /// The error for a part without images.
+    pub(crate) fn no_images(&self, split: SplitName) -> DataError {
+        DataError::NoImages { dataset: self.name.clone(), split, note: self.split_note.clone() }
+    }
+
+    /// What a user should know before the images are used, a line each: how they are divided, warnings, and what is not
+    /// read; with `details`, every file that is not.
+    pub fn remarks(&self, details: bool) -> Vec<String> {
+        let mut lines = vec![format!("{}: {}", self.name, self.split_note)];
+        lines.extend(self.warnings.iter().map(|warning| format!("warning: {warning}")));
+        if !self.skipped.is_empty() {
+            lines.push(format!("not read: {}", kinds::in_words(&self.skipped)));
+        }
+        if details {
+            lines.extend(self.skipped.iter().map(|file| format!("  {}: {}", file.path.display(), file.kind)));
+        }
+        lines
+    }
+
+    /// Every image file that was read, with the digest of its bytes; none if the images are not files of their own.
+    pub fn files(&self) -> impl Iterator<Item = &FileDigest> {
+        self.all.positions.iter().filter_map(|position| self.all.pixels.file(*position))
     }
 
     /// The longer side of the largest training image, pixels; of photos that are kept reduced, as they are kept.
@@ -108,6 +159,11 @@ impl Split {
 
     /// The file of image `i`, if the data set is a folder of image files.
     pub fn file(&self, i: usize) -> Option<&Path> {
+        self.file_digest(i).map(|digest| digest.path.as_path())
+    }
+
+    /// The digest of the file of image `i`, if the data set is a folder of image files.
+    pub fn file_digest(&self, i: usize) -> Option<&FileDigest> {
         self.pixels.file(*self.positions.get(i)?)
     }
 }

@@ -1,10 +1,11 @@
 //! Finding out what a DATA argument means.
 
 use crate::data::cifar::Cifar;
-use crate::data::image_folder::ImageFolder;
+use crate::data::folders::ImageFolder;
 use crate::data::splitting::{self, Description, Parts};
 use crate::data::{DataError, Dataset, LoadOptions, Origin, bundled, idx};
 use ofa_space::Resize;
+use ofa_space::file_digest::KnownFiles;
 use std::path::Path;
 
 /// Memory for the decoded images of an image folder, unless [`load_within`] is given another: 2 GiB.
@@ -12,7 +13,7 @@ pub const DEFAULT_MEMORY_BYTES: usize = 2 << 30;
 
 const LOOKED_FOR: &str = "CIFAR binary (data_batch_1.bin …, or train.bin and test.bin); IDX (train-images-idx3-ubyte, \
      train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte, each with or without .gz); class folders \
-     with images (train/<class>/*.jpg with val/ or test/ beside it, or just <class>/*.jpg; jpg, jpeg, png, webp)";
+     with images (train/<class>/*.jpg with val/ or test/ beside it, or just <class>/*.jpg; jpg, jpeg, png, webp, bmp, gif); labels.csv or labels.tsv (lines with file, label and, if at all, split)";
 
 /// Loads `bundled` or the data set in a folder, whichever of the known layouts it has.
 ///
@@ -29,6 +30,20 @@ pub fn load(spec: &str, options: &LoadOptions) -> Result<Dataset, DataError> {
 /// # Errors
 /// As [`load`].
 pub fn load_within(spec: &str, options: &LoadOptions, memory_bytes: usize) -> Result<Dataset, DataError> {
+    load_known(spec, options, memory_bytes, &KnownFiles::default())
+}
+
+/// [`load_within`], trusting digests that were kept from before: of images that are decoded at each use, files that are
+/// known and unchanged are not read.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_known(
+    spec: &str,
+    options: &LoadOptions,
+    memory_bytes: usize,
+    known: &KnownFiles,
+) -> Result<Dataset, DataError> {
     if spec == "bundled" {
         let parts = bundled::load()?;
         let class_names = idx::digit_names(&parts);
@@ -53,17 +68,20 @@ pub fn load_within(spec: &str, options: &LoadOptions, memory_bytes: usize) -> Re
         let about = small_images(&name, idx::digit_names(&parts), 1, folder, origin(spec, "IDX"));
         return splitting::dataset(parts, about, options);
     }
-    if let Some(images) = ImageFolder::find(folder)? {
-        let loaded = images.load(options, memory_bytes)?;
+    if let Some(images) = ImageFolder::find(folder, options.rule)? {
+        let layout = images.layout;
+        let loaded = images.load(options, memory_bytes, known)?;
         let about = Description {
             name,
             class_names: loaded.class_names,
             channels: loaded.channels,
             resize: loaded.resize,
+            sizes: loaded.sizes,
             path: folder,
             notes: loaded.notes,
+            warnings: loaded.warnings,
             skipped: loaded.skipped,
-            origin: origin(spec, "image folder"),
+            origin: origin(spec, layout),
         };
         return splitting::dataset(loaded.parts, about, options);
     }
@@ -87,8 +105,10 @@ fn small_images<'a>(
         class_names,
         channels,
         resize: Resize::Stretch,
+        sizes: None,
         path,
         notes: Vec::new(),
+        warnings: Vec::new(),
         skipped: Vec::new(),
         origin,
     }

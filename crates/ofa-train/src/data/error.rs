@@ -47,6 +47,18 @@ pub enum DataError {
         /// Every layout that was tried.
         looked_for: &'static str,
     },
+    /// A part of a data set that is needed has no images.
+    #[error(
+        "{dataset}: there are no {split} images ({note}): add images (a class needs two to have a validation image and          three to have a test image as well), or a folder of them"
+    )]
+    NoImages {
+        /// Name of the data set.
+        dataset: String,
+        /// The part.
+        split: SplitName,
+        /// How the images are divided.
+        note: String,
+    },
     /// A request for an image that does not exist.
     #[error("image {index} of the {split} split was requested, but the split has {len} images (numbered from 0)")]
     OutOfRange {
@@ -134,9 +146,10 @@ pub enum DataError {
     /// A data set divided differently from the one that the network was trained on: some of its validation or test
     /// images may be training images of the network.
     #[error(
-        "{dataset} is divided with seed {} and {} validation images, but the network was trained on a division with seed \
-         {} and {}: its training images would count as validation images. Load the data with `TrainedOn::load`",
-        found.seed, found.validation_images, trained.seed, trained.validation_images
+        "{dataset} is divided by {} with seed {} and {} validation images, but the network was trained on a division by {} \
+         with seed {} and {}: its training images would count as validation images. Load the data with `TrainedOn::load`",
+        found.rule.name(), found.seed, found.validation_images,
+        trained.rule.name(), trained.seed, trained.validation_images
     )]
     OtherSplit {
         /// Name of the data set.

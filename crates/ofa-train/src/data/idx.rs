@@ -4,7 +4,7 @@
 //! 32-bit number, then the values (<http://yann.lecun.com/exdb/mnist/>).
 
 use crate::data::DataError;
-use crate::data::pixels::{Pixels, Store};
+use crate::data::reading::pixels::{Pixels, Store};
 use crate::data::splitting::{Labelled, Parts};
 use flate2::read::GzDecoder;
 use std::fs::{self, File};

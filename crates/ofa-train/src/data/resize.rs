@@ -2,7 +2,7 @@
 
 use crate::data::augmentation::{Orientation, Variation};
 use crate::data::pillow_resize;
-use crate::data::raster::Raster;
+use crate::data::reading::raster::Raster;
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use ofa_space::Resize;

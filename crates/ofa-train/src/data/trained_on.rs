@@ -1,7 +1,9 @@
 //! Which images a network was trained on, and loading them in the same parts again.
 
 use crate::data::class_matching::Named;
-use crate::data::{self, ClassMatching, DataError, Dataset, LoadOptions, MatchedClasses, OnCorrupt, SplitRecord};
+use crate::data::{
+    self, ClassMatching, DataError, Dataset, LoadOptions, MatchedClasses, OnCorrupt, SplitRecord, SplitRule,
+};
 use ofa_space::{InputFormat, Model};
 use std::collections::BTreeMap;
 
@@ -14,6 +16,8 @@ use std::collections::BTreeMap;
 pub struct TrainedOn {
     /// How the data set was divided; `None` if the network was trained elsewhere, in which case any split will do.
     pub split: Option<SplitRecord>,
+    /// Training images that there were; `None` if that is not recorded.
+    pub images: Option<usize>,
     /// Names of the classes.
     pub class_names: Vec<String>,
     /// Normalisation and resizing of its input.
@@ -38,7 +42,9 @@ impl TrainedOn {
         class_names: &[String],
         input: &InputFormat,
     ) -> Result<Self, DataError> {
-        Ok(Self { split: SplitRecord::read(provenance)?, class_names: class_names.to_vec(), input: input.clone() })
+        let images = provenance.get(TRAINING_IMAGES).and_then(|count| count.parse().ok());
+        let class_names = class_names.to_vec();
+        Ok(Self { split: SplitRecord::read(provenance)?, images, class_names, input: input.clone() })
     }
 
     /// Loads `bundled` or a folder, divided as in training (by the default split if the network was trained elsewhere)
@@ -91,10 +97,17 @@ impl TrainedOn {
         max_resolution: u32,
         on_corrupt: OnCorrupt,
     ) -> Result<Dataset, DataError> {
-        let SplitRecord { seed, validation_images } = self.split.unwrap_or_default();
-        let mut dataset =
-            data::load(spec, &LoadOptions { seed, max_resolution, validation: validation_images, on_corrupt })?;
+        let SplitRecord { seed, validation_images, rule, drop_duplicates } = self.split.unwrap_or_default();
+        let validation = validation_images;
+        let options = LoadOptions { seed, max_resolution, validation, on_corrupt, rule, drop_duplicates };
+        let mut dataset = data::load(spec, &options)?;
         dataset.input = self.input.clone();
+        if let Some(images) = self.images.filter(|images| *images < dataset.train.len()) {
+            dataset.warnings.push(format!(
+                "the network was trained on {images} images, but there are {} training images now",
+                dataset.train.len()
+            ));
+        }
         Ok(dataset)
     }
 
@@ -106,7 +119,7 @@ impl TrainedOn {
     /// their names or their order differ, [`DataError::OtherInput`] if its images are normalised or resized differently.
     pub fn check(&self, dataset: &Dataset) -> Result<(), DataError> {
         self.check_classes(dataset)?;
-        if let Some(trained) = self.split.filter(|split| *split != dataset.split_record()) {
+        if let Some(trained) = self.split.filter(|split| !dataset.is_divided_by(split)) {
             return Err(DataError::OtherSplit {
                 dataset: dataset.name.clone(),
                 trained,
@@ -141,27 +154,81 @@ impl TrainedOn {
 
 const SEED: &str = "split_seed";
 const VALIDATION_IMAGES: &str = "validation_images";
+const RULE: &str = "split_rule";
+const DUPLICATES: &str = "duplicates";
+const DROPPED: &str = "dropped";
+const TRAINING_IMAGES: &str = "training_images";
+
+impl Dataset {
+    /// Whether a record describes the parts of this data set. Where all parts are given, no rule matters; where folders
+    /// are divided by content, the number of validation images changes no other part. Whether duplicates were dropped makes no
+    /// part larger.
+    pub fn is_divided_by(&self, record: &SplitRecord) -> bool {
+        let own = self.split_record();
+        let by_content = own.rule == SplitRule::Content && record.rule == SplitRule::Content;
+        let is_folder = self.train.file(0).is_some();
+        own.seed == record.seed
+            && (own.validation_images == record.validation_images || by_content)
+            && (own.rule == record.rule || !is_folder || !self.is_carved)
+    }
+
+    /// Whether the parts are what they are by the content of the files: a network that was trained on a division by
+    /// position was then trained on other images.
+    pub fn depends_on_content(&self) -> bool {
+        self.split_record().rule == SplitRule::Content && self.is_carved
+    }
+
+    /// How the data set is divided, in words for the keys of checkpoints; of divisions by position the same words as before
+    /// there was another rule.
+    pub fn division(&self) -> String {
+        let SplitRecord { seed, validation_images, .. } = self.split_record();
+        let by_content = if self.depends_on_content() { " by content" } else { "" };
+        format!("SplitRecord {{ seed: {seed}, validation_images: {validation_images} }}{by_content}")
+    }
+
+    /// Writes how the data set is divided, and into how many training images, into the provenance of a model that is
+    /// trained on it.
+    pub fn record(&self, provenance: &mut BTreeMap<String, String>) {
+        self.split_record().write(provenance);
+        // Files of networks that learn from data without files of their own stay what they were.
+        if self.train.file(0).is_some() {
+            provenance.insert(TRAINING_IMAGES.to_owned(), self.train.len().to_string());
+        }
+    }
+}
 
 impl SplitRecord {
-    /// The record in a model's provenance; `None` if it has none, as models imported from elsewhere do.
+    /// The record in a model's provenance; `None` if it has none, as models imported from elsewhere do. Models of before
+    /// there was a choice of rules have none recorded: their data were divided by position.
     ///
     /// # Errors
-    /// [`DataError::Request`] if an entry is not a whole number.
+    /// [`DataError::Request`] if an entry is no whole number, or no rule that this version has.
     pub fn read(provenance: &BTreeMap<String, String>) -> Result<Option<Self>, DataError> {
+        let wrong = |what: &'static str, text: &str, expected: &str| DataError::Request {
+            what,
+            found: format!("`{text}` in the model's provenance"),
+            expected: expected.to_owned(),
+        };
         let number = |key: &'static str| match provenance.get(key) {
             None => Ok(None),
-            Some(text) => text.parse::<u64>().map(Some).map_err(|_| DataError::Request {
-                what: key,
-                found: format!("`{text}` in the model's provenance"),
-                expected: "a whole number".into(),
-            }),
+            Some(text) => text.parse::<u64>().map(Some).map_err(|_| wrong(key, text, "a whole number")),
         };
+        let rule = match provenance.get(RULE).map(String::as_str) {
+            None => SplitRule::Position,
+            Some(text) => [SplitRule::Position, SplitRule::Content]
+                .into_iter()
+                .find(|rule| rule.name() == text)
+                .ok_or_else(|| wrong(RULE, text, "`content` or `position`; a later version may have written it"))?,
+        };
+        let drop_duplicates = provenance.get(DUPLICATES).is_some_and(|text| text == DROPPED);
         let default = Self::default();
         Ok(match (number(SEED)?, number(VALIDATION_IMAGES)?) {
             (None, None) => None,
             (seed, images) => Some(Self {
                 seed: seed.unwrap_or(default.seed),
                 validation_images: images.map_or(default.validation_images, |images| images as usize),
+                rule,
+                drop_duplicates,
             }),
         })
     }
@@ -170,6 +237,16 @@ impl SplitRecord {
     pub fn write(&self, provenance: &mut BTreeMap<String, String>) {
         provenance.insert(SEED.to_owned(), self.seed.to_string());
         provenance.insert(VALIDATION_IMAGES.to_owned(), self.validation_images.to_string());
+        for (key, value) in [
+            (RULE, (self.rule != SplitRule::Position).then(|| self.rule.name())),
+            (DUPLICATES, self.drop_duplicates.then_some(DROPPED)),
+        ] {
+            // A model that is trained further may have had another record.
+            match value {
+                Some(value) => provenance.insert(key.to_owned(), value.to_owned()),
+                None => provenance.remove(key),
+            };
+        }
     }
 }
 
@@ -180,18 +257,27 @@ mod tests {
 
     #[test]
     fn a_record_survives_a_model_file_and_a_damaged_one_is_refused() {
-        let record = SplitRecord { seed: 7, validation_images: 300 };
+        let old = SplitRecord { seed: 7, validation_images: 300, rule: SplitRule::Position, drop_duplicates: false };
+        let record = SplitRecord { rule: SplitRule::Content, drop_duplicates: true, ..old };
         let mut provenance = BTreeMap::new();
         assert_eq!(SplitRecord::read(&provenance).unwrap(), None);
         record.write(&mut provenance);
         assert_eq!(provenance["split_seed"], "7");
         assert_eq!(provenance["validation_images"], "300");
+        assert_eq!(provenance["split_rule"], "content");
         assert_eq!(SplitRecord::read(&provenance).unwrap(), Some(record));
+        // As models were written before there was a choice.
+        old.write(&mut provenance);
+        assert_eq!(provenance.keys().collect::<Vec<_>>(), ["split_seed", "validation_images"]);
+        assert_eq!(SplitRecord::read(&provenance).unwrap(), Some(old));
         provenance.remove("validation_images");
-        let partial = SplitRecord { seed: 7, ..SplitRecord::default() };
+        let partial = SplitRecord { validation_images: 2000, ..old };
         assert_eq!(SplitRecord::read(&provenance).unwrap(), Some(partial));
         provenance.insert("split_seed".into(), "seven".into());
         let error = SplitRecord::read(&provenance).unwrap_err().to_string();
         assert!(error.contains("split_seed") && error.contains("`seven`"), "{error}");
+        provenance.insert("split_rule".into(), "by moonlight".into());
+        let error = SplitRecord::read(&provenance).unwrap_err().to_string();
+        assert!(error.contains("split_rule") && error.contains("moonlight"), "{error}");
     }
 }

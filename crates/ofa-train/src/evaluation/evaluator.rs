@@ -110,6 +110,7 @@ impl<'a> Evaluator<'a> {
     /// # Errors
     /// As [`score`](Self::score).
     pub fn score_by_class(&mut self, arch: Option<&Arch>) -> Result<(Accuracy, Confusion), TrainError> {
+        self.images.require()?;
         let net = self.model.net(arch)?;
         let running = match arch {
             Some(arch) => self.recalibrate(arch)?,
@@ -142,6 +143,7 @@ impl<'a> Evaluator<'a> {
     /// # Errors
     /// As [`score`](Self::score).
     pub fn specialise(&mut self, arch: &Arch) -> Result<Specialised, TrainError> {
+        self.images.require()?;
         let net = self.model.net(Some(arch))?;
         let running = self.recalibrate(arch)?;
         let (accuracy, confusion) = evaluate_by_class(&self.supernet, &net, &running, &mut self.images)?;

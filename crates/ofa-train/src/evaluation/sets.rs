@@ -1,6 +1,6 @@
 //! The images that networks are scored on, and those that batch norm is recalibrated on.
 
-use crate::data::{Dataset, SplitName, stratified};
+use crate::data::{DataError, Dataset, SplitName, stratified};
 use crate::error::TrainError;
 use crate::images::Images;
 use std::collections::BTreeMap;
@@ -58,6 +58,17 @@ impl<'a> EvaluationSet<'a> {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.indices.is_empty()
+    }
+
+    /// An error if there are none: nothing can be said of a network then.
+    ///
+    /// # Errors
+    /// [`DataError::NoImages`].
+    pub fn require(&self) -> Result<(), DataError> {
+        match self.is_empty() {
+            false => Ok(()),
+            true => Err(self.dataset.no_images(self.split)),
+        }
     }
 
     /// The batches at a resolution, made on first use.

@@ -1,6 +1,6 @@
 //! The training configuration: a plan of shrinking phases, read from TOML and checked once.
 
-use crate::data::{self, Augmentation, Dataset, LoadOptions, OnCorrupt, SplitRecord};
+use crate::data::{self, Augmentation, Dataset, LoadOptions, OnCorrupt, SplitRecord, SplitRule};
 use crate::error::TrainError;
 use crate::loss::{DistillationLoss, SoftCrossEntropy};
 use crate::sampler::{Sampler, Uniform};
@@ -33,6 +33,8 @@ use std::sync::Arc;
 /// | `distillation` | 1.0 | weight of the teacher's term, or a table with the `teacher` too, see [`Distillation`] | ≥ 0 |
 /// | `photo_detail` | 1.0 | photos are kept at this multiple of the largest resolution; 1.7 gives the smallest crops of the default augmentation real detail, at more memory and time | 1–16 |
 /// | `validation_images` | 2000 | kept out of training, for predictor pairs and phase reports | ≥ 1 |
+/// | `on_corrupt` | error | `skip` leaves images out that cannot be decoded | |
+/// | `drop_duplicates` | false | leave images out of training that are validation or test images too | |
 /// | `calibration_images` | 512 | training images for BN recalibration in phase reports | ≥ 1 |
 /// | `validation_epochs` | 0 | epochs between validations within a phase; each phase ends with one anyway | 0 = none, ≥ 0 |
 /// | `ema_decay` | none | validate and deliver a moving average of the weights, with this decay a step; it starts afresh in each schedule | 0–1 |
@@ -95,6 +97,12 @@ pub struct TrainConfig {
     /// Images kept out of training.
     #[serde(default = "default_validation_images")]
     pub validation_images: usize,
+    /// What to do about images that cannot be decoded.
+    #[serde(default, skip_serializing_if = "OnCorrupt::is_error")]
+    pub on_corrupt: OnCorrupt,
+    /// Whether images of more than one part of the data are kept out of the earlier part.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub drop_duplicates: bool,
     /// Training images for BN recalibration in phase reports.
     #[serde(default = "default_calibration_images")]
     pub calibration_images: usize,
@@ -178,6 +186,9 @@ fn two() -> usize {
 fn one() -> f64 {
     1.0
 }
+fn is_no(value: &bool) -> bool {
+    !*value
+}
 fn is_one(value: &f64) -> bool {
     *value == 1.0
 }
@@ -211,7 +222,12 @@ impl TrainConfig {
 
     /// How the data set is divided by this configuration.
     pub fn split_record(&self) -> SplitRecord {
-        SplitRecord { seed: self.seed, validation_images: self.validation_images }
+        SplitRecord {
+            seed: self.seed,
+            validation_images: self.validation_images,
+            rule: SplitRule::Content,
+            drop_duplicates: self.drop_duplicates,
+        }
     }
 
     /// The search space.
@@ -237,13 +253,15 @@ impl TrainConfig {
     ///
     /// # Errors
     /// [`TrainError::Data`], or what reading the model reports.
-    pub fn load_data(&self, on_corrupt: OnCorrupt) -> Result<Dataset, TrainError> {
+    pub fn load_data(&self) -> Result<Dataset, TrainError> {
         let space = self.space()?;
         let options = LoadOptions {
             seed: self.seed,
             max_resolution: self.kept_resolution(space.info().resolutions.last().copied().unwrap_or(224)),
             validation: self.validation_images,
-            on_corrupt,
+            on_corrupt: self.on_corrupt,
+            rule: SplitRule::Content,
+            drop_duplicates: self.drop_duplicates,
         };
         let mut dataset = data::load(&self.data, &options)?;
         if let Some(init) = &self.init {

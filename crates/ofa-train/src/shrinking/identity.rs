@@ -13,7 +13,7 @@ const DEPENDENCIES: &str = "training.json";
 /// Where the phases are among the dependencies.
 const PHASES: &str = "train.phases[";
 /// Settings of how the work is done, not of what comes out.
-const OF_THE_WORK: [&str; 4] = ["checkpoint_steps", "keep", "prefetch", "tensorboard"];
+const OF_THE_WORK: [&str; 5] = ["checkpoint_steps", "keep", "prefetch", "tensorboard", "on_corrupt"];
 /// The data set inside the program.
 const BUNDLED: &str = "bundled";
 
@@ -120,9 +120,10 @@ impl Trainer<'_> {
             }
         };
         data += &format!(" {:?}", self.dataset.input);
-        let split = self.dataset.split_record();
-        if split != self.config.split_record() {
-            data += &format!(" {split:?}");
+        let (split, expected) = (self.dataset.split_record(), self.config.split_record());
+        let is_expected = (split.seed, split.validation_images) == (expected.seed, expected.validation_images);
+        if !is_expected || self.dataset.depends_on_content() {
+            data += &format!(" {}", self.dataset.division());
         }
         let start = self.start.as_ref().map_or("", |start| &start.hash);
         digest::sha256(format!("{space}\n{config}\n{data}\n{start}"))

@@ -1,7 +1,7 @@
 //! A training run: what it works on, what changes while it works, and what it saves and delivers.
 
 use crate::checkpoint::Checkpoint;
-use crate::data::{Dataset, SplitRecord, TrainedOn};
+use crate::data::{Dataset, SplitName, SplitRecord, TrainedOn};
 use crate::elastic::Supernet;
 use crate::elastic::parameters::Parameters;
 use crate::error::TrainError;
@@ -74,8 +74,9 @@ impl<'a> Trainer<'a> {
     /// Fits the space to the data (classes, image channels) and counts the steps.
     ///
     /// # Errors
-    /// [`TrainError`] if the space is unknown or cannot take the data's classes.
+    /// [`TrainError`] if the space is unknown or cannot take the data's classes, or if there are no validation images.
     pub fn new(config: &'a Checked<TrainConfig>, dataset: &'a Dataset, device: &Device) -> Result<Self, TrainError> {
+        dataset.require(SplitName::Validation)?;
         let start = config.init.as_ref().map(|init| init.load()).transpose()?;
         if let (Some(init), Some(start)) = (&config.init, &start) {
             init.check_classes(start, dataset)?;
@@ -122,8 +123,8 @@ impl<'a> Trainer<'a> {
     pub(super) fn seen_validation_images(&self) -> Result<Option<String>, TrainError> {
         let Some(start) = &self.start else { return Ok(None) };
         let same_data = start.model.provenance.get("data") == Some(&self.dataset.name);
-        let trained = TrainedOn::of(&start.model)?.split.filter(|split| *split != self.dataset.split_record());
-        Ok(trained.filter(|_| same_data).map(|SplitRecord { seed, validation_images }| {
+        let trained = TrainedOn::of(&start.model)?.split.filter(|split| !self.dataset.is_divided_by(split));
+        Ok(trained.filter(|_| same_data).map(|SplitRecord { seed, validation_images, .. }| {
             format!(
                 "warning: the model to start from was trained on {} with another split (seed {seed}, \
                  {validation_images} validation images): it has seen some of the validation images",
@@ -201,7 +202,7 @@ impl<'a> Trainer<'a> {
             ("seed".to_owned(), self.config.seed.to_string()),
             ("training".to_owned(), self.fingerprint()),
         ]);
-        self.dataset.split_record().write(&mut provenance);
+        self.dataset.record(&mut provenance);
         if let Some(start) = &self.start {
             provenance.insert("started_from".to_owned(), format!("sha256 {}", start.hash));
             // Authors and licence of pretrained weights go with everything that is made of them.

@@ -4,7 +4,7 @@ mod origin;
 
 use crate::cli::args::calibration;
 use crate::cli::args::class_choice::ClassArgs;
-use crate::cli::args::corrupt_choice::CorruptChoice;
+use crate::cli::args::corrupt_choice::CorruptArgs;
 use crate::cli::args::model_choice;
 use crate::cli::args::model_data::{Reading, load_for};
 use crate::cli::output::progress::Progress;
@@ -51,9 +51,8 @@ pub struct CollectArgs {
     /// Print the subnets that would be measured, without measuring them.
     #[arg(long)]
     dry_run: bool,
-    /// What to do with an image that cannot be decoded.
-    #[arg(long, value_enum, default_value = "error")]
-    on_corrupt: CorruptChoice,
+    #[command(flatten)]
+    corrupt: CorruptArgs,
     #[command(flatten)]
     classes: ClassArgs,
 }
@@ -83,10 +82,11 @@ pub fn run(args: &CollectArgs, context: &Context) -> Result<(), Failure> {
     };
     let reading = Reading {
         max_resolution: space.info().resolutions.last().copied().unwrap_or(224),
-        on_corrupt: args.on_corrupt.into(),
+        on_corrupt: args.corrupt.choice(),
         classes: &args.classes,
     };
     let dataset = load_for(&model, &args.data, &reading, context)?;
+    dataset.require(SplitName::Validation)?;
     let part = PairsFile::part(output);
     // What failed before its first pair leaves an empty file, which is in nobody's way.
     let begun = std::fs::metadata(&part).is_ok_and(|part| part.len() > 0);

@@ -4,7 +4,7 @@ mod onnx;
 
 use crate::cli::args::calibration;
 use crate::cli::args::class_choice::ClassArgs;
-use crate::cli::args::corrupt_choice::CorruptChoice;
+use crate::cli::args::corrupt_choice::CorruptArgs;
 use crate::cli::args::model_choice::{self, Network};
 use crate::cli::args::model_data::{Reading, load_for};
 use crate::cli::args::runtime_choice::RuntimeArgs;
@@ -49,9 +49,8 @@ pub struct EvalArgs {
     /// Alternative spelling of --calibration-images.
     #[arg(long, hide = true, value_name = "N")]
     calibrate_images: Option<usize>,
-    /// What to do with an image that cannot be decoded.
-    #[arg(long, value_enum, default_value = "error")]
-    on_corrupt: CorruptChoice,
+    #[command(flatten)]
+    corrupt: CorruptArgs,
     #[command(flatten)]
     classes: ClassArgs,
 }
@@ -62,9 +61,12 @@ pub enum SplitChoice {
     /// The images that networks learn from.
     Train,
     /// Images kept out of training, for predictors.
+    #[value(alias = "val")]
     Validation,
     /// For final figures.
     Test,
+    /// Every image, for a network that was trained on other data.
+    All,
 }
 
 impl From<SplitChoice> for SplitName {
@@ -73,6 +75,7 @@ impl From<SplitChoice> for SplitName {
             SplitChoice::Train => SplitName::Train,
             SplitChoice::Validation => SplitName::Validation,
             SplitChoice::Test => SplitName::Test,
+            SplitChoice::All => SplitName::All,
         }
     }
 }
@@ -102,7 +105,7 @@ pub fn run(args: &EvalArgs, context: &Context) -> Result<(), Failure> {
                 data: &args.data,
                 split: args.split,
                 limit: args.limit,
-                on_corrupt: args.on_corrupt.into(),
+                on_corrupt: args.corrupt.choice(),
                 classes: &args.classes,
                 runtime: &args.runtime,
             };
@@ -169,8 +172,9 @@ fn evaluate_model(args: &EvalArgs, path: &Path, context: &Context) -> Result<Eva
     let Network { model, arch, .. } = model_choice::network(path, args.arch.as_deref(), seed)?;
     let net = model.net(arch.as_ref())?;
     let reading =
-        Reading { max_resolution: net.input[1] as u32, on_corrupt: args.on_corrupt.into(), classes: &args.classes };
+        Reading { max_resolution: net.input[1] as u32, on_corrupt: args.corrupt.choice(), classes: &args.classes };
     let dataset = load_for(&model, &args.data, &reading, context)?;
+    dataset.require(args.split.into())?;
     let device = device::open(&context.common.backend)?;
     let settings = EvaluationSettings {
         split: args.split.into(),

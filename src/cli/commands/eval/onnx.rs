@@ -40,6 +40,7 @@ pub(super) fn evaluate(args: &OnnxEvaluation<'_>, context: &Context) -> Result<E
     let trained = TrainedOn::from_metadata(&provenance, &classes, &format)?;
     let reading = Reading { max_resolution: resolution, on_corrupt: args.on_corrupt, classes: args.classes };
     let dataset = model_data::load(&trained, args.data, &reading, context)?;
+    dataset.require(args.split.into())?;
     let mut session = args.runtime.runtime()?.load(&onnx, &SessionOptions { threads: context.common.threads })?;
     let split = SplitName::from(args.split);
     let indices = match args.limit {

@@ -1,6 +1,8 @@
 //! `ofa import pretrained`: networks that others trained, of the known families.
 
+use crate::cli::args::corrupt_choice::CorruptArgs;
 use crate::cli::args::labels::labels;
+use crate::cli::args::model_data::announce;
 use crate::cli::args::net_input::{LEAST_MEAN, LEAST_STD, MEAN, NetInputArgs, STD, of_channels};
 use crate::cli::args::npy_batch::{check_channels, read_npy};
 use crate::cli::{Context, Failure};
@@ -53,6 +55,8 @@ pub struct PretrainedArgs {
     /// Output model file.
     #[arg(short, long)]
     output: PathBuf,
+    #[command(flatten)]
+    corrupt: CorruptArgs,
 }
 
 #[derive(Serialize)]
@@ -96,7 +100,7 @@ pub(super) fn run(args: &PretrainedArgs, context: &Context) -> Result<(), Failur
     }
     let mut model = made.model;
     if let Some(source) = &args.calibrate {
-        model = unfolded(&model, source, context)?;
+        model = unfolded(&model, source, args.corrupt.choice(), context)?;
     }
     let net = model.net(None)?;
     if let Some(classes) = args.classes.filter(|classes| *classes != net.classes) {
@@ -140,7 +144,7 @@ pub(super) fn run(args: &PretrainedArgs, context: &Context) -> Result<(), Failur
 }
 
 /// The model with batch norms instead of folded ones.
-fn unfolded(model: &Model, source: &str, context: &Context) -> Result<Model, Failure> {
+fn unfolded(model: &Model, source: &str, on_corrupt: OnCorrupt, context: &Context) -> Result<Model, Failure> {
     let net = model.net(None)?;
     if !unfolding::is_folded(&net) {
         context.output.note("--calibrate has no effect: no batch norm of the network is folded");
@@ -157,7 +161,8 @@ fn unfolded(model: &Model, source: &str, context: &Context) -> Result<Model, Fai
         return Ok(unfolding::insert_batch_norms(model, &images.split(&[unfolding::BATCH]), &device)?);
     }
     // The images may be of other classes: their labels are not read.
-    let dataset = TrainedOn::of(model)?.load_of_any_classes(source, size as u32, OnCorrupt::Error)?;
+    let dataset = TrainedOn::of(model)?.load_of_any_classes(source, size as u32, on_corrupt)?;
+    announce(&dataset, context);
     Ok(unfolding::trainable(model, &dataset, context.common.seed, &device)?)
 }
 

@@ -1,18 +1,20 @@
-//! One image file: decoded with care, and brought to a network's input.
+//! One image file: decoded with care, turned upright, and brought to a network's input.
 //!
-//! The format of a file is recognised by its content, not by its name. Orientation in EXIF data is ignored, as torchvision
-//! does: networks of the official checkpoints were trained that way.
+//! The format of a file is recognised by its content, not by its name. The orientation in EXIF data is applied: cameras and
+//! phones store photos as the sensor lies and note how to turn them.
 
 use crate::data::error::DataError;
 use crate::data::normalisation::{Normaliser, check_resolution};
-use crate::data::raster::{Decoded, Raster};
-use crate::data::reduced_jpeg;
+use crate::data::reading::raster::{Decoded, Raster};
+use crate::data::reading::reduced_jpeg;
+use crate::data::reading::upright::upright;
 use crate::data::resize::{self, Scratch};
 use crate::images::Images;
-use image::{DynamicImage, ImageFormat, ImageReader};
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, ImageResult, Limits};
 use ofa_space::InputFormat;
 use std::borrow::Cow;
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io::Cursor;
 use std::path::Path;
 
@@ -21,7 +23,10 @@ const SMALL_SIDE: usize = 128;
 /// No photo in use is larger; a file that is was not meant as one.
 const MAX_FILE_BYTES: u64 = 1 << 30;
 
-/// Reads one JPEG, PNG or WebP file into a batch of one, `[1, resolution, resolution, channels]`, preprocessed as the
+/// What an image file must be, for messages.
+const EXPECTED: &str = "a whole JPEG, PNG, WebP, BMP or GIF image";
+
+/// Reads one image file into a batch of one, `[1, resolution, resolution, channels]`, preprocessed as the
 /// model's `input` requires.
 ///
 /// # Errors
@@ -53,32 +58,48 @@ pub(crate) enum Detail {
     AtLeast(usize),
 }
 
-/// Decodes a file to grey, if it is grey, or else to RGB. Transparency is dropped, 16 bits become 8.
-pub(crate) fn decode(path: &Path, detail: Detail) -> Result<Decoded, DataError> {
-    let length = fs::metadata(path).map_err(DataError::io(path))?.len();
+/// The bytes of a regular file, and what the system recorded of it before they were read. A pipe is not waited for.
+pub(crate) fn read_bytes(path: &Path) -> Result<(Vec<u8>, Metadata), DataError> {
+    let metadata = fs::metadata(path).map_err(DataError::io(path))?;
+    if !metadata.is_file() {
+        return Err(DataError::undecodable(path, "is no regular file".into(), EXPECTED));
+    }
+    let length = metadata.len();
     if length > MAX_FILE_BYTES {
         return Err(DataError::undecodable(path, format!("is {length} bytes long"), "at most 1 GiB"));
     }
-    let bytes = fs::read(path).map_err(DataError::io(path))?;
-    let undecodable = |problem: String| DataError::undecodable(path, problem, "a whole JPEG, PNG or WebP image");
-    // The reader's own limits bound the memory that a damaged header can ask for.
-    let reader = ImageReader::new(Cursor::new(&bytes)).with_guessed_format().map_err(DataError::io(path))?;
+    Ok((fs::read(path).map_err(DataError::io(path))?, metadata))
+}
+
+/// Decodes a file to grey, if it is grey, or else to RGB. Transparency is dropped, 16 bits become 8; of an animation the
+/// first picture is taken.
+pub(crate) fn decode(path: &Path, detail: Detail) -> Result<Decoded, DataError> {
+    decode_bytes(path, &read_bytes(path)?.0, detail)
+}
+
+/// [`decode`] of a file's bytes.
+fn decode_bytes(path: &Path, bytes: &[u8], detail: Detail) -> Result<Decoded, DataError> {
+    let undecodable = |problem: String| DataError::undecodable(path, problem, EXPECTED);
+    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(DataError::io(path))?;
     match reader.format() {
         None => return Err(undecodable("is no image of a known kind".into())),
         // The decoder fills what is missing of a JPEG with grey.
-        Some(ImageFormat::Jpeg) if !jpeg_is_complete(&bytes) => {
+        Some(ImageFormat::Jpeg) if !jpeg_is_complete(bytes) => {
             return Err(undecodable("is a JPEG that is cut off (no end-of-image marker)".into()));
         }
         Some(ImageFormat::Jpeg) => {
-            if let Detail::AtLeast(shorter) = detail
-                && let Some(reduced) = reduced_jpeg::decode(&bytes, shorter)
-            {
+            let reduced = match detail {
+                Detail::AtLeast(shorter) => reduced_jpeg::decode(bytes, shorter),
+                // What is trained on reduced must not be too large elsewhere.
+                Detail::Full => reduced_jpeg::decode_oversized(bytes),
+            };
+            if let Some(reduced) = reduced {
                 return Ok(reduced);
             }
         }
         Some(_) => {}
     }
-    let image = reader.decode().map_err(|error| undecodable(format!("cannot be decoded ({error})")))?;
+    let (image, orientation) = whole(reader).map_err(|error| undecodable(format!("cannot be decoded ({error})")))?;
     let (width, height) = (image.width() as usize, image.height() as usize);
     if width == 0 || height == 0 {
         return Err(undecodable(format!("is of {width} × {height} pixels")));
@@ -88,12 +109,36 @@ pub(crate) fn decode(path: &Path, detail: Detail) -> Result<Decoded, DataError> 
         grey if !grey.color().has_color() => (1, grey.into_luma8().into_raw()),
         colour => (3, colour.into_rgb8().into_raw()),
     };
-    Ok(Decoded { image: Raster { width, height, channels, data: Cow::Owned(data) }, size: (width, height) })
+    let image = upright(Raster { width, height, channels, data: Cow::Owned(data) }, orientation);
+    let size = (image.width, image.height);
+    Ok(Decoded { image, size })
+}
+
+/// All pixels, and how they are to be turned.
+fn whole(reader: ImageReader<Cursor<&[u8]>>) -> ImageResult<(DynamicImage, Orientation)> {
+    let mut decoder = reader.into_decoder()?;
+    // These limits bound the memory that a damaged header can ask for.
+    let mut limits = Limits::default();
+    limits.reserve(decoder.total_bytes())?;
+    decoder.set_limits(limits)?;
+    // An image with damaged EXIF data is shown as it is.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    Ok((DynamicImage::from_decoder(decoder)?, orientation))
 }
 
 /// Reduces a photo to the shorter side; small images stay as they are.
 pub(crate) fn decode_reduced(path: &Path, shorter_side: usize, detail: Detail) -> Result<Decoded, DataError> {
-    let Decoded { image, size } = decode(path, detail)?;
+    decode_reduced_bytes(path, &read_bytes(path)?.0, shorter_side, detail)
+}
+
+/// [`decode_reduced`] of a file's bytes.
+pub(crate) fn decode_reduced_bytes(
+    path: &Path,
+    bytes: &[u8],
+    shorter_side: usize,
+    detail: Detail,
+) -> Result<Decoded, DataError> {
+    let Decoded { image, size } = decode_bytes(path, bytes, detail)?;
     if is_small(size) {
         return Ok(Decoded { image, size });
     }

@@ -4,7 +4,9 @@
 //! size at once. What stays is the cost of unpacking the frequencies: a photo of 12 megapixels is decoded nearly twice as
 //! fast, and takes a fraction of the memory.
 
-use crate::data::raster::{Decoded, Raster};
+use crate::data::reading::raster::{Decoded, Raster};
+use crate::data::reading::upright::{exchanges_sides, upright};
+use image::metadata::Orientation;
 use jpeg_decoder::{Decoder, PixelFormat};
 use std::borrow::Cow;
 
@@ -14,6 +16,23 @@ const MAX_BYTES: usize = 512 << 20;
 /// The smallest size whose shorter side has `shorter` pixels. `None` if that is the full size, if the image is neither
 /// grey nor RGB of 8 bits, or if something is wrong: then the decoder for full sizes has the word.
 pub(crate) fn decode(bytes: &[u8], shorter: usize) -> Option<Decoded> {
+    decode_at(bytes, |_| shorter)
+}
+
+/// An image whose pixels take more memory than the decoder for full sizes may use, at the largest size that fits. `None`
+/// if it is not too large.
+pub(crate) fn decode_oversized(bytes: &[u8]) -> Option<Decoded> {
+    decode_at(bytes, |(width, height, channels)| {
+        let (mut shorter, mut size) = (width.min(height), width * height * channels);
+        while size > MAX_BYTES {
+            (shorter, size) = (shorter / 2, size / 4);
+        }
+        shorter
+    })
+}
+
+/// The smallest size whose shorter side has the pixels that `shorter` asks for, given width, height and channels.
+fn decode_at(bytes: &[u8], shorter: impl FnOnce((usize, usize, usize)) -> usize) -> Option<Decoded> {
     let mut decoder = Decoder::new(bytes);
     decoder.set_max_decoding_buffer_size(MAX_BYTES);
     decoder.read_info().ok()?;
@@ -24,6 +43,7 @@ pub(crate) fn decode(bytes: &[u8], shorter: usize) -> Option<Decoded> {
         PixelFormat::RGB24 => 3,
         PixelFormat::L16 | PixelFormat::CMYK32 => return None,
     };
+    let shorter = shorter((width, height, channels));
     if width.min(height).div_ceil(2) < shorter {
         return None;
     }
@@ -36,8 +56,11 @@ pub(crate) fn decode(bytes: &[u8], shorter: usize) -> Option<Decoded> {
     if reduced_width == 0 || reduced_height == 0 || data.len() != reduced_width * reduced_height * channels {
         return None;
     }
+    let orientation = decoder.exif_data().and_then(Orientation::from_exif_chunk).unwrap_or(Orientation::NoTransforms);
     let image = Raster { width: reduced_width, height: reduced_height, channels, data: Cow::Owned(data) };
-    Some(Decoded { image, size: (width, height) })
+    let image = upright(image, orientation);
+    let size = if exchanges_sides(orientation) { (height, width) } else { (width, height) };
+    Some(Decoded { image, size })
 }
 
 #[cfg(test)]
