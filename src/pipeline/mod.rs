@@ -55,8 +55,20 @@ pub struct RunOptions<'a> {
     pub names_skipped: bool,
     /// The data set of the configuration, if it was read already, as [`plan::for_data`] does.
     pub dataset: Option<data::Dataset>,
+    /// Which files of the data are read.
+    pub data: Reading,
     /// Set from outside to stop.
     pub stop: &'a AtomicBool,
+}
+
+/// Which files of a data set are read to compare it with the one that a run was made with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reading {
+    /// Those that are not known to the run's folder, or have another size or time of change since; and all that are kept in
+    /// memory anyway.
+    Changed,
+    /// All.
+    All,
 }
 
 /// What to do with a folder that holds a run already.
@@ -108,7 +120,7 @@ pub fn run(
     let device = ofa_train::device::open(options.backend)?;
     let dataset = match &options.dataset {
         Some(dataset) => dataset.clone(),
-        None => config.train.load_data()?,
+        None => config.train.load_known_data(&folder.known_data(options.data))?,
     };
     dataset.remarks(options.names_skipped).iter().for_each(|line| progress.note(line));
     is_measurable(&dataset)?;
@@ -130,6 +142,7 @@ pub fn run(
         let path = folder.path(SPLIT_TABLE);
         atomic_file::write(&path, table.as_bytes()).map_err(|e| Failure::writing(&path, e))?;
     }
+    folder.keep_known_data(&dataset)?;
     let model_path = folder.path(train::SUPERNET);
     let history = folder.step(Step::Train, &keys.train, progress, train::outputs, |folder, progress| {
         train::run(&trainer, folder, progress, options.stop)

@@ -4,13 +4,14 @@
 //! step is kept what it depended on and the SHA-256 of every file that it wrote, so that it is done again if either differs.
 
 use super::keys::Key;
-use super::{Existing, PLAN, Progress};
+use super::{Existing, PLAN, Progress, Reading};
 use crate::failure::Failure;
 use crate::folder_lock::FolderLock;
 use crate::report::Timings;
 use ofa_space::dependencies::{self, Dependencies, Difference};
+use ofa_space::file_digest::KnownFiles;
 use ofa_space::{atomic_file, digest};
-use ofa_train::data::SPLIT_TABLE;
+use ofa_train::data::{Dataset, SPLIT_TABLE};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -105,6 +106,8 @@ pub struct RunFolder {
 
 const RECORD: &str = "steps.json";
 const TIMINGS: &str = "timings.json";
+/// SHA-256 of the data's files by path, size and time of change.
+const DATA_FILES: &str = "data-files.json";
 /// Folder of the training.
 pub const TRAIN: &str = "train";
 /// What a run writes besides; a folder that holds one of these, but no run, is somebody else's.
@@ -184,6 +187,25 @@ impl RunFolder {
     /// A path inside the folder.
     pub fn path(&self, relative: &str) -> PathBuf {
         self.root.join(relative)
+    }
+
+    /// Files of the data that this run has read before.
+    pub fn known_data(&self, reading: Reading) -> KnownFiles {
+        match reading {
+            Reading::Changed => KnownFiles::load(&self.path(DATA_FILES)),
+            Reading::All => KnownFiles::default(),
+        }
+    }
+
+    /// Keeps the digests of the data's files.
+    ///
+    /// # Errors
+    /// [`Failure::Running`] if the folder cannot be written.
+    pub fn keep_known_data(&self, dataset: &Dataset) -> Result<(), Failure> {
+        let mut known = KnownFiles::default();
+        dataset.files().for_each(|file| known.insert(file.clone()));
+        let path = self.path(DATA_FILES);
+        known.save(&path).map_err(|e| Failure::writing(&path, e))
     }
 
     /// Runs a step, or reads its result if it is done under the same key and the files are there as they were written.

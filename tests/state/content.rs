@@ -85,6 +85,21 @@ fn where_the_data_are_does_not_matter() {
 }
 
 #[test]
+fn an_image_that_keeps_its_size_and_time_is_found_by_reading_all() {
+    let run = SmallRun::finished();
+    assert_redone(&run.resume(&["--verify-data"]).ok(), &STEPS, &[]);
+    let image = run.data().join("test/pear/01.png");
+    let changed = std::fs::metadata(&image).unwrap().modified().unwrap();
+    let bytes = std::fs::read(&image).unwrap();
+    // What follows the end of a PNG is not part of the picture.
+    std::fs::write(&image, [&bytes[..], b"1"].concat()).unwrap();
+    assert_redone(&run.resume(&[]).ok(), &["train", "collect", "fit", "search"], &["deploy"]);
+    std::fs::write(&image, [&bytes[..], b"2"].concat()).unwrap();
+    std::fs::File::options().write(true).open(&image).unwrap().set_modified(changed).unwrap();
+    assert_redone(&run.resume(&["--verify-data"]).ok(), &["train", "collect", "fit", "search"], &["deploy"]);
+}
+
+#[test]
 fn a_plan_is_not_made_anew_for_a_run_that_has_one() {
     let run = SmallRun::finished();
     let plan = std::fs::read(run.at("pipeline.toml")).unwrap();

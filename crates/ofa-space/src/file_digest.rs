@@ -92,22 +92,35 @@ pub struct KnownFiles {
 /// systems count time in steps, of up to 2 s on FAT. Its digest is not kept.
 const SETTLED: Duration = Duration::from_secs(2);
 
+/// The file of [`KnownFiles::save`].
+#[derive(Default, Serialize, Deserialize)]
+struct Kept {
+    /// SHA-256 over the list.
+    checksum: String,
+    files: Vec<FileDigest>,
+}
+
+fn checksum(files: &[FileDigest]) -> String {
+    digest::sha256(serde_json::to_vec(files).unwrap_or_default())
+}
+
 impl KnownFiles {
     /// Reads the digests that [`save`](Self::save) wrote. A file that is missing or damaged costs time only: nothing is
     /// known then.
     pub fn load(path: &Path) -> Self {
         let text = std::fs::read(path).unwrap_or_default();
-        let digests: Vec<FileDigest> = serde_json::from_slice(&text).unwrap_or_default();
+        let kept: Kept = serde_json::from_slice(&text).unwrap_or_default();
+        let digests = if kept.checksum == checksum(&kept.files) { kept.files } else { Vec::new() };
         Self { by_path: digests.into_iter().map(|digest| (digest.path.clone(), digest)).collect() }
     }
 
-    /// Writes them as a JSON list.
+    /// Writes them as JSON, with a checksum.
     ///
     /// # Errors
     /// What the system reports.
     pub fn save(&self, path: &Path) -> io::Result<()> {
-        let digests: Vec<&FileDigest> = self.by_path.values().collect();
-        atomic_file::write(path, &serde_json::to_vec(&digests)?)
+        let files: Vec<FileDigest> = self.by_path.values().cloned().collect();
+        atomic_file::write(path, &serde_json::to_vec(&Kept { checksum: checksum(&files), files })?)
     }
 
     /// The digest of a file that has kept its size and time of change.
@@ -190,6 +203,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let list = folder.path().join("known.json");
         fs::write(&list, "[{").unwrap();
+        assert!(KnownFiles::load(&list).is_empty());
+        let file = folder.path().join("a");
+        aged(&file, "one", 100);
+        let mut known = KnownFiles::default();
+        known.digest(&file).unwrap();
+        known.save(&list).unwrap();
+        assert_eq!(KnownFiles::load(&list).len(), 1);
+        let edited = fs::read_to_string(&list).unwrap().replace(&digest::sha256("one"), &digest::sha256("two"));
+        fs::write(&list, edited).unwrap();
         assert!(KnownFiles::load(&list).is_empty());
         assert!(KnownFiles::load(&folder.path().join("missing")).is_empty());
         let error = FileDigest::of(folder.path()).unwrap_err();

@@ -7,7 +7,7 @@ use crate::cli::{Context, Failure};
 use crate::pipeline::config::{DeviceConfig, PipelineConfig};
 use crate::pipeline::estimate::Estimate;
 use crate::pipeline::plan::{Start, Wishes};
-use crate::pipeline::{self, Existing, Holds, PLAN, RunOptions, plan};
+use crate::pipeline::{self, Existing, Holds, PLAN, Reading, RunOptions, plan};
 use crate::report::{self, Case, Infeasible};
 use clap::Args;
 use ofa_export::importing::import;
@@ -40,6 +40,9 @@ pub struct RunArgs {
     /// Go on with the run, but move its training aside and train anew.
     #[arg(long)]
     retrain: bool,
+    /// Read every file of the data, also those that have kept size and time of change since they were read last.
+    #[arg(long)]
+    verify_data: bool,
     /// What to start from, where a plan is made for --data: `mcunet` (photos by default), `scratch`, a model file, or a
     /// checkpoint that `ofa import pretrained` reads without options.
     #[arg(long, requires = "data", conflicts_with = "config", value_name = "NAME|MODEL")]
@@ -136,6 +139,7 @@ pub fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
         backend: &context.common.backend,
         names_skipped: context.common.verbose > 0,
         dataset,
+        data: if args.verify_data { Reading::All } else { Reading::Changed },
         stop: &context.stop,
     };
     if args.dry_run {

@@ -7,6 +7,7 @@ use crate::sampler::{Sampler, Uniform};
 use crate::shrinking::distillation::Distillation;
 use crate::shrinking::phases::{PhaseConfig, ScheduleConfig};
 use crate::shrinking::starting_point::InitConfig;
+use ofa_space::file_digest::KnownFiles;
 use ofa_space::{Checked, InvalidSetting, SearchSpace, Settings, registry, settings};
 use serde::{Deserialize, Serialize};
 use std::ops::Bound;
@@ -254,6 +255,14 @@ impl TrainConfig {
     /// # Errors
     /// [`TrainError::Data`], or what reading the model reports.
     pub fn load_data(&self) -> Result<Dataset, TrainError> {
+        self.load_known_data(&KnownFiles::default())
+    }
+
+    /// [`load_data`](Self::load_data), trusting digests of files that were kept from before, see [`data::load_known`].
+    ///
+    /// # Errors
+    /// As [`load_data`](Self::load_data).
+    pub fn load_known_data(&self, known: &KnownFiles) -> Result<Dataset, TrainError> {
         let space = self.space()?;
         let options = LoadOptions {
             seed: self.seed,
@@ -263,7 +272,7 @@ impl TrainConfig {
             rule: SplitRule::Content,
             drop_duplicates: self.drop_duplicates,
         };
-        let mut dataset = data::load(&self.data, &options)?;
+        let mut dataset = data::load_known(&self.data, &options, data::DEFAULT_MEMORY_BYTES, known)?;
         if let Some(init) = &self.init {
             dataset.input = init.load()?.model.input.clone();
             dataset.channels = dataset.input.mean.len();
