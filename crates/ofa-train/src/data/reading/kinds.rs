@@ -61,7 +61,7 @@ impl Skipped {
             *counts.entry(file.kind.as_str()).or_insert(0) += 1;
         }
         let mut counts: Vec<(String, usize)> = counts.into_iter().map(|(kind, n)| (kind.to_owned(), n)).collect();
-        counts.sort_by(|a, b| b.1.cmp(&a.1));
+        counts.sort_by_key(|count| std::cmp::Reverse(count.1));
         counts
     }
 }
