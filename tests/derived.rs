@@ -132,8 +132,11 @@ fn photographs_get_the_names_of_imagenet() {
     assert_eq!(classified.json()["top"][0]["class"], "zebra");
     // It is a network with statistics of its own, so there is nothing to warn of.
     assert_eq!(classified.stderr, "");
-    let subnet = run_line("classify --model mcunet --arch max --top 3 {}", &[&zebra]).ok();
-    assert!(subnet.stderr.contains("shared BN statistics"), "{subnet:#?}");
+    // Its largest subnet is the network itself; a smaller one shares the statistics.
+    let largest = run_line("classify --model mcunet --arch max --top 3 {}", &[&zebra]).ok();
+    assert_eq!(largest.stderr, "");
+    let subnet = run_line("classify --model mcunet --arch min --top 3 {}", &[&zebra]).ok();
+    assert!(subnet.stderr.starts_with("warning: not calibrated"), "{subnet:#?}");
 }
 
 #[test]
@@ -275,7 +278,7 @@ fn a_new_head_learns_the_user_s_classes_and_the_result_is_elastic_too() {
     photos::write(&data, 24);
     let other = run_line("finetune --model mcunet --data {} -o {}", &[&data, &tuned]);
     assert_eq!(other.code, Some(2));
-    assert!(other.stderr.contains("--new-head") && other.stderr.contains("1000 classes"), "{other:#?}");
+    assert!(other.stderr.contains("--new-head") && other.stderr.contains("`blue sky`"), "{other:#?}");
     let line = "finetune --model mcunet --new-head --image-size 48 --data {} -o {} --batch-size 8";
     let report = run_line(&format!("{line} --epochs 3 --gradient-clip 5"), &[&data, &teacher]).ok().json();
     let batches = (report["steps"].as_u64().unwrap()) / 4;
