@@ -239,7 +239,7 @@ fn a_file_that_does_not_fit_leaves_the_one_before_it() {
     assert_error(&outcome, 1, &["checkpoint"]);
     assert_eq!(names(folder.path()), ["net.onnx", "net.safetensors", "run", "training.toml"]);
     // The metrics of the steps that were done are whole lines.
-    assert_eq!(names(&folder.path().join("run")), ["metrics.jsonl"]);
+    assert_eq!(names(&folder.path().join("run")), ["metrics.jsonl", "training.json"]);
 }
 
 #[cfg(target_os = "linux")]
@@ -276,7 +276,7 @@ fn a_full_disk() {
     };
     assert_error(&outcome, 1, &["disk/run", "No space left"]);
     assert!(
-        outcome.stdout.lines().all(|name| name == ".lock" || name == "metrics.jsonl"),
+        outcome.stdout.lines().all(|name| [".lock", "metrics.jsonl", "training.json"].contains(&name)),
         "half-written files: {outcome:#?}"
     );
 }
