@@ -298,7 +298,8 @@ fn a_new_head_learns_the_user_s_classes_and_the_result_is_elastic_too() {
     let (whole, subnet) = (evaluated(""), evaluated("--arch max"));
     assert_eq!((&whole["calibration_images"], subnet["calibration_images"].as_u64().unwrap() > 0), (&json!(0), true));
     let [whole, subnet] = [whole, subnet].map(|report| report["top1"].as_f64().unwrap());
-    assert!((whole - subnet).abs() < 0.25, "{whole}, {subnet}");
+    // Running statistics of a few steps lag behind recalibrated ones.
+    assert!(subnet >= whole - 0.25, "{whole}, {subnet}");
     let line =
         "finetune --model {} --arch min --data {} --teacher {} --distillation 0.5 -o {} --epochs 1 --batch-size 8";
     run_line(line, &[&teacher, &data, &teacher, &tuned]).ok();

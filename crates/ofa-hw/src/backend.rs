@@ -31,16 +31,50 @@ impl fmt::Display for LatencySource {
 
 /// A device: how long a network takes on it. Configured by `kind` in a profile; plugins submit a
 /// [`DeviceEntry`](crate::DeviceEntry).
+///
+/// A device whose latency is a sum over blocks implements [`block_ms`](Self::block_ms), perhaps
+/// [`block_mj`](Self::block_mj), and gets the rest: a search then tabulates it and needs no network resolved. Any other
+/// device implements [`latency_ms`](Self::latency_ms).
 #[typetag::serde(tag = "kind")]
 pub trait HardwareBackend: Debug + Send + Sync {
-    /// Latency of one image, in milliseconds.
+    /// Where the latency comes from.
+    fn source(&self) -> LatencySource;
+
+    /// Latency of one block of a network, in milliseconds; `None` where a network's latency is no sum over its blocks. It may
+    /// depend on the block, and on those before it that no gene changes.
+    ///
+    /// # Errors
+    /// As [`latency_ms`](Self::latency_ms).
+    fn block_ms(&self, _net: &NetSpec, _block: usize) -> Result<Option<f64>, HwError> {
+        Ok(None)
+    }
+
+    /// Milliseconds that every network takes beside its blocks.
+    fn fixed_ms(&self) -> f64 {
+        0.0
+    }
+
+    /// The least that a network takes, in milliseconds, whatever the sum of its blocks.
+    fn least_ms(&self) -> f64 {
+        0.0
+    }
+
+    /// Latency of one image, in milliseconds: the sum over blocks.
     ///
     /// # Errors
     /// [`HwError`], such as a block that a table lacks.
-    fn latency_ms(&self, net: &NetSpec) -> Result<f64, HwError>;
+    fn latency_ms(&self, net: &NetSpec) -> Result<f64, HwError> {
+        let mut sum = self.fixed_ms();
+        for block in 0..net.blocks.len() {
+            sum += self.block_ms(net, block)?.ok_or(HwError::NoLatency)?;
+        }
+        Ok(sum.max(self.least_ms()))
+    }
 
-    /// Where the latency comes from.
-    fn source(&self) -> LatencySource;
+    /// Energy of one block of a network, in millijoules; `None` where the device gives none.
+    fn block_mj(&self, _net: &NetSpec, _block: usize) -> Option<f64> {
+        None
+    }
 
     /// Latency of one image by a subnet of `space`, in milliseconds: that of the resolved network, unless the device
     /// reads archs themselves.
@@ -51,14 +85,9 @@ pub trait HardwareBackend: Debug + Send + Sync {
         self.latency_ms(&space.resolve(arch)?)
     }
 
-    /// Energy of one image in millijoules; `None` where the device gives none.
-    fn energy_mj(&self, _net: &NetSpec) -> Option<f64> {
-        None
-    }
-
-    /// The device as a sum over blocks, where its latency is one: a search then needs no network resolved.
-    fn blockwise(&self) -> Option<&dyn Blockwise> {
-        None
+    /// Energy of one image in millijoules, the sum over blocks; `None` where the device gives none.
+    fn energy_mj(&self, net: &NetSpec) -> Option<f64> {
+        (0..net.blocks.len()).map(|block| self.block_mj(net, block)).sum()
     }
 
     /// The latency of subnets of `space` as an objective in milliseconds, where the device has a faster one than asking
@@ -75,13 +104,4 @@ pub trait HardwareBackend: Debug + Send + Sync {
     fn open(&mut self, _folder: &Path) -> Result<(), HwError> {
         Ok(())
     }
-}
-
-/// A device whose latency is the sum over a network's blocks.
-pub trait Blockwise {
-    /// Latency of one block of a network, in milliseconds.
-    ///
-    /// # Errors
-    /// As [`HardwareBackend::latency_ms`].
-    fn block_ms(&self, net: &NetSpec, block: usize) -> Result<f64, HwError>;
 }

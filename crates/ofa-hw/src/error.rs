@@ -80,6 +80,9 @@ pub enum HwError {
         /// The device.
         device: String,
     },
+    /// A device gives the latency neither of networks nor of blocks.
+    #[error("the device implements neither the latency of a network nor that of its blocks")]
+    NoLatency,
     /// The device gives no energy.
     #[error("the device gives no energy; its profile needs `pj_per_mac`, `pj_per_byte` and `energy_source`")]
     NoEnergy,

@@ -11,8 +11,8 @@ use ofa_hw::profiling::profiler::{self, ProfileOptions, Profiler};
 use ofa_hw::profiling::reachable;
 use ofa_hw::profiling::stopwatch::{Group, Item, Part, Stopwatch};
 use ofa_hw::profiling::unfinished::Unfinished;
-use ofa_hw::{HardwareBackend, Host, HostSettings, HwError, block_key, load, registry};
-use ofa_space::{NetSpec, Opened, SearchSpace, cost};
+use ofa_hw::{HardwareBackend, Host, HostSettings, HwError, LatencyObjective, block_key, load, registry};
+use ofa_space::{NetSpec, Objective, Opened, SearchSpace, cost};
 use proptest::prelude::*;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -102,6 +102,29 @@ fn a_profile_that_was_cut_off_goes_on() {
     assert!(error.contains("partial") && error.contains("remove it"), "{error}");
 }
 
+/// What a search reads from its table is what the device answers for the network.
+#[test]
+fn every_device_that_is_a_sum_is_tabulated() {
+    let space = tiny();
+    let profile = table_of(space.as_ref());
+    let nets: Vec<MeasuredNet> = ofa_hw::random_archs(space.as_ref(), 30, 1)
+        .iter()
+        .map(|arch| space.resolve(arch).unwrap())
+        .map(|net| MeasuredNet { latency_ms: formula_ms(&net), net })
+        .collect();
+    let regression = Regression::fit("formula", &nets).unwrap();
+    let devices: [Arc<dyn HardwareBackend>; 3] = [Arc::new(profile), Arc::new(regression), load("pixel4-cpu").unwrap()];
+    let archs = ofa_hw::random_archs(space.as_ref(), 40, 2);
+    for device in devices {
+        let objective = LatencyObjective::new(space.clone(), device.clone());
+        assert!(objective.block_sum(archs[0].resolution()).is_some(), "{device:?} has no table");
+        for (arch, tabled) in archs.iter().zip(objective.evaluate(&archs).unwrap()) {
+            let whole = device.latency_ms(&space.resolve(arch).unwrap()).unwrap();
+            assert!((tabled - whole).abs() <= 1e-9 * whole, "{device:?}: {tabled}, {whole}");
+        }
+    }
+}
+
 #[test]
 fn drift_is_taken_out_and_whole_networks_are_predicted() {
     let space = tiny();
@@ -112,7 +135,7 @@ fn drift_is_taken_out_and_whole_networks_are_predicted() {
         let net = space.resolve(&space.sample(&Opened::EVERYTHING, &mut rng)).unwrap();
         for block in &net.blocks {
             let alone = NetSpec { blocks: vec![block.clone()], ..net.clone() };
-            let ratio = table.block_ms(block).unwrap() / formula_ms(&alone);
+            let ratio = table.block_alone_ms(block).unwrap() / formula_ms(&alone);
             assert!((ratio - 1.0).abs() < 1e-9, "{}: {ratio}", block.name);
         }
         let predicted = table.latency_ms(&net).unwrap();

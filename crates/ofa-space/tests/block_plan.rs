@@ -23,6 +23,22 @@ fn tables_agree_with_whole_networks_in_every_family() {
 }
 
 #[test]
+fn constants_and_floors_come_after_the_sum() {
+    let space = registry::named("tiny-28").unwrap();
+    let macs = BlockObjective::cost("macs", space.clone(), cost::block_macs);
+    let archs = [space.min_arch(), space.max_arch()];
+    let plain = macs.evaluate(&archs).unwrap();
+    let floor = (plain[0] + plain[1]) / 2.0;
+    let shifted = BlockObjective::cost("macs", space.clone(), cost::block_macs).with_constant_and_floor(7.0, floor);
+    assert_eq!(shifted.evaluate(&archs).unwrap(), [floor, plain[1] + 7.0]);
+    let sum = shifted.block_sum(archs[1].resolution()).unwrap();
+    assert_eq!(sum.value(archs[0].choices()), floor);
+    // A block without a value is never hidden by the floor.
+    let holed = BlockObjective::new("holed", space, |_, _| Err("no value".into())).with_constant_and_floor(7.0, floor);
+    assert!(holed.evaluate(&archs).is_err());
+}
+
+#[test]
 fn a_quantity_that_is_no_sum_over_blocks_gets_no_table() {
     let space = registry::named("tiny-28").unwrap();
     let plan = BlockPlan::of(space.as_ref()).unwrap().unwrap();

@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use ofa_space::memory::{Schedule, block_peak_bytes, block_weight_bytes, peak_activation_bytes};
-use ofa_space::objectives::block_objective::BlockTables;
 use ofa_space::{
     BlockObjective, BlockSum, Gene, Genes, NetSpec, Objective, ObjectiveError, OverBlocks, PlainTerm, SearchSpace,
     cost, registry,
@@ -86,14 +85,14 @@ fn networks_have_the_minimum_of_enumeration() {
     let sram: Value = |net, block| Ok(block_peak_bytes(&net.blocks[block], Schedule::MICROCONTROLLER) as f64);
     let flash: Value = |net, block| Ok(block_weight_bytes(&net.blocks[block], 1) as f64);
     for resolution in &space.info().resolutions {
-        let tables = BlockTables::default();
-        let maximum = tables.maximum_at(space.as_ref(), Some(*resolution), &sram).unwrap();
-        let found = OverBlocks::Maximum(maximum.clone()).minimum(genes).unwrap().unwrap();
+        let maximum = BlockObjective::maximum("sram", space.clone(), sram).over_blocks(Some(*resolution)).unwrap();
+        assert!(matches!(maximum, OverBlocks::Maximum(_)));
+        let found = maximum.minimum(genes).unwrap().unwrap();
         let least =
             enumerated(space.as_ref(), *resolution, |net| peak_activation_bytes(net, Schedule::MICROCONTROLLER) as f64);
         assert_eq!(maximum.value(&found), least);
-        let sum = BlockTables::default().sum_at(space.as_ref(), Some(*resolution), &flash).unwrap();
-        let found = OverBlocks::Sum(sum.clone()).minimum(genes).unwrap().unwrap();
+        let sum = BlockObjective::new("flash", space.clone(), flash).over_blocks(Some(*resolution)).unwrap();
+        let found = sum.minimum(genes).unwrap().unwrap();
         let weights = |net: &NetSpec| net.blocks.iter().map(|block| block_weight_bytes(block, 1) as f64).sum();
         assert_eq!(sum.value(&found), enumerated(space.as_ref(), *resolution, weights));
     }
@@ -109,8 +108,8 @@ fn every_family_has_a_minimum_of_macs_and_of_memory() {
         let smallest = space.resolve(&space.min_arch()).unwrap();
         assert!(macs.over_blocks(resolution).unwrap().value(&least) <= cost::macs(&smallest) as f64, "{}", entry.name);
         let sram: Value = |net, block| Ok(block_peak_bytes(&net.blocks[block], Schedule::MICROCONTROLLER) as f64);
-        let maximum = BlockTables::default().maximum_at(space.as_ref(), resolution, &sram);
-        let maximum = OverBlocks::Maximum(maximum.unwrap_or_else(|| panic!("{} has no maximum", entry.name)));
+        let maximum = BlockObjective::maximum("sram", space.clone(), sram).over_blocks(resolution);
+        let maximum = maximum.unwrap_or_else(|| panic!("{} has no maximum", entry.name));
         let least = maximum.minimum(space.genes()).unwrap().unwrap();
         let peak = peak_activation_bytes(&smallest, Schedule::MICROCONTROLLER) as f64;
         assert!(maximum.value(&least) <= peak, "{}", entry.name);

@@ -134,7 +134,7 @@ impl BlockTable {
     ///
     /// # Errors
     /// [`HwError::MissingKey`] if it was not measured.
-    pub fn block_ms(&self, block: &Block) -> Result<f64, HwError> {
+    pub fn block_alone_ms(&self, block: &Block) -> Result<f64, HwError> {
         self.by_hash.get(&block_key::hash(block)).copied().ok_or_else(|| HwError::MissingKey {
             table: format!("the profile of {} for `{}`", self.profile.name, self.profile.space),
             key: block_key::key(block),
@@ -145,9 +145,22 @@ impl BlockTable {
 
 #[typetag::serde(name = "block-table")]
 impl HardwareBackend for BlockTable {
+    fn block_ms(&self, net: &NetSpec, block: usize) -> Result<Option<f64>, HwError> {
+        let block = &net.blocks[block];
+        Ok(Some(self.profile.whole_net.share(block, self.block_alone_ms(block)?)))
+    }
+
     fn latency_ms(&self, net: &NetSpec) -> Result<f64, HwError> {
-        let times = net.blocks.iter().map(|block| self.block_ms(block)).collect::<Result<Vec<_>, _>>()?;
+        let times = net.blocks.iter().map(|block| self.block_alone_ms(block)).collect::<Result<Vec<_>, _>>()?;
         Ok(self.profile.whole_net.predict(&net.blocks, &times))
+    }
+
+    fn fixed_ms(&self) -> f64 {
+        self.profile.whole_net.fixed_ms
+    }
+
+    fn least_ms(&self) -> f64 {
+        self.profile.whole_net.least_ms
     }
 
     fn source(&self) -> LatencySource {

@@ -88,11 +88,11 @@ fn names() -> Vec<String> {
     names
 }
 
-/// Values of the features of a network, in the order of [`names`].
-fn features(net: &NetSpec) -> Vec<f64> {
+/// Values of the features of the blocks of a network, in the order of [`names`].
+fn features(network: &[Block]) -> Vec<f64> {
     let mut sums = [[0.0; 3]; 3];
     let mut blocks = [0.0; BlockKind::NAMES.len()];
-    for block in &net.blocks {
+    for block in network {
         if let Some(kind) = BlockKind::NAMES.iter().position(|name| *name == block.kind.name()) {
             blocks[kind] += 1.0;
         }
@@ -124,6 +124,11 @@ fn mib(block: &Block, op: &Op) -> f64 {
 }
 
 impl Regression {
+    fn sum(&self, features: &[f64]) -> f64 {
+        let value = |name: &String| self.0.coefficients.get(name).copied().unwrap_or(0.0);
+        names().iter().zip(features).map(|(name, feature)| value(name) * feature).sum()
+    }
+
     /// Fits networks to their latencies in milliseconds.
     ///
     /// # Errors
@@ -134,7 +139,7 @@ impl Regression {
         if nets.len() < FEWEST {
             return Err(fail(format!("{} measured networks, expected at least {FEWEST}", nets.len())));
         }
-        let rows: Vec<Vec<f64>> = nets.iter().map(|measured| features(&measured.net)).collect();
+        let rows: Vec<Vec<f64>> = nets.iter().map(|measured| features(&measured.net.blocks)).collect();
         let names = names();
         let columns = names.len();
         // Columns are brought to a common size, rows divided by the latency: the target is then 1 everywhere.
@@ -180,9 +185,19 @@ impl Regression {
 #[typetag::serde(name = "regression")]
 impl HardwareBackend for Regression {
     fn latency_ms(&self, net: &NetSpec) -> Result<f64, HwError> {
-        let value = |name: &String| self.0.coefficients.get(name).copied().unwrap_or(0.0);
-        let sum: f64 = names().iter().zip(features(net)).map(|(name, feature)| value(name) * feature).sum();
-        Ok(sum.max(0.1 * self.0.smallest_ms))
+        Ok(self.sum(&features(&net.blocks)).max(self.least_ms()))
+    }
+
+    fn block_ms(&self, net: &NetSpec, block: usize) -> Result<Option<f64>, HwError> {
+        Ok(Some(self.sum(&features(&net.blocks[block..=block])) - self.fixed_ms()))
+    }
+
+    fn fixed_ms(&self) -> f64 {
+        self.sum(&features(&[]))
+    }
+
+    fn least_ms(&self) -> f64 {
+        0.1 * self.0.smallest_ms
     }
 
     fn source(&self) -> LatencySource {

@@ -4,7 +4,7 @@
 //! the fixed cost (Williams, Waterman, Patterson 2009). Batch norm and activation are fused into the convolution
 //! before them, as inference runtimes do, and cost nothing of their own.
 
-use crate::backend::{Blockwise, HardwareBackend, LatencySource};
+use crate::backend::{HardwareBackend, LatencySource};
 use crate::devices::registry::{DeviceEntry, from_profile};
 use crate::error::HwError;
 use ofa_space::settings::{self, Checked, InvalidSetting, Settings};
@@ -181,6 +181,12 @@ impl Roofline {
         moved * self.0.bytes_per_element
     }
 
+    /// Energy of an operation; `None` where the profile has none.
+    fn op_picojoules(&self, block: &Block, op: &Op) -> Option<f64> {
+        let macs = (cost::op_macs(op) + cost::squeeze_excite_macs(op)) as f64;
+        Some(macs * self.0.pj_per_mac? + self.bytes(block, op) * self.0.pj_per_byte?)
+    }
+
     /// Seconds of one operation.
     fn op_seconds(&self, block: &Block, op: &Op) -> f64 {
         let share = match &op.kind {
@@ -235,26 +241,19 @@ impl HardwareBackend for Roofline {
     }
 
     fn energy_mj(&self, net: &NetSpec) -> Option<f64> {
-        let (per_mac, per_byte) = (self.0.pj_per_mac?, self.0.pj_per_byte?);
         let ops = net.blocks.iter().flat_map(|block| block.ops.iter().map(move |op| (block, op)));
-        let picojoules: f64 = ops
-            .map(|(block, op)| {
-                let macs = (cost::op_macs(op) + cost::squeeze_excite_macs(op)) as f64;
-                macs * per_mac + self.bytes(block, op) * per_byte
-            })
-            .sum();
-        Some(picojoules * 1e-9)
+        ops.map(|(block, op)| self.op_picojoules(block, op)).sum::<Option<f64>>().map(|picojoules| picojoules * 1e-9)
     }
 
-    fn blockwise(&self) -> Option<&dyn Blockwise> {
-        Some(self)
-    }
-}
-
-impl Blockwise for Roofline {
-    fn block_ms(&self, net: &NetSpec, block: usize) -> Result<f64, HwError> {
+    fn block_mj(&self, net: &NetSpec, block: usize) -> Option<f64> {
         let block = &net.blocks[block];
-        Ok(block.ops.iter().map(|op| self.op_seconds(block, op)).sum::<f64>() * 1e3)
+        let picojoules: Option<f64> = block.ops.iter().map(|op| self.op_picojoules(block, op)).sum();
+        Some(picojoules? * 1e-9)
+    }
+
+    fn block_ms(&self, net: &NetSpec, block: usize) -> Result<Option<f64>, HwError> {
+        let block = &net.blocks[block];
+        Ok(Some(block.ops.iter().map(|op| self.op_seconds(block, op)).sum::<f64>() * 1e3))
     }
 }
 

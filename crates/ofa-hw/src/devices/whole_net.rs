@@ -23,6 +23,7 @@ use std::ops::Bound;
 /// | `scale` | 1 | of the sum of block times |
 /// | `per_block_ms` | 0 | correction for every block |
 /// | `per_mib_ms` | 0 | correction for every MiB (f32) of blocks' inputs and outputs |
+/// | `least_ms` | 0 | floor of a network: a tenth of the smallest that was measured |
 /// | `nets` | 0 | whole networks measured for the fit; 0 = the sum alone |
 /// | `mape` | 0 | mean absolute relative error on them |
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
@@ -36,15 +37,22 @@ pub struct WholeNet {
     pub per_block_ms: f64,
     /// Correction for every MiB across borders.
     pub per_mib_ms: f64,
+    /// Floor of a network; 0 in profiles that were written before there was one.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub least_ms: f64,
     /// Networks measured.
     pub nets: usize,
     /// Mean absolute relative error on them.
     pub mape: f64,
 }
 
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
+}
+
 impl Default for WholeNet {
     fn default() -> Self {
-        Self { fixed_ms: 0.0, scale: 1.0, per_block_ms: 0.0, per_mib_ms: 0.0, nets: 0, mape: 0.0 }
+        Self { fixed_ms: 0.0, scale: 1.0, per_block_ms: 0.0, per_mib_ms: 0.0, least_ms: 0.0, nets: 0, mape: 0.0 }
     }
 }
 
@@ -87,7 +95,12 @@ impl WholeNet {
         let value =
             self.fixed_ms + self.scale * net.sum_ms + self.per_block_ms * net.blocks + self.per_mib_ms * net.mib;
         // A correction never makes a network free.
-        value.max(0.05 * net.sum_ms)
+        value.max(self.least_ms)
+    }
+
+    /// The share of one block, which takes `ms` on its own, in a network's milliseconds.
+    pub fn share(&self, block: &Block, ms: f64) -> f64 {
+        self.scale * ms + self.per_block_ms + self.per_mib_ms * mib(block)
     }
 
     /// Fits the line. With fewer than 8 networks only the scale is fitted; with none, nothing.
@@ -120,6 +133,7 @@ impl WholeNet {
             scale: at(0),
             per_block_ms: at(2),
             per_mib_ms: at(1),
+            least_ms: 0.1 * usable.iter().map(|s| s.measured_ms).fold(f64::INFINITY, f64::min),
             nets: usable.len(),
             mape: 0.0,
         };
@@ -140,6 +154,7 @@ impl Settings for WholeNet {
         for (field, value) in numbers {
             settings::number(field, value, (Bound::Excluded(f64::NEG_INFINITY), Bound::Excluded(f64::INFINITY)))?;
         }
+        settings::number("least_ms", self.least_ms, 0.0..f64::INFINITY)?;
         settings::positive("scale", self.scale)
     }
 }

@@ -2,14 +2,15 @@
 
 use crate::backend::HardwareBackend;
 use crate::error::HwError;
-use ofa_space::{Arch, Objective, ObjectiveError, SearchSpace};
+use crate::objectives::objective_of_field;
+use ofa_space::{Arch, BlockObjective, FnObjective, Objective, SearchSpace};
 use std::sync::Arc;
 
-/// Energy of one image through a space's subnets on a device, in millijoules, under the name `energy_mj`.
-pub struct EnergyObjective {
-    space: Arc<dyn SearchSpace>,
-    device: Arc<dyn HardwareBackend>,
-}
+/// Energy of one image through a space's subnets on a device, in millijoules, under the name `energy_mj`. Where the device
+/// gives that of blocks, it is tabulated.
+pub struct EnergyObjective(Box<dyn Objective>);
+
+const NAME: &str = "energy_mj";
 
 impl EnergyObjective {
     /// The energy that subnets of `space` need on `device`.
@@ -17,24 +18,25 @@ impl EnergyObjective {
     /// # Errors
     /// [`HwError::NoEnergy`] if the device gives none (see [`HardwareBackend::energy_mj`]).
     pub fn new(space: Arc<dyn SearchSpace>, device: Arc<dyn HardwareBackend>) -> Result<Self, HwError> {
-        match device.energy_mj(&space.resolve(&space.min_arch())?) {
-            Some(_) => Ok(Self { space, device }),
-            None => Err(HwError::NoEnergy),
+        let smallest = space.resolve(&space.min_arch())?;
+        let blockwise = device.block_mj(&smallest, 0).is_some();
+        if !blockwise && device.energy_mj(&smallest).is_none() {
+            return Err(HwError::NoEnergy);
         }
-    }
-}
-
-impl Objective for EnergyObjective {
-    fn name(&self) -> &str {
-        "energy_mj"
-    }
-
-    fn evaluate(&self, archs: &[Arch]) -> Result<Vec<f64>, ObjectiveError> {
         // A device that gives the energy of some networks only gives no reason to choose the others.
-        let energy = |arch| Ok(self.device.energy_mj(&self.space.resolve(arch)?).unwrap_or(f64::INFINITY));
-        archs.iter().map(energy).collect()
+        let given = |energy: Option<f64>| energy.unwrap_or(f64::INFINITY);
+        Ok(Self(match blockwise {
+            true => {
+                Box::new(BlockObjective::new(NAME, space, move |net, block| Ok(given(device.block_mj(net, block)))))
+            }
+            false => {
+                Box::new(FnObjective::new(NAME, move |arch: &Arch| Ok(given(device.energy_mj(&space.resolve(arch)?)))))
+            }
+        }))
     }
 }
+
+objective_of_field!(EnergyObjective, 0);
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,10 @@
 //! Latency as a search objective.
 
 use crate::backend::{HardwareBackend, LatencySource};
-use ofa_space::{Arch, BlockObjective, BlockSum, Objective, ObjectiveError, OverBlocks, Population, SearchSpace};
+use crate::error::HwError;
+use ofa_space::{
+    Arch, BlockObjective, BlockSum, NetSpec, Objective, ObjectiveError, OverBlocks, Population, SearchSpace,
+};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Latency of a space's subnets on a device, in milliseconds, under the name `latency_ms`.
@@ -22,14 +25,17 @@ const NAME: &str = "latency_ms";
 impl LatencyObjective {
     /// The latency of subnets of `space` on `device`.
     pub fn new(space: Arc<dyn SearchSpace>, device: Arc<dyn HardwareBackend>) -> Self {
-        let fast: Option<Box<dyn Objective>> = match device.blockwise() {
-            None => device.latency_objective(&space),
-            Some(_) => {
-                let device = device.clone();
-                Some(Box::new(BlockObjective::new(NAME, space.clone(), move |net, block| match device.blockwise() {
-                    Some(blockwise) => Ok(blockwise.block_ms(net, block)?),
-                    None => Err("the device is no longer a sum over blocks".into()),
-                })))
+        // A block that a table lacks is an error of a device that is a sum all the same.
+        let smallest = space.resolve(&space.min_arch());
+        let is_sum = smallest.is_ok_and(|net| !matches!(device.block_ms(&net, 0), Ok(None)));
+        let fast: Option<Box<dyn Objective>> = match is_sum {
+            false => device.latency_objective(&space),
+            true => {
+                let (fixed, least, device) = (device.fixed_ms(), device.least_ms(), device.clone());
+                let block_ms =
+                    move |net: &NetSpec, block| device.block_ms(net, block)?.ok_or_else(|| HwError::NoLatency.into());
+                let sum = BlockObjective::new(NAME, space.clone(), block_ms).with_constant_and_floor(fixed, least);
+                Some(Box::new(sum))
             }
         };
         Self { space, device, fast, turn: Mutex::new(()) }

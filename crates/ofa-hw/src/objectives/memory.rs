@@ -1,78 +1,47 @@
 //! Memory as search objectives, in kB of 1,024 bytes, as data sheets of microcontrollers count it.
 
-use ofa_space::memory::{Schedule, block_peak_bytes, block_weight_bytes, peak_activation_bytes, weight_bytes};
-use ofa_space::objectives::block_objective::BlockTables;
-use ofa_space::{Arch, NetSpec, Objective, ObjectiveError, OverBlocks, SearchSpace};
+use crate::objectives::objective_of_field;
+use ofa_space::memory::{Schedule, block_peak_bytes, block_weight_bytes};
+use ofa_space::{BlockObjective, SearchSpace};
 use std::sync::Arc;
 
 const KB: f64 = 1024.0;
 
-/// Peak activation memory of a space's subnets (SRAM of a microcontroller), in kB, under the name `sram_kb`.
-pub struct SramObjective {
-    space: Arc<dyn SearchSpace>,
-    schedule: Schedule,
-    tables: BlockTables,
-}
+/// Peak activation memory of a space's subnets (SRAM of a microcontroller), in kB, under the name `sram_kb`: that of the
+/// block which needs most.
+pub struct SramObjective(BlockObjective);
 
 impl SramObjective {
     /// The memory that activations of subnets of `space` take under `schedule`, for one image.
     pub fn new(space: Arc<dyn SearchSpace>, schedule: Schedule) -> Self {
-        Self { space, schedule, tables: BlockTables::default() }
+        Self(BlockObjective::maximum("sram_kb", space, move |net, block| {
+            Ok(block_peak_bytes(&net.blocks[block], schedule) as f64 / KB)
+        }))
     }
 }
 
-impl Objective for SramObjective {
-    fn name(&self) -> &str {
-        "sram_kb"
-    }
-
-    fn evaluate(&self, archs: &[Arch]) -> Result<Vec<f64>, ObjectiveError> {
-        let kb = |arch| Ok(peak_activation_bytes(&self.space.resolve(arch)?, self.schedule) as f64 / KB);
-        archs.iter().map(kb).collect()
-    }
-
-    fn over_blocks(&self, resolution: Option<u32>) -> Option<OverBlocks> {
-        let schedule = self.schedule;
-        let kb = move |net: &NetSpec, block: usize| Ok(block_peak_bytes(&net.blocks[block], schedule) as f64 / KB);
-        self.tables.maximum_at(self.space.as_ref(), resolution, &kb).map(OverBlocks::Maximum)
-    }
-}
+objective_of_field!(SramObjective, 0);
 
 /// Memory of the weights of a space's subnets (flash of a microcontroller), in kB, under the name `flash_kb`. Batch norms
-/// are folded; see [`weight_bytes`].
-pub struct FlashObjective {
-    space: Arc<dyn SearchSpace>,
-    bytes_per_weight: usize,
-    tables: BlockTables,
-}
+/// are folded; see [`weight_bytes`](ofa_space::memory::weight_bytes).
+pub struct FlashObjective(BlockObjective);
 
 impl FlashObjective {
     /// The memory that weights of subnets of `space` take at `bytes_per_weight`: 1 in int8, 2 in f16, 4 in f32.
     pub fn new(space: Arc<dyn SearchSpace>, bytes_per_weight: usize) -> Self {
-        Self { space, bytes_per_weight, tables: BlockTables::default() }
+        Self(BlockObjective::new("flash_kb", space, move |net, block| {
+            Ok(block_weight_bytes(&net.blocks[block], bytes_per_weight) as f64 / KB)
+        }))
     }
 }
 
-impl Objective for FlashObjective {
-    fn name(&self) -> &str {
-        "flash_kb"
-    }
-
-    fn evaluate(&self, archs: &[Arch]) -> Result<Vec<f64>, ObjectiveError> {
-        let kb = |arch| Ok(weight_bytes(&self.space.resolve(arch)?, self.bytes_per_weight) as f64 / KB);
-        archs.iter().map(kb).collect()
-    }
-
-    fn over_blocks(&self, resolution: Option<u32>) -> Option<OverBlocks> {
-        let width = self.bytes_per_weight;
-        let kb = move |net: &NetSpec, block: usize| Ok(block_weight_bytes(&net.blocks[block], width) as f64 / KB);
-        self.tables.sum_at(self.space.as_ref(), resolution, &kb).map(OverBlocks::Sum)
-    }
-}
+objective_of_field!(FlashObjective, 0);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ofa_space::memory::peak_activation_bytes;
+    use ofa_space::{Objective, ObjectiveError};
 
     #[test]
     fn kilobytes_of_activations_and_weights() -> Result<(), ObjectiveError> {

@@ -133,7 +133,7 @@ pub fn roofline(device: &Roofline, nets: &[MeasuredNet]) -> Result<(Roofline, Im
 pub fn block_table(device: &BlockTable, nets: &[MeasuredNet]) -> Result<(BlockTable, Improvement), HwError> {
     let mut samples = Vec::with_capacity(nets.len());
     for measured in nets {
-        let times = measured.net.blocks.iter().map(|b| device.block_ms(b)).collect::<Result<Vec<_>, _>>()?;
+        let times = measured.net.blocks.iter().map(|b| device.block_alone_ms(b)).collect::<Result<Vec<_>, _>>()?;
         samples.push(WholeSample::new(&measured.net.blocks, &times, measured.latency_ms));
     }
     let fitted = device.with_whole_net(WholeNet::fit(&samples))?;

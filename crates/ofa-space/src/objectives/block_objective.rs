@@ -1,10 +1,11 @@
-//! Objectives that are sums over a network's blocks: exact costs, and latency by table.
+//! Objectives made of a network's blocks: exact costs, latency by table, and the largest block's memory.
 
 use crate::genotype::arch::Arch;
 use crate::genotype::population::Population;
 use crate::network::net_spec::{Block, NetSpec};
-use crate::objectives::block_plan::{BlockMaximum, BlockPlan, BlockSum};
+use crate::objectives::block_plan::{BlockPlan, BlockSum, Combination};
 use crate::objectives::objective::{Objective, ObjectiveError};
+use crate::objectives::over_blocks::OverBlocks;
 use crate::spaces::space::SearchSpace;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -12,12 +13,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 /// The value of one block of a network.
 pub type BlockValue = dyn Fn(&NetSpec, usize) -> Result<f64, ObjectiveError> + Send + Sync;
 
-/// Tables of one quantity, made on demand: the plan of the space once, a [`BlockSum`] for each resolution asked for.
+/// Tables of one quantity, made on demand: the plan of the space once, a table for each resolution asked for.
 #[derive(Debug, Default)]
 pub struct BlockTables {
     plan: OnceLock<Option<BlockPlan>>,
-    sums: Mutex<HashMap<Option<u32>, Option<Arc<BlockSum>>>>,
-    maxima: Mutex<HashMap<Option<u32>, Option<Arc<BlockMaximum>>>>,
+    tables: Mutex<HashMap<Option<u32>, Option<OverBlocks>>>,
 }
 
 impl BlockTables {
@@ -29,44 +29,39 @@ impl BlockTables {
         resolution: Option<u32>,
         value: &BlockValue,
     ) -> Option<Arc<BlockSum>> {
-        let mut sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
-        sums.entry(resolution)
-            .or_insert_with(|| {
-                // A space that cannot be planned or resolved reports its error where an arch is asked for.
-                let plan = self.plan.get_or_init(|| BlockPlan::of(space).ok().flatten());
-                let sum = plan.as_ref()?.tabulate(space, resolution, value).ok().flatten();
-                sum.map(Arc::new)
-            })
-            .clone()
+        let sum = |plan: &BlockPlan| plan.tabulate(space, resolution, value).ok().flatten();
+        match self.at(space, resolution, |plan| sum(plan).map(|sum| OverBlocks::Sum(Arc::new(sum))))? {
+            OverBlocks::Sum(sum) => Some(sum),
+            OverBlocks::Maximum(_) => None,
+        }
     }
-}
 
-impl BlockTables {
-    /// The maximum of `value` at a resolution, as [`sum_at`](Self::sum_at) gives the sum.
-    pub fn maximum_at(
+    fn at(
         &self,
         space: &dyn SearchSpace,
         resolution: Option<u32>,
-        value: &BlockValue,
-    ) -> Option<Arc<BlockMaximum>> {
-        let mut maxima = self.maxima.lock().unwrap_or_else(PoisonError::into_inner);
-        maxima
+        table: impl FnOnce(&BlockPlan) -> Option<OverBlocks>,
+    ) -> Option<OverBlocks> {
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        tables
             .entry(resolution)
             .or_insert_with(|| {
-                let plan = self.plan.get_or_init(|| BlockPlan::of(space).ok().flatten());
-                let maximum = plan.as_ref()?.tabulate_maximum(space, resolution, value).ok().flatten();
-                maximum.map(Arc::new)
+                // A space that cannot be planned or resolved reports its error where an arch is asked for.
+                self.plan.get_or_init(|| BlockPlan::of(space).ok().flatten()).as_ref().and_then(table)
             })
             .clone()
     }
 }
 
-/// A sum over blocks as an objective. It is tabulated once for each resolution, and then costs one gather per block;
-/// where the space does not allow that, every network is resolved.
+/// A sum or a maximum over blocks as an objective. It is tabulated once for each resolution, and then costs one gather per
+/// block; where the space does not allow that, every network is resolved.
 pub struct BlockObjective {
     name: String,
     space: Arc<dyn SearchSpace>,
     value: Box<BlockValue>,
+    combination: Combination,
+    constant: f64,
+    floor: f64,
     tables: BlockTables,
 }
 
@@ -77,7 +72,24 @@ impl BlockObjective {
         space: Arc<dyn SearchSpace>,
         value: impl Fn(&NetSpec, usize) -> Result<f64, ObjectiveError> + Send + Sync + 'static,
     ) -> Self {
-        Self { name: name.into(), space, value: Box::new(value), tables: BlockTables::default() }
+        Self {
+            name: name.into(),
+            space,
+            value: Box::new(value),
+            combination: Combination::Sum,
+            constant: 0.0,
+            floor: f64::NEG_INFINITY,
+            tables: BlockTables::default(),
+        }
+    }
+
+    /// The largest `value` of the blocks of subnets of `space`.
+    pub fn maximum(
+        name: impl Into<String>,
+        space: Arc<dyn SearchSpace>,
+        value: impl Fn(&NetSpec, usize) -> Result<f64, ObjectiveError> + Send + Sync + 'static,
+    ) -> Self {
+        Self { combination: Combination::Maximum, ..Self::new(name, space, value) }
     }
 
     /// An exact cost such as [`crate::network::cost::block_macs`].
@@ -85,14 +97,33 @@ impl BlockObjective {
         Self::new(name, space, move |net, block| Ok(of(&net.blocks[block]) as f64))
     }
 
-    fn sum_at(&self, resolution: Option<u32>) -> Option<Arc<BlockSum>> {
-        self.tables.sum_at(self.space.as_ref(), resolution, self.value.as_ref())
+    /// A sum to which each network adds `constant`, and which is never below `floor`.
+    #[must_use]
+    pub fn with_constant_and_floor(self, constant: f64, floor: f64) -> Self {
+        Self { constant, floor, ..self }
+    }
+
+    fn table(&self, resolution: Option<u32>) -> Option<OverBlocks> {
+        let (space, value) = (self.space.as_ref(), self.value.as_ref());
+        self.tables.at(space, resolution, |plan| {
+            Some(match self.combination {
+                Combination::Sum => {
+                    let sum = plan.tabulate(space, resolution, value).ok().flatten()?;
+                    OverBlocks::Sum(Arc::new(sum.plus(self.constant).at_least(self.floor)))
+                }
+                Combination::Maximum => {
+                    OverBlocks::Maximum(Arc::new(plan.tabulate_maximum(space, resolution, value).ok().flatten()?))
+                }
+            })
+        })
     }
 
     /// The value by resolving the network: slower, but names what is missing.
     fn resolved(&self, arch: &Arch) -> Result<f64, ObjectiveError> {
         let net = self.space.resolve(arch)?;
-        (0..net.blocks.len()).try_fold(0.0, |total, block| Ok(total + (self.value)(&net, block)?))
+        let values = (0..net.blocks.len()).map(|block| (self.value)(&net, block));
+        let values = values.collect::<Result<Vec<f64>, _>>()?;
+        Ok((self.combination.of(values.into_iter()) + self.constant).max(self.floor))
     }
 }
 
@@ -109,14 +140,14 @@ impl Objective for BlockObjective {
 
     fn evaluate_rows(&self, rows: &Population, values: &mut Vec<f64>) -> Result<(), ObjectiveError> {
         values.clear();
-        let mut known: Option<(Option<u32>, Option<Arc<BlockSum>>)> = None;
+        let mut known: Option<(Option<u32>, Option<OverBlocks>)> = None;
         for row in 0..rows.len() {
             let resolution = rows.resolution(row);
             if known.as_ref().is_none_or(|(at, _)| *at != resolution) {
-                known = Some((resolution, self.sum_at(resolution)));
+                known = Some((resolution, self.table(resolution)));
             }
-            let sum = known.as_ref().and_then(|(_, sum)| sum.as_ref());
-            values.push(match sum.map(|sum| sum.value(rows.choices(row))) {
+            let table = known.as_ref().and_then(|(_, table)| table.as_ref());
+            values.push(match table.map(|table| table.value(rows.choices(row))) {
                 Some(value) if !value.is_nan() => value,
                 _ => self.resolved(&rows.arch(row))?,
             });
@@ -125,6 +156,13 @@ impl Objective for BlockObjective {
     }
 
     fn block_sum(&self, resolution: Option<u32>) -> Option<Arc<BlockSum>> {
-        self.sum_at(resolution)
+        match self.table(resolution)? {
+            OverBlocks::Sum(sum) => Some(sum),
+            OverBlocks::Maximum(_) => None,
+        }
+    }
+
+    fn over_blocks(&self, resolution: Option<u32>) -> Option<OverBlocks> {
+        self.table(resolution)
     }
 }

@@ -32,6 +32,7 @@ struct Slot {
 pub struct BlockSum {
     terms: Vec<Term>,
     values: Vec<f64>,
+    floor: f64,
 }
 
 /// One block of a [`BlockSum`].
@@ -77,7 +78,7 @@ impl BlockSum {
     /// # Panics
     /// If a term has not one value per joint choice.
     pub fn of_terms(terms: impl IntoIterator<Item = PlainTerm>) -> Self {
-        let mut sum = Self { terms: Vec::new(), values: Vec::new() };
+        let mut sum = Self { terms: Vec::new(), values: Vec::new(), floor: f64::NEG_INFINITY };
         for term in terms {
             let mut stride = 1;
             let mut strides = Vec::with_capacity(term.genes.len());
@@ -92,9 +93,26 @@ impl BlockSum {
         sum
     }
 
+    /// The same with a constant added to each value, as a term without genes.
+    #[must_use]
+    pub fn plus(mut self, constant: f64) -> Self {
+        if constant != 0.0 {
+            self.terms.push(Term { strides: Vec::new(), needs: Vec::new(), offset: self.values.len() });
+            self.values.push(constant);
+        }
+        self
+    }
+
+    /// The same with values below `floor` raised to it.
+    #[must_use]
+    pub fn at_least(self, floor: f64) -> Self {
+        Self { floor: self.floor.max(floor), ..self }
+    }
+
     /// The value for these choices (in canonical form); NaN where the source has no value for a block.
     pub fn value(&self, choices: &[u8]) -> f64 {
-        self.terms.iter().map(|term| self.term_value(term, choices)).sum()
+        let sum: f64 = self.terms.iter().map(|term| self.term_value(term, choices)).sum();
+        if sum < self.floor { self.floor } else { sum }
     }
 
     /// The terms in the order of the blocks.
@@ -241,7 +259,8 @@ impl BlockPlan {
     ) -> Result<Option<BlockSum>, SpaceError> {
         let genes = &space.info().genes;
         let largest = space.max_arch();
-        let mut sum = BlockSum { terms: Vec::with_capacity(self.slots.len()), values: Vec::new() };
+        let mut sum =
+            BlockSum { terms: Vec::with_capacity(self.slots.len()), values: Vec::new(), floor: f64::NEG_INFINITY };
         let mut combinations = Vec::with_capacity(self.slots.len());
         for slot in &self.slots {
             let mut stride = 1;

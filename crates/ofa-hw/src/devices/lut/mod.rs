@@ -3,7 +3,7 @@
 pub mod keys;
 pub mod official_layout;
 
-use crate::backend::{Blockwise, HardwareBackend, LatencySource};
+use crate::backend::{HardwareBackend, LatencySource};
 use crate::devices::lut::keys::Dialect;
 use crate::devices::registry::DeviceEntry;
 use crate::error::HwError;
@@ -165,16 +165,10 @@ impl HardwareBackend for Lut {
         LatencySource::Table
     }
 
-    fn blockwise(&self) -> Option<&dyn Blockwise> {
-        Some(self)
-    }
-}
-
-impl Blockwise for Lut {
-    fn block_ms(&self, net: &NetSpec, block: usize) -> Result<f64, HwError> {
+    fn block_ms(&self, net: &NetSpec, block: usize) -> Result<Option<f64>, HwError> {
         let before = net.blocks[..block].iter().rev().find(|b| b.kind != BlockKind::Pool);
         let unpooled = before.map_or(net.input, |b| b.output);
-        Ok(self.table(net)?.block(&net.blocks[block], unpooled)?.map_or(0.0, |(_, mean)| mean))
+        Ok(Some(self.table(net)?.block(&net.blocks[block], unpooled)?.map_or(0.0, |(_, mean)| mean)))
     }
 }
 

@@ -2,7 +2,6 @@
 
 use crate::devices::block_table::BlockTable;
 use crate::devices::lut::keys::Dialect;
-use crate::devices::whole_net::mib;
 use crate::error::HwError;
 use crate::profiling::reachable;
 use ofa_space::{BlockKind, SearchSpace, atomic_file};
@@ -23,7 +22,7 @@ pub fn yaml(table: &BlockTable, space: &dyn SearchSpace) -> Result<String, HwErr
     for block in reachable::blocks(space, &space.info().resolutions)? {
         let Some(key) = Dialect::Note10.key(&block, block.input) else { continue };
         let fixed = if matches!(block.kind, BlockKind::Stem { .. }) { whole.fixed_ms } else { 0.0 };
-        let own = whole.scale * table.block_ms(&block)? + whole.per_block_ms + whole.per_mib_ms * mib(&block);
+        let own = whole.share(&block, table.block_alone_ms(&block)?);
         let ms = (own + fixed).max(0.0);
         let name = crate::block_key::key(&block);
         if let Some((_, other)) = entries.insert(key.clone(), (ms, name.clone())) {
