@@ -200,7 +200,7 @@ fn another_network_teaches() {
         assert_eq!(refused.code, Some(2), "{refused:#?}");
         assert!(refused.stderr.contains("distillation.teacher") || refused.stderr.contains(expected), "{refused:#?}");
     }
-    write("{ weigth = 1 }", "uniform");
+    write("{ strength = 1 }", "uniform");
     let refused = run_line("train {} --out {}", &[&config, &folder.path().join("refused")]);
     assert_eq!(refused.code, Some(2), "{refused:#?}");
     assert!(refused.stderr.contains("`weight` and `teacher`"), "{refused:#?}");

@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use ofa_space::{Checked, Model, ModelBody, Settings, initialisation, registry, supernet};
 use ofa_train::TrainError;
 use ofa_train::checkpoint::Checkpoint;
-use ofa_train::data::{self, DataError, Dataset, LoadOptions, SplitName, SplitRecord, TrainedOn};
+use ofa_train::data::{self, DataError, Dataset, LoadOptions, SplitName, TrainedOn};
 use ofa_train::evaluation::{EvaluationSettings, Evaluator};
 use ofa_train::fine_tuning::{FineTuned, FineTuner, FineTuning, FineTuningObserver, Preparation};
 use ofa_train::shrinking::Silent;
@@ -176,7 +176,7 @@ fn images_of_another_split_are_refused() {
     imported.input = other.input.clone();
     let tuner = FineTuner::new(&settings, &imported, &other, &Device::flex()).unwrap();
     let tuned = tuner.train(None, &mut Silent, &AtomicBool::new(false)).unwrap();
-    assert_eq!(TrainedOn::of(&tuned.model).unwrap().split, Some(SplitRecord::from(&options)));
+    assert_eq!(TrainedOn::of(&tuned.model).unwrap().split, Some(other.split_record()));
     // Another normalisation would make every score meaningless.
     let mut dark = dataset.clone();
     dark.input.mean[0] += 0.1;

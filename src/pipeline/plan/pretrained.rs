@@ -16,13 +16,13 @@ const BATCH: usize = 32;
 /// Training images that the epochs below are meant for. With fewer there are more epochs, with more there are fewer.
 const USUAL_IMAGES: f64 = 1800.0;
 /// Steps below which kernels stay whole: their transforms would hardly be trained.
-const STEPS_FOR_KERNELS: f64 = 200.0;
+const STEPS_FOR_KERNELS: f64 = 150.0;
 /// Epochs for the usual number of images: of the head alone, of the whole network at all resolutions and at the largest, of
 /// its subnets, and of each chosen net.
 const HEAD_EPOCHS: f64 = 1.0;
 const FULL_EPOCHS: f64 = 5.0;
 const LARGEST_EPOCHS: f64 = 6.0;
-const SUBNETS_EPOCHS: f64 = 6.0;
+const SUBNETS_EPOCHS: f64 = 3.0;
 const FINETUNE_EPOCHS: f64 = 10.0;
 /// Photos are kept at this multiple of the largest size, so that crops have real detail, unless there are more of them than
 /// memory holds at that size.
@@ -74,7 +74,7 @@ pub(super) fn plan(spec: &str, init: &InitConfig, mut dataset: Dataset, wishes: 
          resolutions = [{largest}]\n\
          [[train.phases]]\nname = \"subnets\"\nopens = {{ kernel_size = 1, depth = 64, expansion = 2 }}\n\
          epochs = {:.3}\nwarmup_epochs = {:.3}\nlearning_rate = 0.03\nsubnets_per_step = 2\nsort_channels = {is_single}\n\
-         [collect]\ncount = 80\ncalibration_images = 1000\n\
+         [collect]\ncount = 40\ncalibration_images = 500\n\
          [search]\nstrategy = {{ kind = \"evolution\", generations = 40 }}\nevaluations = 4000\n\
          [[search.devices]]\nmax_macs = {LIMITS:?}\n\
          [deploy.finetune]\nepochs = {:.3}\nlearning_rate = 0.03\nbatch_size = {batch_size}\nweight_decay = 4e-5\n\
@@ -82,7 +82,7 @@ pub(super) fn plan(spec: &str, init: &InitConfig, mut dataset: Dataset, wishes: 
         epochs(FULL_EPOCHS),
         epochs(LARGEST_EPOCHS),
         epochs(SUBNETS_EPOCHS),
-        epochs(0.5),
+        epochs(0.3),
         epochs(FINETUNE_EPOCHS),
         wishes.seed,
     );

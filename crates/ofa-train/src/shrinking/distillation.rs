@@ -120,7 +120,7 @@ mod tests {
         let teacher = Some(PathBuf::from("t.safetensors"));
         let made = read("{ teacher = \"t.safetensors\" }").unwrap();
         assert_eq!(made.distillation, Distillation { weight: 1.0, teacher });
-        for wrong in ["\"much\"", "{ weigth = 1.0 }"] {
+        for wrong in ["\"much\"", "{ strength = 1.0 }"] {
             let error = read(wrong).err().unwrap().to_string();
             assert!(error.contains("`weight` and `teacher`"), "{error}");
         }
