@@ -4,8 +4,7 @@
     python3 tests/documentation.py [--list] [README.md docs/tutorial.md …]
 
 OFA_BIN names the program (default: target/release/ofa), LIMIT_SECONDS the time that a block may take (default: 240). A page's folder gets what its prose takes for granted: `my-photos/` (three
-classes of drawn pictures), a photo of that folder wherever a page names one of its own, and TINY (below) where a page starts from a
-trained supernet. `cargo run --release -- …` is run as `ofa …`.
+classes of drawn pictures), a photo of that folder wherever a page names one of its own, and a file of predictor settings. `cargo run --release -- …` is run as `ofa …`.
 
 A block behind `<!-- not run: REASON -->` needs more than two minutes, a GPU, several machines, PyTorch, or data that are not in the
 repository. Of such a block, each `ofa` command is only parsed. Blocks without a language are output, not commands.
@@ -55,6 +54,7 @@ def photos(folder):
     for name, colour in (("glass", (200, 40, 40)), ("metal", (40, 200, 40)), ("paper", (40, 40, 200))):
         for number in range(24):
             png(folder / "my-photos" / name / f"{number}.png", 128, 96, colour, rng)
+    (folder / "ridge.toml").write_text('kind = "ridge"\npenalty = 1.0\n')
     for name in ("photo.jpg", "IMG_1234.jpg", "glass101.jpg", "holiday.jpg"):
         shutil.copy(folder / "my-photos/glass/0.png", folder / name)
 
@@ -90,12 +90,12 @@ def ofa_commands(line):
             yield kept
 
 
-def parsed(body):
+def parsed(body, folder):
     """Whether the program accepts the options of each command; the problems."""
     problems = []
     for line in logical_lines(body):
         for words in ofa_commands(line):
-            done = subprocess.run([OFA, *words, "--help"], capture_output=True, text=True)
+            done = subprocess.run([OFA, *words, "--help"], cwd=folder, capture_output=True, text=True)
             if done.returncode != 0:
                 problems.append(f"{shlex.join(words)}: {done.stderr.strip().splitlines()[0]}")
     return problems
@@ -141,7 +141,7 @@ def main():
                     photos(folder)
                     prepared = True
                 started = time.monotonic()
-                problems = parsed(body) if reason else run(body, folder)
+                problems = parsed(body, folder) if reason else run(body, folder)
                 how = f"parsed ({reason})" if reason else f"run, {time.monotonic() - started:.0f} s"
                 print(f"{name}: {'FAILED' if problems else 'ok'}, {how}", flush=True)
                 for problem in problems:
