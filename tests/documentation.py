@@ -3,8 +3,9 @@
     cargo build --release --workspace --bin ofa
     python3 tests/documentation.py [--list] [README.md docs/tutorial.md …]
 
-OFA_BIN names the program (default: target/release/ofa), LIMIT_SECONDS the time that a block may take (default: 240). A page's folder gets what its prose takes for granted: `my-photos/` (three
-classes of drawn pictures), a photo of that folder wherever a page names one of its own, and a file of predictor settings. `cargo run --release -- …` is run as `ofa …`.
+OFA_BIN names the program (default: target/release/ofa), LIMIT_SECONDS the time that a block may take (default: 240). A page's
+folder gets what its prose takes for granted: `my-photos/` (three classes of drawn pictures), a photo of that folder wherever a page
+names one of its own, and a file of predictor settings. `cargo run --release -- …` is run as `ofa …`.
 
 A block behind `<!-- not run: REASON -->` needs more than two minutes, a GPU, several machines, PyTorch, or data that are not in the
 repository. Of such a block, each `ofa` command is only parsed. Blocks without a language are output, not commands.

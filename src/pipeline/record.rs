@@ -68,7 +68,7 @@ impl Done {
     }
 }
 
-/// How a step of the folder stands to the one that is wanted.
+/// A step of the folder, compared with the one that is wanted.
 pub enum Known<T> {
     /// Never finished, as far as is known.
     Nothing,
@@ -99,7 +99,7 @@ pub struct RunFolder {
     done: BTreeMap<Step, Done>,
     /// Measured times.
     pub timings: Timings,
-    /// What the user should be told about the folder.
+    /// Notes on the folder, for the user.
     pub notes: Vec<String>,
     _lock: FolderLock,
 }
@@ -256,7 +256,7 @@ impl RunFolder {
         Ok(result)
     }
 
-    /// How a step stands to the one that is wanted.
+    /// Compares a step of the folder with the one that is wanted.
     pub fn known<T: DeserializeOwned>(
         &self,
         step: Step,

@@ -6,6 +6,7 @@ use super::plot::{escape, number};
 use super::plots::{self, Titled};
 use super::{Case, RunResults, Timings};
 use crate::prediction::metric;
+use ofa_space::listing;
 use std::fmt::Write;
 
 const PLOT_STYLE: &str = include_str!("plot.css");
@@ -129,11 +130,7 @@ fn grouped(digits: &str) -> String {
 /// How many classes there are, and the first of them by name.
 pub fn classes(names: &[String]) -> String {
     const SHOWN: usize = 20;
-    let mut shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
-    if names.len() > SHOWN {
-        shown.push_str(", …");
-    }
-    format!("{} classes: {shown}", names.len())
+    format!("{} classes: {}", names.len(), listing::beginning(names, SHOWN))
 }
 
 fn tiles(page: &mut String, results: &RunResults, timings: &Timings) {

@@ -126,7 +126,7 @@ impl fmt::Display for Difference {
         let Self { name, before, now } = self;
         match (before.as_deref(), now.as_deref()) {
             (Some(before), Some(now)) => {
-                // Long values are told apart by what follows their common beginning.
+                // Of long values, what follows their common beginning shows the difference.
                 let (mut old, mut new) = (shown(before), shown(now));
                 if old == new {
                     let same = before.chars().zip(now.chars()).take_while(|(old, new)| old == new).count();

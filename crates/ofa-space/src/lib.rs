@@ -7,6 +7,7 @@ pub mod digest;
 pub mod error;
 pub mod file_digest;
 pub mod genotype;
+pub mod listing;
 pub mod network;
 pub mod objectives;
 pub mod plugin;

@@ -140,10 +140,7 @@ impl<'a> FineTuner<'a> {
         let mut digest = Digest::default();
         digest.add(format!("fine-tuning\n{net}\n{settings}\n{data}\n"));
         for model in std::iter::once(self.model).chain(self.teacher.as_ref().map(|teacher| &teacher.model)) {
-            for (name, tensor) in model.weights.iter() {
-                digest.add(name);
-                tensor.data.iter().for_each(|value| digest.add(value.to_le_bytes()));
-            }
+            model.weights.add_to(&mut digest);
         }
         digest.hex()
     }

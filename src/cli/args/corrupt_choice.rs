@@ -22,7 +22,7 @@ pub struct CorruptArgs {
 }
 
 impl CorruptArgs {
-    /// The choice, if it stands on the command line.
+    /// The choice, if it was given on the command line.
     pub fn given(self) -> Option<OnCorrupt> {
         self.on_corrupt.map(|choice| match choice {
             CorruptChoice::Error => OnCorrupt::Error,

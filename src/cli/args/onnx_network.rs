@@ -34,6 +34,11 @@ impl OnnxNetwork {
         Ok(Self { about, input, class_names, session })
     }
 
+    /// Name and version of the runtime.
+    pub fn runtime_name(&self) -> &str {
+        self.session.runtime_name()
+    }
+
     /// Logits of images, row by row. A file with a fixed batch takes no more than that many.
     pub fn logits(&mut self, mut images: Images) -> Result<Vec<f32>, Failure> {
         let [n, h, w, c] = images.shape;

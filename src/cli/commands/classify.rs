@@ -132,9 +132,7 @@ impl ClassifyArgs {
             }
             let (images, skipped) = data::image_files(path)?;
             if !skipped.is_empty() {
-                let counts = Skipped::counted(&skipped);
-                let counts: Vec<String> = counts.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-                context.output.note(&format!("{}: not read: {}", path.display(), counts.join(", ")));
+                context.output.note(&format!("{}: not read: {}", path.display(), Skipped::in_words(&skipped)));
             }
             if context.common.verbose > 0 {
                 skipped.iter().for_each(|file| {

@@ -4,7 +4,7 @@ mod pretrained;
 
 use super::config::{DeviceConfig, PipelineConfig, QUICKSTART};
 use crate::failure::Failure;
-use ofa_space::{InputFormat, Resize, Settings};
+use ofa_space::{InputFormat, Resize, Settings, listing};
 use ofa_train::FineTuning;
 use ofa_train::data::{self, Dataset, LoadOptions, OnCorrupt};
 use ofa_train::shrinking::InitConfig;
@@ -252,10 +252,13 @@ fn toml_of(recipe: &Recipe, schedule: &Schedule<'_>) -> String {
     text
 }
 
+/// Names of classes in a plan.
+const CLASSES_SHOWN: usize = 10;
+
 /// Classes and number of images.
 fn described(dataset: &Dataset) -> Vec<String> {
     vec![
-        format!("{} classes: {}", dataset.class_names.len(), shortened(&dataset.class_names)),
+        format!("{} classes: {}", dataset.class_names.len(), listing::beginning(&dataset.class_names, CLASSES_SHOWN)),
         format!(
             "{} images to learn from, {} for validation, {} for the final test",
             dataset.train.len(),
@@ -263,12 +266,6 @@ fn described(dataset: &Dataset) -> Vec<String> {
             dataset.test.len()
         ),
     ]
-}
-
-fn shortened(names: &[String]) -> String {
-    const SHOWN: usize = 10;
-    let more = if names.len() > SHOWN { ", …" } else { "" };
-    names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ") + more
 }
 
 fn normalisation(dataset: &Dataset) -> String {

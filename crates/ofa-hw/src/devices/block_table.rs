@@ -150,6 +150,7 @@ impl HardwareBackend for BlockTable {
         Ok(Some(self.profile.whole_net.share(block, self.block_alone_ms(block)?)))
     }
 
+    // Added up as profiles have been since their first version: other orders round differently.
     fn latency_ms(&self, net: &NetSpec) -> Result<f64, HwError> {
         let times = net.blocks.iter().map(|block| self.block_alone_ms(block)).collect::<Result<Vec<_>, _>>()?;
         Ok(self.profile.whole_net.predict(&net.blocks, &times))

@@ -240,6 +240,7 @@ impl HardwareBackend for Roofline {
         LatencySource::Analytic
     }
 
+    // Operation by operation, as latencies are added up: sums of sums round differently.
     fn energy_mj(&self, net: &NetSpec) -> Option<f64> {
         let ops = net.blocks.iter().flat_map(|block| block.ops.iter().map(move |op| (block, op)));
         ops.map(|(block, op)| self.op_picojoules(block, op)).sum::<Option<f64>>().map(|picojoules| picojoules * 1e-9)

@@ -1,6 +1,7 @@
 //! Named f32 tensors in a safetensors file.
 
 use crate::atomic_file;
+use crate::digest::Digest;
 use crate::error::WeightsError;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::{BTreeMap, HashMap};
@@ -73,6 +74,14 @@ impl Weights {
     /// Every tensor, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&String, &Tensor)> {
         self.tensors.iter()
+    }
+
+    /// Adds every name and value to a digest, in order.
+    pub fn add_to(&self, digest: &mut Digest) {
+        for (name, tensor) in self.iter() {
+            digest.add(name);
+            tensor.data.iter().for_each(|value| digest.add(value.to_le_bytes()));
+        }
     }
 
     /// Number of tensors.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Pairs of a data set's class and the network's class that it is, read from a CSV file.
 ///
-/// One pair a line; a field with a comma or a quotation mark stands in quotation marks, where `""` is one. Empty lines and a
+/// One pair a line; a field with a comma or a quotation mark is quoted, where `""` is one. Empty lines and a
 /// first line `theirs,ours` are skipped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClassMap {

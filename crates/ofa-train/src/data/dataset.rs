@@ -2,7 +2,7 @@
 
 use crate::data::error::DataError;
 use crate::data::options::{SplitName, SplitRecord};
-use crate::data::reading::kinds::{self, Skipped};
+use crate::data::reading::kinds::Skipped;
 use crate::data::reading::pixels::Pixels;
 use ofa_space::InputFormat;
 use ofa_space::file_digest::FileDigest;
@@ -92,7 +92,7 @@ impl Dataset {
         let mut lines = vec![format!("{}: {}", self.name, self.split_note)];
         lines.extend(self.warnings.iter().map(|warning| format!("warning: {warning}")));
         if !self.skipped.is_empty() {
-            lines.push(format!("not read: {}", kinds::in_words(&self.skipped)));
+            lines.push(format!("not read: {}", Skipped::in_words(&self.skipped)));
         }
         if details {
             lines.extend(self.skipped.iter().map(|file| format!("  {}: {}", file.path.display(), file.kind)));

@@ -75,7 +75,7 @@ pub enum SplitRule {
 }
 
 impl SplitRule {
-    /// As it stands in model files.
+    /// Its name in model files.
     pub fn name(self) -> &'static str {
         match self {
             Self::Position => "position",

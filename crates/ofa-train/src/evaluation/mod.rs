@@ -74,7 +74,7 @@ pub fn evaluate_by_class(
 
 /// Counts of right answers.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Tally {
+pub struct Tally {
     top1: usize,
     top5: usize,
     images: usize,

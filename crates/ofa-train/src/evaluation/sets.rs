@@ -60,7 +60,7 @@ impl<'a> EvaluationSet<'a> {
         self.indices.is_empty()
     }
 
-    /// An error if there are none: nothing can be said of a network then.
+    /// An error if there are none: no network can be scored then.
     ///
     /// # Errors
     /// [`DataError::NoImages`].

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// | name | default | purpose | range |
 /// |---|---|---|---|
 /// | `weight` | 1.0 | weight of the teacher's term | ≥ 0 |
-/// | `teacher` | the largest subnet, as the sampler and the phases have it | model file of a network with the classes of the data; it sees the same crops at its own resolution | |
+/// | `teacher` | the largest subnet, frozen or of the step, depending on the sampler | model file of a network with the classes of the data; it sees the same crops at its own resolution | |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Written", into = "Written")]
 pub struct Distillation {
@@ -63,7 +63,7 @@ impl Settings for Distillation {
     }
 }
 
-/// As it stands in the file.
+/// The form in the file.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged, expecting = "invalid distillation, expected a number, or a table of `weight` and `teacher`")]
 enum Written {

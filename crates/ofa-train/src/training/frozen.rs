@@ -8,6 +8,7 @@ use crate::images::Images;
 use burn::tensor::{Device, Tensor};
 use ofa_space::digest::Digest;
 use ofa_space::{InputFormat, Model, NetSpec};
+use std::sync::OnceLock;
 
 /// A frozen network with its running statistics folded. It sees the crops of its pupils at its own resolution, where its
 /// statistics are right and it is most accurate, and in its own normalisation.
@@ -18,6 +19,8 @@ pub(crate) struct FrozenNetwork {
     pub net: NetSpec,
     prepared: Prepared,
     normalisation: Vec<Normalisation>,
+    /// Made when first asked for.
+    hash: OnceLock<String>,
 }
 
 /// From a channel's values in the pupils' normalisation to the teacher's: `value · scale + shift`.
@@ -43,19 +46,18 @@ impl FrozenNetwork {
         let network = Supernet::from_model(model, device)?;
         let prepared = network.prepare(&net, &network.running);
         let normalisation = between(&dataset.input, &model.input);
-        Ok(Self { model: model.clone(), net, prepared, normalisation })
+        Ok(Self { model: model.clone(), net, prepared, normalisation, hash: OnceLock::new() })
     }
 
     /// Hash of structure and weights, hexadecimal.
-    pub fn hash(&self) -> String {
-        let mut digest = Digest::default();
-        digest.add(serde_json::to_string(&self.net).unwrap_or_default());
-        digest.add(format!("{:?}", self.model.input));
-        for (name, tensor) in self.model.weights.iter() {
-            digest.add(name);
-            tensor.data.iter().for_each(|value| digest.add(value.to_le_bytes()));
-        }
-        digest.hex()
+    pub fn hash(&self) -> &str {
+        self.hash.get_or_init(|| {
+            let mut digest = Digest::default();
+            digest.add(serde_json::to_string(&self.net).unwrap_or_default());
+            digest.add(format!("{:?}", self.model.input));
+            self.model.weights.add_to(&mut digest);
+            digest.hex()
+        })
     }
 
     /// Its resolution in pixels.

@@ -88,7 +88,7 @@ pub fn run(args: &CollectArgs, context: &Context) -> Result<(), Failure> {
     let dataset = load_for(&model, &args.data, &reading, context)?;
     dataset.require(SplitName::Validation)?;
     let part = PairsFile::part(output);
-    // What failed before its first pair leaves an empty file, which is in nobody's way.
+    // What failed before its first pair leaves an empty file, which does not count.
     let begun = std::fs::metadata(&part).is_ok_and(|part| part.len() > 0);
     if !args.resume && (begun || output.exists()) {
         let existing = if begun { &part } else { output };

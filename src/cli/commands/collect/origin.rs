@@ -25,10 +25,7 @@ impl Origin {
     pub fn of(args: &CollectArgs, seed: u64, model: &Model, dataset: &Dataset, part: &Path) -> Result<Self, Failure> {
         let mut depends_on = Dependencies::default();
         let mut weights = Digest::default();
-        for (name, tensor) in model.weights.iter() {
-            weights.add(name);
-            tensor.data.iter().for_each(|value| weights.add(value.to_le_bytes()));
-        }
+        model.weights.add_to(&mut weights);
         depends_on.add("seed", &seed);
         depends_on.add("model", &format!("sha256 {}", weights.hex()));
         depends_on.add("training_images", &dataset.train.content()?);

@@ -283,7 +283,7 @@ fn unreadable(folder: &Tree, problem: &str) -> DataError {
     let skipped = folder.all_skipped();
     let holds = match skipped.is_empty() {
         true => String::new(),
-        false => format!(", but {}", kinds::in_words(&skipped)),
+        false => format!(", but {}", Skipped::in_words(&skipped)),
     };
     let expected = format!("image files ({})", kinds::KNOWN);
     let remedy = "add some, convert what is there, or remove the folder";

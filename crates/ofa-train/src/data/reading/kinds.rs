@@ -64,12 +64,12 @@ impl Skipped {
         counts.sort_by_key(|count| std::cmp::Reverse(count.1));
         counts
     }
-}
 
-/// Counts in words.
-pub(crate) fn in_words(files: &[Skipped]) -> String {
-    let counts = Skipped::counted(files);
-    counts.iter().map(|(kind, count)| format!("{count} {kind}")).collect::<Vec<_>>().join(", ")
+    /// [`counted`](Self::counted) in words.
+    pub fn in_words(files: &[Skipped]) -> String {
+        let counts = Self::counted(files);
+        counts.iter().map(|(kind, count)| format!("{count} {kind}")).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// Whether a file with this name is read.

@@ -5,8 +5,9 @@
 //! of a file are never apart. In a class of few images such shares are a matter of luck; there, the images with the
 //! smallest fractions are taken.
 
-use super::Carved;
+use super::{CLASSES_SHOWN, Carved};
 use ofa_space::digest::Digest;
+use ofa_space::listing;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Share of the images that are test images, per cent.
@@ -106,9 +107,8 @@ impl Contents<'_> {
             from.iter().filter_map(|&image| Some((*places.get(self.digests[image])?, image))).collect();
         chosen.sort_unstable();
         let note = (!few.is_empty()).then(|| {
-            let shown = few.iter().take(10).cloned().collect::<Vec<_>>().join(", ");
-            let more = if few.len() > 10 { ", …" } else { "" };
-            format!("of classes with fewer than {FEW} images the first in hash order, not a share: {shown}{more}")
+            let shown = listing::beginning(&few, CLASSES_SHOWN);
+            format!("of classes with fewer than {FEW} images the first in hash order, not a share: {shown}")
         });
         (chosen.into_iter().map(|(_, image)| image).collect(), note)
     }

@@ -10,10 +10,13 @@ use crate::data::reading::kinds::Skipped;
 use crate::data::reading::pixels::{Pixels, Store};
 use crate::data::{DataError, Dataset, LoadOptions, Origin, Split, SplitRecord, SplitRule, stratified};
 use by_content::Contents;
-use ofa_space::{InputFormat, Resize};
+use ofa_space::{InputFormat, Resize, listing};
 use statistics::statistics;
 use std::path::Path;
 use std::sync::Arc;
+
+/// Names of classes in a message.
+const CLASSES_SHOWN: usize = 10;
 
 /// Images with their classes.
 #[derive(Clone, Debug)]
@@ -127,9 +130,8 @@ pub(crate) fn dataset(parts: Parts, about: Description<'_>, options: &LoadOption
     for (split, what) in [(&validation, "validation"), (&test, "test")] {
         let classes = missing(split);
         if !classes.is_empty() && !split.is_empty() {
-            let shown = classes.iter().take(10).copied().collect::<Vec<_>>().join(", ");
-            let more = if classes.len() > 10 { ", …" } else { "" };
-            warnings.push(format!("no {what} image of {} classes: {shown}{more}", classes.len()));
+            let shown = listing::beginning(&classes, CLASSES_SHOWN);
+            warnings.push(format!("no {what} image of {} classes: {shown}", classes.len()));
         }
     }
     let (mean, std) = statistics(&train, channels)?;
