@@ -15,6 +15,7 @@ pub mod cli;
 pub mod failure;
 mod folder_lock;
 pub mod limits;
+pub mod measured_accuracy;
 pub mod measured_profile;
 pub mod pipeline;
 pub mod prediction;

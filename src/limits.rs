@@ -1,10 +1,84 @@
 //! Limits of a search: the least that each limited quantity can be, and what to write where no network was found.
 
 use crate::failure::Failure;
-use ofa_search::{LimitList, Minimum};
-use ofa_space::Genes;
+use clap::ValueEnum;
+use ofa_hw::memory::{Depthwise, Schedule};
+use ofa_hw::{EnergyObjective, FlashObjective, HardwareBackend, HwError, SramObjective};
+use ofa_search::{Limit, LimitList, Minimum};
+use ofa_space::{Genes, Objective, SearchSpace};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Width of weights and activations, for limits on memory.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MemoryPrecision {
+    /// One byte.
+    #[default]
+    Int8,
+    /// Two bytes.
+    F16,
+    /// Four bytes.
+    F32,
+}
+
+impl MemoryPrecision {
+    /// Bytes of an element.
+    pub fn bytes(self) -> usize {
+        match self {
+            MemoryPrecision::Int8 => 1,
+            MemoryPrecision::F16 => 2,
+            MemoryPrecision::F32 => 4,
+        }
+    }
+}
+
+/// Limits on memory and energy.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryAndEnergy<'a> {
+    /// kB of 1,024 bytes of activations; depthwise convolutions work in place.
+    pub max_sram_kb: &'a [Limit],
+    /// kB of 1,024 bytes of weights.
+    pub max_flash_kb: &'a [Limit],
+    /// Millijoules of an image.
+    pub max_energy_mj: &'a [Limit],
+    /// Width of weights and activations.
+    pub precision: MemoryPrecision,
+}
+
+/// A quantity, and its limits.
+type Limited<'a> = (Arc<dyn Objective>, &'a [Limit]);
+
+impl<'a> MemoryAndEnergy<'a> {
+    /// Every quantity that is limited, with its limits.
+    ///
+    /// # Errors
+    /// [`Failure::Input`] if energy is limited and the device's profile has none.
+    pub fn objectives(
+        self,
+        space: &Arc<dyn SearchSpace>,
+        device: Option<&Arc<dyn HardwareBackend>>,
+    ) -> Result<Vec<Limited<'a>>, Failure> {
+        let bytes = self.precision.bytes();
+        let mut found: Vec<Limited<'a>> = Vec::new();
+        if !self.max_sram_kb.is_empty() {
+            let schedule = Schedule { bytes_per_element: bytes, depthwise: Depthwise::InPlace };
+            found.push((Arc::new(SramObjective::new(space.clone(), schedule)), self.max_sram_kb));
+        }
+        if !self.max_flash_kb.is_empty() {
+            found.push((Arc::new(FlashObjective::new(space.clone(), bytes)), self.max_flash_kb));
+        }
+        if let (false, Some(device)) = (self.max_energy_mj.is_empty(), device) {
+            let energy = EnergyObjective::new(space.clone(), device.clone()).map_err(|error| match error {
+                HwError::NoEnergy => Failure::Input(format!("max_energy_mj: {error}")),
+                other => other.into(),
+            })?;
+            found.push((Arc::new(energy), self.max_energy_mj));
+        }
+        Ok(found)
+    }
+}
 
 /// What is known about a limited quantity before any search.
 #[derive(Clone, PartialEq, Debug)]

@@ -16,6 +16,9 @@ const SEED_OFFSET: u64 = 1000;
 /// The pairs, in a run's folder.
 pub(crate) const PAIRS: &str = "pairs.jsonl";
 
+/// Names what they depend on.
+pub(super) const PAIRS_KEY: &str = "pairs.key";
+
 /// Measures the pairs that are still missing; returns how many there are.
 pub(super) fn run(
     subject: &Subject<'_>,
@@ -28,7 +31,7 @@ pub(super) fn run(
     let Subject { space, dataset, device, model, .. } = subject;
     let seed = config.train.seed.wrapping_add(SEED_OFFSET);
     let pairs = folder.path(PAIRS);
-    folder.claim("pairs.key", key, &[PairsFile::part(&pairs)])?;
+    folder.claim(PAIRS_KEY, key, &[PairsFile::part(&pairs)])?;
     let archs = clustered_archs(space.as_ref(), config.collect.count, seed)?;
     let mut file = PairsFile::begin(&pairs, space.as_ref(), Target::Accuracy)?;
     let done = file.pairs().len().min(archs.len());

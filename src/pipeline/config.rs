@@ -1,6 +1,7 @@
 //! The pipeline's configuration: one TOML table per step.
 
 use crate::failure::Failure;
+use crate::limits::MemoryPrecision;
 use ofa_predictors::EstimatorChoice;
 use ofa_search::{Limit, Strategy};
 use ofa_space::settings::{self, Checked, InvalidSetting, Settings};
@@ -82,7 +83,7 @@ impl Default for FitConfig {
 ///
 /// | name | default | purpose |
 /// |---|---|---|
-/// | `strategy` | evolution | a table with `kind` and its hyper-parameters |
+/// | `strategy` | memetic | a table with `kind` and its hyper-parameters |
 /// | `evaluations` | 10000 | budget per case |
 /// | `devices` | | see [`DeviceConfig`] |
 #[derive(Debug, Serialize, Deserialize)]
@@ -99,7 +100,7 @@ pub struct SearchConfig {
 }
 
 fn default_strategy() -> Box<dyn Strategy> {
-    Box::new(ofa_search::strategies::evolution::Evolution::default())
+    Box::new(ofa_search::strategies::memetic::Memetic::default())
 }
 
 fn default_evaluations() -> usize {
@@ -116,8 +117,12 @@ fn default_evaluations() -> usize {
 /// | `limits` | 3 | how many latency limits to spread between the fastest and the slowest subnet, where no limit is given |
 /// | `max_macs` | none | multiply-accumulates |
 /// | `max_params` | none | parameters |
-/// | `max_sram_kb` | none | kB of 1,024 bytes of activations in int8; depthwise convolutions work in place |
-/// | `max_flash_kb` | none | kB of 1,024 bytes of weights in int8 |
+/// | `max_sram_kb` | none | kB of 1,024 bytes of activations at `precision`; depthwise convolutions work in place |
+/// | `max_flash_kb` | none | kB of 1,024 bytes of weights at `precision` |
+/// | `max_energy_mj` | none | millijoules of an image, on a device whose profile gives them |
+/// | `precision` | int8 | `int8`, `f16` or `f32`: width of weights and activations for the limits on memory |
+///
+/// The device `host` is this machine, by the profile in the run's folder, which is measured once, before the first search.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeviceConfig {
@@ -143,7 +148,20 @@ pub struct DeviceConfig {
     /// Limits on weights.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub max_flash_kb: Vec<Limit>,
+    /// Limits on energy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub max_energy_mj: Vec<Limit>,
+    /// Width of weights and activations for the limits on memory.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub precision: MemoryPrecision,
 }
+
+fn is_default(precision: &MemoryPrecision) -> bool {
+    *precision == MemoryPrecision::default()
+}
+
+/// Name of this machine among devices.
+pub const HOST: &str = "host";
 
 impl Default for DeviceConfig {
     fn default() -> Self {
@@ -155,19 +173,27 @@ impl Default for DeviceConfig {
             max_params: Vec::new(),
             max_sram_kb: Vec::new(),
             max_flash_kb: Vec::new(),
+            max_energy_mj: Vec::new(),
+            precision: MemoryPrecision::default(),
         }
     }
 }
 
 impl DeviceConfig {
-    /// Limits on what does not depend on the device, by field.
-    fn others(&self) -> [(&'static str, &[Limit]); 4] {
+    /// Limits besides latency, by field.
+    fn others(&self) -> [(&'static str, &[Limit]); 5] {
         [
             ("max_macs", &self.max_macs),
             ("max_params", &self.max_params),
             ("max_sram_kb", &self.max_sram_kb),
             ("max_flash_kb", &self.max_flash_kb),
+            ("max_energy_mj", &self.max_energy_mj),
         ]
+    }
+
+    /// Whether it is this machine, by the profile in the run's folder.
+    pub fn is_host(&self) -> bool {
+        self.device.as_deref() == Some(HOST)
     }
 
     /// Every limit that is given, by field.
@@ -269,8 +295,10 @@ impl Settings for DeviceConfig {
                            max_sram_kb, max_flash_kb)";
             return Err(InvalidSetting::new("device", problem));
         }
-        if self.device.is_none() && !self.max_latency_ms.is_empty() {
-            return Err(InvalidSetting::new("max_latency_ms", "is given without a device"));
+        for (field, limits) in [("max_latency_ms", &self.max_latency_ms), ("max_energy_mj", &self.max_energy_mj)] {
+            if self.device.is_none() && !limits.is_empty() {
+                return Err(InvalidSetting::new(field, "is given without a device"));
+            }
         }
         match self.spreads_latencies() {
             true => settings::count("limits", self.limits, 1..=100),
@@ -351,8 +379,8 @@ mod tests {
         for (from, to, field) in [
             ("batch_size = ", "batch_sizes = ", "batch_sizes"),
             ("[collect]", "[collect]\ncounts = 3", "counts"),
-            ("kind = \"evolution\"", "kind = \"evolve\"", "evolve"),
-            ("generations = 40", "generations = 40, population = 1", "`search.strategy.population` is 1"),
+            ("kind = \"memetic\"", "kind = \"memetics\"", "memetics"),
+            ("kind = \"memetic\"", "kind = \"memetic\", population = 1", "`search.strategy.population` is 1"),
             ("count = 120", "count = 0", "`collect.count` is 0, expected at least 1"),
             ("holdout = 0.2", "holdout = 0.9", "`fit.holdout` is 0.9"),
             ("limits = 3", "limits = 0", "`search.devices[0].limits` is 0, expected 1 to 100"),

@@ -3,6 +3,7 @@
 
 use super::config::PipelineConfig;
 use super::keys::Key;
+use super::kept::{Exported, Kept, Record};
 use super::record::{RunFolder, Step};
 use super::specialise::{Found, FoundCase};
 use super::tuning::{Tuned, Tuning};
@@ -13,12 +14,13 @@ use crate::report::{Case, DrawnBlock, Extreme, HostTimings};
 use ofa_export::{Batch, Exporter};
 use ofa_hw::{Host, HostSettings, HwError};
 use ofa_predictors::{FittedPredictor, Target};
-use ofa_space::{ArchJson, atomic_file, cost};
+use ofa_space::memory::{Schedule, peak_activation_bytes};
+use ofa_space::{ArchJson, atomic_file, cost, digest};
 use ofa_train::data::{SplitName, stratified};
 use ofa_train::evaluation::logits;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Everything deployed.
@@ -52,7 +54,7 @@ pub(super) fn sweep(folder: &RunFolder, deployed: &Deployed, earlier: &[String])
     for entry in entries.filter_map(Result::ok) {
         let name = entry.file_name().to_string_lossy().into_owned();
         let file = format!("{NETS}/{name}");
-        if wanted.contains(&file) {
+        if wanted.contains(&file) || is_beside_one(&file, &wanted) {
             continue;
         }
         // Temporary files are left where writing was cut off.
@@ -69,6 +71,14 @@ pub(super) fn sweep(folder: &RunFolder, deployed: &Deployed, earlier: &[String])
         std::fs::rename(entry.path(), &to).map_err(|e| Failure::writing(&to, e))?;
     }
     Ok(moved)
+}
+
+/// Whether a file is a delivered network in another precision.
+fn is_beside_one(file: &str, delivered: &[String]) -> bool {
+    DEVICE_PRECISIONS.iter().any(|precision| {
+        let stem = file.strip_suffix(&format!(".{precision}.onnx"));
+        stem.is_some_and(|stem| delivered.contains(&format!("{stem}.onnx")))
+    })
 }
 
 /// Networks that a deployment delivered, by its result in the folder, whatever version wrote it.
@@ -96,6 +106,7 @@ pub(super) fn run(
         subject,
         nets,
         verify: stratified::sample(&dataset.test, config.deploy.verify_images, config.train.seed),
+        compared_on: format!("{} of {}", config.deploy.verify_images, tuning.test_images()),
         host: host(config)?,
         timings: None,
     };
@@ -129,7 +140,7 @@ pub(super) fn run(
                 blocks: DrawnBlock::of(&space.resolve(&space.max_arch())?),
             };
             advance(progress, FULL, tuned.accuracy);
-            Some(exporting.export(chosen, &tuned)?)
+            Some(exporting.export(chosen, &tuned, &tuning.kept)?)
         }
     };
     let predictor = FittedPredictor::load_for(&folder.path("predictor.json"), Target::Accuracy)?;
@@ -154,7 +165,7 @@ pub(super) fn run(
         };
         advance(progress, &chosen.name, tuned.accuracy);
         seconds.insert(onnx_of(&chosen.name), tuned.seconds);
-        cases.push(exporting.export(chosen, &tuned)?);
+        cases.push(exporting.export(chosen, &tuned, &tuning.kept)?);
     }
     progress.end();
     folder.timings.host = exporting.timings;
@@ -163,6 +174,9 @@ pub(super) fn run(
     }
     Ok(Deployed { cases, extremes, reference })
 }
+
+/// Names of the precisions in which `ofa export RUN` writes files beside those of the run.
+pub const DEVICE_PRECISIONS: [&str; 2] = ["int8", "f16"];
 
 /// Folder of the networks in a run's folder.
 const NETS: &str = "nets";
@@ -213,30 +227,32 @@ struct Exporting<'a> {
     nets: PathBuf,
     /// Test images on which the runtime's logits are compared with ours.
     verify: Vec<usize>,
+    /// Those images, as their digest.
+    compared_on: String,
     host: Option<Host>,
     timings: Option<HostTimings>,
 }
 
 impl Exporting<'_> {
-    fn export(&mut self, chosen: Chosen, tuned: &Tuned) -> Result<Case, Failure> {
+    fn export(&mut self, chosen: Chosen, tuned: &Tuned, kept: &Kept) -> Result<Case, Failure> {
         let Tuned { model, net, accuracy, confusion, supernet_accuracy, .. } = tuned;
         let Chosen { name, device, constraint, arch, predicted_accuracy, extrapolated, expected, latency_ms, blocks } =
             chosen;
         let dataset = self.subject.dataset;
-        model.save(&self.nets.join(format!("{name}.safetensors")))?;
-        let (images, _) = dataset.eval_batch(SplitName::Test, &self.verify, net.input[1] as u32)?;
-        let logits = logits(model, None, &images, self.subject.device)?;
-        let [n, h, w, c] = images.shape;
-        let images = Batch::new(images.to_nchw(), [n, c, h, w])?;
+        let weights = self.nets.join(format!("{name}.safetensors"));
+        // An int8 or f16 file beside it was made from the weights that were there.
+        if digest::sha256_of_file(&weights).is_ok_and(|before| before != tuned.weights) {
+            for precision in DEVICE_PRECISIONS {
+                let _ = std::fs::remove_file(self.nets.join(format!("{name}.{precision}.onnx")));
+            }
+        }
+        model.save(&weights)?;
         let path = self.nets.join(format!("{name}.onnx"));
-        let failed = |problem: String| Failure::Running(format!("{}: {problem}", path.display()));
-        let exporter = Exporter::of(model)?.verified_against(&images, &logits);
-        let exported = exporter.export().map_err(|e| failed(e.to_string()))?;
-        atomic_file::write(&path, &exported.onnx).map_err(|e| Failure::writing(&path, e))?;
-        let verification = exported.report.verification.ok_or_else(|| failed("was not verified".into()))?;
+        let (bytes, exported) = self.onnx(tuned, kept, &path)?;
+        atomic_file::write(&path, &bytes).map_err(|e| Failure::writing(&path, e))?;
         let onnx = onnx_of(&name);
         if let Some(host) = &self.host {
-            let measured = host.measure(&exported.onnx, net.input)?;
+            let measured = host.measure(&bytes, net.input)?;
             let timings = self.timings.get_or_insert_with(|| HostTimings {
                 runtime: measured.runtime.clone(),
                 threads: measured.threads,
@@ -250,11 +266,14 @@ impl Exporting<'_> {
             constraint,
             arch,
             accuracy: *accuracy,
+            interval: None,
+            recommended: false,
             balanced_accuracy: confusion.balanced_accuracy(),
             per_class: confusion.per_class(&dataset.class_names),
             confusion: confusion.counts().to_vec(),
             supernet_accuracy: Some(*supernet_accuracy),
             predicted_accuracy,
+            predicted_deviation: expected.map(|one| one.deviation).filter(|deviation| deviation.is_finite()),
             extrapolated,
             prediction_missed: expected
                 .is_some_and(|expected| expected.is_missed_by(*supernet_accuracy, dataset.test.len())),
@@ -262,9 +281,39 @@ impl Exporting<'_> {
             macs: cost::macs(net),
             params: cost::params(net),
             onnx,
-            max_abs_diff: verification.agreement.max_abs_diff,
-            max_abs_logit: verification.agreement.max_abs_logit,
+            onnx_bytes: bytes.len() as u64,
+            peak_activation_bytes: peak_activation_bytes(net, Schedule::F32),
+            max_abs_diff: exported.max_abs_diff,
+            max_abs_logit: exported.max_abs_logit,
             blocks,
         })
+    }
+
+    /// The ONNX file of a network, as it is kept, or exported and verified.
+    fn onnx(&self, tuned: &Tuned, kept: &Kept, path: &Path) -> Result<(Vec<u8>, Exported), Failure> {
+        let Self { subject: Subject { dataset, device, .. }, .. } = self;
+        let of = format!("{} {}, {}", env!("CARGO_PKG_VERSION"), tuned.weights, self.compared_on);
+        let record = kept.record(&tuned.name);
+        let known = record.exported.as_ref().filter(|exported| exported.of == of);
+        if let Some((onnx, exported)) = known.and_then(|known| Some((kept.onnx(&tuned.name, known)?, known))) {
+            return Ok((onnx, exported.clone()));
+        }
+        let (images, _) = dataset.eval_batch(SplitName::Test, &self.verify, tuned.net.input[1] as u32)?;
+        let logits = logits(&tuned.model, None, &images, device)?;
+        let [n, h, w, c] = images.shape;
+        let images = Batch::new(images.to_nchw(), [n, c, h, w])?;
+        let failed = |problem: String| Failure::Running(format!("{}: {problem}", path.display()));
+        let exporter = Exporter::of(&tuned.model)?.verified_against(&images, &logits);
+        let made = exporter.export().map_err(|e| failed(e.to_string()))?;
+        let agreement = made.report.verification.ok_or_else(|| failed("was not verified".into()))?.agreement;
+        let exported = Exported {
+            of,
+            onnx: digest::sha256(&made.onnx),
+            max_abs_diff: agreement.max_abs_diff,
+            max_abs_logit: agreement.max_abs_logit,
+        };
+        kept.keep_onnx(&tuned.name, &made.onnx)?;
+        kept.write(&tuned.name, &Record { exported: Some(exported.clone()), ..record })?;
+        Ok((made.onnx, exported))
     }
 }

@@ -1,16 +1,58 @@
 //! This machine as a device: every block of the space timed here, and the prediction checked on random networks.
 //!
-//! It is reported beside the results and decides nothing, since times never repeat.
+//! Times never repeat, so the profile is measured once. Where networks are chosen by it (device `host`), it is an input of the
+//! run from then on; otherwise it is reported beside the results and decides nothing.
 
-use super::config::PipelineConfig;
-use super::record::RunFolder;
+use super::config::{DeviceConfig, PipelineConfig};
+use super::keys::Key;
+use super::record::{Known, RunFolder, Step};
 use super::{Progress, Subject};
 use crate::failure::Failure;
-use ofa_hw::{Host, HwError, ProfileOptions, Profiler};
+use ofa_hw::{HardwareBackend, Host, HwError, ProfileOptions, Profiler};
+use ofa_space::digest;
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// The device's file in the run's folder.
 pub const FILE: &str = "host.toml";
+
+/// The device of an entry of the plan; `None` if it has none.
+///
+/// # Errors
+/// [`Failure::Input`] if there is no such device, or its file cannot be read.
+pub(super) fn device(wanted: &DeviceConfig, root: &Path) -> Result<Option<Arc<dyn HardwareBackend>>, Failure> {
+    let Some(name) = &wanted.device else { return Ok(None) };
+    let profile = root.join(FILE);
+    Ok(Some(if wanted.is_host() { ofa_hw::load(&profile.to_string_lossy())? } else { ofa_hw::load(name)? }))
+}
+
+/// The digest of what an entry's device is, this machine by its measured profile; `None` without a device.
+///
+/// # Errors
+/// As [`device`].
+pub(super) fn content(wanted: &DeviceConfig, root: &Path) -> Result<Option<String>, Failure> {
+    let Some(name) = &wanted.device else { return Ok(None) };
+    let profile = root.join(FILE);
+    let of_file = || digest::sha256_of_file(&profile).map_err(|e| Failure::Input(format!("{}: {e}", profile.display())));
+    Ok(Some(if wanted.is_host() { of_file()? } else { ofa_hw::content(name)? }))
+}
+
+/// Refuses to measure a profile again that networks were chosen by.
+///
+/// # Errors
+/// [`Failure::Input`] with the remedies, if it is lost or damaged.
+pub(super) fn require(folder: &RunFolder, key: &Key) -> Result<(), Failure> {
+    let outputs = |_: &RunFolder, _: &usize| vec![FILE.to_owned()];
+    match folder.known(Step::Profile, key, &outputs) {
+        Known::Damaged(file) => Err(Failure::Input(format!(
+            "{} is gone or not as it was written, and networks were chosen by it: put it back, or give --reprofile to time \
+             this machine again and choose anew",
+            folder.path(&file).display()
+        ))),
+        _ => Ok(()),
+    }
+}
 
 /// Writes the profile and notes the comparison among the run's times; returns the number of blocks.
 pub(super) fn run(

@@ -6,18 +6,20 @@
 //! | train | | `train`, without where the data are | training, validation; the model to start from |
 //! | collect | train | `collect` | training (recalibration), validation: those of train |
 //! | fit | collect | `fit` | |
-//! | search | fit | `search` | devices, with the files that their profiles name |
+//! | search | fit | `search` | devices, with the files that their profiles name, this machine's measured profile among them |
 //! | deploy | search | `deploy`, without `host_nets` | training, validation: those of train; test |
 //! | fine-tuned nets of deploy | train | `deploy.calibration_images`, `deploy.finetune` | training, validation: those of train |
 //! | profile | | `deploy.host_nets`, seed and space of `train` | |
 
 use super::config::PipelineConfig;
+use super::host_profile;
 use crate::failure::Failure;
 use ofa_space::dependencies::Dependencies;
 use ofa_space::digest::Digest;
 use ofa_train::data::Dataset;
 use ofa_train::shrinking::Trainer;
 use serde::Serialize;
+use std::path::Path;
 
 /// What a step depends on.
 #[derive(Clone, Debug)]
@@ -36,48 +38,30 @@ pub struct Keys {
     pub collect: Key,
     /// Accuracy predictor.
     pub fit: Key,
-    /// Best net for every case.
-    pub search: Key,
-    /// Extraction, export, verification.
-    pub deploy: Key,
     /// Fine-tuned networks: what a chosen net becomes does not depend on why it was chosen.
     pub tuned: Key,
     /// This machine's blocks timed.
     pub profile: Key,
 }
 
+/// The keys of the steps that read the devices, among them this machine's profile, which is measured before them.
+pub struct ChoiceKeys {
+    /// Best net for every case.
+    pub search: Key,
+    /// Extraction, export, verification.
+    pub deploy: Key,
+}
+
 impl Keys {
     /// The keys of a run.
     ///
     /// # Errors
-    /// [`Failure::Input`] if an image or a device's file cannot be read.
-    pub fn of(config: &PipelineConfig, trainer: &Trainer<'_>, dataset: &Dataset) -> Result<Self, Failure> {
-        let PipelineConfig { collect, fit, search, deploy, .. } = config;
+    /// [`Failure::Input`] if an image cannot be read.
+    pub fn of(config: &PipelineConfig, trainer: &Trainer<'_>) -> Self {
+        let PipelineConfig { collect, fit, deploy, .. } = config;
         let train = Key { depends_on: trainer.dependencies(), earlier: trainer.earlier_fingerprint() };
         let collect = train.then("train", |all| all.add("collect", collect), &[&collect]);
         let fit = collect.then("collect", |all| all.add("fit", fit), &[&fit]);
-
-        let mut devices = Dependencies::default();
-        for (index, device) in search.devices.iter().enumerate() {
-            let name = format!("search.devices[{index}]");
-            devices.add(&name, device);
-            if let Some(device) = &device.device {
-                devices.add(&format!("{name}.content"), &format!("sha256 {}", ofa_hw::content(device)?));
-            }
-        }
-        let of_search = |all: &mut Dependencies| {
-            all.add("search.strategy", &search.strategy);
-            all.add("search.evaluations", &search.evaluations);
-            all.extend(&devices);
-        };
-        let search = fit.then("fit", of_search, &[&search]);
-
-        let test = dataset.test.content()?;
-        let of_deploy = |all: &mut Dependencies| {
-            all.add("deploy", deploy);
-            all.remove("deploy.host_nets");
-            all.add("data.test_images", &test);
-        };
         let of_tuned = |all: &mut Dependencies| {
             all.add("deploy.calibration_images", &deploy.calibration_images);
             all.add("deploy.finetune", &deploy.finetune);
@@ -88,8 +72,38 @@ impl Keys {
         space.add("train.seed", &config.train.seed);
         space.add("deploy.host_nets", &deploy.host_nets);
         let profile = Key { depends_on: space, earlier: earlier(&train.earlier, &[&deploy.host_nets]) };
+        Self { train, collect, fit, tuned, profile }
+    }
+
+    /// The keys of what is chosen for the devices, by the run in the folder `root`.
+    ///
+    /// # Errors
+    /// [`Failure::Input`] if an image or a device's file cannot be read.
+    pub fn choices(&self, config: &PipelineConfig, dataset: &Dataset, root: &Path) -> Result<ChoiceKeys, Failure> {
+        let PipelineConfig { search, deploy, .. } = config;
+        let mut devices = Dependencies::default();
+        for (index, device) in search.devices.iter().enumerate() {
+            let name = format!("search.devices[{index}]");
+            devices.add(&name, device);
+            if let Some(content) = host_profile::content(device, root)? {
+                devices.add(&format!("{name}.content"), &format!("sha256 {content}"));
+            }
+        }
+        let of_search = |all: &mut Dependencies| {
+            all.add("search.strategy", &search.strategy);
+            all.add("search.evaluations", &search.evaluations);
+            all.extend(&devices);
+        };
+        let search = self.fit.then("fit", of_search, &[&search]);
+
+        let test = dataset.test.content()?;
+        let of_deploy = |all: &mut Dependencies| {
+            all.add("deploy", deploy);
+            all.remove("deploy.host_nets");
+            all.add("data.test_images", &test);
+        };
         let deploy = search.then("search", of_deploy, &[&deploy]);
-        Ok(Self { train, collect, fit, search, deploy, tuned, profile })
+        Ok(ChoiceKeys { search, deploy })
     }
 }
 

@@ -7,8 +7,11 @@ pub(crate) mod collect;
 pub mod config;
 mod deploy;
 pub mod estimate;
+pub mod finished_run;
 mod host_profile;
+mod kept;
 mod keys;
+pub mod next_device;
 pub mod plan;
 mod record;
 pub mod refine;
@@ -17,15 +20,16 @@ mod train;
 mod tuning;
 
 use crate::failure::Failure;
+use crate::measured_accuracy;
 use crate::report::{self, DrawnBlock, Infeasible, RESULTS_FORMAT, RunResults, Timings};
-use config::PipelineConfig;
+use config::{DeviceConfig, PipelineConfig};
 use keys::Keys;
 use ofa_space::atomic_file;
 use ofa_space::settings::Settings;
 use ofa_train::data::{self, SPLIT_TABLE, SplitName};
 use ofa_train::shrinking::Trainer;
-pub use record::{Holds, look};
-use record::{RunFolder, Step};
+pub use record::{Holds, copy_work, look};
+use record::{RunFolder, Step, WARNING};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -57,6 +61,8 @@ pub struct RunOptions<'a> {
     pub dataset: Option<data::Dataset>,
     /// Which files of the data are read.
     pub data: Reading,
+    /// Time this machine's blocks again, where networks are chosen by them.
+    pub reprofile: bool,
     /// Set from outside to stop.
     pub stop: &'a AtomicBool,
 }
@@ -103,8 +109,9 @@ pub fn run(
 ) -> Result<Finished, Failure> {
     config.check()?;
     // Mistakes that can be found now are reported before the folder is touched.
-    for warning in specialise::check(config.train.space()?.as_ref(), config)? {
-        progress.note(&format!("warning: {warning}"));
+    let mut warnings = specialise::check(config.train.space()?.as_ref(), config)?;
+    for warning in &warnings {
+        progress.note(&format!("{WARNING}{warning}"));
     }
     let is_measurable = |dataset: &data::Dataset| {
         [SplitName::Validation, SplitName::Test].into_iter().try_for_each(|split| dataset.require(split))
@@ -122,7 +129,11 @@ pub fn run(
         Some(dataset) => dataset.clone(),
         None => config.train.load_known_data(&folder.known_data(options.data))?,
     };
-    dataset.remarks(options.names_skipped).iter().for_each(|line| progress.note(line));
+    let mut remarks = dataset.remarks(options.names_skipped);
+    let few = measured_accuracy::few_test_images(dataset.test.len());
+    remarks.extend(few.map(|few| format!("{WARNING}{few}")));
+    remarks.iter().for_each(|line| progress.note(line));
+    warnings.extend(remarks.iter().filter_map(|line| line.strip_prefix(WARNING)).map(str::to_owned));
     is_measurable(&dataset)?;
     let trainer = Trainer::new(&config.train, &dataset, &device)?;
     let space = trainer.space().clone();
@@ -133,7 +144,7 @@ pub fn run(
         space.info().resolutions
     ));
 
-    let keys = Keys::of(config, &trainer, &dataset)?;
+    let keys = Keys::of(config, &trainer);
     train::settle(&trainer, &keys.train, &mut folder, options.existing, progress)?;
     // The plan and the parts of the data are those of the work in the folder, so what was refused is not written.
     let plan = folder.path(PLAN);
@@ -156,25 +167,37 @@ pub fn run(
     let fit = folder.step(Step::Fit, &keys.fit, progress, written(specialise::PREDICTOR), |folder, progress| {
         specialise::fit(&subject, config, folder, progress)
     })?;
+    let profile = |folder: &mut RunFolder, progress: &mut dyn Progress| {
+        folder.step(Step::Profile, &keys.profile, progress, written(host_profile::FILE), |folder, progress| {
+            host_profile::run(&subject, config, folder, progress, options.stop)
+        })
+    };
+    let chooses_for_host = config.search.devices.iter().any(DeviceConfig::is_host);
+    if chooses_for_host {
+        match options.reprofile {
+            true => folder.forget(Step::Profile)?,
+            false => host_profile::require(&folder, &keys.profile)?,
+        }
+        profile(&mut folder, progress)?;
+    }
+    let choices = keys.choices(config, &dataset, options.out)?;
     let found = folder.step(
         Step::Search,
-        &keys.search,
+        &choices.search,
         progress,
         |_, _| Vec::new(),
         |folder, progress| specialise::search(&subject, config, folder, progress, options.stop),
     )?;
     let earlier_nets = deploy::delivered_before(&folder);
     let outputs = |_: &RunFolder, deployed: &deploy::Deployed| deployed.files();
-    let deployed = folder.step(Step::Deploy, &keys.deploy, progress, outputs, |folder, progress| {
+    let deployed = folder.step(Step::Deploy, &choices.deploy, progress, outputs, |folder, progress| {
         deploy::run(&subject, config, &found, &keys.tuned, folder, progress, options.stop)
     })?;
     if let Some(aside) = deploy::sweep(&folder, &deployed, &earlier_nets)? {
         progress.note(&format!("files among the networks that are none of this run's are now in {aside}"));
     }
-    if config.deploy.host_nets > 0 {
-        folder.step(Step::Profile, &keys.profile, progress, written(host_profile::FILE), |folder, progress| {
-            host_profile::run(&subject, config, folder, progress, options.stop)
-        })?;
+    if config.deploy.host_nets > 0 && !chooses_for_host {
+        profile(&mut folder, progress)?;
     }
 
     let infeasible = found.cases.iter().filter(|case| case.arch.is_none()).map(|case| Infeasible {
@@ -183,7 +206,8 @@ pub fn run(
         closest: serde_json::json!(case.values),
         unfound: case.unfound.clone().unwrap_or_default(),
     });
-    let results = RunResults {
+    warnings.append(&mut folder.warnings);
+    let mut results = RunResults {
         format: RESULTS_FORMAT,
         space: space.name().to_owned(),
         subnets: space.subnets().to_string(),
@@ -200,7 +224,9 @@ pub fn run(
         fronts: found.fronts,
         cases: deployed.cases,
         reference: deployed.reference,
+        warnings,
     };
+    results.judge();
     let report = write_report(options.out, &results, &folder.timings)?;
     Ok(Finished { results, report, model: model_path })
 }
@@ -242,17 +268,25 @@ fn write_report(folder: &Path, results: &RunResults, timings: &Timings) -> Resul
 /// # Errors
 /// [`Failure::Input`] if the folder holds no `results.json` of this version.
 pub fn report_of(folder: &Path) -> Result<PathBuf, Failure> {
+    let results = results_of(folder)?;
+    let timings = std::fs::read_to_string(folder.join("timings.json")).ok();
+    let timings = timings.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    write_report(folder, &results, &timings)
+}
+
+/// The results of a finished run.
+fn results_of(folder: &Path) -> Result<RunResults, Failure> {
     let path = folder.join("results.json");
     let text = std::fs::read_to_string(&path).map_err(|e| {
         Failure::Input(format!("cannot read {}: {e}; is this the folder of a finished run?", path.display()))
     })?;
-    let results: RunResults = serde_json::from_str(&text).map_err(|e| {
+    let mut results: RunResults = serde_json::from_str(&text).map_err(|e| {
         Failure::Input(format!(
             "{} is not a result file of this version: {e}; `ofa run --resume` writes it anew without redoing the steps",
             path.display()
         ))
     })?;
-    let timings = std::fs::read_to_string(folder.join("timings.json")).ok();
-    let timings = timings.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-    write_report(folder, &results, &timings)
+    // Earlier versions neither wrote intervals nor recommended a network.
+    results.judge();
+    Ok(results)
 }

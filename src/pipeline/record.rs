@@ -3,6 +3,8 @@
 //! What is done (`steps.json`) repeats byte for byte; how long it took (`timings.json`) does not, so they are apart. With each
 //! step is kept what it depended on and the SHA-256 of every file that it wrote, so that it is done again if either differs.
 
+use super::collect::PAIRS_KEY;
+use super::kept;
 use super::keys::Key;
 use super::{Existing, PLAN, Progress, Reading};
 use crate::failure::Failure;
@@ -60,6 +62,9 @@ struct Done {
     /// SHA-256 of every file that it wrote, by its path in the folder.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     files: BTreeMap<String, String>,
+    /// What it warned of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 impl Done {
@@ -101,6 +106,8 @@ pub struct RunFolder {
     pub timings: Timings,
     /// Notes on the folder, for the user.
     pub notes: Vec<String>,
+    /// What the steps so far warned of, whenever they were done.
+    pub warnings: Vec<String>,
     _lock: FolderLock,
 }
 
@@ -122,6 +129,44 @@ const OTHERS_WORK: [&str; 9] = [
     "plots",
     super::host_profile::FILE,
 ];
+
+/// Whether a folder holds the record of a run's steps.
+pub fn is_run(root: &Path) -> bool {
+    root.join(RECORD).is_file()
+}
+
+/// Copies the work of the run at `from`, up to the predictor and with every network that left the supernet, into the new
+/// folder `to`: a run there begins with the search.
+///
+/// # Errors
+/// [`Failure::Input`] if `to` is not empty; [`Failure::Running`] if something cannot be copied.
+pub fn copy_work(from: &Path, to: &Path) -> Result<(), Failure> {
+    if look(to) != Holds::Nothing {
+        return Err(Failure::Input(format!("{}: is not empty, expected a new folder", to.display())));
+    }
+    std::fs::create_dir_all(to).map_err(|e| Failure::writing(to, e))?;
+    let mut done = recorded(from, &mut Vec::new());
+    done.retain(|step, _| !matches!(step, Step::Search | Step::Deploy));
+    let files = done.values().flat_map(|done| done.files.keys().cloned());
+    let others = [DATA_FILES, SPLIT_TABLE, PAIRS_KEY].map(str::to_owned);
+    let folder = from.join(kept::FOLDER);
+    let networks = std::fs::read_dir(&folder).into_iter().flatten().filter_map(Result::ok);
+    let networks = networks.filter(|entry| entry.path().is_file());
+    let networks = networks.map(|entry| format!("{}/{}", kept::FOLDER, entry.file_name().to_string_lossy()));
+    for file in files.chain(others).chain(networks) {
+        let (source, target) = (from.join(&file), to.join(&file));
+        if !source.is_file() {
+            continue;
+        }
+        if let Some(parent) = target.parent() {
+            std::fs::create_dir_all(parent).map_err(|e| Failure::writing(parent, e))?;
+        }
+        std::fs::copy(&source, &target).map_err(|e| Failure::writing(&target, e))?;
+    }
+    let path = to.join(RECORD);
+    let json = serde_json::to_vec_pretty(&done).map_err(|e| Failure::Running(e.to_string()))?;
+    atomic_file::write(&path, &json).map_err(|e| Failure::writing(&path, e))
+}
 
 /// What is in a folder before a run begins there. Hidden files do not count, nor do models to start from, which are made before
 /// a run begins.
@@ -181,7 +226,12 @@ impl RunFolder {
         // Times are for the report only: a damaged file is not an error.
         let timings = std::fs::read_to_string(root.join(TIMINGS)).ok();
         let timings = timings.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-        Ok(Self { root: root.to_owned(), done, timings, notes, _lock: lock })
+        Ok(Self { root: root.to_owned(), done, timings, notes, warnings: Vec::new(), _lock: lock })
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// A path inside the folder.
@@ -227,8 +277,9 @@ impl RunFolder {
                 progress.note(&format!("{name}: done before"));
                 // What an earlier version did is recorded as this one does it.
                 if self.done.get(&step).is_some_and(Done::is_of_an_earlier_version) {
-                    self.record(step, key, outputs(self, &result))?;
+                    self.record(step, key, outputs(self, &result), Vec::new())?;
                 }
+                self.warnings.extend(self.done.get(&step).into_iter().flat_map(|done| done.warnings.clone()));
                 return Ok(result);
             }
             Known::Nothing => {}
@@ -241,18 +292,24 @@ impl RunFolder {
                     known => dependencies::in_words(known),
                 };
                 progress.note(&format!("{name}: changed since it was done: {since}"));
-                // Done under another key: its time does not count any more.
-                self.timings.forget(name);
+                // Done under another key: its time does not count any more. Networks are deployed one by one, and those that
+                // are known are not deployed again.
+                if step != Step::Deploy {
+                    self.timings.forget(name);
+                }
             }
         }
         let started = Instant::now();
-        let result = work(self, progress);
+        let mut heard = Heard { inner: progress, warnings: Vec::new() };
+        let result = work(self, &mut heard);
+        let warnings = heard.warnings;
         self.timings.add(name, started.elapsed().as_secs_f64());
         let timed = self.write(TIMINGS, &self.timings);
         let result = result?;
         timed?;
         self.write(&result_of(step), &result)?;
-        self.record(step, key, outputs(self, &result))?;
+        self.warnings.extend(warnings.iter().cloned());
+        self.record(step, key, outputs(self, &result), warnings)?;
         Ok(result)
     }
 
@@ -301,7 +358,13 @@ impl RunFolder {
     }
 
     /// Notes a step as done, with the files as they are now.
-    fn record(&mut self, step: Step, key: &Key, outputs: Vec<String>) -> Result<(), Failure> {
+    fn record(
+        &mut self,
+        step: Step,
+        key: &Key,
+        outputs: Vec<String>,
+        warnings: Vec<String>,
+    ) -> Result<(), Failure> {
         let mut files = BTreeMap::new();
         for file in outputs.into_iter().chain([result_of(step)]) {
             let path = self.path(&file);
@@ -310,7 +373,7 @@ impl RunFolder {
             files.insert(file, digest);
         }
         let depends_on = key.depends_on.clone();
-        self.done.insert(step, Done { key: depends_on.digest(), depends_on, files });
+        self.done.insert(step, Done { key: depends_on.digest(), depends_on, files, warnings });
         self.write(RECORD, &self.done)
     }
 
@@ -320,15 +383,16 @@ impl RunFolder {
         atomic_file::write(&path, &json).map_err(|e| Failure::writing(&path, e))
     }
 
-    /// Empties leftovers of an unfinished step that was started under another key, and remembers this one.
+    /// Empties leftovers of an unfinished step that was started under another key, and remembers this one. Returns whether
+    /// the work begins anew.
     ///
     /// # Errors
     /// [`Failure::Running`] if the folder cannot be written.
-    pub fn claim(&self, key_file: &str, key: &Key, leftovers: &[PathBuf]) -> Result<(), Failure> {
+    pub fn claim(&self, key_file: &str, key: &Key, leftovers: &[PathBuf]) -> Result<bool, Failure> {
         let path = self.path(key_file);
         let known = Dependencies::read(&path);
         if known.as_ref() == Some(&key.depends_on) {
-            return Ok(());
+            return Ok(false);
         }
         let by_an_earlier_version =
             known.is_none() && std::fs::read_to_string(&path).is_ok_and(|text| text == key.earlier);
@@ -339,7 +403,8 @@ impl RunFolder {
                 }
             }
         }
-        key.depends_on.write(&path).map_err(|e| Failure::writing(&path, e))
+        key.depends_on.write(&path).map_err(|e| Failure::writing(&path, e))?;
+        Ok(!by_an_earlier_version)
     }
 
     /// A new folder for what is moved out of the folder `name`: `NAME-aside-1`, or the next that is free.
@@ -370,6 +435,38 @@ impl RunFolder {
         Ok(aside)
     }
 }
+
+/// Shows progress, and keeps the warnings.
+struct Heard<'a> {
+    inner: &'a mut dyn Progress,
+    warnings: Vec<String>,
+}
+
+impl Progress for Heard<'_> {
+    fn note(&mut self, text: &str) {
+        self.warnings.extend(text.strip_prefix(WARNING).map(str::to_owned));
+        self.inner.note(text);
+    }
+
+    fn begin(&mut self, label: &str, total: usize) {
+        self.inner.begin(label, total);
+    }
+
+    fn advance(&mut self, done: usize, message: &str) {
+        self.inner.advance(done, message);
+    }
+
+    fn end(&mut self) {
+        self.inner.end();
+    }
+
+    fn training(&mut self) -> &mut dyn ofa_train::shrinking::Observer {
+        self.inner.training()
+    }
+}
+
+/// Begins the lines that warn.
+pub const WARNING: &str = "warning: ";
 
 /// The file of a step's result.
 fn result_of(step: Step) -> String {

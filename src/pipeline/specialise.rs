@@ -1,14 +1,14 @@
 //! Fitting the predictor, and searching every device × limit.
 
 use super::config::{DeviceConfig, PipelineConfig};
+use super::host_profile;
 use super::record::RunFolder;
 use super::{Progress, Subject};
 use crate::failure::Failure;
-use crate::limits::{Bounds, Unfound};
+use crate::limits::{Bounds, MemoryAndEnergy, Unfound};
 use crate::prediction::{Shown, few_pairs};
 use crate::report::{Front, PredictorResults};
-use ofa_hw::memory::{Depthwise, Schedule};
-use ofa_hw::{FlashObjective, HardwareBackend, LatencyObjective, LatencySource, SramObjective};
+use ofa_hw::{HardwareBackend, LatencyObjective, LatencySource};
 use ofa_predictors::{Fit, FittedPredictor, Pair, PredictedObjective, Target, pairs};
 use ofa_search::{Budget, Search, pareto};
 use ofa_search::{Candidate, Observer};
@@ -97,7 +97,8 @@ pub fn check(space: &dyn SearchSpace, config: &PipelineConfig) -> Result<Vec<Str
     let mut warnings = Vec::new();
     let mut hopeless = 0;
     for wanted in &config.search.devices {
-        let Some(name) = &wanted.device else { continue };
+        // The profile of this machine may not be measured yet.
+        let Some(name) = wanted.device.as_ref().filter(|_| !wanted.is_host()) else { continue };
         let backend = ofa_hw::load(name)?;
         if backend.source() == LatencySource::Measured {
             warnings.push(format!("{name}: measured latencies do not repeat exactly, so neither will the search"));
@@ -191,7 +192,7 @@ pub fn search(
     let accuracy = PredictedObjective::new(space.clone(), predictor, Target::Accuracy)?;
     let mut found = Found { cases: Vec::new(), fronts: Vec::new(), evaluations: 0 };
     for wanted in &config.search.devices {
-        let backend = wanted.device.as_deref().map(ofa_hw::load).transpose()?;
+        let backend = host_profile::device(wanted, folder.root())?;
         let lists = limits(wanted, space, backend.as_ref(), config.train.seed)?;
         let cases: usize = lists.iter().map(|list| list.limits.len()).product();
         let names: Vec<&str> = lists.iter().map(|list| list.objective.name()).collect();
@@ -290,8 +291,6 @@ fn limits(
     device: Option<&Arc<dyn HardwareBackend>>,
     seed: u64,
 ) -> Result<Vec<LimitList>, Failure> {
-    /// Bytes of an element in int8.
-    const INT8: usize = 1;
     let mut lists = Vec::new();
     let mut add = |objective: Arc<dyn Objective>, limits: &[Limit]| -> Result<(), Failure> {
         let mut values = Vec::with_capacity(limits.len());
@@ -318,12 +317,14 @@ fn limits(
     if !wanted.max_params.is_empty() {
         add(Arc::new(BlockObjective::cost("params", space.clone(), cost::block_params)), &wanted.max_params)?;
     }
-    if !wanted.max_sram_kb.is_empty() {
-        let schedule = Schedule { bytes_per_element: INT8, depthwise: Depthwise::InPlace };
-        add(Arc::new(SramObjective::new(space.clone(), schedule)), &wanted.max_sram_kb)?;
-    }
-    if !wanted.max_flash_kb.is_empty() {
-        add(Arc::new(FlashObjective::new(space.clone(), INT8)), &wanted.max_flash_kb)?;
+    let others = MemoryAndEnergy {
+        max_sram_kb: &wanted.max_sram_kb,
+        max_flash_kb: &wanted.max_flash_kb,
+        max_energy_mj: &wanted.max_energy_mj,
+        precision: wanted.precision,
+    };
+    for (objective, limits) in others.objectives(space, device)? {
+        add(objective, limits)?;
     }
     Ok(lists)
 }

@@ -1,28 +1,29 @@
 //! Networks that leave the supernet: recalibrated, scored, and fine-tuned where the configuration asks for it. Every arch is
-//! done once, and a fine-tuned network is kept in the run's folder, so that an interrupted run goes on where it was.
+//! done once, also by later runs in the same folder, and an interrupted run goes on where it was.
 
 use super::config::PipelineConfig;
 use super::keys::Key;
+use super::kept::{self, AsCut, Delivered, Kept, Record};
 use super::record::RunFolder;
 use super::{Progress, Subject};
 use crate::failure::Failure;
-use ofa_space::{Arch, Checked, Model, NetSpec};
-use ofa_space::{atomic_file, digest};
+use ofa_space::{Arch, Checked, Model, NetSpec, digest};
 use ofa_train::checkpoint::Checkpoint;
 use ofa_train::data::SplitName;
 use ofa_train::evaluation::{Confusion, EvaluationSettings, Evaluator};
 use ofa_train::fine_tuning::FineTuningObserver;
 use ofa_train::{FineTuner, FineTuning, TrainError};
-use std::collections::HashMap;
-use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 /// A network as it is delivered.
-#[derive(Clone)]
 pub(super) struct Tuned {
+    /// Under which it is kept.
+    pub name: String,
     /// With batch-norm statistics of its own, fine-tuned if the configuration asks for it.
     pub model: Model,
+    /// SHA-256 of its file of weights.
+    pub weights: String,
     /// Its structure.
     pub net: NetSpec,
     /// Top-1 on test images as it is delivered.
@@ -35,29 +36,30 @@ pub(super) struct Tuned {
     pub seconds: f64,
 }
 
-/// Folder of the fine-tuned networks in a run's folder.
-const FOLDER: &str = "tuned";
-/// Names the job that they belong to.
-const KEY: &str = "tuned/key";
-
 /// Takes networks out of a supernet.
 pub(super) struct Tuning<'a> {
     subject: &'a Subject<'a>,
-    evaluator: Evaluator<'a>,
-    settings: Option<Checked<FineTuning>>,
+    pub kept: Kept,
+    /// Digest of the test images.
+    test: String,
     evaluation: EvaluationSettings,
+    /// Of the supernet, from the first subnet on that is not known.
+    evaluator: Option<Evaluator<'a>>,
+    settings: Option<Checked<FineTuning>>,
     teacher: Option<Model>,
-    known: HashMap<Arch, Tuned>,
     stop: &'a AtomicBool,
 }
 
+/// Name of the full network among those that are kept.
+const FULL: &str = "full";
+
 impl<'a> Tuning<'a> {
-    /// Begins the work that `key` names; what is left of other work goes.
+    /// Begins the work that `key` names; what is left of other work goes, with the time that it took.
     pub fn new(
         subject: &'a Subject<'a>,
         config: &PipelineConfig,
         key: &Key,
-        folder: &RunFolder,
+        folder: &mut RunFolder,
         stop: &'a AtomicBool,
     ) -> Result<Self, Failure> {
         let evaluation = EvaluationSettings {
@@ -66,19 +68,31 @@ impl<'a> Tuning<'a> {
             calibration_images: config.deploy.calibration_images,
             seed: config.train.seed,
         };
-        let evaluator = Evaluator::new(subject.model, subject.dataset, subject.device, &evaluation)?;
-        let settings = config.deploy.finetune.clone();
-        if settings.is_some() {
-            let path = folder.path(FOLDER);
-            std::fs::create_dir_all(&path).map_err(|e| Failure::writing(&path, e))?;
-            let left = std::fs::read_dir(&path).map_err(|e| Failure::Running(format!("{}: {e}", path.display())))?;
-            let left: Vec<_> = left.filter_map(Result::ok).map(|entry| entry.path()).collect();
-            let files = left.iter().filter(|path| path.is_file()).cloned();
-            let checkpoints = left.iter().filter(|path| path.is_dir()).flat_map(|path| Checkpoint::files(path));
-            let leftovers: Vec<_> = files.chain(checkpoints).collect();
-            folder.claim(KEY, key, &leftovers)?;
+        let kept = Kept::of(folder)?;
+        let path = folder.path(kept::FOLDER);
+        let left = std::fs::read_dir(&path).map_err(|e| Failure::Running(format!("{}: {e}", path.display())))?;
+        let left: Vec<_> = left.filter_map(Result::ok).map(|entry| entry.path()).collect();
+        let files = left.iter().filter(|path| path.is_file()).cloned();
+        let checkpoints = left.iter().filter(|path| path.is_dir()).flat_map(|path| Checkpoint::files(path));
+        let leftovers: Vec<_> = files.chain(checkpoints).collect();
+        if folder.claim(kept::KEY, key, &leftovers)? {
+            folder.timings.fine_tuning.clear();
         }
-        Ok(Self { subject, evaluator, settings, evaluation, teacher: None, known: HashMap::new(), stop })
+        Ok(Self {
+            subject,
+            kept,
+            test: subject.dataset.test.content()?,
+            evaluation,
+            evaluator: None,
+            settings: config.deploy.finetune.clone(),
+            teacher: None,
+            stop,
+        })
+    }
+
+    /// What the scores are taken on.
+    pub fn test_images(&self) -> &str {
+        &self.test
     }
 
     /// The full network as it was before its subnets were trained, when it became the teacher of their training; it
@@ -88,111 +102,181 @@ impl<'a> Tuning<'a> {
         if self.settings.is_none() || !path.is_file() {
             return Ok(None);
         }
-        let supernet = Model::load(&path)?;
-        let Subject { dataset, device, space, .. } = *self.subject;
-        let mut evaluator = Evaluator::new(&supernet, dataset, device, &self.evaluation)?;
-        let full = evaluator.specialise(&space.max_arch())?;
-        self.teacher = Some(full.model.clone());
-        let net = full.model.net(None)?;
-        let accuracy = full.accuracy.top1;
-        let confusion = full.confusion;
-        Ok(Some(Tuned { model: full.model, net, accuracy, confusion, supernet_accuracy: accuracy, seconds: 0.0 }))
+        let tuned = match self.known(FULL)? {
+            Some(known) => known,
+            None => {
+                let supernet = Model::load(&path)?;
+                let Subject { dataset, device, space, .. } = *self.subject;
+                let mut evaluator = Evaluator::new(&supernet, dataset, device, &self.evaluation)?;
+                let full = evaluator.specialise(&space.max_arch())?;
+                let weights = self.kept.keep_model(FULL, &full.model)?;
+                self.delivered(FULL, full.model, weights, full.accuracy.top1, 0.0, (full.accuracy.top1, full.confusion))?
+            }
+        };
+        self.teacher = Some(tuned.model.clone());
+        Ok(Some(tuned))
     }
 
     /// The network of a subnet.
     pub fn network(&mut self, arch: &Arch, folder: &RunFolder, progress: &mut dyn Progress) -> Result<Tuned, Failure> {
-        if let Some(known) = self.known.get(arch) {
-            return Ok(Tuned { seconds: 0.0, ..known.clone() });
+        let name = self.name_of(arch);
+        if let Some(known) = self.known(&name)? {
+            return Ok(known);
         }
-        let subnet = self.evaluator.specialise(arch)?;
-        let tuned = match self.settings.clone() {
-            None => Tuned {
-                net: subnet.model.net(None)?,
-                model: subnet.model,
-                accuracy: subnet.accuracy.top1,
-                confusion: subnet.confusion,
-                supernet_accuracy: subnet.accuracy.top1,
-                seconds: 0.0,
-            },
-            Some(settings) => {
-                let text = self.subject.space.format(arch).to_string();
-                let name = &digest::sha256(text)[..16];
-                self.tuned(subnet.model, subnet.accuracy.top1, name, &settings, folder, progress)?
+        let tuned_before = self.kept.model(&name)?;
+        let as_cut = self.kept.record(&name).as_cut.filter(|score| score.test == self.test);
+        if let (Some((model, weights)), Some(as_cut)) = (&tuned_before, &as_cut) {
+            let scored = self.score_network(model)?;
+            return self.delivered(&name, model.clone(), weights.clone(), as_cut.top1, 0.0, scored);
+        }
+        let subnet = self.evaluator()?.specialise(arch)?;
+        let as_cut = subnet.accuracy.top1;
+        let (model, weights, seconds) = match (tuned_before, self.settings.clone()) {
+            (Some((model, weights)), _) => (model, weights, 0.0),
+            (None, None) => {
+                let weights = self.kept.keep_model(&name, &subnet.model)?;
+                return self.delivered(&name, subnet.model, weights, as_cut, 0.0, (as_cut, subnet.confusion));
+            }
+            (None, Some(settings)) => {
+                let started = Instant::now();
+                let model = self.fine_tuned(subnet.model, &name, &settings, folder, progress)?;
+                let weights = self.kept.keep_model(&name, &model)?;
+                self.forget_checkpoint(&name, folder)?;
+                (model, weights, started.elapsed().as_secs_f64())
             }
         };
-        self.known.insert(arch.clone(), tuned.clone());
-        Ok(tuned)
+        let scored = self.score_network(&model)?;
+        self.delivered(&name, model, weights, as_cut, seconds, scored)
     }
 
     /// Accuracy on test images of a subnet that is not delivered.
     pub fn score(&mut self, arch: &Arch) -> Result<f64, Failure> {
-        Ok(self.evaluator.score(Some(arch))?.top1)
+        let name = self.name_of(arch);
+        let record = self.kept.record(&name);
+        if let Some(known) = record.as_cut.as_ref().filter(|score| score.test == self.test) {
+            return Ok(known.top1);
+        }
+        let top1 = self.evaluator()?.score(Some(arch))?.top1;
+        let as_cut = Some(AsCut { test: self.test.clone(), top1 });
+        self.kept.write(&name, &Record { as_cut, ..record })?;
+        Ok(top1)
     }
 
-    /// Fine-tunes a network, or reads it if that was done before.
-    fn tuned(
+    fn name_of(&self, arch: &Arch) -> String {
+        digest::sha256(self.subject.space.format(arch).to_string())[..16].to_owned()
+    }
+
+    fn evaluator(&mut self) -> Result<&mut Evaluator<'a>, Failure> {
+        let evaluator = match self.evaluator.take() {
+            Some(evaluator) => evaluator,
+            None => {
+                let Subject { model, dataset, device, .. } = *self.subject;
+                Evaluator::new(model, dataset, device, &self.evaluation)?
+            }
+        };
+        Ok(self.evaluator.insert(evaluator))
+    }
+
+    /// A network of which everything is known.
+    fn known(&self, name: &str) -> Result<Option<Tuned>, Failure> {
+        let Record { as_cut: Some(as_cut), delivered: Some(delivered), .. } = self.kept.record(name) else {
+            return Ok(None);
+        };
+        if as_cut.test != self.test || delivered.test != self.test {
+            return Ok(None);
+        }
+        let Some((model, weights)) = self.kept.model(name)?.filter(|(_, weights)| *weights == delivered.weights) else {
+            return Ok(None);
+        };
+        Ok(Some(Tuned {
+            name: name.to_owned(),
+            net: model.net(None)?,
+            model,
+            weights,
+            accuracy: delivered.top1,
+            confusion: delivered.confusion,
+            supernet_accuracy: as_cut.top1,
+            seconds: 0.0,
+        }))
+    }
+
+    /// Records a network with its scores.
+    fn delivered(
+        &self,
+        name: &str,
+        model: Model,
+        weights: String,
+        supernet_accuracy: f64,
+        seconds: f64,
+        (top1, confusion): (f64, Confusion),
+    ) -> Result<Tuned, Failure> {
+        let test = || self.test.clone();
+        let record = Record {
+            as_cut: Some(AsCut { test: test(), top1: supernet_accuracy }),
+            delivered: Some(Delivered { test: test(), weights: weights.clone(), top1, confusion: confusion.clone() }),
+            ..self.kept.record(name)
+        };
+        self.kept.write(name, &record)?;
+        let net = model.net(None)?;
+        let name = name.to_owned();
+        Ok(Tuned { name, model, weights, net, accuracy: top1, confusion, supernet_accuracy, seconds })
+    }
+
+    fn score_network(&self, model: &Model) -> Result<(f64, Confusion), Failure> {
+        let Subject { dataset, device, .. } = *self.subject;
+        let (accuracy, confusion) = Evaluator::new(model, dataset, device, &self.evaluation)?.score_by_class(None)?;
+        Ok((accuracy.top1, confusion))
+    }
+
+    /// Fine-tunes a network, or goes on from its checkpoint.
+    fn fine_tuned(
         &self,
         cut: Model,
-        supernet_accuracy: f64,
         name: &str,
         settings: &Checked<FineTuning>,
         folder: &RunFolder,
         progress: &mut dyn Progress,
-    ) -> Result<Tuned, Failure> {
+    ) -> Result<Model, Failure> {
         let Subject { dataset, device, .. } = *self.subject;
-        let started = Instant::now();
-        let path = folder.path(&format!("{FOLDER}/{name}.safetensors"));
-        let checksum = path.with_extension("sha256");
-        let mut seconds = 0.0;
-        let model = match is_whole(&path, &checksum) {
-            true => Model::load(&path)?,
-            false => {
-                let mut tuner = FineTuner::new(settings, &cut, dataset, device)?;
-                if let Some(teacher) = self.teacher.as_ref().filter(|_| settings.distillation > 0.0) {
-                    tuner = tuner.with_teacher(teacher)?;
-                }
-                let checkpoints = folder.path(&format!("{FOLDER}/{name}"));
-                std::fs::create_dir_all(&checkpoints).map_err(|e| Failure::writing(&checkpoints, e))?;
-                let tuned = tuner.train(Some(&checkpoints), &mut Shown { progress }, self.stop);
-                let tuned = tuned.map_err(|error| match error {
-                    TrainError::Interrupted => Failure::Interrupted(
-                        "interrupted, the checkpoint is saved: run the same command with --resume".into(),
-                    ),
-                    other => other.into(),
-                })?;
-                let better = match tuned.is_no_worse() {
-                    true => tuned.model,
-                    false => {
-                        progress.note(&format!(
-                            "fine-tuning made a network worse on the validation images ({:.2} % before, {:.2} % after): the \
-                             weights before are kept",
-                            100.0 * tuned.before.top1,
-                            100.0 * tuned.after.top1
-                        ));
-                        cut
-                    }
-                };
-                better.save(&path)?;
-                let digest = digest::sha256_of_file(&path).map_err(|e| Failure::writing(&path, e))?;
-                atomic_file::write(&checksum, digest.as_bytes()).map_err(|e| Failure::writing(&checksum, e))?;
-                for file in Checkpoint::files(&checkpoints) {
-                    std::fs::remove_file(&file).map_err(|e| Failure::writing(&file, e))?;
-                }
-                // The folder is empty now; one that something else was put into stays.
-                let _ = std::fs::remove_dir(&checkpoints);
-                seconds = started.elapsed().as_secs_f64();
-                better
+        let mut tuner = FineTuner::new(settings, &cut, dataset, device)?;
+        if let Some(teacher) = self.teacher.as_ref().filter(|_| settings.distillation > 0.0) {
+            tuner = tuner.with_teacher(teacher)?;
+        }
+        let checkpoints = folder.path(&checkpoint_of(name));
+        std::fs::create_dir_all(&checkpoints).map_err(|e| Failure::writing(&checkpoints, e))?;
+        let tuned = tuner.train(Some(&checkpoints), &mut Shown { progress }, self.stop);
+        let tuned = tuned.map_err(|error| match error {
+            TrainError::Interrupted => {
+                Failure::Interrupted("interrupted, the checkpoint is saved: run the same command with --resume".into())
             }
-        };
-        let (accuracy, confusion) = Evaluator::new(&model, dataset, device, &self.evaluation)?.score_by_class(None)?;
-        Ok(Tuned { net: model.net(None)?, model, accuracy: accuracy.top1, confusion, supernet_accuracy, seconds })
+            other => other.into(),
+        })?;
+        if tuned.is_no_worse() {
+            return Ok(tuned.model);
+        }
+        progress.note(&format!(
+            "fine-tuning made a network worse on the validation images ({:.2} % before, {:.2} % after): the weights before \
+             are kept",
+            100.0 * tuned.before.top1,
+            100.0 * tuned.after.top1
+        ));
+        Ok(cut)
+    }
+
+    /// Removes the checkpoint of a network that is finished.
+    fn forget_checkpoint(&self, name: &str, folder: &RunFolder) -> Result<(), Failure> {
+        let checkpoints = folder.path(&checkpoint_of(name));
+        for file in Checkpoint::files(&checkpoints) {
+            std::fs::remove_file(&file).map_err(|e| Failure::writing(&file, e))?;
+        }
+        // The folder is empty now; one that something else was put into stays.
+        let _ = std::fs::remove_dir(&checkpoints);
+        Ok(())
     }
 }
 
-/// Whether a network is there as it was written. Earlier versions wrote no checksum.
-fn is_whole(path: &Path, checksum: &Path) -> bool {
-    let written = std::fs::read_to_string(checksum).ok();
-    digest::sha256_of_file(path).is_ok_and(|found| written.is_none_or(|written| written == found))
+fn checkpoint_of(name: &str) -> String {
+    format!("{}/{name}", kept::FOLDER)
 }
 
 /// Messages of fine-tuning among those of the pipeline, whose bar counts networks.

@@ -1,8 +1,8 @@
 //! The chosen networks class by class: recall and precision, and what images were taken for.
 
-use super::page::percent;
 use super::plot::escape;
 use super::{Case, RunResults};
+use crate::measured_accuracy::MeasuredAccuracy;
 use ofa_train::evaluation::ClassAccuracy;
 use std::fmt::Write;
 
@@ -17,9 +17,9 @@ fn shown(results: &RunResults) -> Option<&Case> {
     counted.reduce(|best, case| if case.balanced_accuracy > best.balanced_accuracy { case } else { best })
 }
 
-/// A share in per cent; a dash where it is undefined.
-pub fn or_dash(share: Option<f64>) -> String {
-    share.map_or_else(|| "–".to_owned(), percent)
+/// A share of so many images in per cent; a dash where it is undefined.
+pub fn or_dash(share: Option<f64>, images: usize) -> String {
+    share.map_or_else(|| "–".to_owned(), |share| MeasuredAccuracy::new(share, images).percent())
 }
 
 /// The section of the page; empty if no network was counted by class.
@@ -31,8 +31,8 @@ pub fn page(results: &RunResults) -> String {
          were right.</p><div class=\"panel scroll\"><table><tr><th>class<th class=\"n\">images<th class=\"n\">recall\
          <th class=\"n\">precision",
         escape(&case.onnx),
-        or_dash(case.balanced_accuracy),
-        percent(case.accuracy)
+        or_dash(case.balanced_accuracy, results.images[2]),
+        results.on_test_images(case.accuracy).with_interval()
     );
     let with_matrix = case.per_class.len() <= MOST_COLUMNS;
     if with_matrix {
@@ -46,8 +46,8 @@ pub fn page(results: &RunResults) -> String {
             page,
             "<tr><td>{}<td class=\"n\">{images}<td class=\"n\">{}<td class=\"n\">{}",
             escape(class),
-            or_dash(*recall),
-            or_dash(*precision)
+            or_dash(*recall, *images),
+            or_dash(*precision, *images)
         );
         if with_matrix {
             page.extend(counts.iter().map(|count| format!("<td class=\"n\">{count}")));
@@ -69,14 +69,14 @@ pub fn markdown(results: &RunResults) -> String {
     let mut text = format!(
         "Balanced accuracy of `{}`: {}.\n\n| class | images | recall | precision |",
         case.onnx,
-        or_dash(case.balanced_accuracy)
+        or_dash(case.balanced_accuracy, results.images[2])
     );
     text.extend(answers.iter().map(|name| format!(" as {} |", in_cell(name))));
     text.push_str("\n|---|--:|--:|--:|");
     text.push_str(&"--:|".repeat(answers.len()));
     text.push('\n');
     for (ClassAccuracy { class, images, recall, precision }, counts) in rows(case) {
-        let _ = write!(text, "| {} | {images} | {} | {} |", in_cell(class), or_dash(*recall), or_dash(*precision));
+        let _ = write!(text, "| {} | {images} | {} | {} |", in_cell(class), or_dash(*recall, *images), or_dash(*precision, *images));
         if with_matrix {
             text.extend(counts.iter().map(|count| format!(" {count} |")));
         }

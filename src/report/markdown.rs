@@ -1,7 +1,7 @@
 //! The report in short, as Markdown.
 
 use super::cost::Comparison;
-use super::page::{classes, distinct, limits, milliseconds, percent};
+use super::page::{classes, distinct, limits, milliseconds};
 use super::plot::number;
 use super::{RunResults, Timings, plots};
 use crate::prediction::metric;
@@ -30,10 +30,10 @@ pub fn markdown(results: &RunResults, timings: &Timings) -> String {
             "| {} | {} | {} | {} | {} | {} | {} | {} M | {} k | {tuning} | {host} | {} |",
             case.device(),
             limits(&case.constraint),
-            percent(case.accuracy),
-            super::classes::or_dash(case.balanced_accuracy),
-            percent(case.as_cut()),
-            case.predicted(),
+            results.on_test_images(case.accuracy).with_interval(),
+            super::classes::or_dash(case.balanced_accuracy, results.images[2]),
+            results.on_test_images(case.as_cut()).percent(),
+            case.predicted(results.images[2]),
             milliseconds(case.latency_ms),
             number(case.macs as f64 / 1e6),
             number(case.params as f64 / 1e3),
@@ -49,23 +49,21 @@ pub fn markdown(results: &RunResults, timings: &Timings) -> String {
             case.verdict()
         );
     }
-    if let Some(note) = super::missed_note(&results.cases) {
-        let _ = write!(text, "\n{note}.\n");
-    }
     let _ = write!(text, "\n{} different networks.", distinct(results));
-    for extreme in &results.extremes {
-        let _ = write!(
-            text,
-            " The {} subnet has {} on test images at {} M MACs.",
-            extreme.label,
-            percent(extreme.test_top1),
-            number(extreme.macs as f64 / 1e6)
-        );
+    for note in super::notes(results) {
+        let _ = write!(text, " {note}");
+    }
+    for case in results.cases.iter().filter(|case| case.recommended) {
+        let _ = write!(text, "\n\nShip on {}: `{}`: {}.", case.device(), case.onnx, super::in_short(case, results));
+    }
+    for warning in &results.warnings {
+        let _ = write!(text, "\n\n**Warning**: {warning}.");
     }
     text.push_str("\n\n| phase | steps | min | mid | max |\n|---|--:|--:|--:|--:|\n");
     for phase in &results.phases {
+        let validated = |top1| results.on_validation_images(top1).percent();
         let of =
-            |label: &str| phase.subnets.iter().find(|s| s.label == label).map_or_else(String::new, |s| percent(s.top1));
+            |label: &str| phase.subnets.iter().find(|s| s.label == label).map_or_else(String::new, |s| validated(s.top1));
         let _ = writeln!(text, "| {} | {} | {} | {} | {} |", phase.name, phase.steps, of("min"), of("mid"), of("max"));
     }
     let fit = &results.predictor;

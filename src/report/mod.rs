@@ -8,20 +8,24 @@ mod markdown;
 mod page;
 mod plot;
 mod plots;
+mod recommendation;
 mod search_page;
+mod ship;
 mod timings;
 
 use crate::limits::Unfound;
-use crate::prediction::Shown;
+use crate::measured_accuracy::{self, MeasuredAccuracy};
 use ofa_space::ArchJson;
 use ofa_train::evaluation::ClassAccuracy;
 use ofa_train::shrinking::{PhaseRecord, StepRecord};
 use serde::{Deserialize, Serialize};
 
 pub use markdown::markdown;
-pub use page::{amounts, limits, percent, render};
+pub use classes::or_dash;
+pub use page::{amounts, limits, render};
 pub use plots::files as plot_files;
 pub(crate) use plots::{Predicted, latencies as plot_latencies};
+pub use ship::{in_short, next_commands, notes};
 pub use search_page::{ChosenNet, SearchSection, search_page};
 pub use timings::{HostTimings, StepSeconds, Timings};
 
@@ -62,6 +66,38 @@ pub struct RunResults {
     pub reference: Option<Case>,
     /// Limits for which no subnet was found.
     pub infeasible: Vec<Infeasible>,
+    /// What the user was warned of, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+impl RunResults {
+    /// A share of right answers on the test images.
+    pub fn on_test_images(&self, share: f64) -> MeasuredAccuracy {
+        MeasuredAccuracy::new(share, self.images[2])
+    }
+
+    /// A share of right answers on the validation images.
+    pub fn on_validation_images(&self, share: f64) -> MeasuredAccuracy {
+        MeasuredAccuracy::new(share, self.images[1])
+    }
+
+    /// The accuracy on test images of always answering with their largest class.
+    pub fn baseline(&self) -> Option<f64> {
+        self.cases.iter().chain(&self.reference).find_map(|case| measured_accuracy::baseline(&case.per_class))
+    }
+
+    /// Marks each network with its interval, and of every device the network to ship.
+    pub fn judge(&mut self) {
+        let images = self.images[2];
+        for case in self.cases.iter_mut().chain(&mut self.reference) {
+            case.interval = Some(MeasuredAccuracy::new(case.accuracy, images).interval());
+            case.recommended = false;
+        }
+        for index in recommendation::recommended(&self.cases) {
+            self.cases[index].recommended = true;
+        }
+    }
 }
 
 /// Version of `results.json`.
@@ -135,6 +171,12 @@ pub struct Case {
     pub arch: ArchJson,
     /// Top-1 of the delivered network on test images.
     pub accuracy: f64,
+    /// Its 95 % interval; earlier versions left it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<[f64; 2]>,
+    /// Whether it is the network of its device to ship.
+    #[serde(default)]
+    pub recommended: bool,
     /// Mean recall over the classes, of the delivered network on test images. Earlier versions did not count by class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub balanced_accuracy: Option<f64>,
@@ -150,6 +192,9 @@ pub struct Case {
     pub supernet_accuracy: Option<f64>,
     /// Accuracy of the subnet that the predictor promised; `None` for the full network, which was not searched for.
     pub predicted_accuracy: Option<f64>,
+    /// Standard deviation of the prediction: the predictor's own, or its error on pairs that were held out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted_deviation: Option<f64>,
     /// Whether the prediction was outside 0 to 1.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub extrapolated: bool,
@@ -165,12 +210,22 @@ pub struct Case {
     pub params: u64,
     /// The ONNX file, relative to the run's folder.
     pub onnx: String,
+    /// Its bytes; earlier versions left them out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub onnx_bytes: u64,
+    /// Peak of the activations in f32, bytes.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub peak_activation_bytes: u64,
     /// Largest difference between our logits and the runtime's, on real images.
     pub max_abs_diff: f64,
     /// Largest logit, for comparison.
     pub max_abs_logit: f64,
     /// Blocks for the drawing.
     pub blocks: Vec<DrawnBlock>,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Case {
@@ -184,11 +239,21 @@ impl Case {
         self.device.as_deref().unwrap_or(ANY_DEVICE)
     }
 
-    /// The predicted accuracy, with its marks; a dash where there is none.
-    pub fn predicted(&self) -> String {
+    /// Its name: that of its files.
+    pub fn name(&self) -> &str {
+        let file = self.onnx.rsplit('/').next().unwrap_or(&self.onnx);
+        file.strip_suffix(".onnx").unwrap_or(file)
+    }
+
+    /// The predicted accuracy with its standard deviation and marks, in as many digits as the accuracy measured on so many
+    /// test images; a dash where there is none.
+    pub fn predicted(&self, images: usize) -> String {
         let Some(accuracy) = self.predicted_accuracy else { return "–".to_owned() };
-        let mark = if self.prediction_missed { " (!)" } else { "" };
-        Shown { accuracy, extrapolated: self.extrapolated }.percent(2) + mark
+        let measured = MeasuredAccuracy::new(self.accuracy, images);
+        let deviation = self.predicted_deviation.map(|one| format!(" ± {}", measured.written_like_it(one)));
+        let extrapolated = if self.extrapolated { " (extrapolated)" } else { "" };
+        let missed = if self.prediction_missed { " (!)" } else { "" };
+        format!("{}{} %{extrapolated}{missed}", measured.written_like_it(accuracy), deviation.unwrap_or_default())
     }
 }
 
@@ -196,7 +261,7 @@ impl Case {
 pub fn missed_note(cases: &[Case]) -> Option<&'static str> {
     cases.iter().any(|case| case.prediction_missed).then_some(
         "(!): further from the measured accuracy than three deviations of the predictor and of a count of so many test images \
-         allow; measure more pairs, or do not rely on the ranking",
+         allow; measure more pairs, or do not rely on the ranking.",
     )
 }
 

@@ -36,6 +36,7 @@ pub fn render(results: &RunResults, timings: &Timings) -> String {
         data = escape(&results.data),
         classes = escape(&classes(&results.class_names)),
     );
+    ship_this(&mut page, results);
     tiles(&mut page, results, timings);
     page.push_str(
         "<h2>Accuracy against cost</h2><p class=\"note\">The line is the best accuracy that the predictor promises \
@@ -70,11 +71,6 @@ pub fn render(results: &RunResults, timings: &Timings) -> String {
     }
     let _ = writeln!(page, "</main><div id=\"tip\" role=\"status\"></div><script>{HOVER}</script></body></html>");
     page
-}
-
-/// A fraction in per cent.
-pub fn percent(fraction: f64) -> String {
-    format!("{:.2} %", 100.0 * fraction)
 }
 
 /// A latency, or a dash where there is no device.
@@ -133,6 +129,39 @@ pub fn classes(names: &[String]) -> String {
     format!("{} classes: {}", names.len(), listing::beginning(names, SHOWN))
 }
 
+/// For every device the network to ship, the commands that come next, and what the user was warned of.
+fn ship_this(page: &mut String, results: &RunResults) {
+    let recommended: Vec<&Case> = results.cases.iter().filter(|case| case.recommended).collect();
+    if !recommended.is_empty() {
+        page.push_str("<div class=\"panel ship\"><h2>Ship this</h2><dl>");
+        for case in recommended {
+            let _ = write!(
+                page,
+                "<dt>{}</dt><dd><a href=\"{onnx}\">{}.onnx</a>: {}</dd>",
+                escape(case.device()),
+                escape(case.name()),
+                escape(&super::in_short(case, results)),
+                onnx = escape(&case.onnx)
+            );
+        }
+        page.push_str(
+            "</dl><p class=\"note\">The cheapest network of each device that cannot be told from its most accurate one by the \
+             test images: its 95 % interval reaches that accuracy.</p><pre>",
+        );
+        for (command, about) in super::next_commands(results, "RUN") {
+            let _ = writeln!(page, "{}  <span># {}</span>", escape(&command), escape(about));
+        }
+        page.push_str("</pre></div>");
+    }
+    if !results.warnings.is_empty() {
+        page.push_str("<div class=\"panel warnings\"><h2>Warnings</h2><ul>");
+        for warning in &results.warnings {
+            let _ = write!(page, "<li>{}</li>", escape(warning));
+        }
+        page.push_str("</ul></div>");
+    }
+}
+
 fn tiles(page: &mut String, results: &RunResults, timings: &Timings) {
     let mut tiles: Vec<(String, &str)> = Vec::new();
     let distinct = distinct(results);
@@ -141,7 +170,8 @@ fn tiles(page: &mut String, results: &RunResults, timings: &Timings) {
     let accuracies = || results.cases.iter().map(|case| case.accuracy);
     if !results.cases.is_empty() {
         let (low, high) = (accuracies().fold(f64::INFINITY, f64::min), accuracies().fold(0.0, f64::max));
-        let range = format!("{:.1}–{:.1} %", 100.0 * low, 100.0 * high);
+        let (low, high) = (results.on_test_images(low), results.on_test_images(high));
+        let range = format!("{}–{}", low.number(), high.percent());
         tiles.push((range, "top-1 of the chosen networks on test images"));
         let off = results.cases.iter().map(|c| c.max_abs_diff / c.max_abs_logit.max(f64::MIN_POSITIVE));
         tiles.push((format!("{:.0e}", off.fold(0.0, f64::max)), "largest deviation of ONNX from our logits, relative"));
@@ -195,15 +225,8 @@ fn networks(page: &mut String, results: &RunResults, timings: &Timings) {
         );
     }
     page.push_str("</tbody></table></div>");
-    if let Some(note) = super::missed_note(&results.cases) {
-        let _ = write!(page, "<p class=\"note\">{note}.</p>");
-    }
-    if !results.extremes.is_empty() {
-        let each = results.extremes.iter().map(|e| {
-            let macs = number(e.macs as f64 / 1e6);
-            format!("the {} subnet has {} on test images at {macs} M MACs", escape(&e.label), percent(e.test_top1))
-        });
-        let _ = write!(page, "<p class=\"note\">For scale: {}.</p>", each.collect::<Vec<_>>().join("; "));
+    for note in super::notes(results) {
+        let _ = write!(page, "<p class=\"note\">{}</p>", escape(&note));
     }
 }
 
@@ -223,10 +246,10 @@ fn network(page: &mut String, case: &Case, results: &RunResults, timings: &Timin
          <td class=\"n\" data-name=\"fine-tuning\">{tuning}</td>\
          <td class=\"n wide\" data-name=\"this machine\">{host}</td><td class=\"wide\" data-name=\"file\"><a href=\"{onnx}\" \
          data-tip=\"{onnx}: differs from our logits by at most {:.1e} of {}\">ONNX</a></td></tr>",
-        percent(case.accuracy),
-        super::classes::or_dash(case.balanced_accuracy),
-        percent(case.as_cut()),
-        case.predicted(),
+        results.on_test_images(case.accuracy).with_interval(),
+        super::classes::or_dash(case.balanced_accuracy, results.images[2]),
+        results.on_test_images(case.as_cut()).percent(),
+        case.predicted(results.images[2]),
         milliseconds(case.latency_ms),
         number(case.macs as f64 / 1e6),
         number(case.params as f64 / 1e3),
@@ -245,8 +268,9 @@ fn phases(page: &mut String, results: &RunResults, timings: &Timings) {
          <th class=\"n\">seconds<th class=\"n\">min<th class=\"n\">mid<th class=\"n\">max</tr>",
     );
     for phase in &results.phases {
+        let validated = |top1| results.on_validation_images(top1).percent();
         let of =
-            |label: &str| phase.subnets.iter().find(|s| s.label == label).map_or_else(String::new, |s| percent(s.top1));
+            |label: &str| phase.subnets.iter().find(|s| s.label == label).map_or_else(String::new, |s| validated(s.top1));
         let time = timings.phases.iter().find(|timed| timed.name == phase.name);
         let _ = write!(
             page,

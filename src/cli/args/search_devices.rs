@@ -40,7 +40,7 @@ pub fn wanted(arguments: &[String], limits: &[Limit], free: bool) -> Result<Vec<
 }
 
 /// What one argument names: devices, each with its own limits.
-fn parsed(argument: &str) -> Vec<(String, Vec<Limit>)> {
+pub fn parsed(argument: &str) -> Vec<(String, Vec<Limit>)> {
     if Path::new(argument).exists() {
         return vec![(argument.to_owned(), Vec::new())];
     }

@@ -5,22 +5,30 @@ use crate::cli::args::class_choice::ClassArgs;
 use crate::cli::args::corrupt_choice::CorruptArgs;
 use crate::cli::args::model_choice::{self, Network};
 use crate::cli::args::onnx_network::OnnxNetwork;
+use crate::cli::args::run_choice::RunNetworkArgs;
 use crate::cli::args::runtime_choice::RuntimeArgs;
 use crate::cli::{Context, Failure};
+use crate::pipeline::finished_run::FinishedRun;
 use clap::Args;
 use ofa_space::InputFormat;
 use ofa_train::data::{self, OnCorrupt, Skipped};
 use ofa_train::evaluation::EVALUATION_BATCH;
 use ofa_train::{Images, Supernet, device, to_host};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Arguments of `ofa classify`.
 #[derive(Args, Debug)]
 pub struct ClassifyArgs {
-    /// Model file, the name of a pretrained network (mcunet), or an exported ONNX file.
+    /// Model file, the name of a pretrained network (mcunet), or an exported ONNX file. Left out: the first argument is the
+    /// folder of a run, and its recommended network is taken.
     #[arg(long)]
-    model: PathBuf,
+    model: Option<PathBuf>,
+    #[command(flatten)]
+    network: RunNetworkArgs,
+    /// The recommended network of this device of the run.
+    #[arg(long, conflicts_with_all = ["model", "net"])]
+    device: Option<String>,
     /// Subnet of a supernet, or of the space derived from a whole network: max, min, random, JSON, or a file.
     #[arg(long)]
     arch: Option<String>,
@@ -39,8 +47,8 @@ pub struct ClassifyArgs {
     runtime: RuntimeArgs,
     #[command(flatten)]
     corrupt: CorruptArgs,
-    /// Image files, and folders of them.
-    #[arg(required = true)]
+    /// Image files, and folders of them; without --model, the folder of a run before them.
+    #[arg(required = true, value_name = "[RUN] IMAGE")]
     images: Vec<PathBuf>,
 }
 
@@ -79,10 +87,11 @@ struct Classifier {
 }
 
 pub fn run(args: &ClassifyArgs, context: &Context) -> Result<(), Failure> {
-    let images = args.files(context)?;
-    let mut classifier = match OnnxNetwork::is_named(&args.model) {
-        true => args.onnx(context)?,
-        false => args.model(context)?,
+    let (model, images) = args.subject(context)?;
+    let images = args.files(&images, context)?;
+    let mut classifier = match OnnxNetwork::is_named(&model) {
+        true => args.onnx(&model, context)?,
+        false => args.model(&model, context)?,
     };
     let mut unreadable = 0;
     for path in &images {
@@ -122,10 +131,31 @@ pub fn run(args: &ClassifyArgs, context: &Context) -> Result<(), Failure> {
 }
 
 impl ClassifyArgs {
+    /// The network, and where the images are.
+    fn subject(&self, context: &Context) -> Result<(PathBuf, Vec<PathBuf>), Failure> {
+        if let Some(model) = &self.model {
+            self.network.refuse()?;
+            return Ok((model.clone(), self.images.clone()));
+        }
+        match self.images.split_first() {
+            Some((folder, images)) if FinishedRun::is_at(folder) && !images.is_empty() => {
+                let network = self.network.network(folder, self.device.as_deref(), context)?;
+                Ok((network.weights, images.to_vec()))
+            }
+            Some((folder, [])) if FinishedRun::is_at(folder) => Err(Failure::Input(format!(
+                "{} is a run: give images, or folders of them, after it",
+                folder.display()
+            ))),
+            _ => Err(Failure::Input(
+                "give --model M, or the folder of a run before the images (one that `ofa run` made)".into(),
+            )),
+        }
+    }
+
     /// The image files that are meant.
-    fn files(&self, context: &Context) -> Result<Vec<PathBuf>, Failure> {
+    fn files(&self, images: &[PathBuf], context: &Context) -> Result<Vec<PathBuf>, Failure> {
         let mut files = Vec::new();
-        for path in &self.images {
+        for path in images {
             if !path.is_dir() {
                 files.push(path.clone());
                 continue;
@@ -147,9 +177,9 @@ impl ClassifyArgs {
         Ok(files)
     }
 
-    fn model(&self, context: &Context) -> Result<Classifier, Failure> {
+    fn model(&self, path: &Path, context: &Context) -> Result<Classifier, Failure> {
         let Network { mut model, arch, has_own_statistics } =
-            model_choice::network(&self.model, self.arch.as_deref(), context.common.seed)?;
+            model_choice::network(path, self.arch.as_deref(), context.common.seed)?;
         let net = model.net(arch.as_ref())?;
         let device = device::open(&context.common.backend)?;
         let mut calibrated = has_own_statistics;
@@ -174,12 +204,12 @@ impl ClassifyArgs {
         })
     }
 
-    fn onnx(&self, context: &Context) -> Result<Classifier, Failure> {
+    fn onnx(&self, path: &Path, context: &Context) -> Result<Classifier, Failure> {
         if let Some(arch) = &self.arch {
             let problem = "an ONNX file holds one network, expected a supernet";
-            return Err(Failure::Input(format!("--arch {arch}: {}: {problem}", self.model.display())));
+            return Err(Failure::Input(format!("--arch {arch}: {}: {problem}", path.display())));
         }
-        let mut network = OnnxNetwork::open(&self.model, &self.runtime, context)?;
+        let mut network = OnnxNetwork::open(path, &self.runtime, context)?;
         let [channels, resolution, _] = network.about.image;
         Ok(Classifier {
             input: network.input.clone(),

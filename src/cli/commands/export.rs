@@ -4,6 +4,7 @@ use crate::cli::args::calibration::{CalibrationImages, warn_of_shared};
 use crate::cli::args::class_choice::ClassArgs;
 use crate::cli::args::corrupt_choice::CorruptArgs;
 use crate::cli::args::model_choice::{self, Network};
+use crate::cli::args::run_choice::RunNetworkArgs;
 use crate::cli::args::runtime_choice::RuntimeArgs;
 use crate::cli::{Context, Failure};
 use clap::Args;
@@ -18,20 +19,28 @@ use ofa_train::images::Images;
 use ofa_train::{Supernet, to_host};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Arguments of `ofa export`.
 #[derive(Args, Debug)]
 pub struct ExportArgs {
+    /// The folder of a run: its recommended network, with its data where images are needed.
+    #[arg(value_name = "RUN", required_unless_present = "model", conflicts_with_all = ["model", "arch"])]
+    run: Option<PathBuf>,
+    #[command(flatten)]
+    network: RunNetworkArgs,
+    /// The recommended network of this device of the run.
+    #[arg(long, conflicts_with_all = ["model", "net"])]
+    device: Option<String>,
     /// Model file, or the name of a pretrained network: mcunet.
     #[arg(long)]
-    model: PathBuf,
+    model: Option<PathBuf>,
     /// Subnet of a supernet, or of the space derived from a whole network: max, min, random, JSON, or a file.
     #[arg(long)]
     arch: Option<String>,
-    /// Output ONNX file.
-    #[arg(short, long)]
-    output: PathBuf,
+    /// Output ONNX file; of a run's network in int8 or f16, a file beside it if left out.
+    #[arg(short, long, required_unless_present = "run")]
+    output: Option<PathBuf>,
     /// Run the file in an independent runtime and compare logits.
     #[arg(long)]
     verify: bool,
@@ -64,8 +73,8 @@ pub struct ExportArgs {
     /// leaves no operation in f32.
     #[arg(long, default_value_t = 0.01, requires = "fp16")]
     fp16_tolerance: f64,
-    /// Static int8 quantisation (QDQ, per-channel weights); needs --calibrate.
-    #[arg(long, requires = "calibrate")]
+    /// Static int8 quantisation (QDQ, per-channel weights); needs --calibrate, or a run.
+    #[arg(long)]
     int8: bool,
     /// Further metadata of the file, for example --metadata licence=CC-BY-4.0.
     #[arg(long, value_name = "KEY=VALUE")]
@@ -133,16 +142,58 @@ impl ExportArgs {
     }
 }
 
+/// What is exported, where to, and the images that it may need.
+struct Job {
+    model: PathBuf,
+    output: PathBuf,
+    calibrate: Option<String>,
+}
+
+impl ExportArgs {
+    fn job(&self, context: &Context) -> Result<Job, Failure> {
+        if let Some(model) = &self.model {
+            self.network.refuse()?;
+            let output = self.output.clone().ok_or_else(|| Failure::Input("--output is missing".into()))?;
+            if self.int8 && self.calibrate.is_none() {
+                return Err(Failure::Input("--int8 needs images: give --calibrate DATA".into()));
+            }
+            return Ok(Job { model: model.clone(), output, calibrate: self.calibrate.clone() });
+        }
+        let Some(folder) = &self.run else {
+            return Err(Failure::Input("give the folder of a run, or --model M".into()));
+        };
+        let network = self.network.network(folder, self.device.as_deref(), context)?;
+        let needs_images = self.int8 || self.fp16 || self.verify;
+        let calibrate = match (&self.calibrate, needs_images) {
+            (Some(data), _) => Some(data.clone()),
+            (None, true) => Some(network.data(None)?),
+            (None, false) => None,
+        };
+        let output = match (&self.output, self.precision()) {
+            (Some(output), _) => output.clone(),
+            (None, Precision::F32) => {
+                return Err(Failure::Input(format!(
+                    "{} is there already in f32: give --int8 or --fp16, or --output for a file with other options",
+                    network.weights.with_extension("onnx").display()
+                )));
+            }
+            (None, precision) => network.weights.with_extension(format!("{}.onnx", precision.name())),
+        };
+        Ok(Job { model: network.weights, output, calibrate })
+    }
+}
+
 pub fn run(args: &ExportArgs, context: &Context) -> Result<(), Failure> {
+    let job = args.job(context)?;
     let metadata = args.metadata()?;
     let runtime = args.runtime.runtime()?;
     let seed = context.common.seed;
     let Network { mut model, arch, has_own_statistics } =
-        model_choice::network(&args.model, args.arch.as_deref(), seed)?;
+        model_choice::network(&job.model, args.arch.as_deref(), seed)?;
     let on_corrupt = args.corrupt.choice();
     let load =
         |source: &String| CalibrationImages::load(source, &model, arch.as_ref(), &args.classes, on_corrupt, context);
-    let loaded = args.calibrate.as_ref().map(load).transpose()?;
+    let loaded = job.calibrate.as_ref().map(load).transpose()?;
     let mut calibrated = has_own_statistics;
     if let Some(arch) = arch {
         if let Some(images) = &loaded {
@@ -175,13 +226,13 @@ pub fn run(args: &ExportArgs, context: &Context) -> Result<(), Failure> {
         compared = (images, logits);
         exporter = exporter.verified_against(&compared.0, &compared.1);
     }
-    let report = exporter.write(&args.output).map_err(|error| with_option(error, args))?;
+    let report = exporter.write(&job.output).map_err(|error| with_option(error, &job.output))?;
     if calibration.is_none() && report.in_f32.is_some_and(|cut| cut.operations_in_f32 > 0) {
         context.output.note("f16 was judged on random images; --calibrate DATA may leave fewer operations in f32");
     }
     write_companions(args, &model, &net)?;
     let reported = Exported { report: &report, calibrated };
-    context.output.result(&reported, || describe(&report, args))
+    context.output.result(&reported, || describe(&report, &job.output))
 }
 
 /// Our own logits of a model.
@@ -194,7 +245,7 @@ fn logits(model: &Model, net: &NetSpec, images: &Batch, context: &Context) -> Re
 }
 
 /// An error of the library, with the option that is at fault and the file that was not written.
-fn with_option(error: ExportError, args: &ExportArgs) -> Failure {
+fn with_option(error: ExportError, output: &Path) -> Failure {
     let option = match &error {
         ExportError::Setting(setting) => match setting.field.as_str() {
             "opset" => Some("--opset"),
@@ -211,7 +262,7 @@ fn with_option(error: ExportError, args: &ExportArgs) -> Failure {
     match (option, &error) {
         (Some(option), _) => Failure::Input(format!("{option}: {error}")),
         (None, ExportError::Disagreement { .. } | ExportError::LogitCount { .. }) => {
-            Failure::Running(format!("{} was not written: {error}", args.output.display()))
+            Failure::Running(format!("{} was not written: {error}", output.display()))
         }
         _ => error.into(),
     }
@@ -232,7 +283,7 @@ fn write_companions(args: &ExportArgs, model: &Model, net: &NetSpec) -> Result<(
 }
 
 /// The report as a line.
-fn describe(report: &ExportReport, args: &ExportArgs) -> String {
+fn describe(report: &ExportReport, output: &Path) -> String {
     let verified = report.verification.as_ref().map(|verification| {
         let agreement = verification.agreement;
         format!(
@@ -247,7 +298,7 @@ fn describe(report: &ExportReport, args: &ExportArgs) -> String {
     });
     format!(
         "{}: {} bytes, {}{}, opset {}{}",
-        args.output.display(),
+        output.display(),
         report.bytes,
         report.precision.name(),
         kept.unwrap_or_default(),

@@ -2,7 +2,7 @@
 
 mod pretrained;
 
-use super::config::{DeviceConfig, PipelineConfig, QUICKSTART};
+use super::config::{DeviceConfig, HOST, PipelineConfig, QUICKSTART};
 use crate::failure::Failure;
 use ofa_space::{InputFormat, Resize, Settings, listing};
 use ofa_train::FineTuning;
@@ -76,8 +76,9 @@ const PHASES: [(&str, &str, f64, f64, usize); 4] = [
     ("depth", "{ depth = 2 }", 0.1, 0.03, 2),
     ("expansion", "{ expansion = 2 }", 0.25, 0.04, 2),
 ];
-/// Devices of a plan, with three limits each.
+/// Devices of a plan, with three limits each. Photos are searched for this machine first.
 const DEVICES: [&str; 3] = ["pixel4-cpu", "raspberry-pi-4", "jetson-nano"];
+const THIS_AND_OTHERS: [&str; 4] = [HOST, "pixel4-cpu", "raspberry-pi-4", "jetson-nano"];
 
 /// What a kind of image is trained with.
 struct Recipe {
@@ -85,6 +86,8 @@ struct Recipe {
     space: &'static str,
     /// In words.
     about: &'static str,
+    /// Devices to search for.
+    devices: &'static [&'static str],
     /// Images that a machine with two cores trains on in a few minutes, all epochs together.
     budget: f64,
 }
@@ -92,17 +95,20 @@ struct Recipe {
 const SMALL_GREY: Recipe = Recipe {
     space: "space = \"tiny-28\"",
     about: "small grey images, so space tiny-28 at 20 to 28 px",
+    devices: &DEVICES,
     budget: 150_000.0,
 };
 const SMALL_COLOUR: Recipe = Recipe {
     space: "space = \"cifar-32\"",
     about: "small colour images, so space cifar-32 at 20 to 32 px",
+    devices: &DEVICES,
     budget: 40_000.0,
 };
 const PHOTOS: Recipe = Recipe {
     space: "space = { kind = \"mbv3\", name = \"photos-96\", width = 0.35, resolutions = [64, 80, 96], \
             expand_ratios = [2, 3, 4], depths = [1, 2, 3] }",
     about: "photos, so a MobileNetV3 space of width 0.35 at 64 to 96 px",
+    devices: &THIS_AND_OTHERS,
     budget: 60_000.0,
 };
 
@@ -171,7 +177,7 @@ pub fn for_dataset(spec: &str, wishes: &Wishes, dataset: Dataset) -> Result<Plan
             "{epochs:.1} epochs in batches of {batch_size}: {}",
             PHASES.map(|(name, _, share, ..)| format!("{name} {:.1}", epochs * share)).join(", ")
         ),
-        format!("three latency limits on each of {}", DEVICES.join(", ")),
+        format!("three latency limits on each of {}", recipe.devices.join(", ")),
     ];
     let text = toml_of(&recipe, &Schedule { spec, seed, batch_size, epochs });
     let config = wishes.apply(PipelineConfig::parse(&text, "the plan for your images")?)?;
@@ -244,9 +250,9 @@ fn toml_of(recipe: &Recipe, schedule: &Schedule<'_>) -> String {
     }
     text.push_str(
         "[collect]\ncount = 80\ncalibration_images = 300\n\
-         [search]\nstrategy = { kind = \"evolution\", generations = 40 }\nevaluations = 4000\n",
+         [search]\nstrategy = { kind = \"memetic\" }\nevaluations = 20000\n",
     );
-    for device in DEVICES {
+    for device in recipe.devices {
         let _ = write!(text, "[[search.devices]]\ndevice = \"{device}\"\n");
     }
     text

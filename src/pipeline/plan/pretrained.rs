@@ -3,7 +3,7 @@
 
 use super::{Plan, VALIDATION_IMAGES, Wishes, normalisation_of};
 use crate::failure::Failure;
-use crate::pipeline::config::{DeviceConfig, PipelineConfig};
+use crate::pipeline::config::{DeviceConfig, HOST, PipelineConfig};
 use ofa_train::data::Dataset;
 use ofa_train::shrinking::{InitConfig, Origin};
 use std::fmt::Write;
@@ -30,6 +30,8 @@ const DETAIL: f64 = 1.7;
 const MOST_DETAILED: usize = 10_000;
 /// Limits where none are given: shares of the largest subnet's multiply-accumulates.
 const LIMITS: [&str; 3] = ["16%", "27%", "50%"];
+/// Random networks on which the profile of this machine is checked.
+const CHECKED_NETS: usize = 20;
 
 /// The plan for these images from this model.
 pub(super) fn plan(spec: &str, init: &InitConfig, mut dataset: Dataset, wishes: &Wishes) -> Result<Plan, Failure> {
@@ -75,8 +77,9 @@ pub(super) fn plan(spec: &str, init: &InitConfig, mut dataset: Dataset, wishes: 
          [[train.phases]]\nname = \"subnets\"\nopens = {{ kernel_size = 1, depth = 64, expansion = 2 }}\n\
          epochs = {:.3}\nwarmup_epochs = {:.3}\nlearning_rate = 0.03\nsubnets_per_step = 2\nsort_channels = {is_single}\n\
          [collect]\ncount = 40\ncalibration_images = 500\n\
-         [search]\nstrategy = {{ kind = \"evolution\", generations = 40 }}\nevaluations = 4000\n\
-         [[search.devices]]\nmax_macs = {LIMITS:?}\n\
+         [search]\nstrategy = {{ kind = \"memetic\" }}\nevaluations = 20000\n\
+         [[search.devices]]\ndevice = \"{HOST}\"\nmax_macs = {LIMITS:?}\n\
+         [deploy]\nhost_nets = {CHECKED_NETS}\n\
          [deploy.finetune]\nepochs = {:.3}\nlearning_rate = 0.03\nbatch_size = {batch_size}\nweight_decay = 4e-5\n\
          head_rate = 0.1\ndistillation = 0.0\ngradient_clip = 5.0\nseed = {}\n",
         epochs(FULL_EPOCHS),

@@ -7,14 +7,16 @@ use crate::cli::args::class_choice::ClassArgs;
 use crate::cli::args::corrupt_choice::CorruptArgs;
 use crate::cli::args::model_choice::{self, Network};
 use crate::cli::args::model_data::{Reading, load_for};
+use crate::cli::args::run_choice::RunNetworkArgs;
 use crate::cli::args::runtime_choice::RuntimeArgs;
 use crate::cli::output::table;
 use crate::cli::{Context, Failure};
-use crate::report::percent;
+use crate::measured_accuracy::{MeasuredAccuracy, baseline};
+use crate::report::or_dash;
 use clap::{Args, ValueEnum};
 use ofa_train::data::SplitName;
 use ofa_train::device;
-use ofa_train::evaluation::{ClassAccuracy, EvaluationSettings, Evaluator};
+use ofa_train::evaluation::{Accuracy, ClassAccuracy, Confusion, EvaluationSettings, Evaluator};
 use onnx::OnnxEvaluation;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -23,8 +25,16 @@ use std::time::Instant;
 /// Arguments of `ofa eval`.
 #[derive(Args, Debug)]
 pub struct EvalArgs {
+    /// The folder of a run: its recommended network, on its data. Beside --model or --onnx: a data set, as in --data.
+    #[arg(value_name = "RUN", required_unless_present_any = ["model", "onnx"])]
+    run: Option<PathBuf>,
+    #[command(flatten)]
+    network: RunNetworkArgs,
+    /// The recommended network of this device of the run.
+    #[arg(long, conflicts_with_all = ["model", "onnx", "net"])]
+    device: Option<String>,
     /// Model file, or the name of a pretrained network: mcunet.
-    #[arg(long, required_unless_present = "onnx")]
+    #[arg(long)]
     model: Option<PathBuf>,
     /// An exported ONNX file instead, run in a real runtime.
     #[arg(long, conflicts_with_all = ["model", "arch"])]
@@ -34,9 +44,9 @@ pub struct EvalArgs {
     /// Subnet of a supernet, or of the space derived from a whole network: max, min, random, JSON, or a file.
     #[arg(long)]
     arch: Option<String>,
-    /// `bundled` or a folder.
+    /// `bundled` or a folder; a run's own data if left out.
     #[arg(long)]
-    data: String,
+    data: Option<String>,
     /// Which images to score.
     #[arg(long, value_enum, default_value = "test")]
     split: SplitChoice,
@@ -83,6 +93,10 @@ impl From<SplitChoice> for SplitName {
 #[derive(Serialize)]
 pub(super) struct EvalReport {
     pub(super) top1: f64,
+    /// 95 % interval of `top1`.
+    pub(super) interval: [f64; 2],
+    /// Share of the largest class.
+    pub(super) baseline: Option<f64>,
     pub(super) top5: f64,
     pub(super) images: usize,
     /// Mean recall over the classes with images.
@@ -97,12 +111,75 @@ pub(super) struct EvalReport {
     pub(super) runtime: Option<String>,
 }
 
+/// What is scored.
+struct Subject {
+    file: PathBuf,
+    data: String,
+    /// Whether it is an ONNX file.
+    in_a_runtime: bool,
+}
+
+impl EvalArgs {
+    fn subject(&self, context: &Context) -> Result<Subject, Failure> {
+        let of_run = |folder: &PathBuf| {
+            let network = self.network.network(folder, self.device.as_deref(), context)?;
+            let data = network.data(self.data.as_deref())?;
+            Ok(Subject { file: network.weights, data, in_a_runtime: false })
+        };
+        let (file, in_a_runtime) = match (&self.onnx, &self.model, &self.run) {
+            (Some(file), ..) => (file, true),
+            (None, Some(file), _) => (file, false),
+            (None, None, Some(folder)) => return of_run(folder),
+            (None, None, None) => {
+                return Err(Failure::Input("give the folder of a run, --model M or --onnx F".into()));
+            }
+        };
+        self.network.refuse()?;
+        let positional = self.run.as_ref().map(|data| data.display().to_string());
+        let data = match (&self.data, positional) {
+            (Some(data), Some(other)) => {
+                return Err(Failure::Input(format!("two data sets are given: --data {data}, and {other}")));
+            }
+            (Some(data), None) => data.clone(),
+            (None, Some(data)) => data,
+            (None, None) => return Err(Failure::Input("--data is missing: `bundled` or a folder".into())),
+        };
+        Ok(Subject { file: file.clone(), data, in_a_runtime })
+    }
+}
+
+impl EvalReport {
+    /// Of a network that was not recalibrated, by our own executor.
+    pub(super) fn of(accuracy: Accuracy, confusion: &Confusion, class_names: &[String], started: Instant) -> Self {
+        let Accuracy { top1, top5, images } = accuracy;
+        let per_class = confusion.per_class(class_names);
+        Self {
+            top1,
+            interval: MeasuredAccuracy::new(top1, images).interval(),
+            baseline: baseline(&per_class),
+            top5,
+            images,
+            balanced_accuracy: confusion.balanced_accuracy(),
+            per_class,
+            confusion: confusion.counts().to_vec(),
+            calibration_images: 0,
+            seconds: started.elapsed().as_secs_f64(),
+            runtime: None,
+        }
+    }
+
+    fn measured(&self, share: f64) -> MeasuredAccuracy {
+        MeasuredAccuracy::new(share, self.images)
+    }
+}
+
 pub fn run(args: &EvalArgs, context: &Context) -> Result<(), Failure> {
-    let report = match (&args.onnx, &args.model) {
-        (Some(file), _) => {
+    let subject = args.subject(context)?;
+    let report = match &subject {
+        Subject { file, data, in_a_runtime: true } => {
             let evaluation = OnnxEvaluation {
                 file,
-                data: &args.data,
+                data,
                 split: args.split,
                 limit: args.limit,
                 on_corrupt: args.corrupt.choice(),
@@ -111,8 +188,7 @@ pub fn run(args: &EvalArgs, context: &Context) -> Result<(), Failure> {
             };
             onnx::evaluate(&evaluation, context)?
         }
-        (None, Some(path)) => evaluate_model(args, path, context)?,
-        (None, None) => return Err(Failure::Input("give --model M or --onnx F".into())),
+        Subject { file, data, .. } => evaluate_model(args, file, data, context)?,
     };
     context.output.result(&report, || {
         let how = match &report.runtime {
@@ -121,12 +197,13 @@ pub fn run(args: &EvalArgs, context: &Context) -> Result<(), Failure> {
             None => format!("{} for BN recalibration", report.calibration_images),
         };
         format!(
-            "top-1 {:.2} %, top-5 {:.2} % on {} images ({how}), {:.1} s\nbalanced accuracy {}{}",
-            100.0 * report.top1,
-            100.0 * report.top5,
+            "top-1 {}, top-5 {} on {} images ({how}), {:.1} s\nbalanced accuracy {}; the largest class is {} of the images{}",
+            report.measured(report.top1).with_interval(),
+            report.measured(report.top5).percent(),
             report.images,
             report.seconds,
-            or_dash(report.balanced_accuracy),
+            or_dash(report.balanced_accuracy, report.images),
+            or_dash(report.baseline, report.images),
             by_class(&report)
         )
     })
@@ -150,7 +227,7 @@ fn by_class(report: &EvalReport) -> String {
     }
     let row = |(class, counts): (&ClassAccuracy, &Vec<usize>)| {
         let mut row =
-            vec![class.class.clone(), class.images.to_string(), or_dash(class.recall), or_dash(class.precision)];
+            vec![class.class.clone(), class.images.to_string(), or_dash(class.recall, class.images), or_dash(class.precision, class.images)];
         if with_matrix {
             row.extend(counts.iter().map(usize::to_string));
         }
@@ -160,20 +237,15 @@ fn by_class(report: &EvalReport) -> String {
     format!("\n{}", table(&header, &rows))
 }
 
-/// A share in per cent; a dash where it is undefined.
-fn or_dash(share: Option<f64>) -> String {
-    share.map_or_else(|| "–".to_owned(), percent)
-}
-
 /// Accuracy of a model file, computed by our own executor.
-fn evaluate_model(args: &EvalArgs, path: &Path, context: &Context) -> Result<EvalReport, Failure> {
+fn evaluate_model(args: &EvalArgs, path: &Path, data: &str, context: &Context) -> Result<EvalReport, Failure> {
     let started = Instant::now();
     let seed = context.common.seed;
     let Network { model, arch, .. } = model_choice::network(path, args.arch.as_deref(), seed)?;
     let net = model.net(arch.as_ref())?;
     let reading =
         Reading { max_resolution: net.input[1] as u32, on_corrupt: args.corrupt.choice(), classes: &args.classes };
-    let dataset = load_for(&model, &args.data, &reading, context)?;
+    let dataset = load_for(&model, data, &reading, context)?;
     dataset.require(args.split.into())?;
     let device = device::open(&context.common.backend)?;
     let settings = EvaluationSettings {
@@ -188,15 +260,5 @@ fn evaluate_model(args: &EvalArgs, path: &Path, context: &Context) -> Result<Eva
         calibration::warn_of_few(calibration_images, context);
     }
     let (accuracy, confusion) = evaluator.score_by_class(arch.as_ref())?;
-    Ok(EvalReport {
-        top1: accuracy.top1,
-        top5: accuracy.top5,
-        images: accuracy.images,
-        balanced_accuracy: confusion.balanced_accuracy(),
-        per_class: confusion.per_class(&model.class_names),
-        confusion: confusion.counts().to_vec(),
-        calibration_images,
-        seconds: started.elapsed().as_secs_f64(),
-        runtime: None,
-    })
+    Ok(EvalReport { calibration_images, ..EvalReport::of(accuracy, &confusion, &model.class_names, started) })
 }

@@ -7,7 +7,7 @@ use crate::cli::args::onnx_network::OnnxNetwork;
 use crate::cli::args::runtime_choice::RuntimeArgs;
 use crate::cli::{Context, Failure};
 use ofa_train::data::{OnCorrupt, SplitName, TrainedOn, stratified};
-use ofa_train::evaluation::{Accuracy, Confusion, Tally};
+use ofa_train::evaluation::{Confusion, Tally};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
@@ -47,16 +47,6 @@ pub(super) fn evaluate(args: &OnnxEvaluation<'_>, context: &Context) -> Result<E
         tally.add(&logits, &labels);
         confusion.add(&logits, &labels);
     }
-    let Accuracy { top1, top5, images } = tally.accuracy();
-    Ok(EvalReport {
-        top1,
-        top5,
-        images,
-        balanced_accuracy: confusion.balanced_accuracy(),
-        per_class: confusion.per_class(&network.class_names),
-        confusion: confusion.counts().to_vec(),
-        calibration_images: 0,
-        seconds: started.elapsed().as_secs_f64(),
-        runtime: Some(network.runtime_name().to_owned()),
-    })
+    let report = EvalReport::of(tally.accuracy(), &confusion, &network.class_names, started);
+    Ok(EvalReport { runtime: Some(network.runtime_name().to_owned()), ..report })
 }

@@ -1,5 +1,6 @@
 //! `ofa search`: the best subnet for every combination of limits, or the Pareto front.
 
+mod next_device;
 mod report;
 
 use crate::cli::args::memory_limits::MemoryLimits;
@@ -25,12 +26,18 @@ use std::time::Instant;
 /// Arguments of `ofa search`.
 #[derive(Args, Debug)]
 pub struct SearchArgs {
+    /// The folder of a finished run: its next device. The devices and limits given here join its plan, and what is new is
+    /// searched, extracted, fine-tuned where the run did, tested and exported.
+    #[arg(value_name = "RUN", required_unless_present_all = ["space", "accuracy"], conflicts_with_all = OF_A_SEARCH_ALONE)]
+    run: Option<PathBuf>,
+    #[command(flatten)]
+    next: next_device::NextDeviceArgs,
     /// Registered name, TOML file, or model file.
-    #[arg(long)]
-    space: String,
+    #[arg(long, requires = "accuracy")]
+    space: Option<String>,
     /// Predictor file of ours, or an official `.pth`.
-    #[arg(long)]
-    accuracy: PathBuf,
+    #[arg(long, requires = "space")]
+    accuracy: Option<PathBuf>,
     /// Device that latency limits are for. May be given several times, or list several names; a device may have limits
     /// of its own: `--device note10:15,20 --device v100:0.5,0.7`. Devices share what the search finds.
     #[arg(long, value_name = "DEVICE[:MS,…]")]
@@ -68,6 +75,10 @@ pub struct SearchArgs {
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
 }
+
+/// Options that a run's own plan has, or that its report shows.
+const OF_A_SEARCH_ALONE: [&str; 8] =
+    ["space", "accuracy", "pareto", "strategy", "evaluations", "seconds", "caution", "plot"];
 
 /// One grid of limits: for a device, or without one.
 struct Grid {
@@ -173,9 +184,15 @@ impl Grid {
 
 pub fn run(args: &SearchArgs, context: &Context) -> Result<(), Failure> {
     let started = Instant::now();
+    let (listed, accuracy) = match (&args.run, &args.space, &args.accuracy) {
+        (Some(folder), ..) => return next_device::run(args, folder, context),
+        (None, Some(space), Some(accuracy)) => (space, accuracy),
+        _ => return Err(Failure::Input("give the folder of a run, or --space and --accuracy".into())),
+    };
+    args.next.refuse()?;
     let devices = wanted(&args.device, &args.max_latency_ms, args.pareto)?;
-    let predictor = Arc::new(FittedPredictor::load_for(&args.accuracy, predictors::Target::Accuracy)?);
-    let listed = space(&args.space, None)?;
+    let predictor = Arc::new(FittedPredictor::load_for(accuracy, predictors::Target::Accuracy)?);
+    let listed = space(listed, None)?;
     let grids: Result<Vec<Grid>, Failure> = match devices.is_empty() {
         true => vec![None],
         false => devices.into_iter().map(Some).collect(),

@@ -1,14 +1,15 @@
 //! `ofa run`: the whole job.
 
+pub mod finished;
+
 use crate::cli::args::corrupt_choice::CorruptArgs;
 use crate::cli::output::pipeline_display::Display;
-use crate::cli::output::{short_count, table};
 use crate::cli::{Context, Failure};
 use crate::pipeline::config::{DeviceConfig, PipelineConfig};
 use crate::pipeline::estimate::Estimate;
+use crate::pipeline::finished_run::FinishedRun;
 use crate::pipeline::plan::{Start, Wishes};
 use crate::pipeline::{self, Existing, Holds, PLAN, Reading, RunOptions, plan};
-use crate::report::{self, Case, Infeasible};
 use clap::Args;
 use ofa_export::importing::import;
 use ofa_export::importing::pretrained::Wanted;
@@ -24,15 +25,15 @@ use std::time::Instant;
 /// Arguments of `ofa run`.
 #[derive(Args, Debug)]
 pub struct RunArgs {
-    /// Pipeline configuration (TOML). Left out: the bundled quickstart, or with --resume what the folder was started
-    /// with.
+    /// Pipeline configuration (TOML), or the folder of a run to go on with. Left out: the bundled quickstart, or with
+    /// --resume what the folder was started with.
     config: Option<PathBuf>,
     /// Your own labelled images, instead of the configuration's data; alone: a plan is made for them.
     #[arg(long)]
     data: Option<String>,
-    /// Folder for everything that the run makes.
-    #[arg(long, default_value = "ofa-run")]
-    out: PathBuf,
+    /// Folder for everything that the run makes [default: ofa-run].
+    #[arg(long)]
+    out: Option<PathBuf>,
     /// Go on with the run in the output folder: finished steps are not redone, unless what they depend on has changed. In an
     /// empty folder a run begins.
     #[arg(long)]
@@ -40,6 +41,9 @@ pub struct RunArgs {
     /// Go on with the run, but move its training aside and train anew.
     #[arg(long)]
     retrain: bool,
+    /// Time this machine's blocks again, where networks were chosen for `host`, and choose anew.
+    #[arg(long)]
+    reprofile: bool,
     /// Read every file of the data, also those that have kept size and time of change since they were read last.
     #[arg(long)]
     verify_data: bool,
@@ -75,63 +79,17 @@ pub struct RunArgs {
     corrupt: CorruptArgs,
 }
 
-#[derive(Serialize)]
-struct RunReport {
-    out: PathBuf,
-    report: PathBuf,
-    model: PathBuf,
-    results: Vec<CaseReport>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reference: Option<CaseReport>,
-    infeasible: Vec<Infeasible>,
-}
-
-#[derive(Serialize)]
-struct CaseReport {
-    device: Option<String>,
-    constraint: serde_json::Value,
-    arch: ofa_space::ArchJson,
-    accuracy: f64,
-    supernet_accuracy: f64,
-    /// Mean recall over the classes.
-    balanced_accuracy: Option<f64>,
-    predicted_accuracy: Option<f64>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    extrapolated: bool,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    prediction_missed: bool,
-    latency_ms: Option<f64>,
-    macs: u64,
-    params: u64,
-    onnx: PathBuf,
-}
-
-impl CaseReport {
-    fn of(case: &Case, out: &Path) -> Self {
-        Self {
-            device: case.device.clone(),
-            constraint: case.constraint.clone(),
-            arch: case.arch.clone(),
-            accuracy: case.accuracy,
-            supernet_accuracy: case.as_cut(),
-            balanced_accuracy: case.balanced_accuracy,
-            predicted_accuracy: case.predicted_accuracy,
-            extrapolated: case.extrapolated,
-            prediction_missed: case.prediction_missed,
-            latency_ms: case.latency_ms,
-            macs: case.macs,
-            params: case.params,
-            onnx: out.join(&case.onnx),
-        }
-    }
-}
+/// Where a run goes if no place is given.
+const DEFAULT_OUT: &str = "ofa-run";
 
 pub fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
     let started = Instant::now();
-    let (config, dataset) = configuration(args, context)?;
+    let place = args.place()?;
+    let out = place.out.as_path();
+    let (config, dataset) = configuration(args, &place, context)?;
     let options = RunOptions {
-        out: &args.out,
-        existing: match (args.retrain, args.resume) {
+        out,
+        existing: match (args.retrain, place.resume) {
             (true, _) => Existing::Retrain,
             (false, true) => Existing::Resume,
             (false, false) => Existing::Refuse,
@@ -139,6 +97,7 @@ pub fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
         backend: &context.common.backend,
         names_skipped: context.common.verbose > 0,
         dataset,
+        reprofile: args.reprofile,
         data: if args.verify_data { Reading::All } else { Reading::Changed },
         stop: &context.stop,
     };
@@ -147,57 +106,7 @@ pub fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
     }
     let mut display = Display::new(context.output);
     let finished = pipeline::run(&config, &options, &mut display)?;
-    let results = &finished.results;
-    let report = RunReport {
-        out: args.out.clone(),
-        report: finished.report.clone(),
-        model: finished.model.clone(),
-        results: results.cases.iter().map(|case| CaseReport::of(case, &args.out)).collect(),
-        reference: results.reference.as_ref().map(|case| CaseReport::of(case, &args.out)),
-        infeasible: results.infeasible.clone(),
-    };
-    context.output.result(&report, || {
-        let percent = |value: f64| format!("{:.2} %", 100.0 * value);
-        let rows: Vec<Vec<String>> = results
-            .cases
-            .iter()
-            .chain(&results.reference)
-            .map(|case| {
-                vec![
-                    case.device().to_owned(),
-                    report::limits(&case.constraint),
-                    case.latency_ms.map_or_else(|| "–".to_owned(), |ms| format!("{ms:.4} ms")),
-                    percent(case.accuracy),
-                    percent(case.as_cut()),
-                    case.predicted(),
-                    short_count(case.macs),
-                    short_count(case.params),
-                    case.onnx.clone(),
-                ]
-            })
-            .collect();
-        let header = ["device", "limit", "latency", "test top-1", "as cut", "predicted", "MACs", "params", "ONNX"];
-        let scale: Vec<String> = results
-            .extremes
-            .iter()
-            .map(|e| format!("{} subnet {:.2} % at {} MACs", e.label, 100.0 * e.test_top1, short_count(e.macs)))
-            .collect();
-        let missed = report::missed_note(&results.cases).map_or_else(String::new, |note| format!("{note}\n"));
-        let infeasible: String = results
-            .infeasible
-            .iter()
-            .map(|case| format!("{}: {}: {}\n", case.device(), report::limits(&case.constraint), case.verdict()))
-            .collect();
-        format!(
-            "{}\n{missed}{infeasible}\n{}\nreport: {}\nsupernet: {}\nnetworks: {}\n{:.0} s",
-            table(&header, &rows),
-            scale.join(", "),
-            report.report.display(),
-            report.model.display(),
-            args.out.join("nets").display(),
-            started.elapsed().as_secs_f64()
-        )
-    })
+    finished::show(&finished, out, started, context)
 }
 
 #[derive(Serialize)]
@@ -223,9 +132,40 @@ fn rehearse(config: &PipelineConfig, dataset: Option<&Dataset>, context: &Contex
     context.output.result(&report, || format!("{text}\n{}", report.estimate.sentence()))
 }
 
+/// Where a run is, and where its plan is.
+struct Place {
+    out: PathBuf,
+    /// A configuration that was given.
+    config: Option<PathBuf>,
+    /// Whether to go on with what is there.
+    resume: bool,
+}
+
 impl RunArgs {
+    /// A configuration that is the folder of a run means that run.
+    fn place(&self) -> Result<Place, Failure> {
+        let (default, resume) = (PathBuf::from(DEFAULT_OUT), self.resume || self.retrain);
+        match &self.config {
+            Some(folder) if folder.is_dir() => match (FinishedRun::is_at(folder), &self.out) {
+                (true, None) => Ok(Place { out: folder.clone(), config: None, resume: true }),
+                (true, Some(out)) => Err(Failure::Input(format!(
+                    "{} is a run to go on with, and --out {} another place: give one of them, or {} for a new run of the \
+                     same plan",
+                    folder.display(),
+                    out.display(),
+                    folder.join(PLAN).display()
+                ))),
+                (false, _) => Err(Failure::Input(format!(
+                    "{} is a folder without a run: for your own images give --data {0}",
+                    folder.display()
+                ))),
+            },
+            config => Ok(Place { out: self.out.clone().unwrap_or(default), config: config.clone(), resume }),
+        }
+    }
+
     /// What a plan starts from. A checkpoint of a known family becomes a model file in the run's folder.
-    fn start(&self, context: &Context) -> Result<Start, Failure> {
+    fn start(&self, out: &Path, context: &Context) -> Result<Start, Failure> {
         let file = match self.from.as_deref() {
             None => return Ok(Start::Automatic),
             Some("scratch") => return Ok(Start::Scratch),
@@ -242,11 +182,11 @@ impl RunArgs {
         let import = import(file, &Wanted::default())
             .map_err(|error| Failure::Input(format!("{error}; see `ofa import pretrained` for what may be given")))?;
         let hash = digest::sha256_of_file(file).map_err(|e| Failure::Input(format!("{}: {e}", file.display())))?;
-        let model = self.out.join(plan::start_model(&hash));
+        let model = out.join(plan::start_model(&hash));
         if self.dry_run {
             return Ok(Start::Model(InitConfig::new(model).unwritten(import.import.model, hash)));
         }
-        std::fs::create_dir_all(&self.out).map_err(|e| Failure::writing(&self.out, e))?;
+        std::fs::create_dir_all(out).map_err(|e| Failure::writing(out, e))?;
         import.import.model.save(&model)?;
         let (family, source) = (&import.family, &import.normalisation_from);
         context.output.note(&format!(
@@ -284,16 +224,20 @@ impl RunArgs {
 }
 
 /// The configuration of a file, of the folder to resume, or a plan made for the data, which are then read already.
-fn configuration(args: &RunArgs, context: &Context) -> Result<(PipelineConfig, Option<Dataset>), Failure> {
-    let started_with = args.out.join(PLAN);
-    let resume = args.resume || args.retrain;
-    let file = match &args.config {
+fn configuration(
+    args: &RunArgs,
+    Place { out, config, resume }: &Place,
+    context: &Context,
+) -> Result<(PipelineConfig, Option<Dataset>), Failure> {
+    let started_with = out.join(PLAN);
+    let resume = *resume;
+    let file = match config {
         Some(path) => Some(path),
         None if resume && started_with.is_file() => Some(&started_with),
         None => None,
     };
     let Some(path) = file else {
-        if let (true, found @ (Holds::Run | Holds::Other(_))) = (resume, pipeline::look(&args.out)) {
+        if let (true, found @ (Holds::Run | Holds::Other(_))) = (resume, pipeline::look(out)) {
             let problem = match found {
                 Holds::Other(name) => {
                     format!("holds {name}, but no run to go on with ({PLAN} is missing): choose another --out")
@@ -302,10 +246,10 @@ fn configuration(args: &RunArgs, context: &Context) -> Result<(PipelineConfig, O
                     "holds a run whose {PLAN} is missing: put it back, or give the run's configuration as a file"
                 ),
             };
-            return Err(Failure::Input(format!("{}: {problem}", args.out.display())));
+            return Err(Failure::Input(format!("{}: {problem}", out.display())));
         }
         let data = args.data.as_deref().unwrap_or("bundled");
-        let plan = plan::for_data(data, &args.wishes(args.start(context)?, context.common.seed))?;
+        let plan = plan::for_data(data, &args.wishes(args.start(out, context)?, context.common.seed))?;
         context.output.note("plan");
         for reason in plan.data.iter().chain(&plan.reasons) {
             context.output.note(&format!("  {reason}"));
@@ -321,7 +265,7 @@ fn configuration(args: &RunArgs, context: &Context) -> Result<(PipelineConfig, O
         }
         return Ok((plan.config, plan.dataset));
     };
-    let mut config = PipelineConfig::load(path).map_err(|error| match (error, &args.config) {
+    let mut config = PipelineConfig::load(path).map_err(|error| match (error, config) {
         (Failure::Input(problem), None) => {
             Failure::Input(format!("{problem}; put it right, or give the run's configuration as a file"))
         }
@@ -336,7 +280,7 @@ fn configuration(args: &RunArgs, context: &Context) -> Result<(PipelineConfig, O
         }
     })?;
     if args.from.is_some() {
-        check_start(&args.start(context)?, &config.train, path)?;
+        check_start(&args.start(out, context)?, &config.train, path)?;
     }
     let config = args.wishes(Start::Automatic, config.train.seed).apply(config)?;
     Ok((config, None))

@@ -1,0 +1,53 @@
+//! The folder of a run as an argument: its networks and its data.
+
+use super::{Context, Failure};
+use crate::pipeline::finished_run::{FinishedRun, WhichNetwork};
+use clap::Args;
+use std::path::{Path, PathBuf};
+
+/// Which network of a run.
+#[derive(Args, Debug)]
+pub struct RunNetworkArgs {
+    /// A network of the run by its name, instead of the recommended one.
+    #[arg(long, value_name = "NAME")]
+    net: Option<String>,
+}
+
+/// A network of a run.
+pub struct RunNetwork {
+    /// Its weights.
+    pub weights: PathBuf,
+    run: FinishedRun,
+}
+
+impl RunNetworkArgs {
+    /// The network of the run in `folder` that is meant, for `device` if one is given; it is named in a line.
+    pub fn network(&self, folder: &Path, device: Option<&str>, context: &Context) -> Result<RunNetwork, Failure> {
+        let run = FinishedRun::open(folder)?;
+        let case = run.network(WhichNetwork { device, name: self.net.as_deref() })?;
+        let why = match (&self.net, case.recommended) {
+            (None, true) => format!(", recommended for {}", case.device()),
+            _ => String::new(),
+        };
+        context.output.note(&format!("{}: {}{why}", folder.display(), case.name()));
+        Ok(RunNetwork { weights: run.weights(case), run })
+    }
+
+    /// Refuses `--net` where there is no run.
+    pub fn refuse(&self) -> Result<(), Failure> {
+        match &self.net {
+            Some(name) => Err(Failure::Input(format!("--net {name}: expected the folder of a run to take it from"))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl RunNetwork {
+    /// The data set that is given, or else the run's.
+    pub fn data(&self, given: Option<&str>) -> Result<String, Failure> {
+        match given {
+            Some(data) => Ok(data.to_owned()),
+            None => Ok(self.run.data()?.to_owned()),
+        }
+    }
+}

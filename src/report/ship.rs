@@ -1,0 +1,95 @@
+//! What a reader of a run wants first: which network to ship, how sure that is, and the commands that come next.
+
+use super::page::milliseconds;
+use super::plot::number;
+use super::{Case, RunResults};
+
+/// A network in a line: accuracy, latency, size, memory.
+pub fn in_short(case: &Case, results: &RunResults) -> String {
+    let mut parts = vec![format!("top-1 {}", results.on_test_images(case.accuracy).with_interval())];
+    if case.latency_ms.is_some() {
+        parts.push(milliseconds(case.latency_ms));
+    }
+    parts.push(format!("{} M MACs", number(case.macs as f64 / 1e6)));
+    if case.onnx_bytes > 0 {
+        parts.push(format!("file {} kB", number(case.onnx_bytes as f64 / 1024.0)));
+    }
+    if case.peak_activation_bytes > 0 {
+        parts.push(format!("activations {} kB in f32", number(case.peak_activation_bytes as f64 / 1024.0)));
+    }
+    parts.join(", ")
+}
+
+/// Commands that come next, with what each does. `run` is the run's folder.
+pub fn next_commands(results: &RunResults, run: &str) -> Vec<(String, &'static str)> {
+    let Some(case) = results.cases.iter().find(|case| case.recommended) else { return Vec::new() };
+    let run = quoted(run);
+    let device = case.device.as_ref().map_or_else(String::new, |device| format!(" --device {}", quoted(device)));
+    vec![
+        (format!("ofa classify {run} photo.jpg"), "try it on a photo"),
+        (format!("ofa search {run} --device pixel4-cpu --max-latency-ms 5,10"), "networks for another device"),
+        (format!("ofa measure --model {}", quoted(&in_folder(&run, case))), "its time on this machine"),
+        (format!("ofa export {run}{device} --int8"), "an int8 file beside it"),
+    ]
+}
+
+fn in_folder(run: &str, case: &Case) -> String {
+    format!("{}/nets/{}.safetensors", run.trim_matches('\'').trim_end_matches('/'), case.name())
+}
+
+/// An argument as a shell reads it.
+fn quoted(argument: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:@%".contains(c);
+    match !argument.is_empty() && argument.chars().all(is_plain) {
+        true => argument.to_owned(),
+        false => format!("'{}'", argument.replace('\'', "'\\''")),
+    }
+}
+
+/// What a reader should know beside the figures, a sentence each.
+pub fn notes(results: &RunResults) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(baseline) = results.baseline() {
+        let share = results.on_test_images(baseline).percent();
+        notes.push(format!("Always answering with the largest class of the test images would be right for {share} of them."));
+    }
+    let each = results.extremes.iter().map(|extreme| {
+        let accuracy = results.on_test_images(extreme.test_top1).percent();
+        format!("the {} subnet has {accuracy} at {} M MACs", extreme.label, number(extreme.macs as f64 / 1e6))
+    });
+    let each: Vec<String> = each.collect();
+    if !each.is_empty() {
+        notes.push(format!("For scale, as cut: {}.", each.join("; ")));
+    }
+    notes.extend(beaten_by_the_smallest(results));
+    notes.extend(super::missed_note(&results.cases).map(str::to_owned));
+    notes
+}
+
+/// Chosen networks that are no better than the smallest subnet, which costs less.
+fn beaten_by_the_smallest(results: &RunResults) -> Option<String> {
+    let smallest = results.extremes.iter().find(|extreme| extreme.label == "min")?;
+    let beaten = |case: &&Case| case.accuracy < smallest.test_top1 && case.macs > smallest.macs;
+    let names: Vec<&str> = results.cases.iter().filter(beaten).map(Case::name).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "The smallest subnet, with {} M MACs and {} on the test images, is more accurate than {}: the limits can be lower, \
+             or the training was too short.",
+            number(smallest.macs as f64 / 1e6),
+            results.on_test_images(smallest.test_top1).percent(),
+            names.join(", ")
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn arguments_are_quoted_only_where_a_shell_needs_it() {
+        assert_eq!(quoted("my-run/1"), "my-run/1");
+        assert_eq!(quoted("my run's"), "'my run'\\''s'");
+        assert_eq!(quoted(""), "''");
+    }
+}
