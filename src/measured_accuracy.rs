@@ -92,9 +92,12 @@ mod tests {
     /// Values of statsmodels' `proportion_confint(count, n, method="wilson")`.
     #[test]
     fn intervals_are_those_of_wilson() {
-        for (right, images, low, high) in
-            [(7, 10, 0.396_77, 0.892_21), (0, 10, 0.0, 0.277_53), (10, 10, 0.722_47, 1.0), (431, 505, 0.820_05, 0.881_55)]
-        {
+        for (right, images, low, high) in [
+            (7, 10, 0.396_77, 0.892_21),
+            (0, 10, 0.0, 0.277_53),
+            (10, 10, 0.722_47, 1.0),
+            (431, 505, 0.820_05, 0.881_55),
+        ] {
             let accuracy = MeasuredAccuracy::new(f64::from(right) / f64::from(images), images as usize);
             let [l, h] = accuracy.interval();
             assert!((l - low).abs() < 1e-4 && (h - high).abs() < 1e-4, "{right}/{images}: {l} {h}");

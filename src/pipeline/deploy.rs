@@ -2,8 +2,8 @@
 //! exported and verified.
 
 use super::config::PipelineConfig;
-use super::keys::Key;
 use super::kept::{Exported, Kept, Record};
+use super::keys::Key;
 use super::record::{RunFolder, Step};
 use super::specialise::{Found, FoundCase};
 use super::tuning::{Tuned, Tuning};

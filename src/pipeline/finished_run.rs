@@ -39,7 +39,9 @@ impl FinishedRun {
     pub fn open(folder: &Path) -> Result<Self, Failure> {
         let shown = folder.display();
         if !Self::is_at(folder) {
-            return Err(Failure::Input(format!("{shown} is not the folder of a run, as `ofa run --out {shown}` makes it")));
+            return Err(Failure::Input(format!(
+                "{shown} is not the folder of a run, as `ofa run --out {shown}` makes it"
+            )));
         }
         let config = PipelineConfig::load(&folder.join(PLAN))?;
         let results = super::results_of(folder)?;

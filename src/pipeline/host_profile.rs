@@ -34,7 +34,8 @@ pub(super) fn device(wanted: &DeviceConfig, root: &Path) -> Result<Option<Arc<dy
 pub(super) fn content(wanted: &DeviceConfig, root: &Path) -> Result<Option<String>, Failure> {
     let Some(name) = &wanted.device else { return Ok(None) };
     let profile = root.join(FILE);
-    let of_file = || digest::sha256_of_file(&profile).map_err(|e| Failure::Input(format!("{}: {e}", profile.display())));
+    let of_file =
+        || digest::sha256_of_file(&profile).map_err(|e| Failure::Input(format!("{}: {e}", profile.display())));
     Ok(Some(if wanted.is_host() { of_file()? } else { ofa_hw::content(name)? }))
 }
 

@@ -7,7 +7,8 @@ use ofa_search::Limit;
 /// quantity alone; what is there already is not added again.
 pub fn add(config: &mut PipelineConfig, wanted: &[DeviceConfig]) {
     for new in wanted {
-        let place = config.search.devices.iter_mut().find(|known| known.device == new.device && is_joinable(known, new));
+        let place =
+            config.search.devices.iter_mut().find(|known| known.device == new.device && is_joinable(known, new));
         match place {
             Some(known) => join(known, new),
             None => config.search.devices.push(new.clone()),
@@ -57,7 +58,8 @@ mod tests {
         add(&mut config, &[phone(&[5.0, 10.0])]);
         add(&mut config, &[phone(&[10.0, 20.0])]);
         assert_eq!(config.search.devices.len(), before + 1);
-        let limits: Vec<String> = config.search.devices[before].max_latency_ms.iter().map(ToString::to_string).collect();
+        let limits: Vec<String> =
+            config.search.devices[before].max_latency_ms.iter().map(ToString::to_string).collect();
         assert_eq!(limits, ["5", "10", "20"]);
         // Limits on another quantity would cross with these, so they are an entry of their own.
         let macs = DeviceConfig { max_macs: vec![Limit::PerCent(50.0)], ..phone(&[]) };

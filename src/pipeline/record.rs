@@ -358,13 +358,7 @@ impl RunFolder {
     }
 
     /// Notes a step as done, with the files as they are now.
-    fn record(
-        &mut self,
-        step: Step,
-        key: &Key,
-        outputs: Vec<String>,
-        warnings: Vec<String>,
-    ) -> Result<(), Failure> {
+    fn record(&mut self, step: Step, key: &Key, outputs: Vec<String>, warnings: Vec<String>) -> Result<(), Failure> {
         let mut files = BTreeMap::new();
         for file in outputs.into_iter().chain([result_of(step)]) {
             let path = self.path(&file);

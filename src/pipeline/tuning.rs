@@ -2,8 +2,8 @@
 //! done once, also by later runs in the same folder, and an interrupted run goes on where it was.
 
 use super::config::PipelineConfig;
-use super::keys::Key;
 use super::kept::{self, AsCut, Delivered, Kept, Record};
+use super::keys::Key;
 use super::record::RunFolder;
 use super::{Progress, Subject};
 use crate::failure::Failure;
@@ -110,7 +110,14 @@ impl<'a> Tuning<'a> {
                 let mut evaluator = Evaluator::new(&supernet, dataset, device, &self.evaluation)?;
                 let full = evaluator.specialise(&space.max_arch())?;
                 let weights = self.kept.keep_model(FULL, &full.model)?;
-                self.delivered(FULL, full.model, weights, full.accuracy.top1, 0.0, (full.accuracy.top1, full.confusion))?
+                self.delivered(
+                    FULL,
+                    full.model,
+                    weights,
+                    full.accuracy.top1,
+                    0.0,
+                    (full.accuracy.top1, full.confusion),
+                )?
             }
         };
         self.teacher = Some(tuned.model.clone());

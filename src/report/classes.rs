@@ -76,7 +76,13 @@ pub fn markdown(results: &RunResults) -> String {
     text.push_str(&"--:|".repeat(answers.len()));
     text.push('\n');
     for (ClassAccuracy { class, images, recall, precision }, counts) in rows(case) {
-        let _ = write!(text, "| {} | {images} | {} | {} |", in_cell(class), or_dash(*recall, *images), or_dash(*precision, *images));
+        let _ = write!(
+            text,
+            "| {} | {images} | {} | {} |",
+            in_cell(class),
+            or_dash(*recall, *images),
+            or_dash(*precision, *images)
+        );
         if with_matrix {
             text.extend(counts.iter().map(|count| format!(" {count} |")));
         }

@@ -62,8 +62,9 @@ pub fn markdown(results: &RunResults, timings: &Timings) -> String {
     text.push_str("\n\n| phase | steps | min | mid | max |\n|---|--:|--:|--:|--:|\n");
     for phase in &results.phases {
         let validated = |top1| results.on_validation_images(top1).percent();
-        let of =
-            |label: &str| phase.subnets.iter().find(|s| s.label == label).map_or_else(String::new, |s| validated(s.top1));
+        let of = |label: &str| {
+            phase.subnets.iter().find(|s| s.label == label).map_or_else(String::new, |s| validated(s.top1))
+        };
         let _ = writeln!(text, "| {} | {} | {} | {} | {} |", phase.name, phase.steps, of("min"), of("mid"), of("max"));
     }
     let fit = &results.predictor;

@@ -20,13 +20,13 @@ use ofa_train::evaluation::ClassAccuracy;
 use ofa_train::shrinking::{PhaseRecord, StepRecord};
 use serde::{Deserialize, Serialize};
 
-pub use markdown::markdown;
 pub use classes::or_dash;
+pub use markdown::markdown;
 pub use page::{amounts, limits, render};
 pub use plots::files as plot_files;
 pub(crate) use plots::{Predicted, latencies as plot_latencies};
-pub use ship::{in_short, next_commands, notes};
 pub use search_page::{ChosenNet, SearchSection, search_page};
+pub use ship::{in_short, next_commands, notes};
 pub use timings::{HostTimings, StepSeconds, Timings};
 
 /// Everything that the report shows, but for measured times; the run writes it as `results.json`. The same

@@ -269,8 +269,9 @@ fn phases(page: &mut String, results: &RunResults, timings: &Timings) {
     );
     for phase in &results.phases {
         let validated = |top1| results.on_validation_images(top1).percent();
-        let of =
-            |label: &str| phase.subnets.iter().find(|s| s.label == label).map_or_else(String::new, |s| validated(s.top1));
+        let of = |label: &str| {
+            phase.subnets.iter().find(|s| s.label == label).map_or_else(String::new, |s| validated(s.top1))
+        };
         let time = timings.phases.iter().find(|timed| timed.name == phase.name);
         let _ = write!(
             page,

@@ -51,7 +51,9 @@ pub fn notes(results: &RunResults) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(baseline) = results.baseline() {
         let share = results.on_test_images(baseline).percent();
-        notes.push(format!("Always answering with the largest class of the test images would be right for {share} of them."));
+        notes.push(format!(
+            "Always answering with the largest class of the test images would be right for {share} of them."
+        ));
     }
     let each = results.extremes.iter().map(|extreme| {
         let accuracy = results.on_test_images(extreme.test_top1).percent();

@@ -43,6 +43,13 @@ impl RunNetworkArgs {
 }
 
 impl RunNetwork {
+    /// The size at which the run keeps images, pixels: scores are then those of its report.
+    pub fn kept_resolution(&self) -> Result<u32, Failure> {
+        let train = &self.run.config.train;
+        let largest = train.space()?.info().resolutions.last().copied().unwrap_or_default();
+        Ok(train.kept_resolution(largest))
+    }
+
     /// The data set that is given, or else the run's.
     pub fn data(&self, given: Option<&str>) -> Result<String, Failure> {
         match given {

@@ -142,10 +142,9 @@ impl ClassifyArgs {
                 let network = self.network.network(folder, self.device.as_deref(), context)?;
                 Ok((network.weights, images.to_vec()))
             }
-            Some((folder, [])) if FinishedRun::is_at(folder) => Err(Failure::Input(format!(
-                "{} is a run: give images, or folders of them, after it",
-                folder.display()
-            ))),
+            Some((folder, [])) if FinishedRun::is_at(folder) => {
+                Err(Failure::Input(format!("{} is a run: give images, or folders of them, after it", folder.display())))
+            }
             _ => Err(Failure::Input(
                 "give --model M, or the folder of a run before the images (one that `ofa run` made)".into(),
             )),

@@ -19,7 +19,7 @@ use ofa_train::device;
 use ofa_train::evaluation::{Accuracy, ClassAccuracy, Confusion, EvaluationSettings, Evaluator};
 use onnx::OnnxEvaluation;
 use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// Arguments of `ofa eval`.
@@ -115,6 +115,8 @@ pub(super) struct EvalReport {
 struct Subject {
     file: PathBuf,
     data: String,
+    /// The size at which a run keeps images, pixels.
+    kept_resolution: Option<u32>,
     /// Whether it is an ONNX file.
     in_a_runtime: bool,
 }
@@ -124,7 +126,8 @@ impl EvalArgs {
         let of_run = |folder: &PathBuf| {
             let network = self.network.network(folder, self.device.as_deref(), context)?;
             let data = network.data(self.data.as_deref())?;
-            Ok(Subject { file: network.weights, data, in_a_runtime: false })
+            let kept_resolution = Some(network.kept_resolution()?);
+            Ok(Subject { file: network.weights, data, kept_resolution, in_a_runtime: false })
         };
         let (file, in_a_runtime) = match (&self.onnx, &self.model, &self.run) {
             (Some(file), ..) => (file, true),
@@ -144,7 +147,7 @@ impl EvalArgs {
             (None, Some(data)) => data,
             (None, None) => return Err(Failure::Input("--data is missing: `bundled` or a folder".into())),
         };
-        Ok(Subject { file: file.clone(), data, in_a_runtime })
+        Ok(Subject { file: file.clone(), data, kept_resolution: None, in_a_runtime })
     }
 }
 
@@ -176,7 +179,7 @@ impl EvalReport {
 pub fn run(args: &EvalArgs, context: &Context) -> Result<(), Failure> {
     let subject = args.subject(context)?;
     let report = match &subject {
-        Subject { file, data, in_a_runtime: true } => {
+        Subject { file, data, in_a_runtime: true, .. } => {
             let evaluation = OnnxEvaluation {
                 file,
                 data,
@@ -188,7 +191,7 @@ pub fn run(args: &EvalArgs, context: &Context) -> Result<(), Failure> {
             };
             onnx::evaluate(&evaluation, context)?
         }
-        Subject { file, data, .. } => evaluate_model(args, file, data, context)?,
+        subject => evaluate_model(args, subject, context)?,
     };
     context.output.result(&report, || {
         let how = match &report.runtime {
@@ -226,8 +229,12 @@ fn by_class(report: &EvalReport) -> String {
         header.extend(taken_for.iter().map(String::as_str));
     }
     let row = |(class, counts): (&ClassAccuracy, &Vec<usize>)| {
-        let mut row =
-            vec![class.class.clone(), class.images.to_string(), or_dash(class.recall, class.images), or_dash(class.precision, class.images)];
+        let mut row = vec![
+            class.class.clone(),
+            class.images.to_string(),
+            or_dash(class.recall, class.images),
+            or_dash(class.precision, class.images),
+        ];
         if with_matrix {
             row.extend(counts.iter().map(usize::to_string));
         }
@@ -238,14 +245,14 @@ fn by_class(report: &EvalReport) -> String {
 }
 
 /// Accuracy of a model file, computed by our own executor.
-fn evaluate_model(args: &EvalArgs, path: &Path, data: &str, context: &Context) -> Result<EvalReport, Failure> {
+fn evaluate_model(args: &EvalArgs, subject: &Subject, context: &Context) -> Result<EvalReport, Failure> {
     let started = Instant::now();
     let seed = context.common.seed;
-    let Network { model, arch, .. } = model_choice::network(path, args.arch.as_deref(), seed)?;
+    let Network { model, arch, .. } = model_choice::network(&subject.file, args.arch.as_deref(), seed)?;
     let net = model.net(arch.as_ref())?;
-    let reading =
-        Reading { max_resolution: net.input[1] as u32, on_corrupt: args.corrupt.choice(), classes: &args.classes };
-    let dataset = load_for(&model, data, &reading, context)?;
+    let max_resolution = subject.kept_resolution.unwrap_or(net.input[1] as u32);
+    let reading = Reading { max_resolution, on_corrupt: args.corrupt.choice(), classes: &args.classes };
+    let dataset = load_for(&model, &subject.data, &reading, context)?;
     dataset.require(args.split.into())?;
     let device = device::open(&context.common.backend)?;
     let settings = EvaluationSettings {

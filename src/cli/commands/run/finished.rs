@@ -140,13 +140,14 @@ fn notes(results: &RunResults) -> String {
 fn ship_this(results: &RunResults, out: &Path) -> String {
     let mut text = String::new();
     for case in results.cases.iter().filter(|case| case.recommended) {
-        let _ = write!(text, "\nship this on {}: {}", case.device(), out.join(&case.onnx).display());
+        let on = case.device.as_ref().map_or_else(String::new, |device| format!(" on {device}"));
+        let _ = write!(text, "\nship this{on}: {}", out.join(&case.onnx).display());
         let _ = writeln!(text, "\n  {}", report::in_short(case, results));
     }
     if !text.is_empty() {
         text.push_str("\nnext\n");
         for (command, about) in report::next_commands(results, &out.display().to_string()) {
-            let _ = writeln!(text, "  {command:<60}  {about}");
+            let _ = writeln!(text, "  {command}   # {about}");
         }
         text.push('\n');
     }
