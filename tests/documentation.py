@@ -5,7 +5,8 @@
 
 OFA_BIN names the program (default: target/release/ofa), LIMIT_SECONDS the time that a block may take (default: 240). A page's
 folder gets what its prose takes for granted: `my-photos/` (three classes of drawn pictures), a photo of that folder wherever a page
-names one of its own, and a file of predictor settings. `cargo run --release -- …` is run as `ofa …`.
+names one of its own, and a file of predictor settings. `cargo run --release -- …` is run as `ofa …`, `cargo install` does
+nothing.
 
 A block behind `<!-- not run: REASON -->` needs more than two minutes, a GPU, several machines, PyTorch, or data that are not in the
 repository. Of such a block, each `ofa` command is only parsed. Blocks without a language are output, not commands.
@@ -106,7 +107,7 @@ def run(body, folder):
     """Whether the block succeeds in the folder; the problems."""
     shim = folder.parent / "bin"
     shim.mkdir(exist_ok=True)
-    for name, text in (("ofa", f'exec "{OFA}" "$@"\n'), ("cargo", f'shift 3; exec "{OFA}" "$@"\n')):
+    for name, text in (("ofa", f'exec "{OFA}" "$@"\n'), ("cargo", f'[ "$1" = install ] && exit 0; shift 3; exec "{OFA}" "$@"\n')):
         (shim / name).write_text("#!/bin/sh\n" + text)
         (shim / name).chmod(0o755)
     environment = {**os.environ, "PATH": f"{shim}:{os.environ['PATH']}"}

@@ -26,7 +26,8 @@ Examples:
   ofa run --data my-photos/ --out photos
   ofa run --data my-photos/ --out photos --on-corrupt skip
   ofa run photos/pipeline.toml --out edited
-  ofa run --out photos --resume           resume after Ctrl-C, a crash or a power cut
+  ofa run photos                          go on after Ctrl-C, a crash or a power cut, or with an edited photos/pipeline.toml
+  ofa search photos --device pixel4-cpu --max-latency-ms 5,10    its next device
 
 The folder then holds report.html, nets/*.onnx, nets/*.safetensors, train/supernet.safetensors, pairs.jsonl,
 predictor.json, results.json and pipeline.toml, the configuration with every default spelt out.";
@@ -67,6 +68,7 @@ Examples:
 /// After `ofa eval --help`.
 pub const EVAL: &str = "\
 Examples:
+  ofa eval photos                         the recommended network of a run, on its test images
   ofa eval --model ofa-run/train/supernet.safetensors --arch min --data bundled
   ofa eval --model nets/phone.safetensors --data my-photos/ --limit 500";
 
@@ -79,6 +81,7 @@ Example:
 /// After `ofa classify --help`.
 pub const CLASSIFY: &str = "\
 Examples:
+  ofa classify photos new-photo.jpg       by the recommended network of a run
   ofa classify --model photos/nets/pixel4-cpu-1.2ms.safetensors new-photo.jpg
   ofa classify --model photos/nets/pixel4-cpu-1.2ms.onnx new-photos/
   ofa classify --model mcunet holiday.jpg
@@ -110,7 +113,11 @@ Examples:
 
 /// After `ofa search --help`.
 pub const SEARCH: &str = "\
-Examples:
+Examples, for a finished run (RUN is its folder):
+  ofa search photos --device pixel4-cpu --max-latency-ms 5,10
+  ofa search photos --device host --max-latency-ms 60%
+  ofa search photos --max-macs 20%,40% -o light
+Examples, with a space and a predictor:
   ofa search --space tiny-28 --accuracy predictor.json --device pixel4-cpu --max-latency-ms 0.2,0.3,0.5
   ofa search --space ofa-mbv3-w1.0 --accuracy acc.pth --max-macs 300e6,600e6 --strategy evolution
   ofa search --space mcunet --accuracy predictor.json --max-macs 20%,40%,60%
@@ -147,6 +154,7 @@ Ctrl-C saves a checkpoint in the folder tuned.safetensors.checkpoint, which is r
 /// After `ofa export --help`.
 pub const EXPORT: &str = "\
 Examples:
+  ofa export photos --device pixel4-cpu --int8    the recommended network of a run, beside its f32 file
   ofa export --model net.safetensors -o net.onnx --verify
   ofa export --model supernet.safetensors --arch min --calibrate bundled -o min.onnx --verify
   ofa export --model net.safetensors -o net-int8.onnx --int8 --calibrate my-photos/ --preprocess
