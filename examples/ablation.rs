@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| "ofa-run".into()));
     let config = PipelineConfig::load(&folder.join(PLAN))?.train;
     let device = ofa::train::device::open("flex")?;
-    let shrunk = Model::load(&folder.join("train/supernet.safetensors"))?;
+    let shrunk = Model::load(&ofa::pipeline::work_of(&folder).join("train/supernet.safetensors"))?;
     let dataset = config.load_data()?;
 
     let phases = Trainer::new(&config, &dataset, &device)?.phases().to_vec();

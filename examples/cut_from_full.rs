@@ -62,7 +62,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let results: Results = serde_json::from_slice(&fs::read(folder.join("results.json"))?)?;
     let device = ofa::train::device::open("flex")?;
     let dataset = config.train.load_data()?;
-    let full = sorted(&folder.join(FULL))?;
+    let full = sorted(&ofa::pipeline::work_of(&folder).join(FULL))?;
     let evaluation = EvaluationSettings {
         split: SplitName::Test,
         images: None,

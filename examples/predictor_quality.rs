@@ -28,14 +28,14 @@ const SEED: u64 = 30_000;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| "ofa-run".into()));
-    let config = PipelineConfig::load(&folder.join(PLAN))?;
+    let (config, work) = (PipelineConfig::load(&folder.join(PLAN))?, ofa::pipeline::work_of(&folder));
     let device = ofa::train::device::open("flex")?;
-    let model = Model::load(&folder.join("train/supernet.safetensors"))?;
+    let model = Model::load(&work.join("train/supernet.safetensors"))?;
     let supernet = Supernet::from_model(&model, &device)?;
     let space = model.space().ok_or("the run's model is not a supernet")?.clone();
     let dataset = config.train.load_data()?;
-    let predictor = FittedPredictor::load(&folder.join("predictor.json"))?;
-    let measured = pairs::read(folder.join("pairs.jsonl"), space.as_ref(), Target::Accuracy)?;
+    let predictor = FittedPredictor::load(&work.join("predictor.json"))?;
+    let measured = pairs::read(work.join("pairs.jsonl"), space.as_ref(), Target::Accuracy)?;
 
     let known: HashSet<_> = measured.iter().map(|pair| pair.arch.clone()).collect();
     let archs = distinct_archs(space.as_ref(), SUBNETS, SEED, &known);

@@ -154,17 +154,17 @@ fn a_run_profiles_this_machine_and_its_result_is_searched_with() {
                 [search]\nevaluations = 200\n[[search.devices]]\ndevice = \"pixel4-cpu\"\n";
     std::fs::write(file("plan.toml"), plan).unwrap();
     run_line("run {} --out {}", &[&file("plan.toml"), &file("out")]).ok();
-    let timings: Value = serde_json::from_slice(&std::fs::read(file("out/timings.json")).unwrap()).unwrap();
+    let timings: Value = serde_json::from_slice(&std::fs::read(file("out/work/timings.json")).unwrap()).unwrap();
     assert_eq!(timings["latency_check"].as_array().unwrap().len(), 6);
     assert!(file("out/plots/latency.svg").exists() && file("out/plots/latency-roofline.svg").exists());
     let page = std::fs::read_to_string(file("out/report.html")).unwrap();
     assert!(page.contains("Predicted latency on this machine"));
     // The three steps of a newcomer: search on the profile, take what was found, export it.
     let line = "search --space tiny-28 --accuracy {} --device {} --strategy random --max-latency-ms 50";
-    let found = run_line(line, &[&file("out/predictor.json"), &file("out/host.toml")]).ok();
+    let found = run_line(line, &[&file("out/work/predictor.json"), &file("out/work/host.toml")]).ok();
     std::fs::write(file("found.json"), &found.stdout).unwrap();
     let line = "extract --model {} --arch {} -o {}";
-    let supernet = file("out/train/supernet.safetensors");
+    let supernet = file("out/work/train/supernet.safetensors");
     run_line(line, &[&supernet, &file("found.json"), &file("net.safetensors")]).ok();
     // Of several networks none is chosen silently.
     let mut several = found.json();

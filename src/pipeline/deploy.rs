@@ -4,7 +4,7 @@
 use super::config::PipelineConfig;
 use super::kept::{Exported, Kept, Record};
 use super::keys::Key;
-use super::record::{RunFolder, Step};
+use super::record::{NETS, RunFolder, Step};
 use super::specialise::{Found, FoundCase};
 use super::tuning::{Tuned, Tuning};
 use super::{Progress, Subject};
@@ -178,8 +178,6 @@ pub(super) fn run(
 /// Names of the precisions in which `ofa export RUN` writes files beside those of the run.
 pub const DEVICE_PRECISIONS: [&str; 2] = ["int8", "f16"];
 
-/// Folder of the networks in a run's folder.
-const NETS: &str = "nets";
 /// Name of the full network.
 const FULL: &str = "full";
 

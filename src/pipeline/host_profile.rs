@@ -10,7 +10,6 @@ use super::{Progress, Subject};
 use crate::failure::Failure;
 use ofa_hw::{HardwareBackend, Host, HwError, ProfileOptions, Profiler};
 use ofa_space::digest;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -21,9 +20,9 @@ pub const FILE: &str = "host.toml";
 ///
 /// # Errors
 /// [`Failure::Input`] if there is no such device, or its file cannot be read.
-pub(super) fn device(wanted: &DeviceConfig, root: &Path) -> Result<Option<Arc<dyn HardwareBackend>>, Failure> {
+pub(super) fn device(wanted: &DeviceConfig, folder: &RunFolder) -> Result<Option<Arc<dyn HardwareBackend>>, Failure> {
     let Some(name) = &wanted.device else { return Ok(None) };
-    let profile = root.join(FILE);
+    let profile = folder.path(FILE);
     Ok(Some(if wanted.is_host() { ofa_hw::load(&profile.to_string_lossy())? } else { ofa_hw::load(name)? }))
 }
 
@@ -31,9 +30,9 @@ pub(super) fn device(wanted: &DeviceConfig, root: &Path) -> Result<Option<Arc<dy
 ///
 /// # Errors
 /// As [`device`].
-pub(super) fn content(wanted: &DeviceConfig, root: &Path) -> Result<Option<String>, Failure> {
+pub(super) fn content(wanted: &DeviceConfig, folder: &RunFolder) -> Result<Option<String>, Failure> {
     let Some(name) = &wanted.device else { return Ok(None) };
-    let profile = root.join(FILE);
+    let profile = folder.path(FILE);
     let of_file =
         || digest::sha256_of_file(&profile).map_err(|e| Failure::Input(format!("{}: {e}", profile.display())));
     Ok(Some(if wanted.is_host() { of_file()? } else { ofa_hw::content(name)? }))

@@ -13,13 +13,13 @@
 
 use super::config::PipelineConfig;
 use super::host_profile;
+use super::record::RunFolder;
 use crate::failure::Failure;
 use ofa_space::dependencies::Dependencies;
 use ofa_space::digest::Digest;
 use ofa_train::data::Dataset;
 use ofa_train::shrinking::Trainer;
 use serde::Serialize;
-use std::path::Path;
 
 /// What a step depends on.
 #[derive(Clone, Debug)]
@@ -75,17 +75,22 @@ impl Keys {
         Self { train, collect, fit, tuned, profile }
     }
 
-    /// The keys of what is chosen for the devices, by the run in the folder `root`.
+    /// The keys of what is chosen for the devices, by the run in `folder`.
     ///
     /// # Errors
     /// [`Failure::Input`] if an image or a device's file cannot be read.
-    pub fn choices(&self, config: &PipelineConfig, dataset: &Dataset, root: &Path) -> Result<ChoiceKeys, Failure> {
+    pub fn choices(
+        &self,
+        config: &PipelineConfig,
+        dataset: &Dataset,
+        folder: &RunFolder,
+    ) -> Result<ChoiceKeys, Failure> {
         let PipelineConfig { search, deploy, .. } = config;
         let mut devices = Dependencies::default();
         for (index, device) in search.devices.iter().enumerate() {
             let name = format!("search.devices[{index}]");
             devices.add(&name, device);
-            if let Some(content) = host_profile::content(device, root)? {
+            if let Some(content) = host_profile::content(device, folder)? {
                 devices.add(&format!("{name}.content"), &format!("sha256 {content}"));
             }
         }

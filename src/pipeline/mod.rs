@@ -28,7 +28,7 @@ use ofa_space::atomic_file;
 use ofa_space::settings::Settings;
 use ofa_train::data::{self, SPLIT_TABLE, SplitName};
 use ofa_train::shrinking::Trainer;
-pub use record::{Holds, copy_work, look};
+pub use record::{Holds, copy_work, look, work_of};
 use record::{RunFolder, Step, WARNING};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -180,7 +180,7 @@ pub fn run(
         }
         profile(&mut folder, progress)?;
     }
-    let choices = keys.choices(config, &dataset, options.out)?;
+    let choices = keys.choices(config, &dataset, &folder)?;
     let found = folder.step(
         Step::Search,
         &choices.search,
@@ -227,12 +227,17 @@ pub fn run(
         warnings,
     };
     results.judge();
+    let readme = folder.path(record::README);
+    atomic_file::write(&readme, FOLDER_README.as_bytes()).map_err(|e| Failure::writing(&readme, e))?;
     let report = write_report(options.out, &results, &folder.timings)?;
     Ok(Finished { results, report, model: model_path })
 }
 
 /// The configuration that a run was started with, in its folder; it can be edited and run again.
 pub const PLAN: &str = "pipeline.toml";
+
+/// What is in a run's folder.
+const FOLDER_README: &str = include_str!("folder_readme.txt");
 
 /// A step's only file besides its result.
 fn written<T>(file: &'static str) -> impl Fn(&RunFolder, &T) -> Vec<String> {
@@ -269,9 +274,7 @@ fn write_report(folder: &Path, results: &RunResults, timings: &Timings) -> Resul
 /// [`Failure::Input`] if the folder holds no `results.json` of this version.
 pub fn report_of(folder: &Path) -> Result<PathBuf, Failure> {
     let results = results_of(folder)?;
-    let timings = std::fs::read_to_string(folder.join("timings.json")).ok();
-    let timings = timings.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-    write_report(folder, &results, &timings)
+    write_report(folder, &results, &record::timings_in(&record::work_of(folder)))
 }
 
 /// The results of a finished run.

@@ -65,6 +65,14 @@ struct Done {
     /// What it warned of.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
+    /// SHA-256 of the warnings; absent where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    warnings_sha256: Option<String>,
+}
+
+/// The checksum of warnings.
+fn checksum(warnings: &[String]) -> Option<String> {
+    (!warnings.is_empty()).then(|| digest::sha256(warnings.join("\n")))
 }
 
 impl Done {
@@ -98,9 +106,11 @@ pub enum Holds {
     Other(String),
 }
 
-/// The folder of a run, locked against a second run.
+/// The folder of a run, locked against a second run. Results are at its top, everything else is in [`WORK`].
 pub struct RunFolder {
     root: PathBuf,
+    /// Where everything but the results is: the folder itself in runs of earlier versions.
+    work: PathBuf,
     done: BTreeMap<Step, Done>,
     /// Measured times.
     pub timings: Timings,
@@ -111,6 +121,12 @@ pub struct RunFolder {
     _lock: FolderLock,
 }
 
+/// What a run works with, below its results.
+pub const WORK: &str = "work";
+/// Results, at the top of a run's folder.
+const RESULTS: [&str; 7] = [PLAN, SPLIT_TABLE, "results.json", "report.html", "report.md", "plots", README];
+/// Explains the folder.
+pub const README: &str = "README.txt";
 const RECORD: &str = "steps.json";
 const TIMINGS: &str = "timings.json";
 /// SHA-256 of the data's files by path, size and time of change.
@@ -118,21 +134,12 @@ const DATA_FILES: &str = "data-files.json";
 /// Folder of the training.
 pub const TRAIN: &str = "train";
 /// What a run writes besides; a folder that holds one of these, but no run, is somebody else's.
-const OTHERS_WORK: [&str; 9] = [
-    SPLIT_TABLE,
-    "results.json",
-    "report.html",
-    "report.md",
-    "pairs.jsonl",
-    "predictor.json",
-    "nets",
-    "plots",
-    super::host_profile::FILE,
-];
+const OTHERS_WORK: [&str; 8] =
+    [SPLIT_TABLE, "results.json", "report.html", "report.md", "nets", "plots", "pairs.jsonl", "predictor.json"];
 
 /// Whether a folder holds the record of a run's steps.
 pub fn is_run(root: &Path) -> bool {
-    root.join(RECORD).is_file()
+    work_of(root).join(RECORD).is_file()
 }
 
 /// Copies the work of the run at `from`, up to the predictor and with every network that left the supernet, into the new
@@ -144,17 +151,18 @@ pub fn copy_work(from: &Path, to: &Path) -> Result<(), Failure> {
     if look(to) != Holds::Nothing {
         return Err(Failure::Input(format!("{}: is not empty, expected a new folder", to.display())));
     }
-    std::fs::create_dir_all(to).map_err(|e| Failure::writing(to, e))?;
-    let mut done = recorded(from, &mut Vec::new());
+    let (work, copied_work) = (work_of(from), to.join(WORK));
+    std::fs::create_dir_all(&copied_work).map_err(|e| Failure::writing(&copied_work, e))?;
+    let mut done = recorded(&work, &mut Vec::new());
     done.retain(|step, _| !matches!(step, Step::Search | Step::Deploy));
     let files = done.values().flat_map(|done| done.files.keys().cloned());
     let others = [DATA_FILES, SPLIT_TABLE, PAIRS_KEY].map(str::to_owned);
-    let folder = from.join(kept::FOLDER);
+    let folder = work.join(kept::FOLDER);
     let networks = std::fs::read_dir(&folder).into_iter().flatten().filter_map(Result::ok);
     let networks = networks.filter(|entry| entry.path().is_file());
     let networks = networks.map(|entry| format!("{}/{}", kept::FOLDER, entry.file_name().to_string_lossy()));
     for file in files.chain(others).chain(networks) {
-        let (source, target) = (from.join(&file), to.join(&file));
+        let (source, target) = (place(from, &work, &file), place(to, &copied_work, &file));
         if !source.is_file() {
             continue;
         }
@@ -163,7 +171,7 @@ pub fn copy_work(from: &Path, to: &Path) -> Result<(), Failure> {
         }
         std::fs::copy(&source, &target).map_err(|e| Failure::writing(&target, e))?;
     }
-    let path = to.join(RECORD);
+    let path = copied_work.join(RECORD);
     let json = serde_json::to_vec_pretty(&done).map_err(|e| Failure::Running(e.to_string()))?;
     atomic_file::write(&path, &json).map_err(|e| Failure::writing(&path, e))
 }
@@ -171,19 +179,49 @@ pub fn copy_work(from: &Path, to: &Path) -> Result<(), Failure> {
 /// What is in a folder before a run begins there. Hidden files do not count, nor do models to start from, which are made before
 /// a run begins.
 pub fn look(root: &Path) -> Holds {
-    let entries = std::fs::read_dir(root).into_iter().flatten().filter_map(Result::ok);
+    let (mut names, at_work) = (names_in(root), names_in(&root.join(WORK)));
+    if at_work.is_empty() {
+        names.retain(|name| name != WORK);
+    }
+    let holds = |names: &[String], name: &str| names.iter().any(|known| known == name);
+    let is_begun = |names: &[String]| holds(names, RECORD) || holds(names, TRAIN);
+    match names.first() {
+        None => Holds::Nothing,
+        Some(_) if is_begun(&names) || is_begun(&at_work) => Holds::Run,
+        Some(_) if holds(&names, PLAN) => Holds::Plan,
+        Some(first) => Holds::Other(first.clone()),
+    }
+}
+
+/// What a folder holds, by name, but hidden files and models to start from.
+fn names_in(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
     let mut names: Vec<String> =
         names.filter(|name| !name.starts_with('.') && !super::plan::is_start_model(name)).collect();
     names.sort();
-    let holds = |name: &str| names.iter().any(|known| known == name);
-    match names.first() {
-        None => Holds::Nothing,
-        Some(_) if holds(RECORD) || holds(TRAIN) => Holds::Run,
-        Some(_) if holds(PLAN) => Holds::Plan,
-        Some(first) => Holds::Other(first.clone()),
+    names
+}
+
+/// Where a run in the folder `root` has everything but its results.
+pub fn work_of(root: &Path) -> PathBuf {
+    let is_flat = [RECORD, TRAIN].iter().any(|name| root.join(name).exists());
+    if is_flat { root.to_owned() } else { root.join(WORK) }
+}
+
+/// A file of the run in the folder `root`, whose work is in `work`, by its name in the record.
+fn place(root: &Path, work: &Path, name: &str) -> PathBuf {
+    let first = name.split('/').next().unwrap_or(name);
+    // Networks that nobody asked for are moved beside the others.
+    match RESULTS.contains(&first) || first == NETS || first.starts_with(NETS_ASIDE) {
+        true => root.join(name),
+        false => work.join(name),
     }
 }
+
+/// Folder of the networks.
+pub const NETS: &str = "nets";
+const NETS_ASIDE: &str = "nets-aside-";
 
 impl RunFolder {
     /// Creates or opens the folder.
@@ -212,8 +250,7 @@ impl RunFolder {
             }
             _ => {}
         }
-        if !root.join(RECORD).exists()
-            && !root.join(TRAIN).exists()
+        if look(root) != Holds::Run
             && let Some(name) = OTHERS_WORK.iter().find(|name| root.join(name).exists())
         {
             return Err(input(format!(
@@ -221,22 +258,18 @@ impl RunFolder {
             )));
         }
         let lock = FolderLock::take(root)?;
+        let work = work_of(root);
+        std::fs::create_dir_all(&work).map_err(|e| Failure::writing(&work, e))?;
         let mut notes = Vec::new();
-        let done = recorded(root, &mut notes);
+        let done = recorded(&work, &mut notes);
         // Times are for the report only: a damaged file is not an error.
-        let timings = std::fs::read_to_string(root.join(TIMINGS)).ok();
-        let timings = timings.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-        Ok(Self { root: root.to_owned(), done, timings, notes, warnings: Vec::new(), _lock: lock })
+        let timings = timings_in(&work);
+        Ok(Self { root: root.to_owned(), work, done, timings, notes, warnings: Vec::new(), _lock: lock })
     }
 
-    /// The folder itself.
-    pub fn root(&self) -> &Path {
-        &self.root
-    }
-
-    /// A path inside the folder.
-    pub fn path(&self, relative: &str) -> PathBuf {
-        self.root.join(relative)
+    /// A path inside the folder, by its name in the record.
+    pub fn path(&self, name: &str) -> PathBuf {
+        place(&self.root, &self.work, name)
     }
 
     /// Files of the data that this run has read before.
@@ -367,7 +400,10 @@ impl RunFolder {
             files.insert(file, digest);
         }
         let depends_on = key.depends_on.clone();
-        self.done.insert(step, Done { key: depends_on.digest(), depends_on, files, warnings });
+        self.done.insert(
+            step,
+            Done { key: depends_on.digest(), depends_on, files, warnings_sha256: checksum(&warnings), warnings },
+        );
         self.write(RECORD, &self.done)
     }
 
@@ -430,6 +466,12 @@ impl RunFolder {
     }
 }
 
+/// Measured times of a run, whose work is in this folder; none if there are none.
+pub fn timings_in(work: &Path) -> Timings {
+    let text = std::fs::read_to_string(work.join(TIMINGS)).ok();
+    text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+}
+
 /// Shows progress, and keeps the warnings.
 struct Heard<'a> {
     inner: &'a mut dyn Progress,
@@ -478,7 +520,8 @@ fn recorded(root: &Path, notes: &mut Vec<String>) -> BTreeMap<Step, Done> {
         }
     };
     done.retain(|step, done| {
-        let whole = done.is_of_an_earlier_version() || done.depends_on.digest() == done.key;
+        let whole = done.is_of_an_earlier_version()
+            || (done.depends_on.digest() == done.key && checksum(&done.warnings) == done.warnings_sha256);
         if !whole {
             notes.push(format!("{RECORD} is damaged: {} is done again from what there is", step.name()));
         }

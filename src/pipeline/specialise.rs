@@ -192,7 +192,7 @@ pub fn search(
     let accuracy = PredictedObjective::new(space.clone(), predictor, Target::Accuracy)?;
     let mut found = Found { cases: Vec::new(), fronts: Vec::new(), evaluations: 0 };
     for wanted in &config.search.devices {
-        let backend = host_profile::device(wanted, folder.root())?;
+        let backend = host_profile::device(wanted, folder)?;
         let lists = limits(wanted, space, backend.as_ref(), config.train.seed)?;
         let cases: usize = lists.iter().map(|list| list.limits.len()).product();
         let names: Vec<&str> = lists.iter().map(|list| list.objective.name()).collect();

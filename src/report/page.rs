@@ -64,7 +64,7 @@ pub fn render(results: &RunResults, timings: &Timings) -> String {
     if !checks.is_empty() {
         page.push_str(
             "<h2>Predicted latency on this machine</h2><p class=\"note\">Every block of the space was timed here; the \
-             profile is <code>host.toml</code>, a device for <code>--device</code>. The networks are random ones that \
+             profile is <code>work/host.toml</code>, a device for <code>--device</code>. The networks are random ones that \
              took no part in the profile. Beside it, a shipped roofline as it is.</p>",
         );
         figures(&mut page, &checks);

@@ -21,7 +21,7 @@ fn a_run_finds_what_one_subnet_keeps_and_counts_by_class() {
     let all = run_line("run {} --data {} --out {}", &[&config, &at("photos"), &out]).ok();
     assert!(all.stderr.contains("2 hold-out pairs"), "{}", all.stderr);
     let largest = all.json()["results"][0]["constraint"]["macs"].as_f64().unwrap();
-    let min = run_line("info --arch min --space {}", &[&out.join("train/supernet.safetensors")]).ok().json();
+    let min = run_line("info --arch min --space {}", &[&out.join("work/train/supernet.safetensors")]).ok().json();
     let macs = min["macs"].as_f64().unwrap();
     // Three random subnets do not meet the smallest one; and one limit is below it, one above the largest.
     std::fs::write(&config, text(&format!("{macs}, {}, {}", macs - 1.0, 2.0 * largest))).unwrap();

@@ -186,9 +186,26 @@ impl SmallRun {
         self.root().join("run")
     }
 
-    /// A file in the run's folder.
+    /// A file of the run: a result at the top of its folder, or what it works with. Earlier versions had all at the top.
     pub fn at(&self, relative: &str) -> PathBuf {
-        self.out().join(relative)
+        let below = self.out().join("work").join(relative);
+        let is_work = [
+            "train",
+            "tuned",
+            "pairs",
+            "predictor",
+            "host.toml",
+            "steps",
+            "timings",
+            "data-files",
+            "collect",
+            "fit",
+            "search",
+            "deploy",
+            "profile",
+        ];
+        let is_work = is_work.iter().any(|name| relative.starts_with(name));
+        if is_work && self.out().join("work").is_dir() { below } else { self.out().join(relative) }
     }
 
     /// Writes the configuration, changed.

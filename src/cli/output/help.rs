@@ -29,8 +29,8 @@ Examples:
   ofa run photos                          go on after Ctrl-C, a crash or a power cut, or with an edited photos/pipeline.toml
   ofa search photos --device pixel4-cpu --max-latency-ms 5,10    its next device
 
-The folder then holds report.html, nets/*.onnx, nets/*.safetensors, train/supernet.safetensors, pairs.jsonl,
-predictor.json, results.json and pipeline.toml, the configuration with every default spelt out.";
+The folder then holds report.html, nets/*.onnx, nets/*.safetensors, results.json, pipeline.toml (the plan, with every
+default spelt out), README.txt, which explains the rest, and work/: train/supernet.safetensors, pairs.jsonl, predictor.json …";
 
 /// After `ofa report --help`.
 pub const REPORT: &str = "\
@@ -69,7 +69,7 @@ Examples:
 pub const EVAL: &str = "\
 Examples:
   ofa eval photos                         the recommended network of a run, on its test images
-  ofa eval --model ofa-run/train/supernet.safetensors --arch min --data bundled
+  ofa eval --model ofa-run/work/train/supernet.safetensors --arch min --data bundled
   ofa eval --model nets/phone.safetensors --data my-photos/ --limit 500";
 
 /// After `ofa forward --help`.
@@ -90,8 +90,8 @@ Examples:
 /// After `ofa collect --help`.
 pub const COLLECT: &str = "\
 Examples:
-  ofa collect --model ofa-run/train/supernet.safetensors --data bundled --count 200 -o pairs.jsonl
-  ofa collect --model ofa-run/train/supernet.safetensors --data bundled --count 200 -o pairs.jsonl --resume";
+  ofa collect --model ofa-run/work/train/supernet.safetensors --data bundled --count 200 -o pairs.jsonl
+  ofa collect --model ofa-run/work/train/supernet.safetensors --data bundled --count 200 -o pairs.jsonl --resume";
 
 /// After `ofa fit --help`.
 pub const FIT: &str = "\
@@ -129,11 +129,11 @@ Examples, with a space and a predictor:
 /// After `ofa refine --help`.
 pub const REFINE: &str = "\
 Examples:
-  ofa refine --model ofa-run/train/supernet.safetensors --data bundled --pairs ofa-run/pairs.jsonl \\
+  ofa refine --model ofa-run/work/train/supernet.safetensors --data bundled --pairs ofa-run/work/pairs.jsonl \\
       --device pixel4-cpu -o refined/predictor.json
   ofa refine --model supernet.safetensors --data my-photos/ --pairs pairs.jsonl --rounds 5 -o predictor.json
 
-The first writes refined/pairs-refined.jsonl and leaves ofa-run/pairs.jsonl as it is. After Ctrl-C, or for further
+The first writes refined/pairs-refined.jsonl and leaves ofa-run/work/pairs.jsonl as it is. After Ctrl-C, or for further
 rounds, give the grown file as --pairs: what is in it is not measured again. One round after another is the same as both
 in one call.";
 

@@ -182,11 +182,12 @@ impl RunArgs {
         let import = import(file, &Wanted::default())
             .map_err(|error| Failure::Input(format!("{error}; see `ofa import pretrained` for what may be given")))?;
         let hash = digest::sha256_of_file(file).map_err(|e| Failure::Input(format!("{}: {e}", file.display())))?;
-        let model = out.join(plan::start_model(&hash));
+        let model = pipeline::work_of(out).join(plan::start_model(&hash));
         if self.dry_run {
             return Ok(Start::Model(InitConfig::new(model).unwritten(import.import.model, hash)));
         }
-        std::fs::create_dir_all(out).map_err(|e| Failure::writing(out, e))?;
+        let work = pipeline::work_of(out);
+        std::fs::create_dir_all(&work).map_err(|e| Failure::writing(&work, e))?;
         import.import.model.save(&model)?;
         let (family, source) = (&import.family, &import.normalisation_from);
         context.output.note(&format!(
