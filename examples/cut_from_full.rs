@@ -90,7 +90,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             macs: case.macs,
             from_supernet: case.accuracy,
             from_full: Evaluator::new(&tuned, &dataset, &device, &evaluation)?.score(None)?.top1,
-            as_cut: [case.supernet_accuracy, cut.accuracy.top1],
+            as_cut: [case.supernet_accuracy, cut.answers.accuracy.top1],
         };
         writeln!(file, "{}", serde_json::to_string(&line)?)?;
         eprintln!("{}/{}: {:.2} M MACs", index + 1, left.len(), line.macs as f64 / 1e6);

@@ -65,6 +65,57 @@ impl MeasuredAccuracy {
     }
 }
 
+/// Which images of a set a network answered rightly, in the order of the set: four to a hexadecimal digit, the first in its
+/// highest bit.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RightAnswers(String);
+
+/// One accuracy less another on the same images.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Difference {
+    /// Difference of the shares.
+    pub mean: f64,
+    /// Its standard error, from the images on which the two disagree.
+    pub error: f64,
+}
+
+impl RightAnswers {
+    /// From one answer for each image.
+    pub fn of(right: &[bool]) -> Self {
+        let digit = |four: &[bool]| {
+            let bits = four.iter().enumerate().map(|(place, right)| u32::from(*right) << (3 - place)).sum();
+            char::from_digit(bits, 16).unwrap_or('0')
+        };
+        Self(right.chunks(4).map(digit).collect())
+    }
+
+    /// The accuracy of `a` less that of `b`, image by image; `None` if they are not of equally many images.
+    pub fn difference(a: &Self, b: &Self) -> Option<Difference> {
+        if a.0.len() != b.0.len() || a.0.is_empty() {
+            return None;
+        }
+        let (mut only_a, mut only_b) = (0_u32, 0_u32);
+        for (a, b) in a.0.chars().zip(b.0.chars()) {
+            let (a, b) = (a.to_digit(16)?, b.to_digit(16)?);
+            only_a += (a & !b).count_ones();
+            only_b += (b & !a).count_ones();
+        }
+        // The last digit may be of fewer than four images, which changes the error by less than a percent of itself.
+        let n = 4.0 * a.0.len() as f64;
+        let mean = (f64::from(only_a) - f64::from(only_b)) / n;
+        let variance = (f64::from(only_a + only_b) / n - mean * mean) / n;
+        Some(Difference { mean, error: variance.max(0.0).sqrt() })
+    }
+}
+
+impl Difference {
+    /// Whether chance explains it, at 95 %.
+    pub fn is_noise(self) -> bool {
+        self.mean.abs() <= DEVIATIONS * self.error
+    }
+}
+
 /// The share of the largest class: the accuracy of a network that always answers with it. `None` where nothing was counted.
 pub fn baseline(per_class: &[ClassAccuracy]) -> Option<f64> {
     let total: usize = per_class.iter().map(|class| class.images).sum();
@@ -87,6 +138,7 @@ pub fn few_test_images(images: usize) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     /// Values of statsmodels' `proportion_confint(count, n, method="wilson")`.
@@ -110,6 +162,21 @@ mod tests {
         assert_eq!(MeasuredAccuracy::new(0.853_465, 505).percent(), "85.3 %");
         assert_eq!(MeasuredAccuracy::new(0.853_465, 505).with_interval(), "85.3 % (82.0–88.2)");
         assert_eq!(MeasuredAccuracy::new(0.991_23, 10_000).percent(), "99.12 %");
+    }
+
+    #[test]
+    fn differences_are_those_of_the_same_images() {
+        let answers = |text: &str| RightAnswers::of(&text.chars().map(|c| c == '1').collect::<Vec<_>>());
+        let (a, b) = (answers("1111000011110000"), answers("1110100011100000"));
+        // Two images only a has, one only b has, of sixteen.
+        let difference = RightAnswers::difference(&a, &b).unwrap();
+        assert!((difference.mean - 1.0 / 16.0).abs() < 1e-12);
+        let expected = ((3.0 / 16.0 - 1.0 / 256.0) / 16.0_f64).sqrt();
+        assert!((difference.error - expected).abs() < 1e-12);
+        assert!(difference.is_noise());
+        let (all, none) = (answers(&"1".repeat(16)), answers(&"0".repeat(16)));
+        assert!(!RightAnswers::difference(&all, &none).unwrap().is_noise());
+        assert_eq!(RightAnswers::difference(&all, &answers("1")), None);
     }
 
     #[test]

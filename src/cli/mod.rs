@@ -31,26 +31,29 @@ struct Cli {
     command: Command,
 }
 
+/// Heading of the options of every command.
+const GLOBAL: &str = "Options of every command";
+
 /// Options of every command.
 #[derive(Args, Debug, Clone)]
 pub struct Common {
     /// Print exactly one JSON value (or JSON Lines) on stdout.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     json: bool,
     /// Print no progress.
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = GLOBAL)]
     quiet: bool,
     /// Print more.
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, help_heading = GLOBAL, action = clap::ArgAction::Count)]
     verbose: u8,
     /// Seed of every random choice.
-    #[arg(long, global = true, default_value_t = 0)]
+    #[arg(long, global = true, help_heading = GLOBAL, default_value_t = 0)]
     seed: u64,
     /// Compute backend: flex, tch, cuda:0, wgpu.
-    #[arg(long, global = true, default_value = "flex")]
+    #[arg(long, global = true, help_heading = GLOBAL, default_value = "flex")]
     backend: String,
     /// Threads of compute; all cores if left out.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     threads: Option<usize>,
 }
 

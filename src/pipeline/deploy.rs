@@ -233,7 +233,7 @@ struct Exporting<'a> {
 
 impl Exporting<'_> {
     fn export(&mut self, chosen: Chosen, tuned: &Tuned, kept: &Kept) -> Result<Case, Failure> {
-        let Tuned { model, net, accuracy, confusion, supernet_accuracy, .. } = tuned;
+        let Tuned { model, net, accuracy, confusion, right, supernet_accuracy, .. } = tuned;
         let Chosen { name, device, constraint, arch, predicted_accuracy, extrapolated, expected, latency_ms, blocks } =
             chosen;
         let dataset = self.subject.dataset;
@@ -269,6 +269,7 @@ impl Exporting<'_> {
             balanced_accuracy: confusion.balanced_accuracy(),
             per_class: confusion.per_class(&dataset.class_names),
             confusion: confusion.counts().to_vec(),
+            right: Some(right.clone()),
             supernet_accuracy: Some(*supernet_accuracy),
             predicted_accuracy,
             predicted_deviation: expected.map(|one| one.deviation).filter(|deviation| deviation.is_finite()),

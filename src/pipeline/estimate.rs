@@ -1,6 +1,7 @@
 //! What a run will take, before it starts: time from a short measured probe, and memory.
 
 use super::config::{DeviceConfig, PipelineConfig};
+use super::outlook::in_words;
 use crate::failure::Failure;
 use ofa_space::cost;
 use ofa_train::data::Dataset;
@@ -54,11 +55,7 @@ impl Estimate {
 
     /// The estimate in a line.
     pub fn sentence(&self) -> String {
-        let minutes = |seconds: f64| match seconds {
-            s if s < 90.0 => format!("{s:.0} s"),
-            s if s < 5400.0 => format!("{:.0} min", s / 60.0),
-            s => format!("{:.1} h", s / 3600.0),
-        };
+        let minutes = in_words;
         format!(
             "about {} on this machine: {} of training, {} of measuring subnets, {} of fine-tuning {} networks; about {} \
              MiB beside the images",

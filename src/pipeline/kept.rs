@@ -3,6 +3,7 @@
 
 use super::record::RunFolder;
 use crate::failure::Failure;
+use crate::measured_accuracy::RightAnswers;
 use ofa_space::{Model, atomic_file, digest};
 use ofa_train::evaluation::Confusion;
 use serde::{Deserialize, Serialize};
@@ -49,6 +50,8 @@ pub(super) struct Delivered {
     pub top1: f64,
     /// Its answers on them, class by class.
     pub confusion: Confusion,
+    /// Which of them were right.
+    pub right: RightAnswers,
 }
 
 /// An ONNX file, compared with our own logits.

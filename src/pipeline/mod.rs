@@ -12,6 +12,7 @@ mod host_profile;
 mod kept;
 mod keys;
 pub mod next_device;
+mod outlook;
 pub mod plan;
 mod record;
 pub mod refine;
@@ -28,6 +29,7 @@ use ofa_space::atomic_file;
 use ofa_space::settings::Settings;
 use ofa_train::data::{self, SPLIT_TABLE, SplitName};
 use ofa_train::shrinking::Trainer;
+use outlook::Outlook;
 pub use record::{Holds, copy_work, look, work_of};
 use record::{RunFolder, Step, WARNING};
 use std::path::{Path, PathBuf};
@@ -61,6 +63,8 @@ pub struct RunOptions<'a> {
     pub dataset: Option<data::Dataset>,
     /// Which files of the data are read.
     pub data: Reading,
+    /// What the run is expected to take, if that was estimated.
+    pub estimate: Option<estimate::Estimate>,
     /// Time this machine's blocks again, where networks are chosen by them.
     pub reprofile: bool,
     /// Set from outside to stop.
@@ -144,6 +148,8 @@ pub fn run(
         space.info().resolutions
     ));
 
+    let chooses_for_host = config.search.devices.iter().any(DeviceConfig::is_host);
+    folder.outlook = Outlook::of(steps_of(config, chooses_for_host), options.estimate.as_ref());
     let keys = Keys::of(config, &trainer);
     train::settle(&trainer, &keys.train, &mut folder, options.existing, progress)?;
     // The plan and the parts of the data are those of the work in the folder, so what was refused is not written.
@@ -172,7 +178,6 @@ pub fn run(
             host_profile::run(&subject, config, folder, progress, options.stop)
         })
     };
-    let chooses_for_host = config.search.devices.iter().any(DeviceConfig::is_host);
     if chooses_for_host {
         match options.reprofile {
             true => folder.forget(Step::Profile)?,
@@ -231,6 +236,23 @@ pub fn run(
     atomic_file::write(&readme, FOLDER_README.as_bytes()).map_err(|e| Failure::writing(&readme, e))?;
     let report = write_report(options.out, &results, &folder.timings)?;
     Ok(Finished { results, report, model: model_path })
+}
+
+/// The steps of a run, in order.
+fn steps_of(config: &PipelineConfig, chooses_for_host: bool) -> Vec<Step> {
+    let (before, after) = (chooses_for_host, !chooses_for_host && config.deploy.host_nets > 0);
+    [
+        (Step::Train, true),
+        (Step::Collect, true),
+        (Step::Fit, true),
+        (Step::Profile, before),
+        (Step::Search, true),
+        (Step::Deploy, true),
+        (Step::Profile, after),
+    ]
+    .into_iter()
+    .filter_map(|(step, is_there)| is_there.then_some(step))
+    .collect()
 }
 
 /// The configuration that a run was started with, in its folder; it can be edited and run again.

@@ -6,6 +6,7 @@
 use super::collect::PAIRS_KEY;
 use super::kept;
 use super::keys::Key;
+use super::outlook::Outlook;
 use super::{Existing, PLAN, Progress, Reading};
 use crate::failure::Failure;
 use crate::folder_lock::FolderLock;
@@ -39,7 +40,8 @@ pub enum Step {
 }
 
 impl Step {
-    fn name(self) -> &'static str {
+    /// Its name.
+    pub fn name(self) -> &'static str {
         match self {
             Step::Train => "train",
             Step::Collect => "collect",
@@ -116,6 +118,8 @@ pub struct RunFolder {
     pub timings: Timings,
     /// Notes on the folder, for the user.
     pub notes: Vec<String>,
+    /// How far the run is.
+    pub outlook: Outlook,
     /// What the steps so far warned of, whenever they were done.
     pub warnings: Vec<String>,
     _lock: FolderLock,
@@ -264,7 +268,16 @@ impl RunFolder {
         let done = recorded(&work, &mut notes);
         // Times are for the report only: a damaged file is not an error.
         let timings = timings_in(&work);
-        Ok(Self { root: root.to_owned(), work, done, timings, notes, warnings: Vec::new(), _lock: lock })
+        Ok(Self {
+            root: root.to_owned(),
+            work,
+            done,
+            timings,
+            notes,
+            outlook: Outlook::default(),
+            warnings: Vec::new(),
+            _lock: lock,
+        })
     }
 
     /// A path inside the folder, by its name in the record.
@@ -332,11 +345,16 @@ impl RunFolder {
                 }
             }
         }
+        if let Some(line) = self.outlook.begins(step) {
+            progress.note(&line);
+        }
         let started = Instant::now();
         let mut heard = Heard { inner: progress, warnings: Vec::new() };
         let result = work(self, &mut heard);
         let warnings = heard.warnings;
-        self.timings.add(name, started.elapsed().as_secs_f64());
+        let seconds = started.elapsed().as_secs_f64();
+        self.timings.add(name, seconds);
+        self.outlook.ended(step, seconds);
         let timed = self.write(TIMINGS, &self.timings);
         let result = result?;
         timed?;

@@ -7,10 +7,11 @@ use super::keys::Key;
 use super::record::RunFolder;
 use super::{Progress, Subject};
 use crate::failure::Failure;
+use crate::measured_accuracy::RightAnswers;
 use ofa_space::{Arch, Checked, Model, NetSpec, digest};
 use ofa_train::checkpoint::Checkpoint;
 use ofa_train::data::SplitName;
-use ofa_train::evaluation::{Confusion, EvaluationSettings, Evaluator};
+use ofa_train::evaluation::{Accuracy, Answers, Confusion, EvaluationSettings, Evaluator};
 use ofa_train::fine_tuning::FineTuningObserver;
 use ofa_train::{FineTuner, FineTuning, TrainError};
 use std::sync::atomic::AtomicBool;
@@ -30,6 +31,8 @@ pub(super) struct Tuned {
     pub accuracy: f64,
     /// Its answers on test images, class by class.
     pub confusion: Confusion,
+    /// Which of them were right.
+    pub right: RightAnswers,
     /// Top-1 on test images of the subnet, recalibrated but not fine-tuned.
     pub supernet_accuracy: f64,
     /// Seconds of its fine-tuning; 0 if it was done before.
@@ -110,14 +113,7 @@ impl<'a> Tuning<'a> {
                 let mut evaluator = Evaluator::new(&supernet, dataset, device, &self.evaluation)?;
                 let full = evaluator.specialise(&space.max_arch())?;
                 let weights = self.kept.keep_model(FULL, &full.model)?;
-                self.delivered(
-                    FULL,
-                    full.model,
-                    weights,
-                    full.accuracy.top1,
-                    0.0,
-                    (full.accuracy.top1, full.confusion),
-                )?
+                self.delivered(FULL, full.model, weights, full.answers.accuracy.top1, 0.0, full.answers)?
             }
         };
         self.teacher = Some(tuned.model.clone());
@@ -137,12 +133,12 @@ impl<'a> Tuning<'a> {
             return self.delivered(&name, model.clone(), weights.clone(), as_cut.top1, 0.0, scored);
         }
         let subnet = self.evaluator()?.specialise(arch)?;
-        let as_cut = subnet.accuracy.top1;
+        let as_cut = subnet.answers.accuracy.top1;
         let (model, weights, seconds) = match (tuned_before, self.settings.clone()) {
             (Some((model, weights)), _) => (model, weights, 0.0),
             (None, None) => {
                 let weights = self.kept.keep_model(&name, &subnet.model)?;
-                return self.delivered(&name, subnet.model, weights, as_cut, 0.0, (as_cut, subnet.confusion));
+                return self.delivered(&name, subnet.model, weights, as_cut, 0.0, subnet.answers);
             }
             (None, Some(settings)) => {
                 let started = Instant::now();
@@ -202,6 +198,7 @@ impl<'a> Tuning<'a> {
             weights,
             accuracy: delivered.top1,
             confusion: delivered.confusion,
+            right: delivered.right,
             supernet_accuracy: as_cut.top1,
             seconds: 0.0,
         }))
@@ -215,24 +212,30 @@ impl<'a> Tuning<'a> {
         weights: String,
         supernet_accuracy: f64,
         seconds: f64,
-        (top1, confusion): (f64, Confusion),
+        Answers { accuracy: Accuracy { top1, .. }, confusion, right }: Answers,
     ) -> Result<Tuned, Failure> {
+        let right = RightAnswers::of(&right);
         let test = || self.test.clone();
         let record = Record {
             as_cut: Some(AsCut { test: test(), top1: supernet_accuracy }),
-            delivered: Some(Delivered { test: test(), weights: weights.clone(), top1, confusion: confusion.clone() }),
+            delivered: Some(Delivered {
+                test: test(),
+                weights: weights.clone(),
+                top1,
+                confusion: confusion.clone(),
+                right: right.clone(),
+            }),
             ..self.kept.record(name)
         };
         self.kept.write(name, &record)?;
         let net = model.net(None)?;
         let name = name.to_owned();
-        Ok(Tuned { name, model, weights, net, accuracy: top1, confusion, supernet_accuracy, seconds })
+        Ok(Tuned { name, model, weights, net, accuracy: top1, confusion, right, supernet_accuracy, seconds })
     }
 
-    fn score_network(&self, model: &Model) -> Result<(f64, Confusion), Failure> {
+    fn score_network(&self, model: &Model) -> Result<Answers, Failure> {
         let Subject { dataset, device, .. } = *self.subject;
-        let (accuracy, confusion) = Evaluator::new(model, dataset, device, &self.evaluation)?.score_by_class(None)?;
-        Ok((accuracy.top1, confusion))
+        Ok(Evaluator::new(model, dataset, device, &self.evaluation)?.answers(None)?)
     }
 
     /// Fine-tunes a network, or goes on from its checkpoint.

@@ -30,7 +30,7 @@ pub fn markdown(results: &RunResults, timings: &Timings) -> String {
             "| {} | {} | {} | {} | {} | {} | {} | {} M | {} k | {tuning} | {host} | {} |",
             case.device(),
             limits(&case.constraint),
-            results.on_test_images(case.accuracy).with_interval(),
+            results.top1(case),
             super::classes::or_dash(case.balanced_accuracy, results.images[2]),
             results.on_test_images(case.as_cut()).percent(),
             case.predicted(results.images[2]),

@@ -14,7 +14,7 @@ mod ship;
 mod timings;
 
 use crate::limits::Unfound;
-use crate::measured_accuracy::{self, MeasuredAccuracy};
+use crate::measured_accuracy::{self, Difference, MeasuredAccuracy, RightAnswers};
 use ofa_space::ArchJson;
 use ofa_train::evaluation::ClassAccuracy;
 use ofa_train::shrinking::{PhaseRecord, StepRecord};
@@ -85,6 +85,24 @@ impl RunResults {
     /// The accuracy on test images of always answering with their largest class.
     pub fn baseline(&self) -> Option<f64> {
         self.cases.iter().chain(&self.reference).find_map(|case| measured_accuracy::baseline(&case.per_class))
+    }
+
+    /// How much worse a network is than the most accurate one of its device, on the same images; `None` for that one, for the full
+    /// network, and where the answers are not known.
+    pub fn against_best(&self, case: &Case) -> Option<Difference> {
+        let here = self.cases.iter().filter(|other| other.device == case.device);
+        let best = here.reduce(|best, other| if other.accuracy > best.accuracy { other } else { best })?;
+        let is_chosen = self.cases.iter().any(|other| other.onnx == case.onnx);
+        if !is_chosen || best.onnx == case.onnx {
+            return None;
+        }
+        RightAnswers::difference(case.right.as_ref()?, best.right.as_ref()?)
+    }
+
+    /// The accuracy on test images with its interval, and a mark where it cannot be told from that of the device's best.
+    pub fn top1(&self, case: &Case) -> String {
+        let mark = if self.against_best(case).is_some_and(Difference::is_noise) { " ≈" } else { "" };
+        self.on_test_images(case.accuracy).with_interval() + mark
     }
 
     /// Marks each network with its interval, and of every device the network to ship.
@@ -186,6 +204,9 @@ pub struct Case {
     /// What test images of each class were taken for: `[class of the image][class of the answer]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub confusion: Vec<Vec<usize>>,
+    /// Which test images it answered rightly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub right: Option<RightAnswers>,
     /// Top-1 on test images of the same subnet, recalibrated but not fine-tuned. Earlier versions never fine-tuned, and
     /// left it out.
     #[serde(default, skip_serializing_if = "Option::is_none")]

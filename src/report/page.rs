@@ -246,7 +246,7 @@ fn network(page: &mut String, case: &Case, results: &RunResults, timings: &Timin
          <td class=\"n\" data-name=\"fine-tuning\">{tuning}</td>\
          <td class=\"n wide\" data-name=\"this machine\">{host}</td><td class=\"wide\" data-name=\"file\"><a href=\"{onnx}\" \
          data-tip=\"{onnx}: differs from our logits by at most {:.1e} of {}\">ONNX</a></td></tr>",
-        results.on_test_images(case.accuracy).with_interval(),
+        results.top1(case),
         super::classes::or_dash(case.balanced_accuracy, results.images[2]),
         results.on_test_images(case.as_cut()).percent(),
         case.predicted(results.images[2]),

@@ -43,6 +43,7 @@ mod tests {
             balanced_accuracy: None,
             per_class: Vec::new(),
             confusion: Vec::new(),
+            right: None,
             supernet_accuracy: None,
             predicted_accuracy: None,
             predicted_deviation: None,

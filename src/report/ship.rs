@@ -3,6 +3,7 @@
 use super::page::milliseconds;
 use super::plot::number;
 use super::{Case, RunResults};
+use crate::measured_accuracy::Difference;
 
 /// A network in a line: accuracy, latency, size, memory.
 pub fn in_short(case: &Case, results: &RunResults) -> String {
@@ -62,6 +63,12 @@ pub fn notes(results: &RunResults) -> Vec<String> {
     let each: Vec<String> = each.collect();
     if !each.is_empty() {
         notes.push(format!("For scale, as cut: {}.", each.join("; ")));
+    }
+    if results.cases.iter().any(|case| results.against_best(case).is_some_and(Difference::is_noise)) {
+        notes.push(
+            "≈: on the same test images, the difference from the device's most accurate network is within the noise (95 %)."
+                .to_owned(),
+        );
     }
     notes.extend(beaten_by_the_smallest(results));
     notes.extend(super::missed_note(&results.cases).map(str::to_owned));

@@ -46,7 +46,7 @@ struct MeasuredFiles {
     #[arg(long)]
     measured: PathBuf,
     /// Output profile.
-    #[arg(short, long)]
+    #[arg(short, long = "out", alias = "output")]
     output: PathBuf,
 }
 

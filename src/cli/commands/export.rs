@@ -39,7 +39,7 @@ pub struct ExportArgs {
     #[arg(long)]
     arch: Option<String>,
     /// Output ONNX file; of a run's network in int8 or f16, a file beside it if left out.
-    #[arg(short, long, required_unless_present = "run")]
+    #[arg(short, long = "out", alias = "output", required_unless_present = "run")]
     output: Option<PathBuf>,
     /// Run the file in an independent runtime and compare logits.
     #[arg(long)]
@@ -153,7 +153,7 @@ impl ExportArgs {
     fn job(&self, context: &Context) -> Result<Job, Failure> {
         if let Some(model) = &self.model {
             self.network.refuse()?;
-            let output = self.output.clone().ok_or_else(|| Failure::Input("--output is missing".into()))?;
+            let output = self.output.clone().ok_or_else(|| Failure::Input("--out is missing".into()))?;
             if self.int8 && self.calibrate.is_none() {
                 return Err(Failure::Input("--int8 needs images: give --calibrate DATA".into()));
             }
@@ -173,7 +173,7 @@ impl ExportArgs {
             (Some(output), _) => output.clone(),
             (None, Precision::F32) => {
                 return Err(Failure::Input(format!(
-                    "{} is there already in f32: give --int8 or --fp16, or --output for a file with other options",
+                    "{} is there already in f32: give --int8 or --fp16, or --out for a file with other options",
                     network.weights.with_extension("onnx").display()
                 )));
             }

@@ -21,7 +21,7 @@ pub struct ExtractArgs {
     #[arg(long)]
     arch: String,
     /// Output model file.
-    #[arg(short, long)]
+    #[arg(short, long = "out", alias = "output")]
     output: PathBuf,
     /// Recalibrate BN on this data set's training images, or on an .npy batch.
     #[arg(long)]

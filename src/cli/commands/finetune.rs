@@ -31,7 +31,7 @@ pub struct FinetuneArgs {
     #[arg(long)]
     data: String,
     /// Output model file.
-    #[arg(short, long)]
+    #[arg(short, long = "out", alias = "output")]
     output: PathBuf,
     /// Draw the last linear layer afresh, for the classes of the data.
     #[arg(long, conflicts_with_all = ["class_map", "classes_by_position"])]

@@ -26,7 +26,7 @@ pub struct FitArgs {
     #[arg(long, default_value = "accuracy")]
     target: Target,
     /// Output predictor file.
-    #[arg(short, long)]
+    #[arg(short, long = "out", alias = "output")]
     output: PathBuf,
     /// Pairs to score on.
     #[arg(long, conflicts_with = "holdout")]

@@ -24,7 +24,7 @@ pub struct ForwardArgs {
     #[arg(long)]
     input: PathBuf,
     /// Output logits: .npy, f32, (N, classes).
-    #[arg(long)]
+    #[arg(short, long = "out", alias = "output")]
     output: PathBuf,
     /// Recalibrate BN on this batch first (.npy as the input).
     #[arg(long)]

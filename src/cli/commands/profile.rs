@@ -36,7 +36,7 @@ pub struct ProfileArgs {
     #[arg(long, value_delimiter = ',')]
     resolutions: Vec<u32>,
     /// Output profile.
-    #[arg(short, long)]
+    #[arg(short, long = "out", alias = "output")]
     output: PathBuf,
     /// Layout of the output: ours, or the published tables'.
     #[arg(long, value_enum, default_value = "toml")]

@@ -52,7 +52,7 @@ pub struct RefineArgs {
     #[arg(long, default_value_t = 10)]
     per_round: usize,
     /// Output predictor file, fitted on all pairs there are at the end; its folder is made if need be.
-    #[arg(short, long)]
+    #[arg(short, long = "out", alias = "output")]
     output: PathBuf,
     /// How to search.
     #[arg(long, default_value = "nsga2")]

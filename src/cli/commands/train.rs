@@ -27,7 +27,7 @@ pub struct TrainArgs {
     #[arg(long)]
     data: Option<String>,
     /// Folder for the model, metrics and checkpoints.
-    #[arg(long, required_unless_present = "dry_run")]
+    #[arg(short, long, alias = "output", required_unless_present = "dry_run")]
     out: Option<PathBuf>,
     /// Print the steps, samples, estimated time and memory of the run, without training.
     #[arg(long)]

@@ -3,6 +3,7 @@
 pub mod help;
 pub mod pipeline_display;
 pub mod progress;
+pub mod run_report;
 pub mod training_display;
 
 use super::Failure;

@@ -28,8 +28,13 @@ pub enum Limit {
 
 /// A text that is no limit.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("`{0}` is no limit, expected a number, or a share of the largest subnet such as 60%, up to 100%")]
+#[error(
+    "`{0}` is no limit, expected a number such as 15, 3e8 or 300M, or a share of the largest subnet such as 60%, up to 100%"
+)]
 pub struct InvalidLimit(String);
+
+/// Prefixes of counts: `300M` multiply-accumulates.
+const UNITS: [(char, f64); 3] = [('k', 1e3), ('M', 1e6), ('G', 1e9)];
 
 impl FromStr for Limit {
     type Err = InvalidLimit;
@@ -38,7 +43,14 @@ impl FromStr for Limit {
         let invalid = || InvalidLimit(text.to_owned());
         let number = |text: &str| text.trim().parse::<f64>().ok().filter(|value| !value.is_nan()).ok_or_else(invalid);
         match text.trim().strip_suffix('%') {
-            None => Ok(Self::Value(number(text)?)),
+            None => {
+                let with_unit =
+                    UNITS.iter().find_map(|(unit, factor)| Some((text.trim().strip_suffix(*unit)?, factor)));
+                match with_unit {
+                    Some((text, factor)) => Ok(Self::Value(number(text)? * factor)),
+                    None => Ok(Self::Value(number(text)?)),
+                }
+            }
             Some(share) => match number(share)? {
                 share if share > 0.0 && share <= 100.0 => Ok(Self::PerCent(share)),
                 _ => Err(invalid()),
@@ -121,6 +133,8 @@ mod tests {
             ("25", Limit::Value(25.0), "25.0"),
             ("3.5e6", Limit::Value(3.5e6), "3500000.0"),
             ("60%", Limit::PerCent(60.0), "\"60%\""),
+            ("300M", Limit::Value(3e8), "300000000.0"),
+            ("1.5G", Limit::Value(1.5e9), "1500000000.0"),
             (" 12.5 % ", Limit::PerCent(12.5), "\"12.5%\""),
         ] {
             assert_eq!(text.parse::<Limit>().unwrap(), limit);

@@ -4,7 +4,7 @@ use crate::data::{Dataset, SplitName, TrainedOn};
 use crate::elastic::batch_norm::RunningStatistics;
 use crate::elastic::{Supernet, to_host};
 use crate::error::TrainError;
-use crate::evaluation::{Accuracy, CalibrationSet, Confusion, EvaluationSet, evaluate_by_class, recalibrate};
+use crate::evaluation::{Accuracy, Answers, CalibrationSet, EvaluationSet, answers, recalibrate};
 use crate::images::Images;
 use burn::tensor::Device;
 use ofa_space::{Arch, Model};
@@ -49,10 +49,8 @@ pub struct Evaluator<'a> {
 pub struct Specialised {
     /// The standalone network, with BN statistics of its own.
     pub model: Model,
-    /// Its accuracy.
-    pub accuracy: Accuracy,
-    /// Its answers class by class.
-    pub confusion: Confusion,
+    /// Its answers.
+    pub answers: Answers,
 }
 
 impl<'a> Evaluator<'a> {
@@ -102,21 +100,21 @@ impl<'a> Evaluator<'a> {
     /// # Errors
     /// [`TrainError`] if the arch does not fit the model, or an image or the backend fails.
     pub fn score(&mut self, arch: Option<&Arch>) -> Result<Accuracy, TrainError> {
-        Ok(self.score_by_class(arch)?.0)
+        Ok(self.answers(arch)?.accuracy)
     }
 
-    /// [`score`](Self::score), and the answers class by class.
+    /// [`score`](Self::score), with the answers class by class and image by image.
     ///
     /// # Errors
     /// As [`score`](Self::score).
-    pub fn score_by_class(&mut self, arch: Option<&Arch>) -> Result<(Accuracy, Confusion), TrainError> {
+    pub fn answers(&mut self, arch: Option<&Arch>) -> Result<Answers, TrainError> {
         self.images.require()?;
         let net = self.model.net(arch)?;
         let running = match arch {
             Some(arch) => self.recalibrate(arch)?,
             None => self.supernet.running.clone(),
         };
-        evaluate_by_class(&self.supernet, &net, &running, &mut self.images)
+        answers(&self.supernet, &net, &running, &mut self.images)
     }
 
     /// The standalone network of a subnet, with BN statistics of its own.
@@ -146,8 +144,8 @@ impl<'a> Evaluator<'a> {
         self.images.require()?;
         let net = self.model.net(Some(arch))?;
         let running = self.recalibrate(arch)?;
-        let (accuracy, confusion) = evaluate_by_class(&self.supernet, &net, &running, &mut self.images)?;
-        Ok(Specialised { model: extract_with(self.model, arch, &running)?, accuracy, confusion })
+        let answers = answers(&self.supernet, &net, &running, &mut self.images)?;
+        Ok(Specialised { model: extract_with(self.model, arch, &running)?, answers })
     }
 }
 

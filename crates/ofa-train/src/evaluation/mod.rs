@@ -25,6 +25,17 @@ pub struct Accuracy {
     pub images: usize,
 }
 
+/// What a network answered on a set of images.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Answers {
+    /// How many were right.
+    pub accuracy: Accuracy,
+    /// Class by class.
+    pub confusion: Confusion,
+    /// Whether the first guess was right, image by image in the order of the set.
+    pub right: Vec<bool>,
+}
+
 /// BN recalibration of a subnet on a calibration set.
 ///
 /// # Errors
@@ -48,28 +59,29 @@ pub fn evaluate(
     running: &RunningStatistics,
     set: &mut EvaluationSet<'_>,
 ) -> Result<Accuracy, TrainError> {
-    Ok(evaluate_by_class(supernet, net, running, set)?.0)
+    Ok(answers(supernet, net, running, set)?.accuracy)
 }
 
-/// [`evaluate`], and the answers class by class.
+/// [`evaluate`], with the answers class by class and image by image.
 ///
 /// # Errors
 /// As [`evaluate`].
-pub fn evaluate_by_class(
+pub fn answers(
     supernet: &Supernet,
     net: &NetSpec,
     running: &RunningStatistics,
     set: &mut EvaluationSet<'_>,
-) -> Result<(Accuracy, Confusion), TrainError> {
+) -> Result<Answers, TrainError> {
     let prepared = supernet.prepare(net, running);
     let batches = set.batches(net.input[1] as u32)?;
-    let (mut tally, mut confusion) = (Tally::default(), Confusion::new(net.classes));
+    let (mut tally, mut confusion, mut right) = (Tally::default(), Confusion::new(net.classes), Vec::new());
     for (batch, labels) in batches.iter() {
         let logits = to_host(prepared.forward(supernet.upload(batch)).logits)?;
         tally.add(&logits, labels);
         confusion.add(&logits, labels);
+        right.extend(logits.chunks(net.classes.max(1)).zip(labels).map(|(row, label)| rank_of(row, *label) == 0));
     }
-    Ok((tally.accuracy(), confusion))
+    Ok(Answers { accuracy: tally.accuracy(), confusion, right })
 }
 
 /// Counts of right answers.

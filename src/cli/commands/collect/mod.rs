@@ -33,7 +33,7 @@ pub struct CollectArgs {
     #[arg(long)]
     count: usize,
     /// Pairs file (JSON Lines).
-    #[arg(short, long, required_unless_present = "dry_run")]
+    #[arg(short, long = "out", alias = "output", required_unless_present = "dry_run")]
     output: Option<PathBuf>,
     /// Resume an interrupted run.
     #[arg(long)]

@@ -16,7 +16,7 @@ use crate::report::or_dash;
 use clap::{Args, ValueEnum};
 use ofa_train::data::SplitName;
 use ofa_train::device;
-use ofa_train::evaluation::{Accuracy, ClassAccuracy, Confusion, EvaluationSettings, Evaluator};
+use ofa_train::evaluation::{Accuracy, Answers, ClassAccuracy, Confusion, EvaluationSettings, Evaluator};
 use onnx::OnnxEvaluation;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -266,6 +266,6 @@ fn evaluate_model(args: &EvalArgs, subject: &Subject, context: &Context) -> Resu
     if arch.is_some() && calibration_images > 0 {
         calibration::warn_of_few(calibration_images, context);
     }
-    let (accuracy, confusion) = evaluator.score_by_class(arch.as_ref())?;
+    let Answers { accuracy, confusion, .. } = evaluator.answers(arch.as_ref())?;
     Ok(EvalReport { calibration_images, ..EvalReport::of(accuracy, &confusion, &model.class_names, started) })
 }

@@ -42,7 +42,7 @@ pub struct SupernetArgs {
     #[arg(long)]
     new_head: bool,
     /// Output model file.
-    #[arg(short, long)]
+    #[arg(short, long = "out", alias = "output")]
     output: PathBuf,
 }
 
@@ -58,7 +58,7 @@ pub struct NetArgs {
     #[command(flatten)]
     input: NetInputArgs,
     /// Output model file.
-    #[arg(short, long)]
+    #[arg(short, long = "out", alias = "output")]
     output: PathBuf,
 }
 

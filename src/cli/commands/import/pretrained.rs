@@ -53,7 +53,7 @@ pub struct PretrainedArgs {
     #[arg(long)]
     calibrate: Option<String>,
     /// Output model file.
-    #[arg(short, long)]
+    #[arg(short, long = "out", alias = "output")]
     output: PathBuf,
     #[command(flatten)]
     corrupt: CorruptArgs,

@@ -35,8 +35,8 @@ pub struct SearchArgs {
     /// Registered name, TOML file, or model file.
     #[arg(long, requires = "accuracy")]
     space: Option<String>,
-    /// Predictor file of ours, or an official `.pth`.
-    #[arg(long, requires = "space")]
+    /// Predictor of accuracy: a file of ours, or an official `.pth`.
+    #[arg(long, alias = "predictor", requires = "space")]
     accuracy: Option<PathBuf>,
     /// Device that latency limits are for. May be given several times, or list several names; a device may have limits
     /// of its own: `--device note10:15,20 --device v100:0.5,0.7`. Devices share what the search finds.
@@ -46,7 +46,7 @@ pub struct SearchArgs {
     /// subnet instead: 60%.
     #[arg(long, value_delimiter = ',', requires = "device", value_name = "MS|%")]
     max_latency_ms: Vec<Limit>,
-    /// Limits on multiply-accumulates.
+    /// Limits on multiply-accumulates, such as 300M.
     #[arg(long, value_delimiter = ',', value_name = "MACS|%")]
     max_macs: Vec<Limit>,
     /// Limits on parameters.

@@ -2,8 +2,8 @@
 
 use super::SearchArgs;
 use crate::cli::args::search_devices::parsed;
-use crate::cli::commands::run::finished;
 use crate::cli::output::pipeline_display::Display;
+use crate::cli::output::run_report;
 use crate::cli::{Context, Failure};
 use crate::pipeline::config::{DeviceConfig, PipelineConfig};
 use crate::pipeline::plan::{Start, Wishes};
@@ -17,7 +17,7 @@ use std::time::Instant;
 #[derive(Args, Debug)]
 pub struct NextDeviceArgs {
     /// A new folder for the results, with a report of its own; the run stays as it is.
-    #[arg(short, long, value_name = "DIR", requires = "run")]
+    #[arg(short, long = "out", alias = "output", value_name = "DIR", requires = "run")]
     output: Option<PathBuf>,
     /// Where the run's data are now, if they were moved.
     #[arg(long, requires = "run")]
@@ -32,7 +32,7 @@ impl NextDeviceArgs {
     pub fn refuse(&self) -> Result<(), Failure> {
         match (&self.output, &self.data) {
             (None, None) => Ok(()),
-            (Some(_), _) => Err(Failure::Input("--output: expected the folder of a run to search in".into())),
+            (Some(_), _) => Err(Failure::Input("--out: expected the folder of a run to search in".into())),
             (None, Some(_)) => Err(Failure::Input("--data: expected the folder of a run to search in".into())),
         }
     }
@@ -76,6 +76,7 @@ fn go_on(config: &PipelineConfig, out: &Path, started: Instant, context: &Contex
         backend: &context.common.backend,
         names_skipped: context.common.verbose > 0,
         dataset: None,
+        estimate: None,
         reprofile: false,
         data: Reading::Changed,
         stop: &context.stop,
@@ -83,7 +84,7 @@ fn go_on(config: &PipelineConfig, out: &Path, started: Instant, context: &Contex
     let mut display = Display::new(context.output);
     let finished = pipeline::run(config, &options, &mut display)?;
     context.output.note(&format!("{}: the plan has these devices and limits now", out.join(PLAN).display()));
-    finished::show(&finished, out, started, context)
+    run_report::show(&finished, out, started, context)
 }
 
 /// The devices and limits of the command line, as entries of a plan.

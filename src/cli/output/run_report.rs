@@ -1,6 +1,6 @@
 //! What a finished run prints: every network, and for each device the one to ship.
 
-use crate::cli::output::{short_count, table};
+use super::{short_count, table};
 use crate::cli::{Context, Failure};
 use crate::pipeline::Finished;
 use crate::report::{self, Case, Infeasible, RunResults};
@@ -108,7 +108,7 @@ fn networks(results: &RunResults) -> String {
             case.device().to_owned(),
             report::limits(&case.constraint),
             case.latency_ms.map_or_else(|| "–".to_owned(), |ms| format!("{ms:.4} ms")),
-            results.on_test_images(case.accuracy).with_interval(),
+            results.top1(case),
             results.on_test_images(case.as_cut()).percent(),
             case.predicted(results.images[2]),
             short_count(case.macs),

@@ -1,9 +1,9 @@
 //! `ofa run`: the whole job.
 
-pub mod finished;
-
 use crate::cli::args::corrupt_choice::CorruptArgs;
+use crate::cli::args::memory_limits::MemoryLimits;
 use crate::cli::output::pipeline_display::Display;
+use crate::cli::output::run_report;
 use crate::cli::{Context, Failure};
 use crate::pipeline::config::{DeviceConfig, PipelineConfig};
 use crate::pipeline::estimate::Estimate;
@@ -32,7 +32,7 @@ pub struct RunArgs {
     #[arg(long)]
     data: Option<String>,
     /// Folder for everything that the run makes [default: ofa-run].
-    #[arg(long)]
+    #[arg(short, long, alias = "output")]
     out: Option<PathBuf>,
     /// Go on with the run in the output folder: finished steps are not redone, unless what they depend on has changed. In an
     /// empty folder a run begins.
@@ -57,15 +57,14 @@ pub struct RunArgs {
     /// Latency limits in milliseconds, or shares of the largest subnet's, such as 60%.
     #[arg(long, value_delimiter = ',', requires = "device")]
     max_latency_ms: Vec<Limit>,
-    /// Limits on multiply-accumulates, or shares such as 25%.
+    /// Limits on multiply-accumulates, such as 300M, or shares such as 25%.
     #[arg(long, value_delimiter = ',')]
     max_macs: Vec<Limit>,
-    /// Limits on activation memory in int8, kB of 1,024 bytes, or shares.
+    /// Limits on parameters, or shares.
     #[arg(long, value_delimiter = ',')]
-    max_sram_kb: Vec<Limit>,
-    /// Limits on weights in int8, kB of 1,024 bytes, or shares.
-    #[arg(long, value_delimiter = ',')]
-    max_flash_kb: Vec<Limit>,
+    max_params: Vec<Limit>,
+    #[command(flatten)]
+    memory: MemoryLimits,
     /// Epochs of fine-tuning each chosen net, instead of the plan's; 0 = none.
     #[arg(long)]
     finetune_epochs: Option<f64>,
@@ -86,7 +85,7 @@ pub fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
     let started = Instant::now();
     let place = args.place()?;
     let out = place.out.as_path();
-    let (config, dataset) = configuration(args, &place, context)?;
+    let Planned { config, dataset, estimate } = configuration(args, &place, context)?;
     let options = RunOptions {
         out,
         existing: match (args.retrain, place.resume) {
@@ -97,6 +96,7 @@ pub fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
         backend: &context.common.backend,
         names_skipped: context.common.verbose > 0,
         dataset,
+        estimate,
         reprofile: args.reprofile,
         data: if args.verify_data { Reading::All } else { Reading::Changed },
         stop: &context.stop,
@@ -106,7 +106,7 @@ pub fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
     }
     let mut display = Display::new(context.output);
     let finished = pipeline::run(&config, &options, &mut display)?;
-    finished::show(&finished, out, started, context)
+    run_report::show(&finished, out, started, context)
 }
 
 #[derive(Serialize)]
@@ -199,13 +199,14 @@ impl RunArgs {
     }
 
     fn wishes(&self, start: Start, seed: u64) -> Wishes {
-        let limited = |device: Option<String>| DeviceConfig {
-            device,
-            max_latency_ms: self.max_latency_ms.clone(),
-            max_macs: self.max_macs.clone(),
-            max_sram_kb: self.max_sram_kb.clone(),
-            max_flash_kb: self.max_flash_kb.clone(),
-            ..DeviceConfig::default()
+        let limited = |device: Option<String>| {
+            self.memory.within(DeviceConfig {
+                device,
+                max_latency_ms: self.max_latency_ms.clone(),
+                max_macs: self.max_macs.clone(),
+                max_params: self.max_params.clone(),
+                ..DeviceConfig::default()
+            })
         };
         let none = limited(None);
         let devices = match self.device.is_empty() {
@@ -224,12 +225,15 @@ impl RunArgs {
     }
 }
 
+/// What is to be done, and what was learnt while it was planned.
+struct Planned {
+    config: PipelineConfig,
+    dataset: Option<Dataset>,
+    estimate: Option<Estimate>,
+}
+
 /// The configuration of a file, of the folder to resume, or a plan made for the data, which are then read already.
-fn configuration(
-    args: &RunArgs,
-    Place { out, config, resume }: &Place,
-    context: &Context,
-) -> Result<(PipelineConfig, Option<Dataset>), Failure> {
+fn configuration(args: &RunArgs, Place { out, config, resume }: &Place, context: &Context) -> Result<Planned, Failure> {
     let started_with = out.join(PLAN);
     let resume = *resume;
     let file = match config {
@@ -255,16 +259,18 @@ fn configuration(
         for reason in plan.data.iter().chain(&plan.reasons) {
             context.output.note(&format!("  {reason}"));
         }
+        let mut estimate = None;
         if let Some(dataset) = plan.dataset.as_ref().filter(|_| !args.dry_run) {
             let device = ofa_train::device::open(&context.common.backend)?;
-            context.output.note(&format!("  {}", Estimate::of(&plan.config, dataset, &device)?.sentence()));
+            let known = estimate.insert(Estimate::of(&plan.config, dataset, &device)?);
+            context.output.note(&format!("  {}", known.sentence()));
         }
         if !args.dry_run {
             context
                 .output
                 .note(&format!("  written to {}: edit it and run it to change anything", started_with.display()));
         }
-        return Ok((plan.config, plan.dataset));
+        return Ok(Planned { config: plan.config, dataset: plan.dataset, estimate });
     };
     let mut config = PipelineConfig::load(path).map_err(|error| match (error, config) {
         (Failure::Input(problem), None) => {
@@ -284,7 +290,7 @@ fn configuration(
         check_start(&args.start(out, context)?, &config.train, path)?;
     }
     let config = args.wishes(Start::Automatic, config.train.seed).apply(config)?;
-    Ok((config, None))
+    Ok(Planned { config, dataset: None, estimate: None })
 }
 
 /// Refuses to go on with a run that started from something else than is asked for now.
