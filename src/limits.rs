@@ -171,7 +171,7 @@ impl Unfound {
 }
 
 /// A positive number in at most four digits, not below it: a limit of what is printed can be kept.
-fn rounded_up(value: f64) -> String {
+pub fn rounded_up(value: f64) -> String {
     const DIGITS: f64 = 4.0;
     if value.fract() == 0.0 || !value.is_finite() {
         return value.to_string();

@@ -210,3 +210,20 @@ fn every_accuracy_is_the_same_text_in_table_report_and_markdown() {
     assert_eq!(devices, ["pixel4-cpu", "toy.toml"]);
     assert!(page.contains("Ship this") && page.contains("ofa classify RUN photo.jpg"));
 }
+
+#[test]
+fn a_plan_may_put_the_predictor_into_the_loop() {
+    let run = SmallRun::prepared();
+    run.configure(|text| text.replace("evaluations = 60", "evaluations = 60\nrefine = { rounds = 2, per_round = 3 }"));
+    run.start(&[]).ok();
+    let lines = |name: &str| std::fs::read_to_string(run.at(name)).unwrap().lines().count();
+    assert_eq!((lines("pairs.jsonl"), lines("refined/pairs.jsonl")), (12, 18));
+    let (results, nets) = (run.results(), run.nets());
+    let resumed = run.resume(&[]).ok();
+    assert_redone(&resumed, &["train", "collect", "fit", "refine", "search", "deploy"], &[]);
+    // What is lost is measured again, to the same bytes.
+    std::fs::remove_file(run.at("refined/predictor.json")).unwrap();
+    let mended = run.resume(&[]).ok();
+    assert_redone(&mended, &["collect", "fit", "search"], &["refine"]);
+    assert_eq!((run.results(), run.nets()), (results, nets));
+}

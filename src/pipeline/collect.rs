@@ -19,6 +19,16 @@ pub(crate) const PAIRS: &str = "pairs.jsonl";
 /// Names what they depend on.
 pub(super) const PAIRS_KEY: &str = "pairs.key";
 
+/// How subnets are measured.
+pub(super) fn evaluation(config: &PipelineConfig) -> EvaluationSettings {
+    EvaluationSettings {
+        split: SplitName::Validation,
+        images: None,
+        calibration_images: config.collect.calibration_images,
+        seed: config.train.seed.wrapping_add(SEED_OFFSET),
+    }
+}
+
 /// Measures the pairs that are still missing; returns how many there are.
 pub(super) fn run(
     subject: &Subject<'_>,
@@ -29,19 +39,13 @@ pub(super) fn run(
     stop: &AtomicBool,
 ) -> Result<usize, Failure> {
     let Subject { space, dataset, device, model, .. } = subject;
-    let seed = config.train.seed.wrapping_add(SEED_OFFSET);
+    let seed = evaluation(config).seed;
     let pairs = folder.path(PAIRS);
     folder.claim(PAIRS_KEY, key, &[PairsFile::part(&pairs)])?;
     let archs = clustered_archs(space.as_ref(), config.collect.count, seed)?;
     let mut file = PairsFile::begin(&pairs, space.as_ref(), Target::Accuracy)?;
     let done = file.pairs().len().min(archs.len());
-    let settings = EvaluationSettings {
-        split: SplitName::Validation,
-        images: None,
-        calibration_images: config.collect.calibration_images,
-        seed,
-    };
-    let mut evaluator = Evaluator::new(model, dataset, device, &settings)?;
+    let mut evaluator = Evaluator::new(model, dataset, device, &evaluation(config))?;
     if let Some(warning) = few_calibration_images(evaluator.calibration_images()) {
         progress.note(&format!("warning: {warning}"));
     }

@@ -85,6 +85,7 @@ impl Default for FitConfig {
 /// |---|---|---|
 /// | `strategy` | memetic | a table with `kind` and its hyper-parameters |
 /// | `evaluations` | 10000 | budget per case |
+/// | `refine` | none | predictor in the loop, see [`RefineConfig`] |
 /// | `devices` | | see [`DeviceConfig`] |
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -95,8 +96,32 @@ pub struct SearchConfig {
     /// Budget per case.
     #[serde(default = "default_evaluations")]
     pub evaluations: usize,
+    /// Predictor in the loop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refine: Option<RefineConfig>,
     /// Devices.
     pub devices: Vec<DeviceConfig>,
+}
+
+/// Predictor in the loop: subnets of the front for the first device are measured, and the predictor is fitted again.
+///
+/// | name | default | purpose | range |
+/// |---|---|---|---|
+/// | `rounds` | 3 | how many times | ≥ 1 |
+/// | `per_round` | 10 | subnets that are measured in each | ≥ 1 |
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RefineConfig {
+    /// How many times to search, measure and fit.
+    pub rounds: usize,
+    /// Subnets measured in each.
+    pub per_round: usize,
+}
+
+impl Default for RefineConfig {
+    fn default() -> Self {
+        Self { rounds: 3, per_round: 10 }
+    }
 }
 
 fn default_strategy() -> Box<dyn Strategy> {
@@ -270,6 +295,11 @@ impl Settings for SearchConfig {
     fn check(&self) -> Result<(), InvalidSetting> {
         self.strategy.check().map_err(|invalid| invalid.within("strategy"))?;
         settings::count("evaluations", self.evaluations, 1..=usize::MAX)?;
+        if let Some(refine) = &self.refine {
+            let within = |invalid: InvalidSetting| invalid.within("refine");
+            settings::count("rounds", refine.rounds, 1..=usize::MAX).map_err(within)?;
+            settings::count("per_round", refine.per_round, 1..=usize::MAX).map_err(within)?;
+        }
         if self.devices.is_empty() {
             let problem = "is empty, expected at least one [[search.devices]] table";
             return Err(InvalidSetting::new("devices", problem));

@@ -5,7 +5,7 @@ use super::config::PipelineConfig;
 use super::kept::{Exported, Kept, Record};
 use super::keys::Key;
 use super::record::{NETS, RunFolder, Step};
-use super::specialise::{Found, FoundCase};
+use super::specialise::{self, Found, FoundCase};
 use super::tuning::{Tuned, Tuning};
 use super::{Progress, Subject};
 use crate::failure::Failure;
@@ -137,13 +137,14 @@ pub(super) fn run(
                 extrapolated: false,
                 expected: None,
                 latency_ms: None,
+                latency_is_estimate: false,
                 blocks: DrawnBlock::of(&space.resolve(&space.max_arch())?),
             };
             advance(progress, FULL, tuned.accuracy);
             Some(exporting.export(chosen, &tuned, &tuning.kept)?)
         }
     };
-    let predictor = FittedPredictor::load_for(&folder.path("predictor.json"), Target::Accuracy)?;
+    let predictor = FittedPredictor::load_for(&folder.path(specialise::predictor_of(config)), Target::Accuracy)?;
     let mut cases = Vec::new();
     for case in &found.cases {
         if stop.load(Ordering::Relaxed) {
@@ -161,6 +162,7 @@ pub(super) fn run(
             extrapolated: case.extrapolated,
             expected: Expectation::of(&predictor, space.as_ref(), &arch),
             latency_ms: case.latency_ms,
+            latency_is_estimate: case.latency_is_estimate,
             blocks: DrawnBlock::of(&space.resolve(&arch)?),
         };
         advance(progress, &chosen.name, tuned.accuracy);
@@ -216,6 +218,7 @@ struct Chosen {
     /// What the predictor expects; `None` where it was not asked.
     expected: Option<Expectation>,
     latency_ms: Option<f64>,
+    latency_is_estimate: bool,
     blocks: Vec<DrawnBlock>,
 }
 
@@ -234,8 +237,8 @@ struct Exporting<'a> {
 impl Exporting<'_> {
     fn export(&mut self, chosen: Chosen, tuned: &Tuned, kept: &Kept) -> Result<Case, Failure> {
         let Tuned { model, net, accuracy, confusion, right, supernet_accuracy, .. } = tuned;
-        let Chosen { name, device, constraint, arch, predicted_accuracy, extrapolated, expected, latency_ms, blocks } =
-            chosen;
+        let Chosen { name, device, constraint, arch, predicted_accuracy, extrapolated, expected, .. } = chosen;
+        let Chosen { latency_ms, latency_is_estimate, blocks, .. } = chosen;
         let dataset = self.subject.dataset;
         let weights = self.nets.join(format!("{name}.safetensors"));
         // An int8 or f16 file beside it was made from the weights that were there.
@@ -277,6 +280,7 @@ impl Exporting<'_> {
             prediction_missed: expected
                 .is_some_and(|expected| expected.is_missed_by(*supernet_accuracy, dataset.test.len())),
             latency_ms,
+            latency_is_estimate,
             macs: cost::macs(net),
             params: cost::params(net),
             onnx,

@@ -6,7 +6,8 @@
 //! | train | | `train`, without where the data are | training, validation; the model to start from |
 //! | collect | train | `collect` | training (recalibration), validation: those of train |
 //! | fit | collect | `fit` | |
-//! | search | fit | `search` | devices, with the files that their profiles name, this machine's measured profile among them |
+//! | refine | fit | `search.refine`, `search.evaluations` | the first device; training, validation: those of train |
+//! | search | fit, or refine | `search` | devices, with the files that their profiles name, this machine's measured profile among them |
 //! | deploy | search | `deploy`, without `host_nets` | training, validation: those of train; test |
 //! | fine-tuned nets of deploy | train | `deploy.calibration_images`, `deploy.finetune` | training, validation: those of train |
 //! | profile | | `deploy.host_nets`, seed and space of `train` | |
@@ -46,6 +47,8 @@ pub struct Keys {
 
 /// The keys of the steps that read the devices, among them this machine's profile, which is measured before them.
 pub struct ChoiceKeys {
+    /// The predictor in the loop.
+    pub refine: Key,
     /// Best net for every case.
     pub search: Key,
     /// Extraction, export, verification.
@@ -99,7 +102,22 @@ impl Keys {
             all.add("search.evaluations", &search.evaluations);
             all.extend(&devices);
         };
-        let search = self.fit.then("fit", of_search, &[&search]);
+        let mut first = Dependencies::default();
+        if let Some(device) = search.devices.first() {
+            first.add("search.devices[0].device", &device.device);
+            let content = host_profile::content(device, folder)?;
+            first.add("search.devices[0].content", &content);
+        }
+        let of_refine = |all: &mut Dependencies| {
+            all.add("search.refine", &search.refine);
+            all.add("search.evaluations", &search.evaluations);
+            all.extend(&first);
+        };
+        let refine = self.fit.then("fit", of_refine, &[&search]);
+        let search = match search.refine {
+            Some(_) => refine.then("refine", of_search, &[&search]),
+            None => self.fit.then("fit", of_search, &[&search]),
+        };
 
         let test = dataset.test.content()?;
         let of_deploy = |all: &mut Dependencies| {
@@ -108,7 +126,7 @@ impl Keys {
             all.add("data.test_images", &test);
         };
         let deploy = search.then("search", of_deploy, &[&deploy]);
-        Ok(ChoiceKeys { search, deploy })
+        Ok(ChoiceKeys { refine, search, deploy })
     }
 }
 

@@ -16,6 +16,7 @@ mod outlook;
 pub mod plan;
 mod record;
 pub mod refine;
+mod refine_step;
 mod specialise;
 mod train;
 mod tuning;
@@ -96,6 +97,8 @@ pub enum Existing {
 pub struct Finished {
     /// What the report shows.
     pub results: RunResults,
+    /// How long everything took.
+    pub timings: Timings,
     /// The report.
     pub report: PathBuf,
     /// The supernet.
@@ -113,7 +116,7 @@ pub fn run(
 ) -> Result<Finished, Failure> {
     config.check()?;
     // Mistakes that can be found now are reported before the folder is touched.
-    let mut warnings = specialise::check(config.train.space()?.as_ref(), config)?;
+    let mut warnings = specialise::check(&config.train.space()?, config)?;
     for warning in &warnings {
         progress.note(&format!("{WARNING}{warning}"));
     }
@@ -186,6 +189,14 @@ pub fn run(
         profile(&mut folder, progress)?;
     }
     let choices = keys.choices(config, &dataset, &folder)?;
+    if let Some(settings) = &config.search.refine {
+        let outputs = |_: &RunFolder, _: &Vec<refine::Round>| {
+            [refine_step::PREDICTOR, refine_step::REFINED_PAIRS].map(str::to_owned).to_vec()
+        };
+        folder.step(Step::Refine, &choices.refine, progress, outputs, |folder, progress| {
+            refine_step::run(&subject, config, settings, folder, progress, options.stop)
+        })?;
+    }
     let found = folder.step(
         Step::Search,
         &choices.search,
@@ -235,7 +246,7 @@ pub fn run(
     let readme = folder.path(record::README);
     atomic_file::write(&readme, FOLDER_README.as_bytes()).map_err(|e| Failure::writing(&readme, e))?;
     let report = write_report(options.out, &results, &folder.timings)?;
-    Ok(Finished { results, report, model: model_path })
+    Ok(Finished { results, timings: folder.timings, report, model: model_path })
 }
 
 /// The steps of a run, in order.
@@ -246,6 +257,7 @@ fn steps_of(config: &PipelineConfig, chooses_for_host: bool) -> Vec<Step> {
         (Step::Collect, true),
         (Step::Fit, true),
         (Step::Profile, before),
+        (Step::Refine, config.search.refine.is_some()),
         (Step::Search, true),
         (Step::Deploy, true),
         (Step::Profile, after),

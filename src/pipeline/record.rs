@@ -31,6 +31,8 @@ pub enum Step {
     Collect,
     /// Accuracy predictor.
     Fit,
+    /// The predictor in the loop.
+    Refine,
     /// Best net for every case.
     Search,
     /// Extraction, export, verification.
@@ -46,6 +48,7 @@ impl Step {
             Step::Train => "train",
             Step::Collect => "collect",
             Step::Fit => "fit",
+            Step::Refine => "refine",
             Step::Search => "search",
             Step::Deploy => "deploy",
             Step::Profile => "profile",
@@ -158,7 +161,7 @@ pub fn copy_work(from: &Path, to: &Path) -> Result<(), Failure> {
     let (work, copied_work) = (work_of(from), to.join(WORK));
     std::fs::create_dir_all(&copied_work).map_err(|e| Failure::writing(&copied_work, e))?;
     let mut done = recorded(&work, &mut Vec::new());
-    done.retain(|step, _| !matches!(step, Step::Search | Step::Deploy));
+    done.retain(|step, _| !matches!(step, Step::Refine | Step::Search | Step::Deploy));
     let files = done.values().flat_map(|done| done.files.keys().cloned());
     let others = [DATA_FILES, SPLIT_TABLE, PAIRS_KEY].map(str::to_owned);
     let folder = work.join(kept::FOLDER);

@@ -10,7 +10,7 @@ use ofa_search::refinement::{Ended, Measurement, Surrogate};
 use ofa_search::{Budget, Search, strategy};
 use ofa_space::{Arch, Genes, Objective, SearchSpace};
 use ofa_train::evaluation::Evaluator;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -42,7 +42,7 @@ pub struct Refinement<'a> {
 }
 
 /// What a round found.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Round {
     /// From 1.
     pub round: usize,
@@ -51,8 +51,10 @@ pub struct Round {
     /// Subnets measured in it.
     pub measured: usize,
     /// Mean absolute error on them of the predictor that proposed them, which had not seen them.
+    #[serde(deserialize_with = "ofa_predictors::metrics::or_undefined")]
     pub mae: f64,
     /// Kendall's tau-b on them of that predictor; NaN (`null`) if either side is constant.
+    #[serde(deserialize_with = "ofa_predictors::metrics::or_undefined")]
     pub kendall_tau: f64,
     /// Highest accuracy measured so far.
     pub best: f64,

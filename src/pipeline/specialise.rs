@@ -3,9 +3,10 @@
 use super::config::{DeviceConfig, PipelineConfig};
 use super::host_profile;
 use super::record::RunFolder;
+use super::refine_step;
 use super::{Progress, Subject};
 use crate::failure::Failure;
-use crate::limits::{Bounds, MemoryAndEnergy, Unfound};
+use crate::limits::{Bounds, MemoryAndEnergy, Unfound, rounded_up};
 use crate::prediction::{Shown, few_pairs};
 use crate::report::{Front, PredictorResults};
 use ofa_hw::{HardwareBackend, LatencyObjective, LatencySource};
@@ -38,6 +39,9 @@ pub struct FoundCase {
     pub extrapolated: bool,
     /// Latency of the subnet, where there is a device.
     pub latency_ms: Option<f64>,
+    /// Whether that is the estimate of a formula that was never compared with a measurement.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub latency_is_estimate: bool,
     /// What is limited, of the best, or of the closest found if none keeps the limits.
     pub values: BTreeMap<String, f64>,
     /// Why there is no subnet.
@@ -58,6 +62,8 @@ struct WrittenCase {
     extrapolated: bool,
     latency_ms: Option<f64>,
     #[serde(default)]
+    latency_is_estimate: bool,
+    #[serde(default)]
     values: BTreeMap<String, f64>,
     #[serde(default)]
     unfound: Option<Unfound>,
@@ -66,12 +72,22 @@ struct WrittenCase {
 impl From<WrittenCase> for FoundCase {
     fn from(written: WrittenCase) -> Self {
         let WrittenCase { device, mut constraint, max_latency_ms, arch, latency_ms, mut values, .. } = written;
-        let WrittenCase { predicted_accuracy, extrapolated, unfound, .. } = written;
+        let WrittenCase { predicted_accuracy, extrapolated, unfound, latency_is_estimate, .. } = written;
         constraint.extend(max_latency_ms.map(|limit| (LATENCY.to_owned(), limit)));
         if max_latency_ms.is_some() {
             values.extend(latency_ms.map(|value| (LATENCY.to_owned(), value)));
         }
-        Self { device, constraint, arch, predicted_accuracy, extrapolated, latency_ms, values, unfound }
+        Self {
+            device,
+            constraint,
+            arch,
+            predicted_accuracy,
+            extrapolated,
+            latency_ms,
+            latency_is_estimate,
+            values,
+            unfound,
+        }
     }
 }
 
@@ -80,6 +96,11 @@ const LATENCY: &str = "latency_ms";
 
 /// The accuracy predictor, in a run's folder.
 pub const PREDICTOR: &str = "predictor.json";
+
+/// The predictor that networks are chosen by.
+pub fn predictor_of(config: &PipelineConfig) -> &'static str {
+    if config.search.refine.is_some() { refine_step::PREDICTOR } else { PREDICTOR }
+}
 
 /// Everything that the search found.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -93,44 +114,51 @@ pub struct Found {
 }
 
 /// Refuses, before anything is trained, devices, tables and limits that could only fail afterwards; returns warnings.
-pub fn check(space: &dyn SearchSpace, config: &PipelineConfig) -> Result<Vec<String>, Failure> {
+pub fn check(space: &Arc<dyn SearchSpace>, config: &PipelineConfig) -> Result<Vec<String>, Failure> {
     let mut warnings = Vec::new();
-    let mut hopeless = 0;
+    let mut hopeless = Vec::new();
     for wanted in &config.search.devices {
         // The profile of this machine may not be measured yet.
-        let Some(name) = wanted.device.as_ref().filter(|_| !wanted.is_host()) else { continue };
-        let backend = ofa_hw::load(name)?;
-        if backend.source() == LatencySource::Measured {
-            warnings.push(format!("{name}: measured latencies do not repeat exactly, so neither will the search"));
+        if wanted.is_host() {
             continue;
         }
-        // A table may lack resolutions or blocks.
-        let slowest = backend.subnet_latency_ms(space, &space.max_arch())?;
-        let fastest = backend.subnet_latency_ms(space, &space.min_arch())?;
-        let limits = wanted.max_latency_ms.iter().map(|limit| limit.of(slowest));
-        let too_fast: Vec<String> =
-            limits.filter(|limit| *limit < HOPELESS * fastest).map(|limit| limit.to_string()).collect();
-        if !too_fast.is_empty() {
-            warnings.push(format!(
-                "{name}: {} ms asked for, but even the smallest subnet takes {fastest:.4} ms",
-                too_fast.join(", ")
-            ));
+        let backend = wanted.device.as_deref().map(ofa_hw::load).transpose()?;
+        let shown = wanted.device.as_deref().map_or_else(String::new, |name| format!("{name}: "));
+        match &backend {
+            Some(device) if device.source() == LatencySource::Measured => {
+                warnings.push(format!("{shown}measured latencies do not repeat exactly, so neither will the search"));
+                continue;
+            }
+            // A table may lack resolutions or blocks.
+            Some(device) => drop(device.subnet_latency_ms(space.as_ref(), &space.max_arch())?),
+            None => {}
         }
-        if !wanted.max_latency_ms.is_empty() && too_fast.len() == wanted.max_latency_ms.len() {
-            hopeless += 1;
+        let lists = limits(wanted, space, backend.as_ref(), config.train.seed)?;
+        let mut is_hopeless = false;
+        for (bound, list) in Bounds::of(&lists, space.as_ref())?.iter().zip(&lists) {
+            let Some(minimum) = bound.minimum else { continue };
+            let too_low: Vec<String> =
+                list.limits.iter().filter(|limit| **limit < minimum).map(ToString::to_string).collect();
+            if !too_low.is_empty() {
+                let smallest = rounded_up(minimum);
+                let low = too_low.join(", ");
+                warnings
+                    .push(format!("{shown}{} ≤ {low} asked for, but no subnet has less than {smallest}", bound.name));
+                is_hopeless |= too_low.len() == list.limits.len();
+            }
+        }
+        if is_hopeless {
+            hopeless.extend(warnings.last().cloned());
         }
     }
-    if hopeless == config.search.devices.len() {
+    if hopeless.len() == config.search.devices.len() {
         return Err(Failure::Input(format!(
-            "no latency limit can be kept ({}); raise `search.devices.max_latency_ms`",
-            warnings.join("; ")
+            "no limit can be kept ({}); raise the limits in `search.devices`",
+            hopeless.join("; ")
         )));
     }
     Ok(warnings)
 }
-
-/// The smallest subnet need not be the fastest on a table, but twice as fast as it none will be.
-const HOPELESS: f64 = 0.5;
 
 /// Fits the predictor on most pairs and scores it on the rest.
 pub fn fit(
@@ -187,7 +215,7 @@ pub fn search(
     progress: &mut dyn Progress,
     stop: &AtomicBool,
 ) -> Result<Found, Failure> {
-    let predictor = Arc::new(FittedPredictor::load_for(&folder.path(PREDICTOR), Target::Accuracy)?);
+    let predictor = Arc::new(FittedPredictor::load_for(&folder.path(predictor_of(config)), Target::Accuracy)?);
     let space = &predictor.narrowed(subject.space.clone())?;
     let accuracy = PredictedObjective::new(space.clone(), predictor, Target::Accuracy)?;
     let mut found = Found { cases: Vec::new(), fronts: Vec::new(), evaluations: 0 };
@@ -249,6 +277,7 @@ pub fn search(
                 predicted_accuracy: predicted.accuracy,
                 extrapolated: predicted.extrapolated,
                 latency_ms: known.map(latency).transpose()?.flatten(),
+                latency_is_estimate: backend.as_ref().is_some_and(|device| device.is_estimate()),
                 values: known.map(|c| by_name(&c.values)).unwrap_or_default(),
                 unfound,
             });

@@ -1,7 +1,7 @@
 //! The report in short, as Markdown.
 
 use super::cost::Comparison;
-use super::page::{classes, distinct, limits, milliseconds};
+use super::page::{classes, distinct, limits};
 use super::plot::number;
 use super::{RunResults, Timings, plots};
 use crate::prediction::metric;
@@ -34,7 +34,7 @@ pub fn markdown(results: &RunResults, timings: &Timings) -> String {
             super::classes::or_dash(case.balanced_accuracy, results.images[2]),
             results.on_test_images(case.as_cut()).percent(),
             case.predicted(results.images[2]),
-            milliseconds(case.latency_ms),
+            case.latency(),
             number(case.macs as f64 / 1e6),
             number(case.params as f64 / 1e3),
             case.onnx
@@ -50,7 +50,7 @@ pub fn markdown(results: &RunResults, timings: &Timings) -> String {
         );
     }
     let _ = write!(text, "\n{} different networks.", distinct(results));
-    for note in super::notes(results) {
+    for note in super::notes(results, timings) {
         let _ = write!(text, " {note}");
     }
     for case in results.cases.iter().filter(|case| case.recommended) {

@@ -18,6 +18,7 @@ use crate::measured_accuracy::{self, Difference, MeasuredAccuracy, RightAnswers}
 use ofa_space::ArchJson;
 use ofa_train::evaluation::ClassAccuracy;
 use ofa_train::shrinking::{PhaseRecord, StepRecord};
+use plot::number;
 use serde::{Deserialize, Serialize};
 
 pub use classes::or_dash;
@@ -225,6 +226,9 @@ pub struct Case {
     pub prediction_missed: bool,
     /// Latency on the device, by its table or model.
     pub latency_ms: Option<f64>,
+    /// Whether that is the estimate of a formula that was never compared with a measurement.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub latency_is_estimate: bool,
     /// Multiply-accumulates.
     pub macs: u64,
     /// Parameters.
@@ -245,6 +249,10 @@ pub struct Case {
     pub blocks: Vec<DrawnBlock>,
 }
 
+fn in_two_digits(value: f64) -> f64 {
+    format!("{value:.1e}").parse().unwrap_or(value)
+}
+
 fn is_zero(count: &u64) -> bool {
     *count == 0
 }
@@ -258,6 +266,15 @@ impl Case {
     /// The device, for listings.
     pub fn device(&self) -> &str {
         self.device.as_deref().unwrap_or(ANY_DEVICE)
+    }
+
+    /// Its latency, an estimate in two digits and called so; a dash where there is no device.
+    pub fn latency(&self) -> String {
+        match (self.latency_ms, self.latency_is_estimate) {
+            (None, _) => "–".to_owned(),
+            (Some(ms), false) => format!("{} ms", number(ms)),
+            (Some(ms), true) => format!("{} ms (estimate)", number(in_two_digits(ms))),
+        }
     }
 
     /// Its name: that of its files.

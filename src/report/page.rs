@@ -73,11 +73,6 @@ pub fn render(results: &RunResults, timings: &Timings) -> String {
     page
 }
 
-/// A latency, or a dash where there is no device.
-pub fn milliseconds(latency: Option<f64>) -> String {
-    latency.map_or_else(|| "–".to_owned(), |ms| format!("{} ms", number(ms)))
-}
-
 /// Limits as `latency ≤ 3 ms`; the full network has none.
 pub fn limits(constraint: &serde_json::Value) -> String {
     let Some(limits) = constraint.as_object() else { return constraint.to_string() };
@@ -225,7 +220,7 @@ fn networks(page: &mut String, results: &RunResults, timings: &Timings) {
         );
     }
     page.push_str("</tbody></table></div>");
-    for note in super::notes(results) {
+    for note in super::notes(results, timings) {
         let _ = write!(page, "<p class=\"note\">{}</p>", escape(&note));
     }
 }
@@ -250,7 +245,7 @@ fn network(page: &mut String, case: &Case, results: &RunResults, timings: &Timin
         super::classes::or_dash(case.balanced_accuracy, results.images[2]),
         results.on_test_images(case.as_cut()).percent(),
         case.predicted(results.images[2]),
-        milliseconds(case.latency_ms),
+        case.latency(),
         number(case.macs as f64 / 1e6),
         number(case.params as f64 / 1e3),
         case.max_abs_diff,

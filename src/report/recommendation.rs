@@ -50,6 +50,7 @@ mod tests {
             extrapolated: false,
             prediction_missed: false,
             latency_ms,
+            latency_is_estimate: false,
             macs,
             params: 0,
             onnx: String::new(),

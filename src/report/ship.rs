@@ -1,15 +1,15 @@
 //! What a reader of a run wants first: which network to ship, how sure that is, and the commands that come next.
 
-use super::page::milliseconds;
 use super::plot::number;
-use super::{Case, RunResults};
+use super::{Case, RunResults, Timings};
 use crate::measured_accuracy::Difference;
+use crate::measured_profile::{Agreement, agreement};
 
 /// A network in a line: accuracy, latency, size, memory.
 pub fn in_short(case: &Case, results: &RunResults) -> String {
     let mut parts = vec![format!("top-1 {}", results.on_test_images(case.accuracy).with_interval())];
     if case.latency_ms.is_some() {
-        parts.push(milliseconds(case.latency_ms));
+        parts.push(case.latency());
     }
     parts.push(format!("{} M MACs", number(case.macs as f64 / 1e6)));
     if case.onnx_bytes > 0 {
@@ -48,7 +48,7 @@ fn quoted(argument: &str) -> String {
 }
 
 /// What a reader should know beside the figures, a sentence each.
-pub fn notes(results: &RunResults) -> Vec<String> {
+pub fn notes(results: &RunResults, timings: &Timings) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(baseline) = results.baseline() {
         let share = results.on_test_images(baseline).percent();
@@ -70,9 +70,33 @@ pub fn notes(results: &RunResults) -> Vec<String> {
                 .to_owned(),
         );
     }
+    notes.extend(estimates(results, timings));
     notes.extend(beaten_by_the_smallest(results));
     notes.extend(super::missed_note(&results.cases).map(str::to_owned));
     notes
+}
+
+/// What is known about latencies that are estimates.
+fn estimates(results: &RunResults, timings: &Timings) -> Option<String> {
+    let mut devices: Vec<&str> =
+        results.cases.iter().filter(|case| case.latency_is_estimate).map(Case::device).collect();
+    devices.dedup();
+    let seen = match agreement(&timings.latency_check) {
+        Agreement { nets, roofline_mape, .. } if nets > 0 => {
+            format!(
+                " On this machine, such a roofline missed the measured times of {nets} networks by {:.0} % on average.",
+                100.0 * roofline_mape
+            )
+        }
+        _ => String::new(),
+    };
+    (!devices.is_empty()).then(|| {
+        format!(
+            "Latencies on {} are estimates: rooflines from data sheets, never compared with the device.{seen} `ofa profile`, or \
+             `ofa devices calibrate` with some measured networks, makes them figures.",
+            devices.join(", ")
+        )
+    })
 }
 
 /// Chosen networks that are no better than the smallest subnet, which costs less.

@@ -192,6 +192,7 @@ impl SmallRun {
         let is_work = [
             "train",
             "tuned",
+            "refine",
             "pairs",
             "predictor",
             "host.toml",

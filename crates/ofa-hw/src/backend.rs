@@ -40,6 +40,12 @@ pub trait HardwareBackend: Debug + Send + Sync {
     /// Where the latency comes from.
     fn source(&self) -> LatencySource;
 
+    /// Whether the latency is a formula that was never compared with a measurement, and so an estimate: rankings may hold, times
+    /// need not.
+    fn is_estimate(&self) -> bool {
+        false
+    }
+
     /// Latency of one block of a network, in milliseconds; `None` where a network's latency is no sum over its blocks. It may
     /// depend on the block, and on those before it that no gene changes.
     ///

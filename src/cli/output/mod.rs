@@ -7,8 +7,9 @@ pub mod run_report;
 pub mod training_display;
 
 use super::Failure;
+use console::Term;
 use serde::Serialize;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 /// Where results go.
 #[derive(Clone, Copy, Debug)]
@@ -61,8 +62,40 @@ fn print(line: &str) -> Result<(), Failure> {
     }
 }
 
-/// A text table: a header, and rows of equal length.
+/// A text table: a header, and rows of equal length. On a terminal that is too narrow for it, each row is a paragraph.
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let text = wide_table(header, rows);
+    let columns = Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
+    match columns.filter(|_| std::io::stdout().is_terminal()) {
+        Some(columns) if text.lines().any(|line| line.chars().count() > columns) => paragraphs(header, rows, columns),
+        _ => text,
+    }
+}
+
+/// Every row as `name value` pairs, in lines of at most so many characters.
+fn paragraphs(header: &[&str], rows: &[Vec<String>], columns: usize) -> String {
+    let paragraph = |row: &Vec<String>| {
+        let pairs = header.iter().zip(row).filter(|(_, cell)| !cell.is_empty());
+        let mut lines = vec![String::new()];
+        for (name, cell) in pairs {
+            let pair = format!("{name} {cell}").trim().to_owned();
+            let last = lines.last().map_or(0, |line| line.chars().count());
+            if last > 0 && last + 2 + pair.chars().count() > columns {
+                lines.push("  ".to_owned());
+            }
+            if let Some(line) = lines.last_mut() {
+                if !line.trim().is_empty() {
+                    line.push_str(", ");
+                }
+                line.push_str(&pair);
+            }
+        }
+        lines.join("\n")
+    };
+    rows.iter().map(paragraph).collect::<Vec<_>>().join("\n")
+}
+
+fn wide_table(header: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = header.iter().map(|h| h.chars().count()).collect();
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -87,5 +120,18 @@ pub fn short_count(count: u64) -> String {
         10_000..=999_999 => format!("{:.1} k", value / 1e3),
         1_000_000..=999_999_999 => format!("{:.2} M", value / 1e6),
         _ => format!("{:.2} G", value / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_become_paragraphs_that_fit() {
+        let rows = [vec!["phone".to_owned(), "≤ 2 ms".to_owned(), "85.3 %".to_owned()]];
+        let text = paragraphs(&["device", "limit", "test top-1"], &rows, 30);
+        assert_eq!(text, "device phone, limit ≤ 2 ms\n  test top-1 85.3 %");
+        assert!(text.lines().all(|line| line.chars().count() <= 30));
     }
 }

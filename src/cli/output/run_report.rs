@@ -3,7 +3,7 @@
 use super::{short_count, table};
 use crate::cli::{Context, Failure};
 use crate::pipeline::Finished;
-use crate::report::{self, Case, Infeasible, RunResults};
+use crate::report::{self, Case, Infeasible, RunResults, Timings};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -46,6 +46,8 @@ struct CaseReport {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     prediction_missed: bool,
     latency_ms: Option<f64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    latency_is_estimate: bool,
     macs: u64,
     params: u64,
     onnx: PathBuf,
@@ -67,6 +69,7 @@ impl CaseReport {
             extrapolated: case.extrapolated,
             prediction_missed: case.prediction_missed,
             latency_ms: case.latency_ms,
+            latency_is_estimate: case.latency_is_estimate,
             macs: case.macs,
             params: case.params,
             onnx: out.join(&case.onnx),
@@ -91,7 +94,7 @@ pub fn show(finished: &Finished, out: &Path, started: Instant, context: &Context
         format!(
             "{}{}\n{}report: {}\nsupernet: {}\nnetworks: {}\n{:.0} s",
             networks(results),
-            notes(results),
+            notes(results, &finished.timings),
             ship_this(results, out),
             finished.report.display(),
             finished.model.display(),
@@ -107,7 +110,7 @@ fn networks(results: &RunResults) -> String {
             if case.recommended { "→".to_owned() } else { String::new() },
             case.device().to_owned(),
             report::limits(&case.constraint),
-            case.latency_ms.map_or_else(|| "–".to_owned(), |ms| format!("{ms:.4} ms")),
+            case.latency(),
             results.top1(case),
             results.on_test_images(case.as_cut()).percent(),
             case.predicted(results.images[2]),
@@ -122,12 +125,12 @@ fn networks(results: &RunResults) -> String {
 }
 
 /// What the table leaves open.
-fn notes(results: &RunResults) -> String {
+fn notes(results: &RunResults, timings: &Timings) -> String {
     let mut lines = String::new();
     let mut line = |text: &str| {
         let _ = write!(lines, "\n{text}");
     };
-    for note in report::notes(results) {
+    for note in report::notes(results, timings) {
         line(&note);
     }
     for case in &results.infeasible {

@@ -34,6 +34,7 @@ pub struct Roofline(Checked<RooflineProfile>);
 /// | `sram_kb`, `flash_kb` | none | memory for activations and weights | > 0 |
 /// | `pj_per_mac`, `pj_per_byte` | none | energy of arithmetic and of memory traffic, in picojoules | > 0 |
 /// | `energy_source` | | where these numbers are published; needed with them | not empty |
+/// | `calibrated_on` | none | measured networks that it was calibrated on; without them its times are estimates | |
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RooflineProfile {
@@ -78,6 +79,9 @@ pub struct RooflineProfile {
     /// Where the energies are published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub energy_source: Option<String>,
+    /// Measured networks that it was calibrated on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibrated_on: Option<usize>,
 }
 
 /// Share of the peak reached, by kind of operation.
@@ -208,20 +212,22 @@ impl Roofline {
         [dense, depthwise, linear, self.0.bandwidth_gb_s, self.0.overhead_us]
     }
 
-    /// The same device with other values there, and a note of where they come from.
+    /// The same device with other values there, and if they are calibrated, on how many measured networks.
     ///
     /// # Errors
     /// [`InvalidSetting`] for values that no device has.
     pub(crate) fn with_knobs(
         &self,
         [dense, depthwise, linear, bandwidth, overhead]: [f64; 5],
-        note: &str,
+        calibrated_on: Option<usize>,
     ) -> Result<Self, InvalidSetting> {
         let mut profile = self.0.clone().into_inner();
         profile.efficiency = Efficiency { dense, depthwise, linear };
         profile.bandwidth_gb_s = bandwidth;
         profile.overhead_us = overhead;
-        if !note.is_empty() {
+        if let Some(networks) = calibrated_on {
+            let note = format!("efficiencies, bandwidth and fixed cost calibrated on {networks} measured networks");
+            profile.calibrated_on = calibrated_on;
             profile.about = format!("{}; {note}", profile.about);
             profile.bandwidth_source = format!("{}; {note}", profile.bandwidth_source);
         }
@@ -238,6 +244,10 @@ impl HardwareBackend for Roofline {
 
     fn source(&self) -> LatencySource {
         LatencySource::Analytic
+    }
+
+    fn is_estimate(&self) -> bool {
+        self.0.calibrated_on.is_none()
     }
 
     // Operation by operation, as latencies are added up: sums of sums round differently.

@@ -89,7 +89,7 @@ pub fn roofline(device: &Roofline, nets: &[MeasuredNet]) -> Result<(Roofline, Im
     // A fixed cost of nothing could never grow by factors.
     let start_of = |i: usize| if i == 4 { start[i].max(0.01) } else { start[i] };
     let loss = |knobs: &[f64; 5]| -> Result<f64, HwError> {
-        let candidate = device.with_knobs(*knobs, "")?;
+        let candidate = device.with_knobs(*knobs, None)?;
         let mut total = 0.0;
         for measured in nets {
             total += (candidate.latency_ms(&measured.net)? / measured.latency_ms).ln().powi(2);
@@ -120,8 +120,7 @@ pub fn roofline(device: &Roofline, nets: &[MeasuredNet]) -> Result<(Roofline, Im
             step = step.sqrt();
         }
     }
-    let note = format!("efficiencies, bandwidth and fixed cost calibrated on {} measured networks", nets.len());
-    let fitted = device.with_knobs(knobs, &note)?;
+    let fitted = device.with_knobs(knobs, Some(nets.len()))?;
     let improvement = Improvement { mape_before: mape(device, nets)?, mape_after: mape(&fitted, nets)? };
     Ok((fitted, improvement))
 }

@@ -11,7 +11,7 @@ use crate::cli::{Context, Failure};
 use crate::limits::Bounds;
 use crate::prediction::Shown;
 use clap::Args;
-use ofa_hw::LatencyObjective;
+use ofa_hw::{LatencyObjective, LatencySource};
 use ofa_predictors::{self as predictors, FittedPredictor, PredictedObjective};
 use ofa_search::{Budget, Outcome, Search, pareto, strategy};
 use ofa_search::{Candidate, Observer};
@@ -201,6 +201,16 @@ pub fn run(args: &SearchArgs, context: &Context) -> Result<(), Failure> {
     .map(|device| Grid::new(args, device, listed.clone(), &predictor))
     .collect();
     let grids = grids?;
+    for wanted in grids.iter().filter_map(|grid| grid.wanted.as_ref()) {
+        if wanted.device.source() == LatencySource::Measured {
+            context.output.note(&format!(
+                "{0}: every network is timed while the search goes on; `ofa profile --device {0} --space {1} -o profile.toml` \
+                 times the blocks once, and a search with that profile takes a fraction of a second",
+                wanted.name,
+                args.space.as_deref().unwrap_or_default()
+            ));
+        }
+    }
     for grid in &grids {
         let of = if grids.len() > 1 { format!("{}: ", grid.device()) } else { String::new() };
         let minima = Bounds::minima_in_words(&grid.bounds);
