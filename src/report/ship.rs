@@ -28,11 +28,23 @@ pub fn next_commands(results: &RunResults, run: &str) -> Vec<(String, &'static s
     let device = case.device.as_ref().map_or_else(String::new, |device| format!(" --device {}", quoted(device)));
     vec![
         (format!("ofa classify {run} photo.jpg"), "try it on a photo"),
-        (format!("ofa search {run} --device pixel4-cpu --max-latency-ms 5,10"), "networks for another device"),
+        (
+            format!("ofa search {run} --device {} --max-latency-ms 50%,80%", another(results)),
+            "networks for another device",
+        ),
         (format!("ofa measure --model {}", quoted(&in_folder(&run, case))), "its time on this machine"),
         (format!("ofa export {run}{device} --int8"), "an int8 file beside it"),
     ]
 }
+
+/// A device that the run has no networks for.
+fn another(results: &RunResults) -> &'static str {
+    let is_new = |name: &&&str| results.cases.iter().all(|case| case.device.as_deref() != Some(**name));
+    DEVICES.iter().find(is_new).unwrap_or(&DEVICES[0])
+}
+
+/// Devices to suggest.
+const DEVICES: [&str; 3] = ["pixel4-cpu", "stm32f746", "raspberry-pi-4"];
 
 fn in_folder(run: &str, case: &Case) -> String {
     format!("{}/nets/{}.safetensors", run.trim_matches('\'').trim_end_matches('/'), case.name())

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 #[test]
 fn a_class_of_other_formats_is_a_class() {
-    for (extension, format) in [("bmp", ImageFormat::Bmp), ("GIF", ImageFormat::Gif)] {
+    for (extension, format) in [("bmp", ImageFormat::Bmp), ("GIF", ImageFormat::Gif), ("tif", ImageFormat::Tiff)] {
         let folder = tempfile::tempdir().unwrap();
         write(&folder.path().join("a"), 0..30);
         write(&folder.path().join("b"), 100..130);

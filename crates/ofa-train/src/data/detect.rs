@@ -13,7 +13,7 @@ pub const DEFAULT_MEMORY_BYTES: usize = 2 << 30;
 
 const LOOKED_FOR: &str = "CIFAR binary (data_batch_1.bin …, or train.bin and test.bin); IDX (train-images-idx3-ubyte, \
      train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte, each with or without .gz); class folders \
-     with images (train/<class>/*.jpg with val/ or test/ beside it, or just <class>/*.jpg; jpg, jpeg, png, webp, bmp, gif); labels.csv or labels.tsv (lines with file, label and, if at all, split)";
+     with images (train/<class>/*.jpg with val/ or test/ beside it, or just <class>/*.jpg; jpg, jpeg, png, webp, bmp, gif, tif, tiff); labels.csv or labels.tsv (lines with file, label and, if at all, split)";
 
 /// Loads `bundled` or the data set in a folder, whichever of the known layouts it has.
 ///

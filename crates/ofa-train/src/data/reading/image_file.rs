@@ -24,7 +24,7 @@ const SMALL_SIDE: usize = 128;
 const MAX_FILE_BYTES: u64 = 1 << 30;
 
 /// What an image file must be, for messages.
-const EXPECTED: &str = "a whole JPEG, PNG, WebP, BMP or GIF image";
+const EXPECTED: &str = "a whole JPEG, PNG, WebP, BMP, GIF or TIFF image";
 
 /// Reads one image file into a batch of one, `[1, resolution, resolution, channels]`, preprocessed as the
 /// model's `input` requires.

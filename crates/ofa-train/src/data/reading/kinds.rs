@@ -4,17 +4,17 @@ use crate::data::options::SplitRule;
 use std::path::{Path, PathBuf};
 
 /// Image files that are read. What a file is is then found out from its content.
-const READ: [&str; 6] = ["jpg", "jpeg", "png", "webp", "bmp", "gif"];
+const READ: [&str; 8] = ["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff"];
 /// Those that are read for a network whose data were divided by position: others would move the positions.
 const READ_BY_POSITION: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
 /// Image files that are not read: a folder of them is a mistake, not a folder of something else.
-const NOT_READ: [&str; 32] = [
-    "tif", "tiff", "heic", "heif", "avif", "jxl", "jp2", "jpx", "j2k", "svg", "psd", "xcf", "ico", "tga", "dds", "exr",
-    "hdr", "pnm", "ppm", "pgm", "pbm", "qoi", "dng", "raw", "cr2", "cr3", "nef", "arw", "orf", "rw2", "raf", "dcm",
+const NOT_READ: [&str; 30] = [
+    "heic", "heif", "avif", "jxl", "jp2", "jpx", "j2k", "svg", "psd", "xcf", "ico", "tga", "dds", "exr", "hdr", "pnm",
+    "ppm", "pgm", "pbm", "qoi", "dng", "raw", "cr2", "cr3", "nef", "arw", "orf", "rw2", "raf", "dcm",
 ];
 
 /// The kinds that are read, for messages.
-pub(crate) const KNOWN: &str = "jpg, jpeg, png, webp, bmp, gif";
+pub(crate) const KNOWN: &str = "jpg, jpeg, png, webp, bmp, gif, tif, tiff";
 
 /// A file that is not among the images of a data set.
 #[derive(Clone, PartialEq, Eq, Debug)]
