@@ -4,12 +4,13 @@ use super::class_choice::ClassArgs;
 use super::model_data::{Reading, load_for};
 use super::npy_batch::{check_channels, read_npy};
 use super::{Context, Failure};
+use crate::cli::output::progress;
 use ofa_export::Batch;
 use ofa_space::{Arch, Model, NetSpec};
 use ofa_train::Supernet;
-use ofa_train::data::{Dataset, OnCorrupt, SplitName, stratified};
+use ofa_train::data::{Dataset, OnCorrupt, SplitName, TrainedOn, stratified};
 use ofa_train::device;
-use ofa_train::evaluation::{EvaluationSettings, Evaluator, few_calibration_images};
+use ofa_train::evaluation::{BatchWork, CalibrationSet, few_calibration_images, recalibrate};
 use ofa_train::images::Images;
 use std::path::Path;
 
@@ -85,14 +86,12 @@ impl CalibrationImages {
         let mut images_used = 0;
         let running = match self {
             Self::Dataset(dataset) => {
-                let settings = EvaluationSettings {
-                    calibration_images: sample,
-                    seed: context.common.seed,
-                    ..EvaluationSettings::default()
-                };
-                let mut evaluator = Evaluator::new(model, dataset, &device, &settings)?;
-                images_used += evaluator.calibration_images();
-                evaluator.recalibrate(arch)?
+                let calibration = CalibrationSet::sample(dataset, sample, context.common.seed);
+                let mut calibration = calibration.observed(progress::of_batches(context.output));
+                images_used += calibration.len();
+                let (net, supernet) = (model.net(Some(arch))?, Supernet::from_model(model, &device)?);
+                TrainedOn::of(model)?.check(dataset)?;
+                recalibrate(&supernet, &net, &mut calibration)?
             }
             Self::Npy(images) => {
                 let net = model.net(Some(arch))?;
@@ -109,18 +108,20 @@ impl CalibrationImages {
 
     /// The first `most` of a class-balanced sample of training images, or all images of an .npy file, as the network
     /// takes them.
-    pub fn batch(&self, net: &NetSpec, sample: usize, most: usize, seed: u64) -> Result<Batch, Failure> {
+    pub fn batch(&self, net: &NetSpec, sample: usize, most: usize, context: &Context) -> Result<Batch, Failure> {
         /// Images that are decoded at once.
         const CHUNK: usize = 32;
         let [c, h, w] = net.input;
         match self {
             Self::Dataset(dataset) => {
-                let mut indices = stratified::sample(&dataset.train, sample, seed);
+                let mut indices = stratified::sample(&dataset.train, sample, context.common.seed);
                 indices.truncate(most);
                 let mut values = Vec::with_capacity(indices.len() * c * h * w);
-                for chunk in indices.chunks(CHUNK) {
+                let mut read = progress::of_batches(context.output);
+                for (done, chunk) in indices.chunks(CHUNK).enumerate() {
                     let (images, _) = dataset.eval_batch(SplitName::Train, chunk, h as u32)?;
                     values.extend(images.to_nchw());
+                    read(BatchWork::Reading, done + 1, indices.len().div_ceil(CHUNK));
                 }
                 Ok(Batch::new(values, [indices.len(), c, h, w])?)
             }

@@ -133,10 +133,15 @@ impl ExportArgs {
     }
 
     /// Images for the exporter, if it has a use for them.
-    fn images(&self, loaded: Option<&CalibrationImages>, net: &NetSpec, seed: u64) -> Result<Option<Batch>, Failure> {
+    fn images(
+        &self,
+        loaded: Option<&CalibrationImages>,
+        net: &NetSpec,
+        context: &Context,
+    ) -> Result<Option<Batch>, Failure> {
         let Some(loaded) = loaded.filter(|_| self.fp16 || self.int8 || self.verify) else { return Ok(None) };
         let most = if self.int8 { INT8_IMAGES } else { FEW_IMAGES };
-        let images = loaded.batch(net, INT8_IMAGES, most, seed)?;
+        let images = loaded.batch(net, INT8_IMAGES, most, context)?;
         // An .npy file of another size serves for BN statistics; an f32 file is then verified on random images.
         Ok(Some(images).filter(|images| self.fp16 || self.int8 || images.image() == net.input))
     }
@@ -209,7 +214,7 @@ pub fn run(args: &ExportArgs, context: &Context) -> Result<(), Failure> {
         warn_of_shared(args.no_calibrate, context);
     }
     let net = model.net(None)?;
-    let calibration = args.images(loaded.as_ref(), &net, seed)?;
+    let calibration = args.images(loaded.as_ref(), &net, context)?;
     let mut exporter = Exporter::of(&model)?
         .options(args.options(&model))
         .precision(args.precision())

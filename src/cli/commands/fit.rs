@@ -2,6 +2,7 @@
 
 use crate::cli::args::estimator_choice;
 use crate::cli::args::space_choice::space;
+use crate::cli::output::progress::Progress;
 use crate::cli::{Context, Failure};
 use crate::prediction::{few_pairs, metric};
 use clap::Args;
@@ -86,7 +87,14 @@ pub fn run(args: &FitArgs, context: &Context) -> Result<(), Failure> {
                 given => given,
             };
             let chosen = Fit { estimator, ..fit };
-            Some(chosen.learning_curve(space.as_ref(), &train, &test, sizes)?)
+            let mut bar = Progress::new("curve", sizes.len() as u64, context.output);
+            let mut points = Vec::with_capacity(sizes.len());
+            for (done, size) in sizes.iter().enumerate() {
+                points.extend(chosen.learning_curve(space.as_ref(), &train, &test, &[*size])?);
+                bar.update(done as u64 + 1, &format!("{size} pairs"));
+            }
+            bar.finish();
+            Some(points)
         }
     };
     let result = Fitted { report, curve };

@@ -1,6 +1,7 @@
 //! Progress on a terminal as bars with an ETA, elsewhere as plain lines now and then.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use ofa_train::evaluation::BatchWork;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,37 @@ pub struct Progress {
 
 /// Time between plain lines.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Work that takes no longer needs no bar.
+const SHORT: Duration = Duration::from_secs(1);
+
+/// Bars for the work on batches of images, one for each kind of work; nothing for short work.
+pub fn of_batches(output: super::Output) -> impl FnMut(BatchWork, usize, usize) {
+    let mut bar: Option<(BatchWork, Progress)> = None;
+    let started = Instant::now();
+    move |work, done, of| {
+        if started.elapsed() < SHORT {
+            return;
+        }
+        if bar.as_ref().is_none_or(|(known, _)| *known != work) {
+            let label = match work {
+                BatchWork::Reading => "read images",
+                BatchWork::Scoring => "score",
+            };
+            if let Some((_, finished)) = bar.replace((work, Progress::new(label, of as u64, output))) {
+                finished.finish();
+            }
+        }
+        if let Some((_, bar)) = &mut bar {
+            bar.update(done as u64, "");
+        }
+        if done == of
+            && let Some((_, finished)) = bar.take()
+        {
+            finished.finish();
+        }
+    }
+}
 
 impl Progress {
     /// Starts work of `total` steps; draws nothing if not `shown`.

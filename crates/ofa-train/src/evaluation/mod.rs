@@ -6,7 +6,9 @@ mod sets;
 
 pub use confusion::{ClassAccuracy, Confusion};
 pub use evaluator::{EvaluationSettings, Evaluator, Specialised, extract_on, logits};
-pub use sets::{CalibrationSet, EVALUATION_BATCH, EvaluationSet, LabelledBatches, few_calibration_images};
+pub use sets::{
+    BatchObserver, BatchWork, CalibrationSet, EVALUATION_BATCH, EvaluationSet, LabelledBatches, few_calibration_images,
+};
 
 use crate::elastic::batch_norm::RunningStatistics;
 use crate::elastic::{Supernet, to_host};
@@ -75,10 +77,11 @@ pub fn answers(
     let prepared = supernet.prepare(net, running);
     let batches = set.batches(net.input[1] as u32)?;
     let (mut tally, mut confusion, mut right) = (Tally::default(), Confusion::new(net.classes), Vec::new());
-    for (batch, labels) in batches.iter() {
+    for (index, (batch, labels)) in batches.iter().enumerate() {
         let logits = to_host(prepared.forward(supernet.upload(batch)).logits)?;
         tally.add(&logits, labels);
         confusion.add(&logits, labels);
+        set.done(BatchWork::Scoring, index + 1, batches.len());
         right.extend(logits.chunks(net.classes.max(1)).zip(labels).map(|(row, label)| rank_of(row, *label) == 0));
     }
     Ok(Answers { accuracy: tally.accuracy(), confusion, right })

@@ -12,6 +12,18 @@ pub const EVALUATION_BATCH: usize = 100;
 /// Batches of images with their labels, shared between the networks that are scored on them.
 pub type LabelledBatches = Arc<Vec<(Images, Vec<usize>)>>;
 
+/// Watches work on batches of images: what is done, with how many of how many.
+pub type BatchObserver<'a> = Box<dyn FnMut(BatchWork, usize, usize) + 'a>;
+
+/// What is done with a batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BatchWork {
+    /// Its images are decoded and brought to the network's size.
+    Reading,
+    /// A network answers.
+    Scoring,
+}
+
 /// Images to score networks on: some images of one split, cut into batches and kept in memory at each resolution in use.
 pub struct EvaluationSet<'a> {
     dataset: &'a Dataset,
@@ -19,12 +31,13 @@ pub struct EvaluationSet<'a> {
     indices: Vec<usize>,
     batch_size: usize,
     cache: BTreeMap<u32, LabelledBatches>,
+    observer: Option<BatchObserver<'a>>,
 }
 
 impl<'a> EvaluationSet<'a> {
     /// The images at `indices` of a split.
     pub fn new(dataset: &'a Dataset, split: SplitName, indices: Vec<usize>) -> Self {
-        Self { dataset, split, indices, batch_size: EVALUATION_BATCH, cache: BTreeMap::new() }
+        Self { dataset, split, indices, batch_size: EVALUATION_BATCH, cache: BTreeMap::new(), observer: None }
     }
 
     /// All images of a split.
@@ -43,6 +56,20 @@ impl<'a> EvaluationSet<'a> {
         self.batch_size = images.max(1);
         self.cache.clear();
         self
+    }
+
+    /// The same, with an observer of the work on its batches.
+    #[must_use]
+    pub fn observed(mut self, observer: impl FnMut(BatchWork, usize, usize) + 'a) -> Self {
+        self.observer = Some(Box::new(observer));
+        self
+    }
+
+    /// Tells the observer that so many of all batches are done.
+    pub(crate) fn done(&mut self, work: BatchWork, done: usize, of: usize) {
+        if let Some(observer) = &mut self.observer {
+            observer(work, done, of);
+        }
     }
 
     /// The data set that the images are of.
@@ -79,11 +106,12 @@ impl<'a> EvaluationSet<'a> {
         if let Some(batches) = self.cache.get(&resolution) {
             return Ok(batches.clone());
         }
-        let batches = self
-            .indices
-            .chunks(self.batch_size)
-            .map(|chunk| self.dataset.eval_batch(self.split, chunk, resolution))
-            .collect::<Result<Vec<_>, _>>()?;
+        let chunks: Vec<Vec<usize>> = self.indices.chunks(self.batch_size).map(<[usize]>::to_vec).collect();
+        let mut batches = Vec::with_capacity(chunks.len());
+        for chunk in &chunks {
+            batches.push(self.dataset.eval_batch(self.split, chunk, resolution)?);
+            self.done(BatchWork::Reading, batches.len(), chunks.len());
+        }
         let batches = Arc::new(batches);
         self.cache.insert(resolution, batches.clone());
         Ok(batches)
@@ -124,6 +152,12 @@ impl<'a> CalibrationSet<'a> {
     #[must_use]
     pub fn in_batches_of(self, images: usize) -> Self {
         Self(self.0.in_batches_of(images))
+    }
+
+    /// The same, with an observer of the work on its batches.
+    #[must_use]
+    pub fn observed(self, observer: impl FnMut(BatchWork, usize, usize) + 'a) -> Self {
+        Self(self.0.observed(observer))
     }
 
     /// The data set that the images are of.

@@ -9,14 +9,14 @@ use crate::cli::args::model_choice::{self, Network};
 use crate::cli::args::model_data::{Reading, load_for};
 use crate::cli::args::run_choice::RunNetworkArgs;
 use crate::cli::args::runtime_choice::RuntimeArgs;
-use crate::cli::output::table;
+use crate::cli::output::{progress, table};
 use crate::cli::{Context, Failure};
 use crate::measured_accuracy::{MeasuredAccuracy, baseline};
 use crate::report::or_dash;
 use clap::{Args, ValueEnum};
 use ofa_train::data::SplitName;
 use ofa_train::device;
-use ofa_train::evaluation::{Accuracy, Answers, ClassAccuracy, Confusion, EvaluationSettings, Evaluator};
+use ofa_train::evaluation::{Accuracy, Answers, CalibrationSet, ClassAccuracy, Confusion, EvaluationSet, Evaluator};
 use onnx::OnnxEvaluation;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -255,13 +255,14 @@ fn evaluate_model(args: &EvalArgs, subject: &Subject, context: &Context) -> Resu
     let dataset = load_for(&model, &subject.data, &reading, context)?;
     dataset.require(args.split.into())?;
     let device = device::open(&context.common.backend)?;
-    let settings = EvaluationSettings {
-        split: args.split.into(),
-        images: args.limit,
-        calibration_images: args.calibrate_images.unwrap_or(args.calibration_images),
-        seed,
+    let wanted = args.calibrate_images.unwrap_or(args.calibration_images);
+    let (split, calibration) = (args.split.into(), CalibrationSet::sample(&dataset, wanted, seed));
+    let images = match args.limit {
+        Some(limit) => EvaluationSet::sample(&dataset, split, limit, seed),
+        None => EvaluationSet::all(&dataset, split),
     };
-    let mut evaluator = Evaluator::new(&model, &dataset, &device, &settings)?;
+    let images = images.observed(progress::of_batches(context.output));
+    let mut evaluator = Evaluator::on(&model, calibration, images, &device)?;
     let calibration_images = if arch.is_some() { evaluator.calibration_images() } else { 0 };
     if arch.is_some() && calibration_images > 0 {
         calibration::warn_of_few(calibration_images, context);
