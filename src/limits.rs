@@ -24,6 +24,15 @@ pub enum MemoryPrecision {
 }
 
 impl MemoryPrecision {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            MemoryPrecision::Int8 => "int8",
+            MemoryPrecision::F16 => "f16",
+            MemoryPrecision::F32 => "f32",
+        }
+    }
+
     /// Bytes of an element.
     pub fn bytes(self) -> usize {
         match self {

@@ -97,7 +97,15 @@ fn a_folder_of_its_own_leaves_the_run_untouched() {
     // It is a run like others.
     let resumed = run.run(&["run", "next", "--json"]).ok();
     assert_eq!(cases(&resumed), results);
-    assert_refused(&run.run(&wanted), &["next", "not empty"]);
+    // The same command goes on with what it began, others join, and no other folder is taken.
+    assert_eq!(cases(&run.run(&wanted).ok()), results);
+    let more = run.run(&["search", "run", "--max-macs", "70%", "-o", "next", "--json"]).ok();
+    assert_eq!(cases(&more).len(), 3);
+    assert_refused(&run.run(&["search", "run", "--max-macs", "70%", "-o", "photos"]), &["photos", "not empty"]);
+    assert_refused(&run.run(&["search", "run", "--max-macs", "70%", "-o", "run/nets/more"]), &["inside the run"]);
+    // What fails before it begins leaves nothing behind.
+    assert_refused(&run.run(&["search", "run", "--device", "nosuch", "-o", "never"]), &["nosuch"]);
+    assert!(!run.root().join("never").exists());
     let as_cut =
         run.run(&["search", "run", "--max-macs", "60%", "-o", "as-cut", "--finetune-epochs", "0", "--json"]).ok();
     let case = &cases(&as_cut)[0];
@@ -226,4 +234,52 @@ fn a_plan_may_put_the_predictor_into_the_loop() {
     let mended = run.resume(&[]).ok();
     assert_redone(&mended, &["collect", "fit", "search"], &["refine"]);
     assert_eq!((run.results(), run.nets()), (results, nets));
+}
+
+#[test]
+fn limits_without_a_network_and_limits_given_twice() {
+    let run = SmallRun::finished();
+    let (before, refused) = (run.results(), run.run(&["search", "run", "--max-macs", "1"]));
+    // Another limit of the run can be kept, so this is no mistake of the plan, but nothing that was asked for was found.
+    assert_eq!(refused.code, Some(1), "{refused:#?}");
+    assert!(refused.stderr.contains("no network keeps the new limits"), "{refused:#?}");
+    assert_eq!(run.results()["cases"], before["cases"]);
+    // A share and the number that it stands for are one limit; precisions are two, and each has its own files.
+    run.run(&["search", "run", "--max-sram-kb", "9"]).ok();
+    run.run(&["search", "run", "--max-sram-kb", "9", "--precision", "f32"]).ok();
+    let names: Vec<String> = run.listed().into_iter().filter(|name| name.contains("sram")).collect();
+    assert_eq!(names.len(), 4, "{names:?}");
+    assert!(names.contains(&"nets/sram-9kb-f32.onnx".to_owned()), "{names:?}");
+    let found = run.run(&["search", "run", "--max-macs", "100%,80%", "--json"]).ok();
+    let again = run.run(&["search", "run", "--max-macs", "100%", "--precision", "f32", "--json"]).ok();
+    assert_eq!(cases(&found).len(), cases(&again).len());
+    // The largest subnet keeps the limit that it sets.
+    let full = run.run(&["info", "--model", "run/work/train/supernet.safetensors", "--arch", "max", "--json"]).ok();
+    let limits = cases(&found);
+    let limits = limits.iter().filter_map(|case| case["constraint"]["macs"].as_f64());
+    assert!(limits.fold(0.0, f64::max) >= full.json()["macs"].as_f64().unwrap());
+    assert_refused(&run.run(&["search", "run", "--max-macs", "60%", "--seed", "8"]), &["--seed 8", "has seed 3"]);
+}
+
+#[test]
+fn an_unfinished_run_is_gone_on_with_by_its_folder() {
+    let run = SmallRun::finished();
+    for name in ["results.json", "report.html"] {
+        std::fs::remove_file(run.at(name)).unwrap();
+    }
+    assert_refused(&run.run(&["eval", "run"]), &["not finished", "`ofa run run`"]);
+    std::fs::remove_file(run.at("steps.json")).unwrap();
+    assert_refused(&run.run(&["search", "run", "--max-macs", "60%"]), &["not finished", "`ofa run run`"]);
+    run.run(&["run", "run"]).ok();
+    assert!(run.at("results.json").is_file());
+}
+
+#[test]
+fn nobody_needs_to_read_what_is_told_on_the_way() {
+    let run = SmallRun::finished();
+    let command = format!("'{}' search run --max-macs 70% 2>&1 >/dev/null | head -n 1", env!("CARGO_BIN_EXE_ofa"));
+    let output = std::process::Command::new("sh").args(["-c", &command]).current_dir(run.root()).output().unwrap();
+    assert!(output.status.success());
+    let resumed = run.resume(&[]).ok();
+    assert_redone(&resumed, &["search", "deploy"], &[]);
 }

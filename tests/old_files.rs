@@ -143,6 +143,8 @@ fn forget_judgement(results: &mut Value) {
     for case in results["cases"].as_array_mut().unwrap() {
         forget(case, &["interval", "recommended"]);
     }
+    // Only those that were counted by class have one.
+    results.as_object_mut().unwrap().remove("baseline");
 }
 
 #[test]
@@ -260,6 +262,9 @@ fn the_same_measurements_give_the_same_devices() {
         let expected = as_json(&text(&format!("devices/{device}")));
         // The regression is named for its file.
         ours["device"]["name"] = expected["device"]["name"].clone();
+        if let Some(networks) = ours["device"].as_object_mut().unwrap().remove("calibrated_on") {
+            assert_eq!((device, networks), ("roofline.toml", serde_json::json!(12)));
+        }
         assert_equal(&ours, &expected, 1e-6, device);
     }
 }
@@ -347,7 +352,10 @@ fn the_last_steps_of_a_run_go_on_from_the_first_ones() {
         let as_cut = case.as_object_mut().unwrap().remove("supernet_accuracy");
         assert_eq!(as_cut.as_ref(), Some(&case["accuracy"]));
         forget(case, &CLASSES);
-        forget(case, &["right", "onnx_bytes", "peak_activation_bytes", "predicted_deviation"]);
+        forget(
+            case,
+            &["right", "values", "latency_is_estimate", "onnx_bytes", "peak_activation_bytes", "predicted_deviation"],
+        );
         // The recorded run was of few steps: its predictor promises more than its subnets keep.
         case.as_object_mut().unwrap().remove("prediction_missed");
     }

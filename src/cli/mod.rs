@@ -10,6 +10,7 @@ use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use commands::Command;
 pub use output::Output;
+use output::to_stderr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -88,19 +89,19 @@ pub fn main() -> ExitCode {
             // Files are written whole or not at all, so nothing is lost but time.
             std::process::exit(130);
         }
-        eprintln!("\nstopping after this step (again to stop at once) …");
+        to_stderr("\nstopping after this step (again to stop at once) …");
     };
     // Ctrl-C, and the polite request to end that service managers and `kill` send.
     if let Err(error) = ctrlc::set_handler(handler) {
-        eprintln!("warning: Ctrl-C will not save a checkpoint: {error}");
+        to_stderr(&format!("warning: Ctrl-C will not save a checkpoint: {error}"));
     }
     if let Some(threads) = cli.common.threads {
         if threads == 0 {
-            eprintln!("error: --threads is 0, expected at least 1");
+            to_stderr("error: --threads is 0, expected at least 1");
             return ExitCode::from(2);
         }
         if let Err(error) = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global() {
-            eprintln!("warning: --threads has no effect: {error}");
+            to_stderr(&format!("warning: --threads has no effect: {error}"));
         }
     }
     let output = Output::new(cli.common.json, cli.common.quiet);
@@ -108,7 +109,7 @@ pub fn main() -> ExitCode {
     match commands::run(cli.command, &context) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("error: {failure}");
+            to_stderr(&format!("error: {failure}"));
             ExitCode::from(failure.exit_code())
         }
     }

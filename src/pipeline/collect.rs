@@ -60,8 +60,7 @@ pub(super) fn run(
     progress.end();
     measured?;
     if count < archs.len() {
-        let message = format!("interrupted, {count} pairs are saved: run the same command with --resume");
-        return Err(Failure::Interrupted(message));
+        return Err(folder.interrupted(&format!(", {count} pairs are saved")));
     }
     file.finish()?;
     Ok(count)

@@ -216,6 +216,12 @@ impl DeviceConfig {
         ]
     }
 
+    /// The precision of its limits on memory, where it has such limits and they are not for int8.
+    pub fn memory_precision(&self) -> Option<MemoryPrecision> {
+        let limits_memory = !(self.max_sram_kb.is_empty() && self.max_flash_kb.is_empty());
+        Some(self.precision).filter(|precision| limits_memory && !is_default(precision))
+    }
+
     /// Whether it is this machine, by the profile in the run's folder.
     pub fn is_host(&self) -> bool {
         self.device.as_deref() == Some(HOST)
@@ -345,6 +351,27 @@ impl Settings for DeployConfig {
 }
 
 impl PipelineConfig {
+    /// Sets how long every chosen net is fine-tuned; 0 = not at all.
+    ///
+    /// # Errors
+    /// [`Failure::Input`] for an impossible number.
+    pub fn set_finetune_epochs(&mut self, epochs: f64) -> Result<(), Failure> {
+        let current = self.deploy.finetune.take().map_or_else(FineTuning::default, |known| (*known).clone());
+        self.deploy.finetune = match epochs {
+            0.0 => None,
+            _ => {
+                let changed = FineTuning { epochs, ..current }.checked();
+                Some(changed.map_err(|e| Failure::Input(e.within("deploy.finetune").to_string()))?)
+            }
+        };
+        Ok(())
+    }
+
+    /// Whether networks are chosen by this machine's profile.
+    pub fn chooses_for_host(&self) -> bool {
+        self.search.devices.iter().any(DeviceConfig::is_host)
+    }
+
     /// Reads TOML; `origin` is for messages.
     ///
     /// # Errors
@@ -352,7 +379,7 @@ impl PipelineConfig {
     pub fn parse(text: &str, origin: &str) -> Result<Self, Failure> {
         let bad = |problem: String| Failure::Input(format!("{origin}: {problem}"));
         if text.starts_with(BEGINNING) && text.lines().last() != Some(END) {
-            return Err(bad(format!("is cut off: its last line, `{END}`, is missing")));
+            return Err(bad(format!("is cut off, or goes on behind its last line, which must be `{END}`")));
         }
         let config: Self = toml::from_str(text).map_err(|e| bad(e.to_string()))?;
         config.check().map_err(|invalid| bad(invalid.to_string()))?;

@@ -9,6 +9,7 @@ use super::specialise::{self, Found, FoundCase};
 use super::tuning::{Tuned, Tuning};
 use super::{Progress, Subject};
 use crate::failure::Failure;
+use crate::limits::MemoryPrecision;
 use crate::prediction::Expectation;
 use crate::report::{Case, DrawnBlock, Extreme, HostTimings};
 use ofa_export::{Batch, Exporter};
@@ -132,6 +133,8 @@ pub(super) fn run(
                 name: FULL.to_owned(),
                 device: None,
                 constraint: serde_json::json!({}),
+                precision: None,
+                values: BTreeMap::new(),
                 arch: space.format(&space.max_arch()),
                 predicted_accuracy: None,
                 extrapolated: false,
@@ -144,19 +147,22 @@ pub(super) fn run(
             Some(exporting.export(chosen, &tuned, &tuning.kept)?)
         }
     };
+    let names = names_of(&found.cases);
     let predictor = FittedPredictor::load_for(&folder.path(specialise::predictor_of(config)), Target::Accuracy)?;
     let mut cases = Vec::new();
-    for case in &found.cases {
+    for (case, name) in found.cases.iter().zip(names) {
         if stop.load(Ordering::Relaxed) {
-            return Err(Failure::Interrupted("interrupted: run the same command with --resume".into()));
+            return Err(folder.interrupted(""));
         }
         let Some(json) = &case.arch else { continue };
         let arch = space.parse(json)?;
         let tuned = tuning.network(&arch, folder, progress)?;
         let chosen = Chosen {
-            name: name_of(case),
+            name,
             device: case.device.clone(),
             constraint: serde_json::json!(case.constraint),
+            precision: case.precision,
+            values: case.values.clone(),
             arch: json.clone(),
             predicted_accuracy: Some(case.predicted_accuracy),
             extrapolated: case.extrapolated,
@@ -187,6 +193,17 @@ fn onnx_of(name: &str) -> String {
     format!("{NETS}/{name}.onnx")
 }
 
+/// File names for cases, each its own: devices may differ in what no file name has.
+fn names_of(cases: &[FoundCase]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::with_capacity(cases.len());
+    for case in cases {
+        let name = name_of(case);
+        let free = (1..).map(|number| if number == 1 { name.clone() } else { format!("{name}-{number}") });
+        names.extend(free.into_iter().find(|name| name != FULL && !names.contains(name)));
+    }
+    names
+}
+
 /// A file name for a case: `pixel4-cpu-3.2ms`, `macs-4020000`, `sram-128kb`.
 fn name_of(case: &FoundCase) -> String {
     let limit = |(quantity, limit): (&String, &f64)| match quantity.rsplit_once('_') {
@@ -195,7 +212,8 @@ fn name_of(case: &FoundCase) -> String {
         None => format!("{quantity}-{limit}"),
     };
     let device = case.device.as_ref().map(|device| device.replace(['/', '\\'], "_"));
-    device.into_iter().chain(case.constraint.iter().map(limit)).collect::<Vec<_>>().join("-")
+    let precision = case.precision.map(|precision| precision.name().to_owned());
+    device.into_iter().chain(case.constraint.iter().map(limit)).chain(precision).collect::<Vec<_>>().join("-")
 }
 
 /// Times the networks beside the results; it decides nothing: a busy machine must not fail the run.
@@ -212,6 +230,8 @@ struct Chosen {
     name: String,
     device: Option<String>,
     constraint: serde_json::Value,
+    precision: Option<MemoryPrecision>,
+    values: BTreeMap<String, f64>,
     arch: ArchJson,
     predicted_accuracy: Option<f64>,
     extrapolated: bool,
@@ -238,11 +258,11 @@ impl Exporting<'_> {
     fn export(&mut self, chosen: Chosen, tuned: &Tuned, kept: &Kept) -> Result<Case, Failure> {
         let Tuned { model, net, accuracy, confusion, right, supernet_accuracy, .. } = tuned;
         let Chosen { name, device, constraint, arch, predicted_accuracy, extrapolated, expected, .. } = chosen;
-        let Chosen { latency_ms, latency_is_estimate, blocks, .. } = chosen;
+        let Chosen { precision, values, latency_ms, latency_is_estimate, blocks, .. } = chosen;
         let dataset = self.subject.dataset;
         let weights = self.nets.join(format!("{name}.safetensors"));
         // An int8 or f16 file beside it was made from the weights that were there.
-        if digest::sha256_of_file(&weights).is_ok_and(|before| before != tuned.weights) {
+        if !digest::sha256_of_file(&weights).is_ok_and(|before| before == tuned.weights) {
             for precision in DEVICE_PRECISIONS {
                 let _ = std::fs::remove_file(self.nets.join(format!("{name}.{precision}.onnx")));
             }
@@ -265,6 +285,8 @@ impl Exporting<'_> {
         Ok(Case {
             device,
             constraint,
+            precision,
+            values,
             arch,
             accuracy: *accuracy,
             interval: None,

@@ -1,10 +1,11 @@
 //! A finished run as something to work with: its networks, its data, and the network to ship for a device.
 
+use super::Holds;
 use super::PLAN;
 use super::config::PipelineConfig;
 use super::record;
 use crate::failure::Failure;
-use crate::report::{Case, RunResults};
+use crate::report::{ANY_DEVICE, Case, RunResults};
 use ofa_space::listing;
 use std::path::{Path, PathBuf};
 
@@ -38,14 +39,25 @@ impl FinishedRun {
     /// [`Failure::Input`] if it holds no run, or one that is not finished.
     pub fn open(folder: &Path) -> Result<Self, Failure> {
         let shown = folder.display();
-        if !Self::is_at(folder) {
-            return Err(Failure::Input(format!(
-                "{shown} is not the folder of a run, as `ofa run --out {shown}` makes it"
-            )));
+        let unfinished =
+            || Failure::Input(format!("{shown}: the run is not finished: `ofa run {shown}` goes on with it"));
+        match (super::look(folder), folder.join("results.json").is_file()) {
+            (Holds::Run, true) => {}
+            (Holds::Run | Holds::Plan, _) => return Err(unfinished()),
+            _ => {
+                return Err(Failure::Input(format!(
+                    "{shown} is not the folder of a run, as `ofa run --out {shown}` makes it"
+                )));
+            }
         }
         let config = PipelineConfig::load(&folder.join(PLAN))?;
         let results = super::results_of(folder)?;
         Ok(Self { folder: folder.to_owned(), config, results })
+    }
+
+    /// Its folder, as it was named.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Every delivered network, the full one last.
@@ -66,29 +78,53 @@ impl FinishedRun {
             let names: Vec<String> = self.networks().map(|case| case.name().to_owned()).collect();
             return self.networks().find(|case| case.name() == name).ok_or_else(|| unknown("network", name, &names));
         }
+        if which.device == Some(ANY_DEVICE) {
+            return self.of_device(None).ok_or_else(|| unknown("network for the device", ANY_DEVICE, &self.devices()));
+        }
         let first = self.config.search.devices.first().and_then(|device| device.device.as_deref());
         let wanted = which.device.or(first);
-        let of_device = |case: &&Case| case.device.as_deref() == wanted;
-        let here: Vec<&Case> = self.results.cases.iter().filter(of_device).collect();
-        let best = || here.iter().copied().find(|case| case.recommended).or_else(|| here.first().copied());
         // The first device may have got no network.
         let any = || self.results.cases.iter().find(|case| case.recommended).or_else(|| self.networks().next());
-        match (which.device, best()) {
+        match (which.device, self.of_device(wanted)) {
             (_, Some(case)) => Ok(case),
             (None, None) => {
                 any().ok_or_else(|| Failure::Input(format!("{}: the run has no networks", self.folder.display())))
             }
-            (Some(device), None) => {
-                let mut known: Vec<String> = self.results.cases.iter().map(|case| case.device().to_owned()).collect();
-                known.dedup();
-                Err(unknown("network for the device", device, &known))
-            }
+            (Some(device), None) => Err(unknown("network for the device", device, &self.devices())),
         }
     }
 
+    /// The network to ship on a device; the first of them in runs that recommend none.
+    fn of_device(&self, device: Option<&str>) -> Option<&Case> {
+        let here = || self.results.cases.iter().filter(|case| case.device.as_deref() == device);
+        here().find(|case| case.recommended).or_else(|| here().next())
+    }
+
+    /// Devices that have networks, each once.
+    fn devices(&self) -> Vec<String> {
+        let mut known: Vec<String> = Vec::new();
+        for case in &self.results.cases {
+            if !known.iter().any(|device| device == case.device()) {
+                known.push(case.device().to_owned());
+            }
+        }
+        known
+    }
+
     /// The weights of a network.
-    pub fn weights(&self, case: &Case) -> PathBuf {
-        self.folder.join(&case.onnx).with_extension("safetensors")
+    ///
+    /// # Errors
+    /// [`Failure::Input`] if the file is gone.
+    pub fn weights(&self, case: &Case) -> Result<PathBuf, Failure> {
+        let path = self.folder.join(&case.onnx).with_extension("safetensors");
+        match path.is_file() {
+            true => Ok(path),
+            false => Err(Failure::Input(format!(
+                "{} is gone: `ofa run {}` writes it again",
+                path.display(),
+                self.folder.display()
+            ))),
+        }
     }
 
     /// The data of the run, as it was named when the run began.

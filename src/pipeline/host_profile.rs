@@ -46,9 +46,10 @@ pub(super) fn require(folder: &RunFolder, key: &Key) -> Result<(), Failure> {
     let outputs = |_: &RunFolder, _: &usize| vec![FILE.to_owned()];
     match folder.known(Step::Profile, key, &outputs) {
         Known::Damaged(file) => Err(Failure::Input(format!(
-            "{} is gone or not as it was written, and networks were chosen by it: put it back, or give --reprofile to time \
-             this machine again and choose anew",
-            folder.path(&file).display()
+            "{} is gone or not as it was written, and networks were chosen by it: put it back, or `ofa run {} --reprofile` \
+             times this machine again and chooses anew",
+            folder.path(&file).display(),
+            folder.root().display()
         ))),
         _ => Ok(()),
     }
@@ -63,6 +64,14 @@ pub(super) fn run(
     stop: &AtomicBool,
 ) -> Result<usize, Failure> {
     let space = subject.space;
+    // The record of the step may be lost, but networks may have been chosen by this profile.
+    let path = folder.path(FILE);
+    if config.chooses_for_host() && path.is_file() {
+        let blocks = ofa_hw::load(&path.to_string_lossy())?;
+        blocks.subnet_latency_ms(space.as_ref(), &space.max_arch())?;
+        progress.note(&format!("profile: {} is there and is kept", path.display()));
+        return Ok(0);
+    }
     let options =
         ProfileOptions { check_nets: config.deploy.host_nets, seed: config.train.seed, ..ProfileOptions::default() };
     let show = |done: usize, total: usize| match done {
@@ -73,7 +82,7 @@ pub(super) fn run(
     let measured = profiler.run(Host::default());
     progress.end();
     let measured = measured.map_err(|error| match error {
-        HwError::Interrupted => Failure::Interrupted("interrupted: run the same command with --resume".into()),
+        HwError::Interrupted => folder.interrupted(""),
         other => other.into(),
     })?;
     measured.table.save(&folder.path(FILE))?;

@@ -73,7 +73,10 @@ impl Keys {
         let mut space = Dependencies::default();
         space.add("train.space", trainer.space().as_ref());
         space.add("train.seed", &config.train.seed);
-        space.add("deploy.host_nets", &deploy.host_nets);
+        // Where networks are chosen by the profile, how many check it decides nothing.
+        if !config.chooses_for_host() {
+            space.add("deploy.host_nets", &deploy.host_nets);
+        }
         let profile = Key { depends_on: space, earlier: earlier(&train.earlier, &[&deploy.host_nets]) };
         Self { train, collect, fit, tuned, profile }
     }

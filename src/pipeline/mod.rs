@@ -24,14 +24,14 @@ mod tuning;
 use crate::failure::Failure;
 use crate::measured_accuracy;
 use crate::report::{self, DrawnBlock, Infeasible, RESULTS_FORMAT, RunResults, Timings};
-use config::{DeviceConfig, PipelineConfig};
+use config::PipelineConfig;
 use keys::Keys;
 use ofa_space::atomic_file;
 use ofa_space::settings::Settings;
 use ofa_train::data::{self, SPLIT_TABLE, SplitName};
 use ofa_train::shrinking::Trainer;
 use outlook::Outlook;
-pub use record::{Holds, copy_work, look, work_of};
+pub use record::{Holds, copy_work, have_the_same_training, look, work_of};
 use record::{RunFolder, Step, WARNING};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -105,6 +105,15 @@ pub struct Finished {
     pub model: PathBuf,
 }
 
+/// Refuses what a run of this configuration would refuse before it begins; returns warnings.
+///
+/// # Errors
+/// [`Failure::Input`] if a setting, a device or all limits are impossible.
+pub fn check(config: &PipelineConfig) -> Result<Vec<String>, Failure> {
+    config.check()?;
+    specialise::check(&config.train.space()?, config)
+}
+
 /// Runs the whole job.
 ///
 /// # Errors
@@ -114,9 +123,8 @@ pub fn run(
     options: &RunOptions<'_>,
     progress: &mut dyn Progress,
 ) -> Result<Finished, Failure> {
-    config.check()?;
     // Mistakes that can be found now are reported before the folder is touched.
-    let mut warnings = specialise::check(&config.train.space()?, config)?;
+    let mut warnings = check(config)?;
     for warning in &warnings {
         progress.note(&format!("{WARNING}{warning}"));
     }
@@ -151,7 +159,7 @@ pub fn run(
         space.info().resolutions
     ));
 
-    let chooses_for_host = config.search.devices.iter().any(DeviceConfig::is_host);
+    let chooses_for_host = config.chooses_for_host();
     folder.outlook = Outlook::of(steps_of(config, chooses_for_host), options.estimate.as_ref());
     let keys = Keys::of(config, &trainer);
     train::settle(&trainer, &keys.train, &mut folder, options.existing, progress)?;
@@ -183,7 +191,13 @@ pub fn run(
     };
     if chooses_for_host {
         match options.reprofile {
-            true => folder.forget(Step::Profile)?,
+            true => {
+                folder.forget(Step::Profile)?;
+                let profile = folder.path(host_profile::FILE);
+                if profile.exists() {
+                    std::fs::remove_file(&profile).map_err(|e| Failure::writing(&profile, e))?;
+                }
+            }
             false => host_profile::require(&folder, &keys.profile)?,
         }
         profile(&mut folder, progress)?;
@@ -240,11 +254,15 @@ pub fn run(
         fronts: found.fronts,
         cases: deployed.cases,
         reference: deployed.reference,
+        baseline: None,
         warnings,
     };
     results.judge();
-    let readme = folder.path(record::README);
-    atomic_file::write(&readme, FOLDER_README.as_bytes()).map_err(|e| Failure::writing(&readme, e))?;
+    // Runs of earlier versions have everything at the top.
+    if folder.has_work_apart() {
+        let readme = folder.path(record::README);
+        atomic_file::write(&readme, FOLDER_README.as_bytes()).map_err(|e| Failure::writing(&readme, e))?;
+    }
     let report = write_report(options.out, &results, &folder.timings)?;
     Ok(Finished { results, timings: folder.timings, report, model: model_path })
 }

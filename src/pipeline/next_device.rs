@@ -21,7 +21,7 @@ fn is_joinable(known: &DeviceConfig, new: &DeviceConfig) -> bool {
     let quantities = |device: &DeviceConfig| device.given().map(|(name, _)| name).collect::<Vec<_>>();
     let (before, now) = (quantities(known), quantities(new));
     let are_equal = serde_json::to_value(known).ok() == serde_json::to_value(new).ok();
-    are_equal || (before == now && before.len() == 1 && known.precision == new.precision)
+    are_equal || (before == now && before.len() == 1 && known.memory_precision() == new.memory_precision())
 }
 
 fn join(known: &mut DeviceConfig, new: &DeviceConfig) {

@@ -7,6 +7,7 @@ use super::collect::PAIRS_KEY;
 use super::kept;
 use super::keys::Key;
 use super::outlook::Outlook;
+use super::train::SUPERNET;
 use super::{Existing, PLAN, Progress, Reading};
 use crate::failure::Failure;
 use crate::folder_lock::FolderLock;
@@ -14,6 +15,7 @@ use crate::report::Timings;
 use ofa_space::dependencies::{self, Dependencies, Difference};
 use ofa_space::file_digest::KnownFiles;
 use ofa_space::{atomic_file, digest};
+use ofa_train::checkpoint::Checkpoint;
 use ofa_train::data::{Dataset, SPLIT_TABLE};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -155,7 +157,7 @@ pub fn is_run(root: &Path) -> bool {
 /// # Errors
 /// [`Failure::Input`] if `to` is not empty; [`Failure::Running`] if something cannot be copied.
 pub fn copy_work(from: &Path, to: &Path) -> Result<(), Failure> {
-    if look(to) != Holds::Nothing {
+    if look(to) != Holds::Nothing || to.is_file() {
         return Err(Failure::Input(format!("{}: is not empty, expected a new folder", to.display())));
     }
     let (work, copied_work) = (work_of(from), to.join(WORK));
@@ -178,9 +180,24 @@ pub fn copy_work(from: &Path, to: &Path) -> Result<(), Failure> {
         }
         std::fs::copy(&source, &target).map_err(|e| Failure::writing(&target, e))?;
     }
+    // What the copied work took is what it cost here, too.
+    let mut timings = timings_in(&work);
+    for step in [Step::Refine, Step::Search, Step::Deploy] {
+        timings.forget(step.name());
+    }
+    (timings.host, timings.fine_tuning) = (None, BTreeMap::new());
+    let path = copied_work.join(TIMINGS);
+    let json = serde_json::to_vec_pretty(&timings).map_err(|e| Failure::Running(e.to_string()))?;
+    atomic_file::write(&path, &json).map_err(|e| Failure::writing(&path, e))?;
     let path = copied_work.join(RECORD);
     let json = serde_json::to_vec_pretty(&done).map_err(|e| Failure::Running(e.to_string()))?;
     atomic_file::write(&path, &json).map_err(|e| Failure::writing(&path, e))
+}
+
+/// Whether the training in both folders is the same.
+pub fn have_the_same_training(one: &Path, other: &Path) -> bool {
+    let key = |folder: &Path| Some(recorded(&work_of(folder), &mut Vec::new()).remove(&Step::Train)?.key);
+    key(one).is_some_and(|known| key(other).as_ref() == Some(&known))
 }
 
 /// What is in a folder before a run begins there. Hidden files do not count, nor do models to start from, which are made before
@@ -191,10 +208,9 @@ pub fn look(root: &Path) -> Holds {
         names.retain(|name| name != WORK);
     }
     let holds = |names: &[String], name: &str| names.iter().any(|known| known == name);
-    let is_begun = |names: &[String]| holds(names, RECORD) || holds(names, TRAIN);
     match names.first() {
         None => Holds::Nothing,
-        Some(_) if is_begun(&names) || is_begun(&at_work) => Holds::Run,
+        Some(_) if is_flat(root) || holds(&at_work, RECORD) || holds(&at_work, TRAIN) => Holds::Run,
         Some(_) if holds(&names, PLAN) => Holds::Plan,
         Some(first) => Holds::Other(first.clone()),
     }
@@ -210,10 +226,15 @@ fn names_in(folder: &Path) -> Vec<String> {
     names
 }
 
+/// Whether a folder holds a run of an earlier version, which has everything at the top. Data may have a folder `train`, too.
+fn is_flat(root: &Path) -> bool {
+    let checkpoints = Checkpoint::files(&root.join(TRAIN));
+    [RECORD, SUPERNET].iter().any(|name| root.join(name).exists()) || checkpoints.iter().any(|file| file.exists())
+}
+
 /// Where a run in the folder `root` has everything but its results.
 pub fn work_of(root: &Path) -> PathBuf {
-    let is_flat = [RECORD, TRAIN].iter().any(|name| root.join(name).exists());
-    if is_flat { root.to_owned() } else { root.join(WORK) }
+    if is_flat(root) { root.to_owned() } else { root.join(WORK) }
 }
 
 /// A file of the run in the folder `root`, whose work is in `work`, by its name in the record.
@@ -281,6 +302,22 @@ impl RunFolder {
             warnings: Vec::new(),
             _lock: lock,
         })
+    }
+
+    /// The error for work that was stopped, with what is saved of it.
+    pub fn interrupted(&self, saved: &str) -> Failure {
+        let run = self.root.display();
+        Failure::Interrupted(format!("interrupted{saved}: `ofa run {run}` goes on, or the same command with --resume"))
+    }
+
+    /// Whether the work is below the results.
+    pub fn has_work_apart(&self) -> bool {
+        self.work != self.root
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// A path inside the folder, by its name in the record.

@@ -70,7 +70,7 @@ pub(super) fn run(
         Ok(())
     });
     let fitted = fitted.map_err(|failure| match failure {
-        Failure::Interrupted(_) => Failure::Interrupted("interrupted: run the same command with --resume".into()),
+        Failure::Interrupted(_) => folder.interrupted(""),
         other => other,
     })?;
     for Round { round, pairs, best, .. } in &rounds {

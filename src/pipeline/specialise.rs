@@ -6,7 +6,7 @@ use super::record::RunFolder;
 use super::refine_step;
 use super::{Progress, Subject};
 use crate::failure::Failure;
-use crate::limits::{Bounds, MemoryAndEnergy, Unfound, rounded_up};
+use crate::limits::{Bounds, MemoryAndEnergy, MemoryPrecision, Unfound, rounded_up};
 use crate::prediction::{Shown, few_pairs};
 use crate::report::{Front, PredictorResults};
 use ofa_hw::{HardwareBackend, LatencyObjective, LatencySource};
@@ -30,6 +30,9 @@ pub struct FoundCase {
     pub device: Option<String>,
     /// The limits by quantity, such as `latency_ms` and `macs`.
     pub constraint: BTreeMap<String, f64>,
+    /// Of the limits on memory, where they are not for int8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub precision: Option<MemoryPrecision>,
     /// The best subnet; `None` if none keeps the limits.
     pub arch: Option<ArchJson>,
     /// Predicted accuracy.
@@ -55,6 +58,8 @@ struct WrittenCase {
     device: Option<String>,
     #[serde(default)]
     constraint: BTreeMap<String, f64>,
+    #[serde(default)]
+    precision: Option<MemoryPrecision>,
     max_latency_ms: Option<f64>,
     arch: Option<ArchJson>,
     predicted_accuracy: f64,
@@ -71,7 +76,8 @@ struct WrittenCase {
 
 impl From<WrittenCase> for FoundCase {
     fn from(written: WrittenCase) -> Self {
-        let WrittenCase { device, mut constraint, max_latency_ms, arch, latency_ms, mut values, .. } = written;
+        let WrittenCase { device, mut constraint, precision, max_latency_ms, arch, latency_ms, mut values, .. } =
+            written;
         let WrittenCase { predicted_accuracy, extrapolated, unfound, latency_is_estimate, .. } = written;
         constraint.extend(max_latency_ms.map(|limit| (LATENCY.to_owned(), limit)));
         if max_latency_ms.is_some() {
@@ -80,6 +86,7 @@ impl From<WrittenCase> for FoundCase {
         Self {
             device,
             constraint,
+            precision,
             arch,
             predicted_accuracy,
             extrapolated,
@@ -117,12 +124,17 @@ pub struct Found {
 pub fn check(space: &Arc<dyn SearchSpace>, config: &PipelineConfig) -> Result<Vec<String>, Failure> {
     let mut warnings = Vec::new();
     let mut hopeless = Vec::new();
-    for wanted in &config.search.devices {
+    for (index, wanted) in config.search.devices.iter().enumerate() {
         // The profile of this machine may not be measured yet.
         if wanted.is_host() {
             continue;
         }
-        let backend = wanted.device.as_deref().map(ofa_hw::load).transpose()?;
+        let backend = wanted.device.as_deref().map(ofa_hw::load).transpose().map_err(|error| {
+            Failure::Input(format!(
+                "search.devices[{index}]: {error}; the path of a device's file is seen from the current folder: put the file \
+                 there, or take the entry out of the plan"
+            ))
+        })?;
         let shown = wanted.device.as_deref().map_or_else(String::new, |name| format!("{name}: "));
         match &backend {
             Some(device) if device.source() == LatencySource::Measured => {
@@ -242,7 +254,7 @@ pub fn search(
         let outcomes = search.run_grid(&accuracy, subnets, &mut observer, stop)?;
         progress.end();
         if stop.load(Ordering::Relaxed) {
-            return Err(Failure::Interrupted("interrupted: run the same command with --resume".into()));
+            return Err(folder.interrupted(""));
         }
         let by_name = |values: &[f64]| -> BTreeMap<String, f64> {
             names.iter().map(|name| (*name).to_owned()).zip(values.iter().copied()).collect()
@@ -270,9 +282,18 @@ pub fn search(
                 }
             };
             let predicted = Shown::of(known.map_or(0.0, |c| c.score));
+            let precision = wanted.memory_precision();
+            // The same limit may be given as a number and as a share, or in two entries.
+            let is_known = |case: &FoundCase| {
+                (&case.device, &case.constraint, case.precision) == (&wanted.device, &constraint, precision)
+            };
+            if found.cases.iter().any(is_known) {
+                continue;
+            }
             found.cases.push(FoundCase {
                 device: wanted.device.clone(),
                 constraint,
+                precision,
                 arch: outcome.best.as_ref().map(|best| space.format(&best.arch)),
                 predicted_accuracy: predicted.accuracy,
                 extrapolated: predicted.extrapolated,
@@ -282,7 +303,7 @@ pub fn search(
                 unfound,
             });
         }
-        let points = pareto::front(&candidates).iter().map(|c| (c.values[0], Shown::of(c.score).accuracy)).collect();
+        let points = projected(pareto::front(&candidates).iter().map(|c| (c.values[0], Shown::of(c.score).accuracy)));
         found.fronts.push(Front {
             device: wanted.device.clone(),
             source: backend.as_ref().map(|device| device.source().to_string()),
@@ -303,6 +324,20 @@ pub fn search(
         )));
     }
     Ok(found)
+}
+
+/// The front over the first quantity alone: of several limited quantities, a network may lose on the first and win on another.
+fn projected(points: impl Iterator<Item = (f64, f64)>) -> Vec<(f64, f64)> {
+    let mut points: Vec<(f64, f64)> = points.collect();
+    points.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.total_cmp(&a.1)));
+    let mut best = f64::NEG_INFINITY;
+    points.retain(|(_, accuracy)| {
+        *accuracy > best && {
+            best = *accuracy;
+            true
+        }
+    });
+    points
 }
 
 fn limits_in_words(limits: &BTreeMap<String, f64>) -> String {
@@ -358,9 +393,15 @@ fn limits(
     Ok(lists)
 }
 
-/// A positive number through four decimal digits, so that 1.4549414999999999 becomes 1.455, and 3784657.92 becomes 3785000.
+/// A positive number in four decimal digits, not below it, so that 1.4549414999999999 becomes 1.455, 3784657.92 becomes
+/// 3785000, and the largest subnet keeps a limit of 100 %.
 fn in_four_digits(value: f64) -> f64 {
-    format!("{value:.3e}").parse().unwrap_or(value)
+    let nearest: f64 = format!("{value:.3e}").parse().unwrap_or(value);
+    if nearest >= value || !value.is_finite() || value <= 0.0 {
+        return nearest;
+    }
+    let unit = 10_f64.powf(value.log10().floor() - 3.0);
+    format!("{:.3e}", nearest + unit).parse().unwrap_or(value)
 }
 
 /// Quantiles of the latency of random subnets, rounded to three digits.

@@ -44,8 +44,10 @@ pub fn settle(
         }
         return folder.forget(Step::Train);
     }
+    let run = folder.root().display().to_string();
     let refused = |problem: String| {
-        let remedy = "--retrain moves what is there aside and trains anew; or choose another --out";
+        let remedy =
+            format!("`ofa run {run} --retrain` moves what is there aside and trains anew; or choose another --out");
         Err(Failure::Input(format!("{problem}. {remedy}")))
     };
     let shown = path.display();
@@ -94,9 +96,7 @@ pub fn run(
     let trained = trainer.train(Some(&path), &mut timed, stop);
     folder.timings.phases = timed.phases.unwrap_or_default();
     let trained = trained.map_err(|error| match error {
-        TrainError::Interrupted => {
-            Failure::Interrupted("interrupted, the checkpoint is saved: run the same command with --resume".into())
-        }
+        TrainError::Interrupted => folder.interrupted(", the checkpoint is saved"),
         other => other.into(),
     })?;
     if let Some(teacher) = &trained.teacher {

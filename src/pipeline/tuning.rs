@@ -256,9 +256,7 @@ impl<'a> Tuning<'a> {
         std::fs::create_dir_all(&checkpoints).map_err(|e| Failure::writing(&checkpoints, e))?;
         let tuned = tuner.train(Some(&checkpoints), &mut Shown { progress }, self.stop);
         let tuned = tuned.map_err(|error| match error {
-            TrainError::Interrupted => {
-                Failure::Interrupted("interrupted, the checkpoint is saved: run the same command with --resume".into())
-            }
+            TrainError::Interrupted => folder.interrupted(", the checkpoint is saved"),
             other => other.into(),
         })?;
         if tuned.is_no_worse() {

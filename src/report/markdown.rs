@@ -29,7 +29,7 @@ pub fn markdown(results: &RunResults, timings: &Timings) -> String {
             text,
             "| {} | {} | {} | {} | {} | {} | {} | {} M | {} k | {tuning} | {host} | {} |",
             case.device(),
-            limits(&case.constraint),
+            case.limits(),
             results.top1(case),
             super::classes::or_dash(case.balanced_accuracy, results.images[2]),
             results.on_test_images(case.as_cut()).percent(),

@@ -13,13 +13,14 @@ mod search_page;
 mod ship;
 mod timings;
 
-use crate::limits::Unfound;
+use crate::limits::{MemoryPrecision, Unfound};
 use crate::measured_accuracy::{self, Difference, MeasuredAccuracy, RightAnswers};
 use ofa_space::ArchJson;
 use ofa_train::evaluation::ClassAccuracy;
 use ofa_train::shrinking::{PhaseRecord, StepRecord};
 use plot::number;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 pub use classes::or_dash;
 pub use markdown::markdown;
@@ -67,6 +68,9 @@ pub struct RunResults {
     pub reference: Option<Case>,
     /// Limits for which no subnet was found.
     pub infeasible: Vec<Infeasible>,
+    /// The accuracy on test images of always answering with their largest class; earlier versions left it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<f64>,
     /// What the user was warned of, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -83,18 +87,14 @@ impl RunResults {
         MeasuredAccuracy::new(share, self.images[1])
     }
 
-    /// The accuracy on test images of always answering with their largest class.
-    pub fn baseline(&self) -> Option<f64> {
-        self.cases.iter().chain(&self.reference).find_map(|case| measured_accuracy::baseline(&case.per_class))
-    }
-
     /// How much worse a network is than the most accurate one of its device, on the same images; `None` for that one, for the full
     /// network, and where the answers are not known.
     pub fn against_best(&self, case: &Case) -> Option<Difference> {
         let here = self.cases.iter().filter(|other| other.device == case.device);
         let best = here.reduce(|best, other| if other.accuracy > best.accuracy { other } else { best })?;
         let is_chosen = self.cases.iter().any(|other| other.onnx == case.onnx);
-        if !is_chosen || best.onnx == case.onnx {
+        // Two limits may have the same network.
+        if !is_chosen || best.arch == case.arch {
             return None;
         }
         RightAnswers::difference(case.right.as_ref()?, best.right.as_ref()?)
@@ -109,6 +109,8 @@ impl RunResults {
     /// Marks each network with its interval, and of every device the network to ship.
     pub fn judge(&mut self) {
         let images = self.images[2];
+        self.baseline =
+            self.cases.iter().chain(&self.reference).find_map(|case| measured_accuracy::baseline(&case.per_class));
         for case in self.cases.iter_mut().chain(&mut self.reference) {
             case.interval = Some(MeasuredAccuracy::new(case.accuracy, images).interval());
             case.recommended = false;
@@ -186,6 +188,12 @@ pub struct Case {
     pub device: Option<String>,
     /// The limits it was found under.
     pub constraint: serde_json::Value,
+    /// Of the limits on memory, where they are not for int8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<MemoryPrecision>,
+    /// What the subnet takes of the limited quantities; earlier versions left it out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub values: BTreeMap<String, f64>,
     /// The subnet.
     pub arch: ArchJson,
     /// Top-1 of the delivered network on test images.
@@ -268,6 +276,12 @@ impl Case {
         self.device.as_deref().unwrap_or(ANY_DEVICE)
     }
 
+    /// Its limits, as [`limits`], with the precision of those on memory where it is not int8.
+    pub fn limits(&self) -> String {
+        let precision = self.precision.map_or_else(String::new, |precision| format!(" in {}", precision.name()));
+        limits(&self.constraint) + &precision
+    }
+
     /// Its latency, an estimate in two digits and called so; a dash where there is no device.
     pub fn latency(&self) -> String {
         match (self.latency_ms, self.latency_is_estimate) {
@@ -318,7 +332,7 @@ impl Infeasible {
 }
 
 /// Stands for the device where no limit needs one.
-const ANY_DEVICE: &str = "any device";
+pub const ANY_DEVICE: &str = "any device";
 
 /// A limit for which no subnet was found.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -229,7 +229,7 @@ fn network(page: &mut String, case: &Case, results: &RunResults, timings: &Timin
     let resolution = case.arch.resolution.map_or_else(|| "–".to_owned(), |r| format!("{r} px"));
     let host = timings.host_ms(&case.onnx).map_or_else(|| "–".to_owned(), |ms| format!("{} ms", number(ms)));
     let tuning = timings.fine_tuning_s(&case.onnx).map_or_else(|| "–".to_owned(), |s| format!("{} s", seconds(s)));
-    let limit = limits(&case.constraint);
+    let limit = case.limits();
     let _ = write!(
         page,
         "<tr><td class=\"head\">{device}</td><td data-name=\"limit\">{limit}</td><td class=\"wide\" data-name=\"network\">\

@@ -25,7 +25,7 @@ pub fn fronts(results: &RunResults) -> Vec<Titled<'_>> {
         "latency_ms" => case.latency_ms,
         "macs" => Some(case.macs as f64),
         "params" => Some(case.params as f64),
-        _ => None,
+        other => case.values.get(other).copied(),
     };
     let here = |front: &Front| -> Vec<&Case> {
         let of_front = |case: &&Case| case.device == front.device && !case.constraint[&front.quantity].is_null();
@@ -68,7 +68,17 @@ pub fn fronts(results: &RunResults) -> Vec<Titled<'_>> {
             plot: Plot { x: axis(quantity), y: TOP1, series, bands: Vec::new(), limits },
         }
     };
-    results.fronts.iter().map(plot).collect()
+    let mut plots: Vec<Titled<'_>> = results.fronts.iter().map(plot).collect();
+    // A device may have several entries in the plan.
+    for index in 1..plots.len() {
+        let (before, rest) = plots.split_at_mut(index);
+        let (name, mut number) = (rest[0].file.clone(), 1);
+        while before.iter().any(|other| other.file == rest[0].file) {
+            number += 1;
+            rest[0].file = format!("{name}-{number}");
+        }
+    }
+    plots
 }
 
 /// Label of the axis of a limited quantity.

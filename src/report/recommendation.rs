@@ -36,6 +36,8 @@ mod tests {
         Case {
             device: device.map(str::to_owned),
             constraint: serde_json::json!({}),
+            precision: None,
+            values: std::collections::BTreeMap::new(),
             arch: ArchJson::default(),
             accuracy,
             interval: Some(MeasuredAccuracy::new(accuracy, 505).interval()),

@@ -62,7 +62,7 @@ fn quoted(argument: &str) -> String {
 /// What a reader should know beside the figures, a sentence each.
 pub fn notes(results: &RunResults, timings: &Timings) -> Vec<String> {
     let mut notes = Vec::new();
-    if let Some(baseline) = results.baseline() {
+    if let Some(baseline) = results.baseline {
         let share = results.on_test_images(baseline).percent();
         notes.push(format!(
             "Always answering with the largest class of the test images would be right for {share} of them."

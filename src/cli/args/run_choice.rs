@@ -3,6 +3,7 @@
 use super::{Context, Failure};
 use crate::pipeline::finished_run::{FinishedRun, WhichNetwork};
 use clap::Args;
+use ofa_train::data::OnCorrupt;
 use std::path::{Path, PathBuf};
 
 /// Which network of a run.
@@ -30,7 +31,7 @@ impl RunNetworkArgs {
             _ => String::new(),
         };
         context.output.note(&format!("{}: {}{why}", folder.display(), case.name()));
-        Ok(RunNetwork { weights: run.weights(case), run })
+        Ok(RunNetwork { weights: run.weights(case)?, run })
     }
 
     /// Refuses `--net` where there is no run.
@@ -48,6 +49,11 @@ impl RunNetwork {
         let train = &self.run.config.train;
         let largest = train.space()?.info().resolutions.last().copied().unwrap_or_default();
         Ok(train.kept_resolution(largest))
+    }
+
+    /// What the run does about images that cannot be decoded.
+    pub fn on_corrupt(&self) -> OnCorrupt {
+        self.run.config.train.on_corrupt
     }
 
     /// The data set that is given, or else the run's.

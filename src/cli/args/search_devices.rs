@@ -1,6 +1,7 @@
 //! The devices of `ofa search`, each with its own latency limits and the resolutions that it supports.
 
 use super::Failure;
+use crate::cli::output::to_stderr;
 use ofa_hw::{HardwareBackend, LatencySource};
 use ofa_predictors::FittedPredictor;
 use ofa_search::Limit;
@@ -89,7 +90,7 @@ pub fn supported(
     if kept.len() == listed.len() {
         return Ok(space);
     }
-    eprintln!("searching the resolutions that the space, the predictor{with} all support: {kept:?}");
+    to_stderr(&format!("searching the resolutions that the space, the predictor{with} all support: {kept:?}"));
     Ok(ofa_space::registry::with_field(space.as_ref(), "resolutions", serde_json::json!(kept))?)
 }
 

@@ -13,6 +13,7 @@ use ofa_export::{
     Batch, ExportError, ExportOptions, ExportReport, Exporter, OPSET, Precision, Preprocessing, SessionOptions,
 };
 use ofa_space::{Model, NetSpec, atomic_file};
+use ofa_train::data::OnCorrupt;
 use ofa_train::device;
 use ofa_train::evaluation::EVALUATION_BATCH;
 use ofa_train::images::Images;
@@ -152,6 +153,7 @@ struct Job {
     model: PathBuf,
     output: PathBuf,
     calibrate: Option<String>,
+    on_corrupt: OnCorrupt,
 }
 
 impl ExportArgs {
@@ -162,7 +164,8 @@ impl ExportArgs {
             if self.int8 && self.calibrate.is_none() {
                 return Err(Failure::Input("--int8 needs images: give --calibrate DATA".into()));
             }
-            return Ok(Job { model: model.clone(), output, calibrate: self.calibrate.clone() });
+            let (calibrate, on_corrupt) = (self.calibrate.clone(), self.corrupt.choice());
+            return Ok(Job { model: model.clone(), output, calibrate, on_corrupt });
         }
         let Some(folder) = &self.run else {
             return Err(Failure::Input("give the folder of a run, or --model M".into()));
@@ -184,7 +187,8 @@ impl ExportArgs {
             }
             (None, precision) => network.weights.with_extension(format!("{}.onnx", precision.name())),
         };
-        Ok(Job { model: network.weights, output, calibrate })
+        let on_corrupt = self.corrupt.given().unwrap_or_else(|| network.on_corrupt());
+        Ok(Job { model: network.weights, output, calibrate, on_corrupt })
     }
 }
 
@@ -195,7 +199,7 @@ pub fn run(args: &ExportArgs, context: &Context) -> Result<(), Failure> {
     let seed = context.common.seed;
     let Network { mut model, arch, has_own_statistics } =
         model_choice::network(&job.model, args.arch.as_deref(), seed)?;
-    let on_corrupt = args.corrupt.choice();
+    let on_corrupt = job.on_corrupt;
     let load =
         |source: &String| CalibrationImages::load(source, &model, arch.as_ref(), &args.classes, on_corrupt, context);
     let loaded = job.calibrate.as_ref().map(load).transpose()?;

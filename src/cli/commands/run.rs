@@ -7,7 +7,6 @@ use crate::cli::output::run_report;
 use crate::cli::{Context, Failure};
 use crate::pipeline::config::{DeviceConfig, PipelineConfig};
 use crate::pipeline::estimate::Estimate;
-use crate::pipeline::finished_run::FinishedRun;
 use crate::pipeline::plan::{Start, Wishes};
 use crate::pipeline::{self, Existing, Holds, PLAN, Reading, RunOptions, plan};
 use clap::Args;
@@ -132,6 +131,11 @@ fn rehearse(config: &PipelineConfig, dataset: Option<&Dataset>, context: &Contex
     context.output.result(&report, || format!("{text}\n{}", report.estimate.sentence()))
 }
 
+/// Whether a folder holds a run, finished or not, or the plan of one.
+fn is_begun(folder: &Path) -> bool {
+    matches!(pipeline::look(folder), Holds::Run | Holds::Plan)
+}
+
 /// Where a run is, and where its plan is.
 struct Place {
     out: PathBuf,
@@ -146,7 +150,7 @@ impl RunArgs {
     fn place(&self) -> Result<Place, Failure> {
         let (default, resume) = (PathBuf::from(DEFAULT_OUT), self.resume || self.retrain);
         match &self.config {
-            Some(folder) if folder.is_dir() => match (FinishedRun::is_at(folder), &self.out) {
+            Some(folder) if folder.is_dir() => match (is_begun(folder), &self.out) {
                 (true, None) => Ok(Place { out: folder.clone(), config: None, resume: true }),
                 (true, Some(out)) => Err(Failure::Input(format!(
                     "{} is a run to go on with, and --out {} another place: give one of them, or {} for a new run of the \

@@ -39,7 +39,7 @@ impl Output {
     /// A line for the user on stderr, unless quiet.
     pub fn note(&self, text: &str) {
         if !self.quiet {
-            eprintln!("{text}");
+            to_stderr(text);
         }
     }
 
@@ -52,6 +52,11 @@ impl Output {
     pub fn shows_progress(&self) -> bool {
         !self.quiet
     }
+}
+
+/// Prints a line on stderr. Nobody may read it: a closed pipe or a full disk is no reason to stop.
+pub fn to_stderr(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 fn print(line: &str) -> Result<(), Failure> {

@@ -64,7 +64,7 @@ impl Progress {
         }
         bar.set_prefix(label.to_owned());
         if shown && !terminal {
-            eprintln!("{label}: {total} steps");
+            super::to_stderr(&format!("{label}: {total} steps"));
         }
         let now = Instant::now();
         Self { bar, plain: shown && !terminal, label: label.to_owned(), total, last_line: now, started: now }
@@ -78,14 +78,14 @@ impl Progress {
             self.last_line = Instant::now();
             let elapsed = self.started.elapsed().as_secs_f64();
             let left = elapsed / done.max(1) as f64 * self.total.saturating_sub(done) as f64;
-            eprintln!("{}: {done}/{} {message}, {left:.0} s left", self.label, self.total);
+            super::to_stderr(&format!("{}: {done}/{} {message}, {left:.0} s left", self.label, self.total));
         }
     }
 
     /// Prints a line above the bar.
     pub fn line(&self, text: &str) {
         if self.plain {
-            eprintln!("{text}");
+            super::to_stderr(text);
         } else {
             self.bar.println(text);
         }

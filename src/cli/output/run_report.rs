@@ -87,7 +87,7 @@ pub fn show(finished: &Finished, out: &Path, started: Instant, context: &Context
         results: results.cases.iter().map(|case| CaseReport::of(case, out)).collect(),
         reference: results.reference.as_ref().map(|case| CaseReport::of(case, out)),
         infeasible: results.infeasible.clone(),
-        baseline: results.baseline(),
+        baseline: results.baseline,
         warnings: results.warnings.clone(),
     };
     context.output.result(&report, || {
@@ -109,7 +109,7 @@ fn networks(results: &RunResults) -> String {
         vec![
             if case.recommended { "→".to_owned() } else { String::new() },
             case.device().to_owned(),
-            report::limits(&case.constraint),
+            case.limits(),
             case.latency(),
             results.top1(case),
             results.on_test_images(case.as_cut()).percent(),

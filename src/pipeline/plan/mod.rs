@@ -5,7 +5,6 @@ mod pretrained;
 use super::config::{DeviceConfig, HOST, PipelineConfig, QUICKSTART};
 use crate::failure::Failure;
 use ofa_space::{InputFormat, Resize, Settings, listing};
-use ofa_train::FineTuning;
 use ofa_train::data::{self, Dataset, LoadOptions, OnCorrupt};
 use ofa_train::shrinking::InitConfig;
 use std::fmt::Write;
@@ -207,15 +206,7 @@ impl Wishes {
             config.search.devices.clone_from(&self.devices);
         }
         if let Some(epochs) = self.finetune_epochs {
-            config.deploy.finetune = match epochs {
-                0.0 => None,
-                _ => {
-                    let current =
-                        config.deploy.finetune.take().map_or_else(FineTuning::default, |known| (*known).clone());
-                    let changed = FineTuning { epochs, ..current }.checked();
-                    Some(changed.map_err(|e| Failure::Input(e.within("deploy.finetune").to_string()))?)
-                }
-            };
+            config.set_finetune_epochs(epochs)?;
         }
         config.train = config.train.changed(|train| {
             train.on_corrupt = self.on_corrupt.unwrap_or(train.on_corrupt);

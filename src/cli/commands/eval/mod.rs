@@ -14,7 +14,7 @@ use crate::cli::{Context, Failure};
 use crate::measured_accuracy::{MeasuredAccuracy, baseline};
 use crate::report::or_dash;
 use clap::{Args, ValueEnum};
-use ofa_train::data::SplitName;
+use ofa_train::data::{OnCorrupt, SplitName};
 use ofa_train::device;
 use ofa_train::evaluation::{Accuracy, Answers, CalibrationSet, ClassAccuracy, Confusion, EvaluationSet, Evaluator};
 use onnx::OnnxEvaluation;
@@ -117,6 +117,7 @@ struct Subject {
     data: String,
     /// The size at which a run keeps images, pixels.
     kept_resolution: Option<u32>,
+    on_corrupt: OnCorrupt,
     /// Whether it is an ONNX file.
     in_a_runtime: bool,
 }
@@ -126,8 +127,9 @@ impl EvalArgs {
         let of_run = |folder: &PathBuf| {
             let network = self.network.network(folder, self.device.as_deref(), context)?;
             let data = network.data(self.data.as_deref())?;
-            let kept_resolution = Some(network.kept_resolution()?);
-            Ok(Subject { file: network.weights, data, kept_resolution, in_a_runtime: false })
+            let (kept_resolution, on_corrupt) = (Some(network.kept_resolution()?), network.on_corrupt());
+            let on_corrupt = self.corrupt.given().unwrap_or(on_corrupt);
+            Ok(Subject { file: network.weights, data, kept_resolution, on_corrupt, in_a_runtime: false })
         };
         let (file, in_a_runtime) = match (&self.onnx, &self.model, &self.run) {
             (Some(file), ..) => (file, true),
@@ -147,7 +149,7 @@ impl EvalArgs {
             (None, Some(data)) => data,
             (None, None) => return Err(Failure::Input("--data is missing: `bundled` or a folder".into())),
         };
-        Ok(Subject { file: file.clone(), data, kept_resolution: None, in_a_runtime })
+        Ok(Subject { file: file.clone(), data, kept_resolution: None, on_corrupt: self.corrupt.choice(), in_a_runtime })
     }
 }
 
@@ -179,13 +181,13 @@ impl EvalReport {
 pub fn run(args: &EvalArgs, context: &Context) -> Result<(), Failure> {
     let subject = args.subject(context)?;
     let report = match &subject {
-        Subject { file, data, in_a_runtime: true, .. } => {
+        Subject { file, data, on_corrupt, in_a_runtime: true, .. } => {
             let evaluation = OnnxEvaluation {
                 file,
                 data,
                 split: args.split,
                 limit: args.limit,
-                on_corrupt: args.corrupt.choice(),
+                on_corrupt: *on_corrupt,
                 classes: &args.classes,
                 runtime: &args.runtime,
             };
@@ -251,7 +253,7 @@ fn evaluate_model(args: &EvalArgs, subject: &Subject, context: &Context) -> Resu
     let Network { model, arch, .. } = model_choice::network(&subject.file, args.arch.as_deref(), seed)?;
     let net = model.net(arch.as_ref())?;
     let max_resolution = subject.kept_resolution.unwrap_or(net.input[1] as u32);
-    let reading = Reading { max_resolution, on_corrupt: args.corrupt.choice(), classes: &args.classes };
+    let reading = Reading { max_resolution, on_corrupt: subject.on_corrupt, classes: &args.classes };
     let dataset = load_for(&model, &subject.data, &reading, context)?;
     dataset.require(args.split.into())?;
     let device = device::open(&context.common.backend)?;

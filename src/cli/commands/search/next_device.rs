@@ -6,10 +6,13 @@ use crate::cli::output::pipeline_display::Display;
 use crate::cli::output::run_report;
 use crate::cli::{Context, Failure};
 use crate::pipeline::config::{DeviceConfig, PipelineConfig};
-use crate::pipeline::plan::{Start, Wishes};
-use crate::pipeline::{self, Existing, PLAN, Reading, RunOptions, finished_run::FinishedRun, next_device};
+use crate::pipeline::{
+    self, Existing, Finished, Holds, PLAN, Reading, RunOptions, finished_run::FinishedRun, next_device,
+};
+use crate::report::RunResults;
 use clap::Args;
 use ofa_search::Limit;
+use ofa_space::atomic_file;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -40,36 +43,96 @@ impl NextDeviceArgs {
 
 pub(super) fn run(args: &SearchArgs, folder: &Path, context: &Context) -> Result<(), Failure> {
     let started = Instant::now();
-    let FinishedRun { mut config, .. } = FinishedRun::open(folder)?;
+    let run = FinishedRun::open(folder)?;
+    if let Some(seed) = context.explicit_seed.filter(|seed| *seed != run.config.train.seed) {
+        let own = run.config.train.seed;
+        return Err(Failure::Input(format!(
+            "--seed {seed}: {} has seed {own}, which its search takes",
+            folder.display()
+        )));
+    }
     let wanted = devices(args)?;
+    let (out, mut config) = match &args.next.output {
+        None => (folder, run.config),
+        Some(out) => (out.as_path(), in_a_folder_of_its_own(run, out, args)?),
+    };
     if let Some(data) = &args.next.data {
         config.train = config.train.changed(|train| train.data.clone_from(data))?;
     }
-    let out = match &args.next.output {
-        None => {
-            next_device::add(&mut config, &wanted);
-            folder
-        }
-        Some(out) => {
-            config.search.devices = wanted;
-            let nothing_else = Wishes {
-                start: Start::Automatic,
-                seed: config.train.seed,
-                devices: Vec::new(),
-                finetune_epochs: args.next.finetune_epochs,
-                on_corrupt: None,
-                drop_duplicates: false,
-            };
-            config = nothing_else.apply(config)?;
-            pipeline::copy_work(folder, out)?;
-            out
-        }
-    };
-    go_on(&config, out, started, context)
+    let before = config.to_file()?;
+    next_device::add(&mut config, &wanted);
+    pipeline::check(&config)?;
+    let known = known_limits(out);
+    if pipeline::look(out) != Holds::Run {
+        pipeline::copy_work(folder, out)?;
+        // An interrupted or failed search goes on with the same command.
+        let plan = out.join(PLAN);
+        atomic_file::write(&plan, config.to_file()?.as_bytes()).map_err(|e| Failure::writing(&plan, e))?;
+    }
+    let finished = go_on(&config, out, context)?;
+    if config.to_file()? != before {
+        context.output.note(&format!("{}: the plan has these devices and limits now", out.join(PLAN).display()));
+    }
+    run_report::show(&finished, out, started, context)?;
+    let (found, unfound) = limits_of(&finished.results);
+    let is_new = |limit: &Limits| !known.contains(limit);
+    match (found.iter().any(is_new), unfound.iter().any(is_new)) {
+        (false, true) => Err(Failure::Running(format!(
+            "no network keeps the new limits, which are in {} now: give others, or take them out there",
+            out.join(PLAN).display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// The plan for a new folder, or that of a folder that was begun from the same run.
+fn in_a_folder_of_its_own(run: FinishedRun, out: &Path, args: &SearchArgs) -> Result<PipelineConfig, Failure> {
+    if is_inside(out, run.folder()) {
+        return Err(Failure::Input(format!("--out {}: is inside the run, expected a folder beside it", out.display())));
+    }
+    if pipeline::look(out) == Holds::Run {
+        return match pipeline::have_the_same_training(run.folder(), out) {
+            true => PipelineConfig::load(&out.join(PLAN)),
+            false => Err(Failure::Input(format!("--out {}: holds another run, expected a new folder", out.display()))),
+        };
+    }
+    let mut config = run.config;
+    config.search.devices.clear();
+    if let Some(epochs) = args.next.finetune_epochs {
+        config.set_finetune_epochs(epochs)?;
+    }
+    Ok(config)
+}
+
+/// Whether a path, which need not be there yet, is below a folder or the folder itself.
+fn is_inside(path: &Path, folder: &Path) -> bool {
+    let there = path.ancestors().find(|ancestor| ancestor.exists());
+    let there = there.filter(|ancestor| !ancestor.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match (there.canonicalize(), folder.canonicalize()) {
+        (Ok(there), Ok(folder)) => there.starts_with(folder),
+        _ => false,
+    }
+}
+
+/// A device and its limits.
+type Limits = (Option<String>, String);
+
+/// Limits with and without a network.
+fn limits_of(results: &RunResults) -> (Vec<Limits>, Vec<Limits>) {
+    let found = results.cases.iter().map(|case| (case.device.clone(), case.limits()));
+    let unfound = results.infeasible.iter().map(|case| (case.device.clone(), case.constraint.to_string()));
+    (found.collect(), unfound.collect())
+}
+
+/// The limits that a folder has results for already.
+fn known_limits(folder: &Path) -> Vec<Limits> {
+    let Ok(run) = FinishedRun::open(folder) else { return Vec::new() };
+    let (found, unfound) = limits_of(&run.results);
+    found.into_iter().chain(unfound).collect()
 }
 
 /// What `ofa run --resume` would do with this plan.
-fn go_on(config: &PipelineConfig, out: &Path, started: Instant, context: &Context) -> Result<(), Failure> {
+fn go_on(config: &PipelineConfig, out: &Path, context: &Context) -> Result<Finished, Failure> {
     let options = RunOptions {
         out,
         existing: Existing::Resume,
@@ -82,9 +145,7 @@ fn go_on(config: &PipelineConfig, out: &Path, started: Instant, context: &Contex
         stop: &context.stop,
     };
     let mut display = Display::new(context.output);
-    let finished = pipeline::run(config, &options, &mut display)?;
-    context.output.note(&format!("{}: the plan has these devices and limits now", out.join(PLAN).display()));
-    run_report::show(&finished, out, started, context)
+    pipeline::run(config, &options, &mut display)
 }
 
 /// The devices and limits of the command line, as entries of a plan.
