@@ -348,6 +348,7 @@ class Measurement:
         line["answers"] = "".join("1" if right else "0" for right in correct.tolist())
         with self.out.open("a") as file:
             file.write(json.dumps(line) + "\n")
+        self.known.add(key(line))
         shown = {name: value for name, value in line.items() if name != "answers"}
         print(json.dumps(shown), flush=True)
 
