@@ -57,7 +57,7 @@ pub struct MemoryAndEnergy<'a> {
 }
 
 /// A quantity, and its limits.
-type Limited<'a> = (Arc<dyn Objective>, &'a [Limit]);
+pub type Limited<'a> = (Arc<dyn Objective>, &'a [Limit]);
 
 impl<'a> MemoryAndEnergy<'a> {
     /// Every quantity that is limited, with its limits.

@@ -63,7 +63,7 @@ mod tests {
         assert_eq!(limits, ["5", "10", "20"]);
         // Limits on another quantity would cross with these, so they are an entry of their own.
         let macs = DeviceConfig { max_macs: vec![Limit::PerCent(50.0)], ..phone(&[]) };
-        add(&mut config, &[macs.clone()]);
+        add(&mut config, std::slice::from_ref(&macs));
         add(&mut config, &[macs]);
         assert_eq!(config.search.devices.len(), before + 2);
         // Nor do those join that are spread over the device's latencies.

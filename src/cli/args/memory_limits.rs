@@ -1,12 +1,12 @@
 //! Limits of `ofa search` beside latency and exact costs: memory under a stated schedule, and energy.
 
 use super::Failure;
-use crate::limits::{MemoryAndEnergy, MemoryPrecision};
+use crate::limits::{Limited, MemoryAndEnergy, MemoryPrecision};
 use crate::pipeline::config::DeviceConfig;
 use clap::Args;
 use ofa_hw::HardwareBackend;
 use ofa_search::Limit;
-use ofa_space::{Objective, SearchSpace};
+use ofa_space::SearchSpace;
 use std::sync::Arc;
 
 /// Limits on memory and energy.
@@ -32,7 +32,7 @@ impl MemoryLimits {
         &self,
         space: &Arc<dyn SearchSpace>,
         device: Option<&Arc<dyn HardwareBackend>>,
-    ) -> Result<Vec<(Arc<dyn Objective>, &[Limit])>, Failure> {
+    ) -> Result<Vec<Limited<'_>>, Failure> {
         let limits = MemoryAndEnergy {
             max_sram_kb: &self.max_sram_kb,
             max_flash_kb: &self.max_flash_kb,
