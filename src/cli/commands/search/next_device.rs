@@ -98,6 +98,8 @@ fn in_a_folder_of_its_own(run: FinishedRun, out: &Path, args: &SearchArgs) -> Re
     }
     let mut config = run.config;
     config.search.devices.clear();
+    // A profile that nothing is chosen by was the run's to check.
+    config.deploy.host_nets = 0;
     if let Some(epochs) = args.next.finetune_epochs {
         config.set_finetune_epochs(epochs)?;
     }
