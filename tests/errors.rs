@@ -181,7 +181,7 @@ fn latency_limits_that_no_subnet_keeps() {
     assert_error(
         &run_line("run {} --out {}", &[&config, &out]),
         2,
-        &["pixel4-cpu", "smallest subnet", "max_latency_ms"],
+        &["pixel4-cpu", "no subnet has less than", "max_latency_ms"],
     );
     std::fs::write(&config, pipeline("bundled", "device = \"pixel4-cpu\"\nmax_latency_ms = [-3.0]")).unwrap();
     assert_error(&run_line("run {} --out {}", &[&config, &out]), 2, &["max_latency_ms", "-3"]);

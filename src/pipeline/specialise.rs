@@ -155,7 +155,7 @@ pub fn check(space: &Arc<dyn SearchSpace>, config: &PipelineConfig) -> Result<Ve
                 let smallest = rounded_up(minimum);
                 let low = too_low.join(", ");
                 warnings
-                    .push(format!("{shown}{} ≤ {low} asked for, but no subnet has less than {smallest}", bound.name));
+                    .push(format!("{shown}max_{} {low} asked for, but no subnet has less than {smallest}", bound.name));
                 is_hopeless |= too_low.len() == list.limits.len();
             }
         }
