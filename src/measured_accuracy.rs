@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// Half the width, in standard deviations, of a two-sided interval of 95 %.
 const DEVIATIONS: f64 = 1.959_963_984_540_054;
 
-/// Test images below which an accuracy hardly tells networks apart.
+/// With fewer test images, the accuracies of similar networks cannot be compared.
 const FEW_IMAGES: usize = 100;
 
 /// A share of right answers, and over how many images it was counted.

@@ -244,7 +244,7 @@ fn limits_without_a_network_and_limits_given_twice() {
     assert_eq!(refused.code, Some(1), "{refused:#?}");
     assert!(refused.stderr.contains("no network keeps the new limits"), "{refused:#?}");
     assert_eq!(run.results()["cases"], before["cases"]);
-    // A share and the number that it stands for are one limit; precisions are two, and each has its own files.
+    // A share and an equal number are the same limit; two precisions are two limits, each with its own files.
     run.run(&["search", "run", "--max-sram-kb", "9"]).ok();
     run.run(&["search", "run", "--max-sram-kb", "9", "--precision", "f32"]).ok();
     let names: Vec<String> = run.listed().into_iter().filter(|name| name.contains("sram")).collect();
@@ -275,7 +275,7 @@ fn an_unfinished_run_is_gone_on_with_by_its_folder() {
 }
 
 #[test]
-fn nobody_needs_to_read_what_is_told_on_the_way() {
+fn a_closed_stderr_does_not_stop_a_search() {
     let run = SmallRun::finished();
     let command = format!("'{}' search run --max-macs 70% 2>&1 >/dev/null | head -n 1", env!("CARGO_BIN_EXE_ofa"));
     let output = std::process::Command::new("sh").args(["-c", &command]).current_dir(run.root()).output().unwrap();

@@ -47,7 +47,7 @@ pub(super) fn run(
     let done = file.pairs().len().min(archs.len());
     let mut evaluator = Evaluator::new(model, dataset, device, &evaluation(config))?;
     if let Some(warning) = few_calibration_images(evaluator.calibration_images()) {
-        progress.note(&format!("warning: {warning}"));
+        progress.warn(&warning);
     }
     progress.begin("collect", archs.len());
     let mut count = done;

@@ -1,7 +1,7 @@
 //! What is known of every network that left the supernet, in the run's folder: weights, scores and ONNX file, so that none is
 //! recalibrated, fine-tuned, scored or exported twice.
 
-use super::record::RunFolder;
+use super::record::{RunFolder, write_json};
 use crate::failure::Failure;
 use crate::measured_accuracy::RightAnswers;
 use ofa_space::{Model, atomic_file, digest};
@@ -105,10 +105,8 @@ impl Kept {
     /// # Errors
     /// [`Failure::Running`] if it cannot be written.
     pub fn write(&self, name: &str, record: &Record) -> Result<(), Failure> {
-        let as_json = |e: serde_json::Error| Failure::Running(e.to_string());
-        let record = serde_json::to_string(record).map_err(as_json)?;
-        let written = Written { sha256: digest::sha256(&record), record };
-        write(&self.path(name, "json"), &serde_json::to_vec_pretty(&written).map_err(as_json)?)
+        let record = serde_json::to_string(record).map_err(|e| Failure::Running(e.to_string()))?;
+        write_json(&self.path(name, "json"), &Written { sha256: digest::sha256(&record), record })
     }
 
     /// The weights of a network, with the SHA-256 of their file; `None` if there are none, or not as they were written.

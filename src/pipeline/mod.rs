@@ -32,7 +32,7 @@ use ofa_train::data::{self, SPLIT_TABLE, SplitName};
 use ofa_train::shrinking::Trainer;
 use outlook::Outlook;
 pub use record::{Holds, copy_work, have_the_same_training, look, work_of};
-use record::{RunFolder, Step, WARNING};
+use record::{RunFolder, Step};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -40,6 +40,10 @@ use std::sync::atomic::AtomicBool;
 pub trait Progress: Send {
     /// A line for the user.
     fn note(&mut self, text: &str);
+    /// A warning, which the report and the results repeat.
+    fn warn(&mut self, text: &str) {
+        self.note(&format!("warning: {text}"));
+    }
     /// Work of `total` pieces begins.
     fn begin(&mut self, label: &str, total: usize);
     /// `done` pieces are done.
@@ -125,9 +129,7 @@ pub fn run(
 ) -> Result<Finished, Failure> {
     // Mistakes that can be found now are reported before the folder is touched.
     let mut warnings = check(config)?;
-    for warning in &warnings {
-        progress.note(&format!("{WARNING}{warning}"));
-    }
+    warnings.iter().for_each(|warning| progress.warn(warning));
     let is_measurable = |dataset: &data::Dataset| {
         [SplitName::Validation, SplitName::Test].into_iter().try_for_each(|split| dataset.require(split))
     };
@@ -144,11 +146,12 @@ pub fn run(
         Some(dataset) => dataset.clone(),
         None => config.train.load_known_data(&folder.known_data(options.data))?,
     };
-    let mut remarks = dataset.remarks(options.names_skipped);
-    let few = measured_accuracy::few_test_images(dataset.test.len());
-    remarks.extend(few.map(|few| format!("{WARNING}{few}")));
-    remarks.iter().for_each(|line| progress.note(line));
-    warnings.extend(remarks.iter().filter_map(|line| line.strip_prefix(WARNING)).map(str::to_owned));
+    dataset.remarks(options.names_skipped).iter().for_each(|line| progress.note(line));
+    warnings.extend_from_slice(&dataset.warnings);
+    if let Some(few) = measured_accuracy::few_test_images(dataset.test.len()) {
+        progress.warn(&few);
+        warnings.push(few);
+    }
     is_measurable(&dataset)?;
     let trainer = Trainer::new(&config.train, &dataset, &device)?;
     let space = trainer.space().clone();
@@ -160,7 +163,7 @@ pub fn run(
     ));
 
     let chooses_for_host = config.chooses_for_host();
-    folder.outlook = Outlook::of(steps_of(config, chooses_for_host), options.estimate.as_ref());
+    folder.outlook = Outlook::of(steps_of(config), options.estimate.as_ref());
     let keys = Keys::of(config, &trainer);
     train::settle(&trainer, &keys.train, &mut folder, options.existing, progress)?;
     // The plan and the parts of the data are those of the work in the folder, so what was refused is not written.
@@ -268,8 +271,9 @@ pub fn run(
 }
 
 /// The steps of a run, in order.
-fn steps_of(config: &PipelineConfig, chooses_for_host: bool) -> Vec<Step> {
-    let (before, after) = (chooses_for_host, !chooses_for_host && config.deploy.host_nets > 0);
+fn steps_of(config: &PipelineConfig) -> Vec<Step> {
+    let before = config.chooses_for_host();
+    let after = !before && config.deploy.host_nets > 0;
     [
         (Step::Train, true),
         (Step::Collect, true),
@@ -307,8 +311,7 @@ struct Subject<'a> {
 /// Writes `results.json`, `report.html`, `report.md` and the plots; returns the report's path.
 fn write_report(folder: &Path, results: &RunResults, timings: &Timings) -> Result<PathBuf, Failure> {
     let write = |path: &Path, bytes: &[u8]| atomic_file::write(path, bytes).map_err(|e| Failure::writing(path, e));
-    let json = serde_json::to_vec_pretty(results).map_err(|e| Failure::Running(e.to_string()))?;
-    write(&folder.join("results.json"), &json)?;
+    record::write_json(&folder.join("results.json"), results)?;
     let plots = folder.join("plots");
     std::fs::create_dir_all(&plots).map_err(|e| Failure::writing(&plots, e))?;
     for (name, svg) in report::plot_files(results, timings) {

@@ -186,12 +186,8 @@ pub fn copy_work(from: &Path, to: &Path) -> Result<(), Failure> {
         timings.forget(step.name());
     }
     (timings.host, timings.fine_tuning) = (None, BTreeMap::new());
-    let path = copied_work.join(TIMINGS);
-    let json = serde_json::to_vec_pretty(&timings).map_err(|e| Failure::Running(e.to_string()))?;
-    atomic_file::write(&path, &json).map_err(|e| Failure::writing(&path, e))?;
-    let path = copied_work.join(RECORD);
-    let json = serde_json::to_vec_pretty(&done).map_err(|e| Failure::Running(e.to_string()))?;
-    atomic_file::write(&path, &json).map_err(|e| Failure::writing(&path, e))
+    write_json(&copied_work.join(TIMINGS), &timings)?;
+    write_json(&copied_work.join(RECORD), &done)
 }
 
 /// Whether the training in both folders is the same.
@@ -240,7 +236,7 @@ pub fn work_of(root: &Path) -> PathBuf {
 /// A file of the run in the folder `root`, whose work is in `work`, by its name in the record.
 fn place(root: &Path, work: &Path, name: &str) -> PathBuf {
     let first = name.split('/').next().unwrap_or(name);
-    // Networks that nobody asked for are moved beside the others.
+    // Unknown files among the networks are moved to a folder beside them.
     match RESULTS.contains(&first) || first == NETS || first.starts_with(NETS_ASIDE) {
         true => root.join(name),
         false => work.join(name),
@@ -466,9 +462,7 @@ impl RunFolder {
     }
 
     fn write<T: Serialize>(&self, name: &str, value: &T) -> Result<(), Failure> {
-        let path = self.path(name);
-        let json = serde_json::to_vec_pretty(value).map_err(|e| Failure::Running(e.to_string()))?;
-        atomic_file::write(&path, &json).map_err(|e| Failure::writing(&path, e))
+        write_json(&self.path(name), value)
     }
 
     /// Empties leftovers of an unfinished step that was started under another key, and remembers this one. Returns whether
@@ -538,8 +532,12 @@ struct Heard<'a> {
 
 impl Progress for Heard<'_> {
     fn note(&mut self, text: &str) {
-        self.warnings.extend(text.strip_prefix(WARNING).map(str::to_owned));
         self.inner.note(text);
+    }
+
+    fn warn(&mut self, text: &str) {
+        self.warnings.push(text.to_owned());
+        self.inner.warn(text);
     }
 
     fn begin(&mut self, label: &str, total: usize) {
@@ -559,8 +557,10 @@ impl Progress for Heard<'_> {
     }
 }
 
-/// Begins the lines that warn.
-pub const WARNING: &str = "warning: ";
+pub(super) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Failure> {
+    let json = serde_json::to_vec_pretty(value).map_err(|e| Failure::Running(e.to_string()))?;
+    atomic_file::write(path, &json).map_err(|e| Failure::writing(path, e))
+}
 
 /// The file of a step's result.
 fn result_of(step: Step) -> String {

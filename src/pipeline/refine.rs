@@ -214,7 +214,7 @@ fn fit(refinement: &Refinement<'_>, pairs: &[Pair], progress: &mut dyn Progress)
     let fit = Fit { seed: refinement.seed, ..Fit::with(refinement.predictor.clone()) };
     let fitted = fit.run(refinement.space, pairs, &[])?;
     for warning in &fitted.report.warnings {
-        progress.note(&format!("warning: {warning}"));
+        progress.warn(warning);
     }
     Ok(fitted)
 }

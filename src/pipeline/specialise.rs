@@ -188,10 +188,10 @@ pub fn fit(
     fitted.save(&folder.path(PREDICTOR))?;
     let report = &fitted.report;
     for warning in &report.warnings {
-        progress.note(&format!("warning: {warning}"));
+        progress.warn(warning);
     }
     if let Some(warning) = few_pairs(report.n_test) {
-        progress.note(&format!("warning: {warning}"));
+        progress.warn(&warning);
     }
     // A test pair with choices that no training pair has cannot be predicted, and is not scored.
     let predicted = |pair: &Pair| fitted.predict(space, std::slice::from_ref(&pair.arch)).ok()?.first().copied();

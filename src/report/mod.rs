@@ -100,7 +100,7 @@ impl RunResults {
         RightAnswers::difference(case.right.as_ref()?, best.right.as_ref()?)
     }
 
-    /// The accuracy on test images with its interval, and a mark where it cannot be told from that of the device's best.
+    /// The accuracy on test images with its interval, and a mark where the difference from the device's best is within the noise.
     pub fn top1(&self, case: &Case) -> String {
         let mark = if self.against_best(case).is_some_and(Difference::is_noise) { " ≈" } else { "" };
         self.on_test_images(case.accuracy).with_interval() + mark
@@ -307,14 +307,6 @@ impl Case {
         let missed = if self.prediction_missed { " (!)" } else { "" };
         format!("{}{} %{extrapolated}{missed}", measured.written_like_it(accuracy), deviation.unwrap_or_default())
     }
-}
-
-/// What the mark `(!)` beside a prediction means; `None` if no case has it.
-pub fn missed_note(cases: &[Case]) -> Option<&'static str> {
-    cases.iter().any(|case| case.prediction_missed).then_some(
-        "(!): further from the measured accuracy than three deviations of the predictor and of a count of so many test images \
-         allow; measure more pairs, or do not rely on the ranking.",
-    )
 }
 
 impl Infeasible {

@@ -140,8 +140,8 @@ fn ship_this(page: &mut String, results: &RunResults) {
             );
         }
         page.push_str(
-            "</dl><p class=\"note\">The cheapest network of each device that cannot be told from its most accurate one by the \
-             test images: its 95 % interval reaches that accuracy.</p><pre>",
+            "</dl><p class=\"note\">For each device, the cheapest network whose 95 % interval reaches the accuracy of the most \
+             accurate one.</p><pre>",
         );
         for (command, about) in super::next_commands(results, "RUN") {
             let _ = writeln!(page, "{}  <span># {}</span>", escape(&command), escape(about));

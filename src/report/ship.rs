@@ -1,4 +1,4 @@
-//! What a reader of a run wants first: which network to ship, how sure that is, and the commands that come next.
+//! The first part of a report: which network to ship, how certain that is, and the next commands.
 
 use super::plot::number;
 use super::{Case, RunResults, Timings};
@@ -24,6 +24,7 @@ pub fn in_short(case: &Case, results: &RunResults) -> String {
 /// Commands that come next, with what each does. `run` is the run's folder.
 pub fn next_commands(results: &RunResults, run: &str) -> Vec<(String, &'static str)> {
     let Some(case) = results.cases.iter().find(|case| case.recommended) else { return Vec::new() };
+    let weights = quoted(&format!("{}/nets/{}.safetensors", run.trim_end_matches('/'), case.name()));
     let run = quoted(run);
     let device = case.device.as_ref().map_or_else(String::new, |device| format!(" --device {}", quoted(device)));
     vec![
@@ -32,7 +33,7 @@ pub fn next_commands(results: &RunResults, run: &str) -> Vec<(String, &'static s
             format!("ofa search {run} --device {} --max-latency-ms 50%,80%", another(results)),
             "networks for another device",
         ),
-        (format!("ofa measure --model {}", quoted(&in_folder(&run, case))), "its time on this machine"),
+        (format!("ofa measure --model {weights}"), "its time on this machine"),
         (format!("ofa export {run}{device} --int8"), "an int8 file beside it"),
     ]
 }
@@ -45,10 +46,6 @@ fn another(results: &RunResults) -> &'static str {
 
 /// Devices to suggest.
 const DEVICES: [&str; 3] = ["pixel4-cpu", "stm32f746", "raspberry-pi-4"];
-
-fn in_folder(run: &str, case: &Case) -> String {
-    format!("{}/nets/{}.safetensors", run.trim_matches('\'').trim_end_matches('/'), case.name())
-}
 
 /// An argument as a shell reads it.
 fn quoted(argument: &str) -> String {
@@ -84,9 +81,15 @@ pub fn notes(results: &RunResults, timings: &Timings) -> Vec<String> {
     }
     notes.extend(estimates(results, timings));
     notes.extend(beaten_by_the_smallest(results));
-    notes.extend(super::missed_note(&results.cases).map(str::to_owned));
+    if results.cases.iter().any(|case| case.prediction_missed) {
+        notes.push(MISSED.to_owned());
+    }
     notes
 }
+
+/// What the mark `(!)` beside a prediction means.
+const MISSED: &str = "(!): further from the measured accuracy than three deviations of the predictor and of a count of so many \
+                      test images allow; measure more pairs, or do not rely on the ranking.";
 
 /// What is known about latencies that are estimates.
 fn estimates(results: &RunResults, timings: &Timings) -> Option<String> {

@@ -12,6 +12,9 @@ pub struct RunNetworkArgs {
     /// A network of the run by its name, instead of the recommended one.
     #[arg(long, value_name = "NAME")]
     net: Option<String>,
+    /// The recommended network of this device of the run.
+    #[arg(long, conflicts_with_all = ["model", "net"])]
+    device: Option<String>,
 }
 
 /// A network of a run.
@@ -22,10 +25,10 @@ pub struct RunNetwork {
 }
 
 impl RunNetworkArgs {
-    /// The network of the run in `folder` that is meant, for `device` if one is given; it is named in a line.
-    pub fn network(&self, folder: &Path, device: Option<&str>, context: &Context) -> Result<RunNetwork, Failure> {
+    /// The network of the run in `folder` that is meant; it is named in a line.
+    pub fn network(&self, folder: &Path, context: &Context) -> Result<RunNetwork, Failure> {
         let run = FinishedRun::open(folder)?;
-        let case = run.network(WhichNetwork { device, name: self.net.as_deref() })?;
+        let case = run.network(WhichNetwork { device: self.device.as_deref(), name: self.net.as_deref() })?;
         let why = match (&self.net, case.recommended) {
             (None, true) => format!(", recommended for {}", case.device()),
             _ => String::new(),

@@ -26,9 +26,6 @@ pub struct ClassifyArgs {
     model: Option<PathBuf>,
     #[command(flatten)]
     network: RunNetworkArgs,
-    /// The recommended network of this device of the run.
-    #[arg(long, conflicts_with_all = ["model", "net"])]
-    device: Option<String>,
     /// Subnet of a supernet, or of the space derived from a whole network: max, min, random, JSON, or a file.
     #[arg(long)]
     arch: Option<String>,
@@ -139,7 +136,7 @@ impl ClassifyArgs {
         }
         match self.images.split_first() {
             Some((folder, images)) if FinishedRun::is_at(folder) && !images.is_empty() => {
-                let network = self.network.network(folder, self.device.as_deref(), context)?;
+                let network = self.network.network(folder, context)?;
                 Ok((network.weights, images.to_vec()))
             }
             Some((folder, [])) if FinishedRun::is_at(folder) => {

@@ -30,9 +30,6 @@ pub struct ExportArgs {
     run: Option<PathBuf>,
     #[command(flatten)]
     network: RunNetworkArgs,
-    /// The recommended network of this device of the run.
-    #[arg(long, conflicts_with_all = ["model", "net"])]
-    device: Option<String>,
     /// Model file, or the name of a pretrained network: mcunet.
     #[arg(long)]
     model: Option<PathBuf>,
@@ -170,7 +167,7 @@ impl ExportArgs {
         let Some(folder) = &self.run else {
             return Err(Failure::Input("give the folder of a run, or --model M".into()));
         };
-        let network = self.network.network(folder, self.device.as_deref(), context)?;
+        let network = self.network.network(folder, context)?;
         let needs_images = self.int8 || self.fp16 || self.verify;
         let calibrate = match (&self.calibrate, needs_images) {
             (Some(data), _) => Some(data.clone()),

@@ -30,14 +30,11 @@ pub struct EvalArgs {
     run: Option<PathBuf>,
     #[command(flatten)]
     network: RunNetworkArgs,
-    /// The recommended network of this device of the run.
-    #[arg(long, conflicts_with_all = ["model", "onnx", "net"])]
-    device: Option<String>,
     /// Model file, or the name of a pretrained network: mcunet.
     #[arg(long)]
     model: Option<PathBuf>,
     /// An exported ONNX file instead, run in a real runtime.
-    #[arg(long, conflicts_with_all = ["model", "arch"])]
+    #[arg(long, conflicts_with_all = ["model", "arch", "device"])]
     onnx: Option<PathBuf>,
     #[command(flatten)]
     runtime: RuntimeArgs,
@@ -125,7 +122,7 @@ struct Subject {
 impl EvalArgs {
     fn subject(&self, context: &Context) -> Result<Subject, Failure> {
         let of_run = |folder: &PathBuf| {
-            let network = self.network.network(folder, self.device.as_deref(), context)?;
+            let network = self.network.network(folder, context)?;
             let data = network.data(self.data.as_deref())?;
             let (kept_resolution, on_corrupt) = (Some(network.kept_resolution()?), network.on_corrupt());
             let on_corrupt = self.corrupt.given().unwrap_or(on_corrupt);

@@ -9,7 +9,7 @@ use crate::pipeline::config::{DeviceConfig, PipelineConfig};
 use crate::pipeline::{
     self, Existing, Finished, Holds, PLAN, Reading, RunOptions, finished_run::FinishedRun, next_device,
 };
-use crate::report::RunResults;
+use crate::report::{self, RunResults};
 use clap::Args;
 use ofa_search::Limit;
 use ofa_space::atomic_file;
@@ -52,9 +52,12 @@ pub(super) fn run(args: &SearchArgs, folder: &Path, context: &Context) -> Result
         )));
     }
     let wanted = devices(args)?;
-    let (out, mut config) = match &args.next.output {
-        None => (folder, run.config),
-        Some(out) => (out.as_path(), in_a_folder_of_its_own(run, out, args)?),
+    let (out, known, mut config) = match &args.next.output {
+        None => (folder, all_limits(&run.results), run.config),
+        Some(out) => {
+            let there = FinishedRun::open(out).map_or_else(|_| Vec::new(), |run| all_limits(&run.results));
+            (out.as_path(), there, in_a_folder_of_its_own(run, out, args)?)
+        }
     };
     if let Some(data) = &args.next.data {
         config.train = config.train.changed(|train| train.data.clone_from(data))?;
@@ -62,7 +65,6 @@ pub(super) fn run(args: &SearchArgs, folder: &Path, context: &Context) -> Result
     let before = config.to_file()?;
     next_device::add(&mut config, &wanted);
     pipeline::check(&config)?;
-    let known = known_limits(out);
     if pipeline::look(out) != Holds::Run {
         pipeline::copy_work(folder, out)?;
         // An interrupted or failed search goes on with the same command.
@@ -122,14 +124,13 @@ type Limits = (Option<String>, String);
 /// Limits with and without a network.
 fn limits_of(results: &RunResults) -> (Vec<Limits>, Vec<Limits>) {
     let found = results.cases.iter().map(|case| (case.device.clone(), case.limits()));
-    let unfound = results.infeasible.iter().map(|case| (case.device.clone(), case.constraint.to_string()));
+    let unfound = results.infeasible.iter().map(|case| (case.device.clone(), report::limits(&case.constraint)));
     (found.collect(), unfound.collect())
 }
 
-/// The limits that a folder has results for already.
-fn known_limits(folder: &Path) -> Vec<Limits> {
-    let Ok(run) = FinishedRun::open(folder) else { return Vec::new() };
-    let (found, unfound) = limits_of(&run.results);
+/// Every limit that a run has a result for.
+fn all_limits(results: &RunResults) -> Vec<Limits> {
+    let (found, unfound) = limits_of(results);
     found.into_iter().chain(unfound).collect()
 }
 
