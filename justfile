@@ -44,6 +44,11 @@ pretrained:
     python tests/pretrained_nets.py check target/release/ofa
     cargo test --release --test pretrained
 
+# Reports in a browser, on phone, desktop and paper: needs Debian's chromium and chromium-driver, and selenium from PyPI.
+browser:
+    cargo build --release --workspace --bin ofa
+    python3 tests/report_in_browser.py target/release/ofa
+
 # Every shell block of README and docs, each page from an empty folder.
 documentation:
     cargo build --release --workspace --bin ofa

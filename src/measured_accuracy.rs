@@ -50,8 +50,13 @@ impl MeasuredAccuracy {
 
     /// [`percent`](Self::percent) with the interval: `85.3 % (82.0–88.2)`.
     pub fn with_interval(self) -> String {
+        format!("{} ({})", self.percent(), self.interval_number())
+    }
+
+    /// The interval alone, in per cent without their sign: `82.0–88.2`.
+    pub fn interval_number(self) -> String {
         let ([low, high], digits) = (self.interval(), self.digits());
-        format!("{} ({:.digits$}–{:.digits$})", self.percent(), 100.0 * low, 100.0 * high)
+        format!("{:.digits$}–{:.digits$}", 100.0 * low, 100.0 * high)
     }
 
     /// [`percent`](Self::percent) without its sign.

@@ -1,5 +1,6 @@
 //! What the run cost, beside what training a network for every case would have cost.
 
+use super::bars::{Bar, Row, rows};
 use super::plot::{escape, number};
 use super::{RunResults, Timings};
 use ofa_train::shrinking::PhaseRecord;
@@ -82,55 +83,30 @@ fn trains_the_largest_alone(phase: &PhaseRecord) -> bool {
     of("min").is_some() && of("min") == of("max")
 }
 
-/// The panel of the page.
+/// The section of the page.
 pub fn panel(page: &mut String, results: &RunResults, timings: &Timings) {
     let Some(comparison) = Comparison::of(results, timings) else { return };
+    let row = |name: String, value: f64, colour, class| Row {
+        bar: Bar::Length { value, colour },
+        value: format!("{} s", seconds(value)),
+        tip: format!("{name}: {} s", seconds(value)),
+        name,
+        class,
+    };
+    let mut times = vec![row("this run".to_owned(), comparison.run, Some(0), "strong")];
+    times.extend(timings.steps.iter().map(|step| row(step.name.clone(), step.seconds, Some(0), "part")));
+    if let Some(all) = comparison.separately() {
+        let about = format!("about {} s", seconds(all));
+        times
+            .push(Row { value: about, ..row(format!("{} ordinary trainings", comparison.cases), all, None, "strong") });
+    }
     let _ = write!(
         page,
-        "<h2>One training for {} cases</h2><p class=\"note\">{}</p><figure><div class=\"bars\">",
+        "<section id=\"cost\"><h2>One training for {} cases</h2><div class=\"two\"><div class=\"panel\">{}</div>\
+         <p class=\"note\">{}</p></div></section>",
         comparison.cases,
+        rows(&times),
         escape(&comparison.sentence(timings))
-    );
-    let separately = comparison.separately();
-    let longest = separately.unwrap_or(0.0).max(comparison.run);
-    let _ = write!(page, "<span>this run, {} s</span><div class=\"bar\">", seconds(comparison.run));
-    for (index, step) in timings.steps.iter().enumerate() {
-        segment(
-            page,
-            &format!("s{}", index.min(4)),
-            step.seconds / longest,
-            &format!("{}: {} s", step.name, seconds(step.seconds)),
-        );
-    }
-    page.push_str("</div>");
-    if let (Some(all), Some(one)) = (separately, comparison.one_network) {
-        let _ =
-            write!(page, "<span>{} trainings, about {} s</span><div class=\"bar\">", comparison.cases, seconds(all));
-        for case in &results.cases {
-            let tip = format!("{} {}: {} s", case.device(), super::page::limits(&case.constraint), seconds(one));
-            segment(page, "sx", one / longest, &tip);
-        }
-        page.push_str("</div>");
-    }
-    page.push_str("</div><p class=\"legend\">");
-    for (index, step) in timings.steps.iter().enumerate() {
-        let _ = write!(
-            page,
-            "<span class=\"key box s{}\"></span>{} {} s ",
-            index.min(4),
-            escape(&step.name),
-            seconds(step.seconds)
-        );
-    }
-    page.push_str("</p></figure>");
-}
-
-fn segment(page: &mut String, class: &str, share: f64, tip: &str) {
-    let _ = write!(
-        page,
-        "<span class=\"{class}\" style=\"width:{:.2}%\" data-tip=\"{}\"></span>",
-        100.0 * share,
-        escape(tip)
     );
 }
 

@@ -1,5 +1,5 @@
-//! A network as a row of bars, stage by stage: one bar a block, its height the expansion ratio, its colour the kernel
-//! size; places that the subnet leaves empty are outlined.
+//! A network as a row of bars, stage by stage: one bar a block, its height the expansion ratio, its width and colour
+//! the kernel size; places that the subnet leaves empty are outlined.
 
 use super::DrawnBlock;
 use super::plot::{escape, number};
@@ -51,7 +51,8 @@ fn place(block: &Block) -> String {
     shared.map_or_else(|| block.name.clone(), |parts| parts.into_iter().take(2).collect::<Vec<_>>().join("."))
 }
 
-const BAR: f64 = 10.0;
+/// Room for a bar.
+const BAR: f64 = 11.0;
 const GAP: f64 = 2.0;
 const STAGE_GAP: f64 = 8.0;
 const HEIGHT: f64 = 40.0;
@@ -96,17 +97,24 @@ pub fn draw(blocks: &[DrawnBlock], places: &[DrawnBlock], label: &str) -> String
     let (width, height) = (x - STAGE_GAP, HEIGHT + LABELS);
     format!(
         "<svg class=\"net\" viewBox=\"0 0 {width:.0} {height}\" width=\"{width:.0}\" height=\"{height}\" role=\"img\" \
-         aria-label=\"{}\">{body}</svg>",
+         tabindex=\"0\" aria-label=\"{}\">{body}</svg>",
         escape(label)
     )
 }
 
+/// Width of a bar: the wider, the larger the kernel, so that colours are not needed to tell them apart.
+pub fn bar_width(kernel: usize) -> f64 {
+    (1.5 * kernel as f64).clamp(3.0, BAR)
+}
+
 fn bar(body: &mut String, block: &DrawnBlock, x: f64, highest: f64) {
     let height = (block.expansion / highest * HEIGHT).max(3.0);
+    let width = bar_width(block.kernel);
     let _ = write!(
         body,
-        "<rect class=\"k k{kernel}\" x=\"{x:.1}\" y=\"{:.1}\" width=\"{BAR}\" height=\"{height:.1}\" rx=\"2\" \
+        "<rect class=\"k k{kernel}\" x=\"{:.1}\" y=\"{:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" rx=\"2\" \
          data-tip=\"{}: kernel {kernel}×{kernel}, expansion {}, {} middle channels; out {}×{size}×{size}\"/>",
+        x + (BAR - width) / 2.0,
         HEIGHT - height,
         escape(&block.place),
         number(block.expansion),

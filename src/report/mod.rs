@@ -1,16 +1,21 @@
 //! The report of a run: one self-contained HTML page, its plots as SVG files and a Markdown summary, from the run's
 //! result file.
 
+mod bars;
 mod classes;
+mod confusion;
 mod cost;
 mod drawing;
 mod markdown;
+mod marker;
+mod networks;
 mod page;
 mod plot;
 mod plots;
 mod recommendation;
 mod search_page;
 mod ship;
+mod summary;
 mod timings;
 
 use crate::limits::{MemoryPrecision, Unfound};

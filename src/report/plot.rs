@@ -1,11 +1,13 @@
 //! Small SVG plots with axes, units and hover values, coloured by the page's style sheet.
 
+use super::marker::{Fill, mark};
 use std::fmt::Write;
 
 /// Text safe inside HTML and its attributes.
 pub use html_escape::encode_double_quoted_attribute as escape;
 
 /// A plot of one or more series.
+#[derive(Default)]
 pub struct Plot<'a> {
     /// Name and unit of x.
     pub x: &'a str,
@@ -17,6 +19,8 @@ pub struct Plot<'a> {
     pub bands: Vec<Band<'a>>,
     /// Dashed upright lines: where, and what for.
     pub limits: Vec<(f64, String)>,
+    /// Values of y that the axis shall cover. Lines are cut where they leave it; without it, it covers every point.
+    pub range: Vec<f64>,
 }
 
 /// One series of a plot.
@@ -27,8 +31,12 @@ pub struct Series<'a> {
     pub points: Vec<(f64, f64)>,
     /// How it is drawn.
     pub mark: Mark,
-    /// Number of its colour, 0–3.
+    /// Number of its colour and shape, 0–3.
     pub colour: usize,
+    /// An interval of y for every point; may be empty.
+    pub intervals: Vec<[f64; 2]>,
+    /// What hovering over a point shows instead of its coordinates; may be empty.
+    pub tips: Vec<String>,
 }
 
 /// A shaded stretch of the x axis.
@@ -46,36 +54,45 @@ pub struct Band<'a> {
 pub enum Mark {
     /// A line whose points show only on hovering.
     Line,
-    /// A line with a dot at every point.
+    /// A line with a mark at every point.
     DottedLine,
     /// A dashed line without values of its own.
     Guide,
-    /// Dots.
+    /// Marks.
     Dots,
-    /// Large rings.
+    /// Large outlined marks.
     Rings,
 }
 
-const WIDTH: f64 = 440.0;
-const HEIGHT: f64 = 290.0;
-const LEFT: f64 = 58.0;
+const WIDTH: f64 = 420.0;
+const HEIGHT: f64 = 280.0;
+const LEFT: f64 = 54.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 22.0;
-const BOTTOM: f64 = 42.0;
+const BOTTOM: f64 = 44.0;
+/// Points of a line nearer than this are not drawn, and targets nearer than the second not made: nobody can tell them apart.
+const NEAR: [f64; 2] = [0.6, 5.0];
 
 impl Plot<'_> {
     /// The plot as an SVG element, or a note if there is nothing to show.
     pub fn svg(&self, label: &str) -> String {
-        let finite = || self.series.iter().flat_map(Series::finite);
+        let finite = || self.series.iter().flat_map(Series::finite).map(|(_, point)| point);
         if finite().next().is_none() {
             return "<p class=\"note\">no data</p>".to_owned();
         }
         let limits = self.limits.iter().map(|(at, _)| *at);
         let ends = self.bands.iter().flat_map(|band| [band.from, band.to]);
         let x = Scale::over(finite().map(|p| p.0).chain(limits).chain(ends), LEFT, WIDTH - RIGHT);
-        let y = Scale::over(finite().map(|p| p.1), HEIGHT - BOTTOM, TOP);
+        let range: Vec<f64> = match self.range.iter().any(|value| value.is_finite()) {
+            true => self.range.clone(),
+            false => finite()
+                .map(|p| p.1)
+                .chain(self.series.iter().flat_map(|one| one.intervals.iter().flatten().copied()))
+                .collect(),
+        };
+        let y = Scale::over(range.into_iter(), HEIGHT - BOTTOM, TOP);
         let mut svg = format!(
-            "<svg class=\"plot\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
+            "<svg class=\"plot\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" tabindex=\"0\" aria-label=\"{}\">",
             escape(label)
         );
         self.draw_bands(&mut svg, &x);
@@ -107,14 +124,7 @@ impl Plot<'_> {
         if self.series.len() > 1 {
             html.push_str("<p class=\"legend\">");
             for one in &self.series {
-                let shape = match one.mark {
-                    Mark::Rings => " ring",
-                    Mark::Dots => " round",
-                    Mark::Guide => " dashed",
-                    Mark::Line | Mark::DottedLine => "",
-                };
-                let (colour, name) = (one.colour, escape(one.name));
-                let _ = write!(html, "<span class=\"item\"><span class=\"key{shape} c{colour}\"></span>{name}</span> ");
+                let _ = write!(html, "<span class=\"item\">{}{}</span> ", one.key(), escape(one.name));
             }
             html.push_str("</p>");
         }
@@ -150,7 +160,7 @@ impl Plot<'_> {
                 "<line class=\"grid\" x1=\"{at:.1}\" y1=\"{TOP}\" x2=\"{at:.1}\" y2=\"{:.1}\"/>\
                  <text class=\"tick\" x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
                 HEIGHT - BOTTOM,
-                HEIGHT - BOTTOM + 15.0,
+                HEIGHT - BOTTOM + 16.0,
                 number(tick)
             );
         }
@@ -169,9 +179,9 @@ impl Plot<'_> {
         let _ = write!(
             svg,
             "<text class=\"axis\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>\
-             <text class=\"axis\" transform=\"translate(13 {:.1}) rotate(-90)\" text-anchor=\"middle\">{}</text>",
+             <text class=\"axis\" transform=\"translate(12 {:.1}) rotate(-90)\" text-anchor=\"middle\">{}</text>",
             (LEFT + WIDTH - RIGHT) / 2.0,
-            HEIGHT - 8.0,
+            HEIGHT - 7.0,
             escape(self.x),
             (TOP + HEIGHT - BOTTOM) / 2.0,
             escape(self.y)
@@ -180,46 +190,99 @@ impl Plot<'_> {
 
     /// Invisible, finger-sized targets that carry the values.
     fn draw_targets(&self, svg: &mut String, one: &Series<'_>, x: &Scale, y: &Scale) {
-        for (px, py) in one.finite() {
+        let mut last = [f64::NEG_INFINITY; 2];
+        for (index, (px, py)) in one.finite() {
+            let at = [x.at(px), y.at(py)];
+            if !y.covers(py) || (one.mark == Mark::Line && is_near(at, last, NEAR[1])) {
+                continue;
+            }
+            last = at;
+            let tip = match one.tips.get(index) {
+                Some(tip) => tip.clone(),
+                None => format!("{}: {} {}, {} {}", one.name, self.x, number(px), self.y, number(py)),
+            };
+            let [x, y] = at;
             let _ = write!(
                 svg,
-                "<circle class=\"hit\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"8\" data-tip=\"{}: {} {}, {} {}\"/>",
-                x.at(px),
-                y.at(py),
-                escape(one.name),
-                escape(self.x),
-                number(px),
-                escape(self.y),
-                number(py)
+                "<circle class=\"hit\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"8\" data-tip=\"{}\"/>",
+                escape(&tip)
             );
         }
     }
 }
 
-impl Series<'_> {
-    fn finite(&self) -> impl Iterator<Item = (f64, f64)> + '_ {
-        self.points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite())
+fn is_near(a: [f64; 2], b: [f64; 2], distance: f64) -> bool {
+    (a[0] - b[0]).abs() < distance && (a[1] - b[1]).abs() < distance
+}
+
+impl<'a> Series<'a> {
+    /// A series without intervals, whose points show their coordinates.
+    pub fn new(name: &'a str, points: Vec<(f64, f64)>, mark: Mark, colour: usize) -> Self {
+        Self { name, points, mark, colour, intervals: Vec::new(), tips: Vec::new() }
+    }
+
+    fn finite(&self) -> impl Iterator<Item = (usize, (f64, f64))> + '_ {
+        self.points.iter().copied().enumerate().filter(|(_, (x, y))| x.is_finite() && y.is_finite())
     }
 
     fn draw(&self, svg: &mut String, x: &Scale, y: &Scale) {
         let colour = self.colour;
         let is_line = matches!(self.mark, Mark::Line | Mark::DottedLine | Mark::Guide);
         if is_line && self.points.len() > 1 {
-            let path: Vec<String> = self.finite().map(|(px, py)| format!("{:.1},{:.1}", x.at(px), y.at(py))).collect();
+            let mut path: Vec<[f64; 2]> = Vec::new();
+            for (_, (px, py)) in self.finite() {
+                let at = [x.at(px), y.at(py)];
+                if path.last().is_none_or(|last| !is_near(at, *last, NEAR[0])) {
+                    path.push(at);
+                }
+            }
+            let path: Vec<String> = path.iter().map(|[x, y]| format!("{x:.1},{y:.1}")).collect();
             let dashed = if self.mark == Mark::Guide { " dashed" } else { "" };
-            let _ = write!(svg, "<polyline class=\"line c{colour}{dashed}\" points=\"{}\"/>", path.join(" "));
+            // An inner element cuts off what is outside of the axes.
+            let (width, height) = (WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM);
+            let _ = write!(
+                svg,
+                "<svg x=\"{LEFT}\" y=\"{TOP}\" width=\"{width}\" height=\"{height}\" viewBox=\"{LEFT} {TOP} {width} {height}\">\
+                 <polyline class=\"line c{colour}{dashed}\" points=\"{}\"/></svg>",
+                path.join(" ")
+            );
         }
-        let (radius, class) = match self.mark {
-            Mark::DottedLine | Mark::Dots => (3.2, "dot"),
-            Mark::Rings => (6.0, "ring"),
+        for ((_, (px, _)), [low, high]) in self.finite().zip(&self.intervals) {
+            let (at, low, high) = (x.at(px), y.at(*low), y.at(*high));
+            let (left, right) = (at - 4.0, at + 4.0);
+            let _ = write!(
+                svg,
+                "<path class=\"interval c{colour}\" d=\"M{left:.1} {low:.1}H{right:.1}M{at:.1} {low:.1}V{high:.1}M{left:.1} \
+                 {high:.1}H{right:.1}\"/>"
+            );
+        }
+        let (radius, fill) = match self.mark {
+            Mark::DottedLine | Mark::Dots => (4.2, Fill::Full),
+            Mark::Rings => (6.0, Fill::Outline),
             // A single point would leave no line to see.
-            Mark::Line if self.points.len() == 1 => (3.2, "dot"),
+            Mark::Line if self.points.len() == 1 => (4.2, Fill::Full),
             Mark::Line | Mark::Guide => return,
         };
-        for (px, py) in self.finite() {
-            let (cx, cy) = (x.at(px), y.at(py));
-            let _ = write!(svg, "<circle class=\"{class} c{colour}\" cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"{radius}\"/>");
+        for (_, (px, py)) in self.finite().filter(|(_, (_, py))| y.covers(*py)) {
+            mark(svg, colour, fill, [x.at(px), y.at(py)], radius);
         }
+    }
+
+    /// Its sign in a legend: a piece of it.
+    fn key(&self) -> String {
+        let mut svg =
+            "<svg class=\"key\" viewBox=\"0 0 26 14\" width=\"26\" height=\"14\" aria-hidden=\"true\">".to_owned();
+        let colour = self.colour;
+        if !matches!(self.mark, Mark::Dots | Mark::Rings) {
+            let dashed = if self.mark == Mark::Guide { " dashed" } else { "" };
+            let _ = write!(svg, "<path class=\"line c{colour}{dashed}\" d=\"M1 7H25\"/>");
+        }
+        match self.mark {
+            Mark::DottedLine | Mark::Dots => mark(&mut svg, colour, Fill::Full, [13.0, 7.0], 4.2),
+            Mark::Rings => mark(&mut svg, colour, Fill::Outline, [13.0, 7.0], 5.0),
+            Mark::Line | Mark::Guide => {}
+        }
+        svg + "</svg>"
     }
 }
 
@@ -246,15 +309,24 @@ impl Scale {
         self.from + (value - self.low) / (self.high - self.low) * (self.to - self.from)
     }
 
+    fn covers(&self, value: f64) -> bool {
+        (self.low..=self.high).contains(&value)
+    }
+
     /// Four to eight round values within the scale.
     fn ticks(&self) -> Vec<f64> {
-        let raw = (self.high - self.low) / 6.0;
-        let magnitude = 10f64.powf(raw.log10().floor());
-        let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * magnitude).find(|s| *s >= raw).unwrap_or(raw);
-        let first = (self.low / step).ceil() as i64;
-        let last = (self.high / step).floor() as i64;
-        (first..=last).map(|i| i as f64 * step).collect()
+        ticks(self.low, self.high)
     }
+}
+
+/// Round values from `low` to `high`, three to eight where these differ.
+pub fn ticks(low: f64, high: f64) -> Vec<f64> {
+    let raw = (high - low) / 6.0;
+    let magnitude = 10f64.powf(raw.log10().floor());
+    let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * magnitude).find(|s| *s >= raw).unwrap_or(raw);
+    let first = (low / step).ceil() as i64;
+    let last = (high / step).floor() as i64;
+    (first..=last).map(|i| i as f64 * step).collect()
 }
 
 /// A number with as many digits as it needs.
@@ -303,15 +375,42 @@ mod tests {
 
     #[test]
     fn degenerate_data_still_draws() {
-        let plot = |points| Plot {
-            x: "x",
-            y: "y",
-            series: vec![Series { name: "s", points, mark: Mark::Line, colour: 0 }],
-            bands: Vec::new(),
-            limits: Vec::new(),
-        };
+        let plot =
+            |points| Plot { x: "x", y: "y", series: vec![Series::new("s", points, Mark::Line, 0)], ..Plot::default() };
         assert!(plot(vec![(1.0, 1.0)]).svg("s").contains("<circle"));
         assert!(plot(vec![]).svg("s").contains("no data"));
         assert!(!plot(vec![(0.0, 0.0), (0.0, 0.0), (f64::NAN, 1.0)]).svg("s").contains("x=\"NaN"));
+    }
+
+    #[test]
+    fn an_axis_covers_the_range_that_was_asked_for() {
+        let dots = Series::new("dots", vec![(1.0, 10.0), (2.0, 80.0), (3.0, 90.0)], Mark::Dots, 2);
+        let plot = |range| Plot {
+            x: "x",
+            y: "y",
+            range,
+            series: vec![Series::new("", vec![(0.0, 0.0)], Mark::Guide, 0)],
+            ..Plot::default()
+        };
+        let mut of_all = plot(Vec::new());
+        let mut of_some = plot(vec![80.0, 90.0]);
+        of_all.series.push(Series { points: dots.points.clone(), ..Series::new("dots", Vec::new(), Mark::Dots, 2) });
+        of_some.series.push(dots);
+        // The point outside of the range is neither drawn nor a target.
+        let marks = |plot: &Plot<'_>| {
+            let svg = plot.svg("s");
+            (svg.matches("<polygon").count(), svg.matches("class=\"hit\"").count(), svg.contains(">85</text>"))
+        };
+        assert_eq!((marks(&of_all), marks(&of_some)), ((3, 3, false), (2, 2, false)));
+        assert!(of_some.svg("s").contains(">84</text>"));
+    }
+
+    #[test]
+    fn points_that_nobody_can_tell_apart_are_drawn_once() {
+        let points = (0..10_000).map(|i| (f64::from(i), f64::from(i).sqrt())).collect();
+        let plot = Plot { x: "x", y: "y", series: vec![Series::new("s", points, Mark::Line, 0)], ..Plot::default() };
+        let svg = plot.svg("s");
+        assert!(svg.len() < 40_000, "{} bytes", svg.len());
+        assert!(svg.matches("class=\"hit\"").count() > 30);
     }
 }

@@ -19,56 +19,9 @@ pub struct Titled<'a> {
 
 const TOP1: &str = "top-1, %";
 
-/// Accuracy against latency, one plot a device, with the chosen networks and the limits.
+/// Accuracy against latency or another cost, one plot a device, with the chosen networks and the limits.
 pub fn fronts(results: &RunResults) -> Vec<Titled<'_>> {
-    let amount = |front: &Front, case: &Case| match front.quantity.as_str() {
-        "latency_ms" => case.latency_ms,
-        "macs" => Some(case.macs as f64),
-        "params" => Some(case.params as f64),
-        other => case.values.get(other).copied(),
-    };
-    let here = |front: &Front| -> Vec<&Case> {
-        let of_front = |case: &&Case| case.device == front.device && !case.constraint[&front.quantity].is_null();
-        results.cases.iter().filter(of_front).collect()
-    };
-    let of = |front: &Front, value: fn(&Case) -> Option<f64>| -> Vec<(f64, f64)> {
-        here(front).into_iter().filter_map(|case| Some((amount(front, case)?, 100.0 * value(case)?))).collect()
-    };
-    let plot = |front: &Front| {
-        let Front { device, source, quantity, points } = front;
-        let mut limits: Vec<(f64, String)> = here(front)
-            .into_iter()
-            .filter_map(|case| case.constraint[quantity].as_f64())
-            .map(|limit| (limit, format!("limit: {}", in_unit(quantity, limit))))
-            .collect();
-        limits.dedup_by(|a, b| a.0 == b.0);
-        let front_points = points.iter().map(|(x, y)| (*x, 100.0 * y)).collect();
-        let name = device.as_deref().unwrap_or(quantity);
-        let series = vec![
-            Series { name: "best predicted", points: front_points, mark: Mark::Line, colour: 0 },
-            Series {
-                name: "chosen, predicted",
-                points: of(front, |c| c.predicted_accuracy),
-                mark: Mark::Rings,
-                colour: 1,
-            },
-            Series {
-                name: "chosen, test images",
-                points: of(front, |c| Some(c.accuracy)),
-                mark: Mark::Dots,
-                colour: 2,
-            },
-        ];
-        Titled {
-            file: format!("front-{}", file_name(name)),
-            title: match source {
-                Some(source) => format!("{name} ({source} latency)"),
-                None => format!("within limits on {quantity}"),
-            },
-            plot: Plot { x: axis(quantity), y: TOP1, series, bands: Vec::new(), limits },
-        }
-    };
-    let mut plots: Vec<Titled<'_>> = results.fronts.iter().map(plot).collect();
+    let mut plots: Vec<Titled<'_>> = results.fronts.iter().map(|front| front_plot(results, front)).collect();
     // A device may have several entries in the plan.
     for index in 1..plots.len() {
         let (before, rest) = plots.split_at_mut(index);
@@ -81,22 +34,145 @@ pub fn fronts(results: &RunResults) -> Vec<Titled<'_>> {
     plots
 }
 
-/// Label of the axis of a limited quantity.
-fn axis(quantity: &str) -> &'static str {
-    match quantity {
-        "latency_ms" => "latency, ms",
-        "macs" => "multiply-accumulates",
-        "params" => "parameters",
-        "sram_kb" => "activation memory, kB",
-        "flash_kb" => "weights, kB",
-        _ => "cost",
+fn front_plot<'a>(results: &'a RunResults, front: &'a Front) -> Titled<'a> {
+    let Front { device, source, quantity, points } = front;
+    let quantity = Quantity::named(quantity);
+    let of_front = |case: &&Case| case.device == front.device && !case.constraint[&front.quantity].is_null();
+    let here: Vec<(f64, &Case)> = results
+        .cases
+        .iter()
+        .filter(of_front)
+        .filter_map(|case| Some((amount(front, case)? * quantity.scale, case)))
+        .collect();
+    let mut limits: Vec<(f64, String)> = here
+        .iter()
+        .filter_map(|(_, case)| case.constraint[&front.quantity].as_f64())
+        .map(|limit| (limit * quantity.scale, format!("limit: {}", quantity.amount(limit))))
+        .collect();
+    limits.dedup_by(|a, b| a.0 == b.0);
+    let promised = || here.iter().filter_map(|(x, case)| Some((*x, *case, 100.0 * case.predicted_accuracy?)));
+    let line: Vec<(f64, f64)> = points.iter().map(|(x, y)| (x * quantity.scale, 100.0 * y)).collect();
+    let tips = points.iter().map(|(x, y)| {
+        let accuracy = results.on_test_images(*y).percent();
+        format!("predicted: at best {accuracy} within {}", quantity.amount(*x))
+    });
+    let mut series = vec![
+        Series { tips: tips.collect(), ..Series::new("best predicted", line, Mark::Line, 0) },
+        Series {
+            tips: promised().map(|(_, case, _)| tip("predicted", case, &case.predicted(results.images[2]))).collect(),
+            ..Series::new("chosen, predicted", promised().map(|(x, _, y)| (x, y)).collect(), Mark::Rings, 1)
+        },
+    ];
+    series.extend(delivered(results, &here));
+    if let [Some((first, _)), Some((last, _))] = [points.first(), points.last()] {
+        series.splice(1..1, full_network(results, [first * quantity.scale, last * quantity.scale]));
+    }
+    let name = device.as_deref().unwrap_or(&front.quantity);
+    Titled {
+        file: format!("front-{}", file_name(name)),
+        title: match (device, source, front.quantity.as_str()) {
+            (Some(device), Some(source), "latency_ms") => format!("{device}: accuracy against latency ({source})"),
+            (Some(device), ..) => format!("{device}: accuracy against {}", quantity.name),
+            (None, ..) => format!("accuracy against {}", quantity.name),
+        },
+        plot: Plot { x: quantity.axis, y: TOP1, range: range(&series, &here), series, limits, ..Plot::default() },
     }
 }
 
-fn in_unit(quantity: &str, value: f64) -> String {
-    match quantity {
-        "latency_ms" => format!("{} ms", number(value)),
-        _ => format!("{} {quantity}", number(value)),
+/// The accuracy of chosen networks on test images, those to ship apart, each at its place on the x axis.
+fn delivered(results: &RunResults, at: &[(f64, &Case)]) -> Vec<Series<'static>> {
+    let mut series = Vec::new();
+    for (name, is_recommended, colour) in [("chosen, on test images", false, 2), ("ship this, on test images", true, 3)]
+    {
+        let shown = || at.iter().filter(move |(_, case)| case.recommended == is_recommended);
+        let interval = |case: &Case| results.on_test_images(case.accuracy).interval().map(|end| 100.0 * end);
+        if shown().next().is_some() {
+            series.push(Series {
+                intervals: shown().map(|(_, case)| interval(case)).collect(),
+                tips: shown().map(|(_, case)| tip("on test images", case, &results.top1(case))).collect(),
+                ..Series::new(name, shown().map(|(x, case)| (*x, 100.0 * case.accuracy)).collect(), Mark::Dots, colour)
+            });
+        }
+    }
+    series
+}
+
+/// The accuracy of the full network as a line, if there is one.
+fn full_network(results: &RunResults, ends: [f64; 2]) -> Option<Series<'static>> {
+    let full = results.reference.as_ref()?;
+    let points = ends.map(|x| (x, 100.0 * full.accuracy)).to_vec();
+    Some(Series::new("full network, on test images", points, Mark::Guide, 3))
+}
+
+/// Accuracy against the time measured on this machine; nothing if it was not measured.
+pub fn accuracy_here<'a>(results: &'a RunResults, timings: &Timings) -> Option<Titled<'a>> {
+    let host = timings.host.as_ref()?;
+    let at: Vec<(f64, &Case)> =
+        results.cases.iter().filter_map(|case| Some((timings.host_ms(&case.onnx)?, case))).collect();
+    let of = |one: fn(f64, f64) -> f64, start| at.iter().map(|(x, _)| *x).fold(start, one);
+    let mut series = delivered(results, &at);
+    if !at.is_empty() {
+        series.splice(0..0, full_network(results, [of(f64::min, f64::INFINITY), of(f64::max, 0.0)]));
+    }
+    Some(Titled {
+        file: "accuracy-this-machine".to_owned(),
+        title: format!("this machine: accuracy against measured time ({}, one image)", host.runtime),
+        plot: Plot { x: "measured, ms", y: TOP1, series, ..Plot::default() },
+    })
+}
+
+fn amount(front: &Front, case: &Case) -> Option<f64> {
+    match front.quantity.as_str() {
+        "latency_ms" => case.latency_ms,
+        "macs" => Some(case.macs as f64),
+        "params" => Some(case.params as f64),
+        other => case.values.get(other).copied(),
+    }
+}
+
+fn tip(what: &str, case: &Case, accuracy: &str) -> String {
+    format!("{} ({}): {accuracy} {what}", case.name(), case.limits())
+}
+
+/// What the axis of accuracy shall cover: the chosen networks and what the predictor promises from the cheapest of them on. The
+/// cheapest networks of a front may be much worse, and nobody ships them.
+fn range(series: &[Series<'_>], chosen: &[(f64, &Case)]) -> Vec<f64> {
+    let cheapest = chosen.iter().map(|(x, _)| *x).fold(f64::INFINITY, f64::min);
+    if cheapest.is_infinite() {
+        return Vec::new();
+    }
+    let points = series.iter().flat_map(|one| &one.points).filter(|(x, _)| *x >= cheapest).map(|(_, y)| *y);
+    let full = series.iter().filter(|one| one.mark == Mark::Guide).flat_map(|one| &one.points).map(|(_, y)| *y);
+    points.chain(full).chain(series.iter().flat_map(|one| one.intervals.iter().flatten().copied())).collect()
+}
+
+/// How a limited quantity is written.
+struct Quantity {
+    /// In words.
+    name: &'static str,
+    /// Label of its axis.
+    axis: &'static str,
+    /// From its own unit to that of the axis.
+    scale: f64,
+    /// Its unit behind a number on the axis.
+    unit: &'static str,
+}
+
+impl Quantity {
+    fn named(quantity: &str) -> Self {
+        let (name, axis, scale, unit) = match quantity {
+            "latency_ms" => ("latency", "latency, ms", 1.0, "ms"),
+            "macs" => ("multiply-accumulates", "multiply-accumulates, millions", 1e-6, "M MACs"),
+            "params" => ("parameters", "parameters, thousands", 1e-3, "k parameters"),
+            "sram_kb" => ("activation memory", "activation memory, kB", 1.0, "kB"),
+            "flash_kb" => ("weights", "weights, kB", 1.0, "kB"),
+            _ => ("cost", "cost", 1.0, ""),
+        };
+        Self { name, axis, scale, unit }
+    }
+
+    fn amount(&self, value: f64) -> String {
+        format!("{} {}", number(value * self.scale), self.unit).trim_end().to_owned()
     }
 }
 
@@ -117,15 +193,14 @@ pub fn training(results: &RunResults) -> Vec<Titled<'_>> {
     let ends: Vec<f64> = phase_bands(results).iter().map(|band| band.to).collect();
     let loss = results.steps.iter().map(|s| (s.step as f64, f64::from(s.loss))).collect();
     let on_training = results.steps.iter().map(|s| (s.step as f64, 100.0 * f64::from(s.train_top1))).collect();
-    let mut accuracy =
-        vec![Series { name: "sampled subnets, training images", points: on_training, mark: Mark::Line, colour: 3 }];
+    let mut accuracy = vec![Series::new("sampled subnets, training images", on_training, Mark::Line, 3)];
     for (colour, label) in ["max", "mid", "min"].into_iter().enumerate() {
         let ended = results.phases.iter().zip(&ends).filter_map(|(phase, end)| {
             let subnet = phase.subnets.iter().find(|s| s.label == label)?;
             Some((*end, 100.0 * subnet.top1))
         });
         let points = ended.collect();
-        accuracy.push(Series { name: label, points, mark: Mark::DottedLine, colour });
+        accuracy.push(Series::new(label, points, Mark::DottedLine, colour));
     }
     vec![
         Titled {
@@ -134,16 +209,16 @@ pub fn training(results: &RunResults) -> Vec<Titled<'_>> {
             plot: Plot {
                 x: "step",
                 y: "loss",
-                series: vec![Series { name: "loss", points: loss, mark: Mark::Line, colour: 0 }],
+                series: vec![Series::new("loss", loss, Mark::Line, 0)],
                 bands: phase_bands(results),
-                limits: Vec::new(),
+                ..Plot::default()
             },
         },
         Titled {
             file: "training-accuracy".to_owned(),
             title: "Accuracy: largest, middle and smallest opened subnet on validation images, after each phase"
                 .to_owned(),
-            plot: Plot { x: "step", y: TOP1, series: accuracy, bands: phase_bands(results), limits: Vec::new() },
+            plot: Plot { x: "step", y: TOP1, series: accuracy, bands: phase_bands(results), ..Plot::default() },
         },
     ]
 }
@@ -165,11 +240,10 @@ pub fn predictor(results: &RunResults) -> Vec<Titled<'_>> {
                 x,
                 y: "predicted top-1, %",
                 series: vec![
-                    Series { name: "equal", points: equal, mark: Mark::Guide, colour: 3 },
-                    Series { name, points, mark: Mark::Dots, colour },
+                    Series::new("equal", equal, Mark::Guide, 3),
+                    Series::new(name, points, Mark::Dots, colour),
                 ],
-                bands: Vec::new(),
-                limits: Vec::new(),
+                ..Plot::default()
             },
         }
     };
@@ -211,9 +285,8 @@ pub fn host(results: &RunResults, timings: &Timings) -> Option<Titled<'static>> 
         plot: Plot {
             x: "multiply-accumulates, millions",
             y: "measured, ms",
-            series: vec![Series { name: "chosen networks", points, mark: Mark::Dots, colour: 2 }],
-            bands: Vec::new(),
-            limits: Vec::new(),
+            series: vec![Series::new("chosen networks", points, Mark::Dots, 2)],
+            ..Plot::default()
         },
     })
 }
@@ -254,21 +327,10 @@ pub fn latencies(nets: &[Compared], predicted: Predicted) -> Option<Titled<'stat
             x: "measured, ms",
             y: "predicted, ms",
             series: vec![
-                Series {
-                    name: "equal",
-                    points: vec![(smallest, smallest), (largest, largest)],
-                    mark: Mark::Guide,
-                    colour: 3,
-                },
-                Series {
-                    name: "networks",
-                    points: nets.iter().map(|net| (net.measured_ms, of(net))).collect(),
-                    mark: Mark::Dots,
-                    colour: 0,
-                },
+                Series::new("equal", vec![(smallest, smallest), (largest, largest)], Mark::Guide, 3),
+                Series::new("networks", nets.iter().map(|net| (net.measured_ms, of(net))).collect(), Mark::Dots, 0),
             ],
-            bands: Vec::new(),
-            limits: Vec::new(),
+            ..Plot::default()
         },
     })
 }
@@ -285,7 +347,7 @@ impl Titled<'_> {
         const COLOURS: &str = include_str!("plot.css");
         let svg = self.plot.svg(&self.title);
         let inside = svg.strip_prefix("<svg ")?;
-        let mut text = String::from("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"880\" height=\"580\" ");
+        let mut text = String::from("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"880\" height=\"587\" ");
         let (head, body) = inside.split_once('>')?;
         let _ = write!(text, "{head}><style>{COLOURS}text{{font-family:sans-serif}}</style>{body}");
         Some(text)
@@ -295,6 +357,7 @@ impl Titled<'_> {
 /// Every plot as a file of its own: name and SVG text.
 pub fn files(results: &RunResults, timings: &Timings) -> Vec<(String, String)> {
     let mut all = fronts(results);
+    all.extend(accuracy_here(results, timings));
     all.extend(training(results));
     all.extend(predictor(results));
     all.extend(host(results, timings));

@@ -2,7 +2,7 @@
 //! it those networks drawn block by block.
 
 use super::DrawnBlock;
-use super::drawing::draw;
+use super::drawing::{bar_width, draw};
 use super::plot::{Mark, Plot, Series, escape};
 use std::fmt::Write;
 
@@ -30,8 +30,8 @@ pub struct ChosenNet {
     pub blocks: Vec<DrawnBlock>,
 }
 
-const PLOT_WIDTH: f64 = 440.0;
-const PLOT_HEIGHT: f64 = 290.0;
+const PLOT_WIDTH: f64 = 462.0;
+const PLOT_HEIGHT: f64 = 308.0;
 const GAP: f64 = 18.0;
 const TITLE: f64 = 20.0;
 /// A network with its label.
@@ -86,11 +86,11 @@ fn front(section: &SearchSection) -> String {
         x: &section.quantity,
         y: "predicted accuracy (%)",
         series: vec![
-            Series { name: "front", points: percent(&section.front), mark: Mark::DottedLine, colour: 0 },
-            Series { name: "chosen", points: percent(&section.chosen), mark: Mark::Rings, colour: 1 },
+            Series::new("front", percent(&section.front), Mark::DottedLine, 0),
+            Series::new("chosen", percent(&section.chosen), Mark::Rings, 1),
         ],
-        bands: Vec::new(),
         limits: section.limits.iter().map(|limit| (*limit, format!("limit {limit}"))).collect(),
+        ..Plot::default()
     };
     plot.svg(&format!("predicted accuracy against {}", section.quantity))
 }
@@ -111,10 +111,15 @@ fn width_of(svg: &str) -> f64 {
 /// What the drawings mean; returns where it ends.
 fn key(body: &mut String) -> f64 {
     let mut x = PLOT_WIDTH + GAP;
-    for (class, text) in [("k k3", "kernel 3"), ("k k5", "5"), ("k k7", "7"), ("empty", "left out")] {
+    for (class, text, width) in [
+        ("k k3", "kernel 3", bar_width(3)),
+        ("k k5", "5", bar_width(5)),
+        ("k k7", "7", bar_width(7)),
+        ("empty", "left out", 10.0),
+    ] {
         let _ = write!(
             body,
-            "<rect class=\"{class}\" x=\"{x:.1}\" y=\"7\" width=\"10\" height=\"10\" rx=\"2\"/>\
+            "<rect class=\"{class}\" x=\"{x:.1}\" y=\"7\" width=\"{width:.1}\" height=\"10\" rx=\"2\"/>\
              <text class=\"tick\" x=\"{:.1}\" y=\"16\">{text}</text>",
             x + 14.0
         );

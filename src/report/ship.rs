@@ -58,6 +58,28 @@ fn quoted(argument: &str) -> String {
 
 /// What a reader should know beside the figures, a sentence each.
 pub fn notes(results: &RunResults, timings: &Timings) -> Vec<String> {
+    let mut notes = assessment(results, timings);
+    notes.extend(marks(results));
+    notes
+}
+
+/// What the marks beside figures mean.
+pub fn marks(results: &RunResults) -> Vec<String> {
+    let mut notes = Vec::new();
+    if results.cases.iter().any(|case| results.against_best(case).is_some_and(Difference::is_noise)) {
+        notes.push(
+            "≈: on the same test images, the difference from the device's most accurate network is within the noise (95 %)."
+                .to_owned(),
+        );
+    }
+    if results.cases.iter().any(|case| case.prediction_missed) {
+        notes.push(MISSED.to_owned());
+    }
+    notes
+}
+
+/// What the accuracies and latencies are worth.
+pub fn assessment(results: &RunResults, timings: &Timings) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(baseline) = results.baseline {
         let share = results.on_test_images(baseline).percent();
@@ -73,17 +95,8 @@ pub fn notes(results: &RunResults, timings: &Timings) -> Vec<String> {
     if !each.is_empty() {
         notes.push(format!("For scale, as cut: {}.", each.join("; ")));
     }
-    if results.cases.iter().any(|case| results.against_best(case).is_some_and(Difference::is_noise)) {
-        notes.push(
-            "≈: on the same test images, the difference from the device's most accurate network is within the noise (95 %)."
-                .to_owned(),
-        );
-    }
     notes.extend(estimates(results, timings));
     notes.extend(beaten_by_the_smallest(results));
-    if results.cases.iter().any(|case| case.prediction_missed) {
-        notes.push(MISSED.to_owned());
-    }
     notes
 }
 
