@@ -48,6 +48,14 @@ pretrained:
 browser:
     cargo build --release --workspace --bin ofa
     python3 tests/report_in_browser.py target/release/ofa
+# PyTorch modules of networks of all spaces against our own logits. Needs what tests/ways_onto_a_device.py names, from PyPI.
+modules:
+    cargo build --release
+    python tests/ways_onto_a_device.py logits target/release/ofa
+
+# Trained networks in LiteRT, ExecuTorch and OpenVINO, with accuracy and size: the table of docs/export.md.
+devices data +models: modules
+    python tests/ways_onto_a_device.py accuracy target/release/ofa {{data}} {{models}}
 
 # Every shell block of README and docs, each page from an empty folder.
 documentation:

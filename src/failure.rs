@@ -85,6 +85,7 @@ impl From<ofa_export::ExportError> for Failure {
         match error {
             ExportError::Runtime(_)
             | ExportError::Protobuf(_)
+            | ExportError::TorchArchive(_)
             | ExportError::Write { .. }
             | ExportError::LogitCount { .. }
             | ExportError::Disagreement { .. } => Failure::Running(error.to_string()),

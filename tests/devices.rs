@@ -6,7 +6,7 @@ mod program;
 
 use program::{run_line, train};
 use rand::SeedableRng;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::Path;
 
 fn number(value: &Value, field: &str) -> f64 {
@@ -266,6 +266,28 @@ fn a_trained_net_is_exported_in_every_precision_and_scored() {
     assert!(number(&report, "operations_in_f32") < number(&report, "operations"), "{report}");
     let refused = run_line("export --model {} -o {} --fp16 --fp16-tolerance 0", &[&net, &half]);
     assert!(refused.code == Some(2) && refused.stderr.contains("--fp16-tolerance"), "{refused:?}");
+    let (module, weights) = (file("net.py"), file("net.pth"));
+    let line = "export --model {} --to torch -o {} --metadata licence=MIT";
+    let report = run_line(line, &[&net, &module]).ok().json();
+    assert_eq!((&report["output"], &report["weights"]), (&json!(module), &json!(weights)), "{report}");
+    let source = std::fs::read_to_string(&module).unwrap();
+    assert!(source.contains("def build(") && source.contains("    licence: MIT\n"), "{source}");
+    for (options, words) in [
+        ("--int8 --calibrate bundled", "--int8 is for ONNX files"),
+        ("--verify", "`ofa forward`"),
+        ("--opset 17", "--opset is for ONNX files"),
+        ("--preprocess", "normalise()"),
+    ] {
+        let refused = run_line(&format!("export --model {{}} --to torch -o {{}} {options}"), &[&net, &module]);
+        assert!(refused.code == Some(2) && refused.stderr.contains(words), "{refused:?}");
+    }
+    let refused = run_line("export --model {} --to torch -o {}", &[&net, &file("module.onnx")]);
+    assert!(refused.code == Some(2) && refused.stderr.contains("ends in .py"), "{refused:?}");
+    let refused = run_line("export --model {} -o {}", &[&net, &module]);
+    assert!(refused.code == Some(2) && refused.stderr.contains("--to torch"), "{refused:?}");
+    std::fs::write(&weights, "a checkpoint of someone else").unwrap();
+    let refused = run_line("export --model {} --to torch -o {}", &[&net, &module]);
+    assert!(refused.code == Some(2) && refused.stderr.contains("net.pth"), "{refused:?}");
     let bytes = |path: &Path| std::fs::metadata(path).unwrap().len();
     assert!(bytes(&int8) < bytes(&half) && bytes(&half) < bytes(&plain));
     let top1 = |line: &str, path: &Path| number(&run_line(line, &[path]).ok().json(), "top1");

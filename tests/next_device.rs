@@ -9,7 +9,7 @@ mod program;
 mod small_run;
 
 use program::Outcome;
-use serde_json::Value;
+use serde_json::{Value, json};
 use small_run::{SmallRun, assert_redone, assert_refused, sha256};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -144,6 +144,9 @@ fn networks_of_a_run_are_scored_classified_and_exported_by_its_folder() {
     let output = exported.json()["output"].as_str().unwrap().to_owned();
     assert!(output.starts_with("run/nets/toy.toml-") && output.ends_with(".int8.onnx"), "{output}");
     assert_refused(&run.run(&["export", "run"]), &["is there already in f32"]);
+    let module = run.run(&["export", "run", "--device", "toy.toml", "--to", "torch", "--json"]).ok().json();
+    let beside = |ending: &str| output.replace(".int8.onnx", ending);
+    assert_eq!((&module["output"], &module["weights"]), (&json!(beside(".py")), &json!(beside(".pth"))));
     // The file stays where a later run finds its networks as they were.
     let resumed = run.resume(&[]).ok();
     assert_redone(&resumed, &["deploy"], &[]);

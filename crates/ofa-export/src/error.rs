@@ -87,6 +87,24 @@ pub enum ExportError {
         /// The system's error.
         source: std::io::Error,
     },
+    /// A PyTorch module with a name that Python does not import.
+    #[error("{}: a PyTorch module is a Python file, expected a name that ends in .py", path.display())]
+    ModuleName {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file of a PyTorch module's weights would replace one that no export wrote.
+    #[error(
+        "{}: the weights of the module would be written there, over a file that is not the weights of an exported module; \
+         choose another name, or move that file away", path.display()
+    )]
+    WeightsInTheWay {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The writer of PyTorch's archive failed.
+    #[error("cannot write the weights as an archive of PyTorch: {0}")]
+    TorchArchive(String),
     /// The protobuf writer failed.
     #[error("cannot serialise the ONNX graph: {0}")]
     Protobuf(String),

@@ -1,4 +1,6 @@
-//! `ofa export`: a network as ONNX, in f32, f16 or int8, compared with our own logits on request.
+//! `ofa export`: a network as ONNX, in f32, f16 or int8, compared with our own logits on request; or as a PyTorch module.
+
+mod torch;
 
 use crate::cli::args::calibration::{CalibrationImages, warn_of_shared};
 use crate::cli::args::class_choice::ClassArgs;
@@ -7,8 +9,9 @@ use crate::cli::args::model_choice::{self, Network};
 use crate::cli::args::run_choice::RunNetworkArgs;
 use crate::cli::args::runtime_choice::RuntimeArgs;
 use crate::cli::{Context, Failure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use ofa_export::precision::mixed::Cut;
+use ofa_export::torch::MODULE_EXTENSION;
 use ofa_export::{
     Batch, ExportError, ExportOptions, ExportReport, Exporter, OPSET, Precision, Preprocessing, SessionOptions,
 };
@@ -36,7 +39,11 @@ pub struct ExportArgs {
     /// Subnet of a supernet, or of the space derived from a whole network: max, min, random, JSON, or a file.
     #[arg(long)]
     arch: Option<String>,
-    /// Output ONNX file; of a run's network in int8 or f16, a file beside it if left out.
+    /// What to write.
+    #[arg(long, value_enum, default_value_t = Format::Onnx)]
+    to: Format,
+    /// Output file, ONNX or, with --to torch, Python; of a run's network in int8, in f16 or for PyTorch, a file beside it if left
+    /// out.
     #[arg(short, long = "out", alias = "output", required_unless_present = "run")]
     output: Option<PathBuf>,
     /// Run the file in an independent runtime and compare logits.
@@ -51,9 +58,9 @@ pub struct ExportArgs {
     /// Keep the batch-norm statistics that all subnets share, without a warning.
     #[arg(long, conflicts_with = "calibrate")]
     no_calibrate: bool,
-    /// Operator set, 13 to 21.
-    #[arg(long, default_value_t = OPSET)]
-    opset: i64,
+    /// Operator set, 13 to 21; 17 if left out.
+    #[arg(long)]
+    opset: Option<i64>,
     /// Version of the file format, 7 to 10; by default the one that came with the operator set.
     #[arg(long)]
     ir_version: Option<i64>,
@@ -74,7 +81,7 @@ pub struct ExportArgs {
     /// Static int8 quantisation (QDQ, per-channel weights); needs --calibrate, or a run.
     #[arg(long)]
     int8: bool,
-    /// Further metadata of the file, for example --metadata licence=CC-BY-4.0.
+    /// Further metadata of the file (of a PyTorch module, notes in its first lines), for example --metadata licence=CC-BY-4.0.
     #[arg(long, value_name = "KEY=VALUE")]
     metadata: Vec<String>,
     /// Also write the class names, one per line.
@@ -90,11 +97,20 @@ pub struct ExportArgs {
     classes: ClassArgs,
 }
 
+/// What a network is written as.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Format {
+    /// One file for an inference runtime.
+    Onnx,
+    /// A Python file that needs nothing but PyTorch, and its weights beside it.
+    Torch,
+}
+
 /// The report, and whether batch norm has statistics of the network's own.
 #[derive(Serialize)]
-struct Exported<'a> {
+struct Exported<'a, R> {
     #[serde(flatten)]
-    report: &'a ExportReport,
+    report: &'a R,
     calibrated: bool,
 }
 
@@ -119,7 +135,8 @@ impl ExportArgs {
             true => Preprocessing::InGraph(model.input.clone()),
             false => Preprocessing::Outside,
         };
-        ExportOptions { opset: self.opset, ir_version: self.ir_version, batch: self.static_batch, preprocessing }
+        let opset = self.opset.unwrap_or(OPSET);
+        ExportOptions { opset, ir_version: self.ir_version, batch: self.static_batch, preprocessing }
     }
 
     fn metadata(&self) -> Result<BTreeMap<String, String>, Failure> {
@@ -176,9 +193,10 @@ impl ExportArgs {
         };
         let output = match (&self.output, self.precision()) {
             (Some(output), _) => output.clone(),
+            (None, _) if self.to == Format::Torch => network.weights.with_extension(MODULE_EXTENSION),
             (None, Precision::F32) => {
                 return Err(Failure::Input(format!(
-                    "{} is there already in f32: give --int8 or --fp16, or --out for a file with other options",
+                    "{} is there already in f32: give --int8, --fp16 or --to torch, or --out for a file with other options",
                     network.weights.with_extension("onnx").display()
                 )));
             }
@@ -190,6 +208,7 @@ impl ExportArgs {
 }
 
 pub fn run(args: &ExportArgs, context: &Context) -> Result<(), Failure> {
+    torch::check(args)?;
     let job = args.job(context)?;
     let metadata = args.metadata()?;
     let runtime = args.runtime.runtime()?;
@@ -215,6 +234,10 @@ pub fn run(args: &ExportArgs, context: &Context) -> Result<(), Failure> {
         warn_of_shared(args.no_calibrate, context);
     }
     let net = model.net(None)?;
+    if args.to == Format::Torch {
+        torch::write(&model, &metadata, &job.output, calibrated, context)?;
+        return write_companions(args, &model, &net);
+    }
     let calibration = args.images(loaded.as_ref(), &net, context)?;
     let mut exporter = Exporter::of(&model)?
         .options(args.options(&model))
@@ -263,6 +286,7 @@ fn with_option(error: ExportError, output: &Path) -> Failure {
         },
         ExportError::F16Tolerance { .. } => Some("--fp16-tolerance"),
         ExportError::ImageShape { .. } | ExportError::NoCalibrationImages => Some("--calibrate"),
+        ExportError::ModuleName { .. } | ExportError::WeightsInTheWay { .. } => Some("--out"),
         _ => None,
     };
     match (option, &error) {

@@ -1,0 +1,70 @@
+//! `--to torch`: the network as a PyTorch module.
+
+use super::{ExportArgs, Exported, Format, with_option};
+use crate::cli::{Context, Failure};
+use ofa_export::TorchModule;
+use ofa_export::torch::{MODULE_EXTENSION, weights_beside};
+use ofa_space::Model;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// What an option of ONNX files comes to in PyTorch.
+const IN_PYTORCH: [(&str, &str); 8] = [
+    ("--int8", "the module is in f32, and PyTorch's own tools quantise it"),
+    ("--fp16", "the module is in f32, and net.half() turns it into f16"),
+    ("--verify", "this program runs ONNX files only: compare the module's logits with those of `ofa forward`"),
+    ("--runtime", "this program runs ONNX files only"),
+    ("--opset", "a module has no operator set"),
+    ("--ir-version", "a module has no version of a file format"),
+    ("--static-batch", "a module takes batches of any size"),
+    ("--preprocess", "the module's normalise() takes bytes"),
+];
+
+/// Refuses options that the format does not have, and names that belong to the other.
+pub fn check(args: &ExportArgs) -> Result<(), Failure> {
+    let named_as_module = |path: &Path| path.extension().is_some_and(|extension| extension == MODULE_EXTENSION);
+    match (args.to, &args.output) {
+        (Format::Onnx, Some(output)) if named_as_module(output) => Err(Failure::Input(format!(
+            "--out {}: the name of a Python file for an ONNX file: give --to torch for a PyTorch module",
+            output.display()
+        ))),
+        (Format::Onnx, _) => Ok(()),
+        (Format::Torch, output) => {
+            let given = [
+                args.int8,
+                args.fp16,
+                args.verify,
+                args.runtime.chosen()?.is_some(),
+                args.opset.is_some(),
+                args.ir_version.is_some(),
+                args.static_batch.is_some(),
+                args.preprocess,
+            ];
+            if let Some((_, (option, why))) = given.iter().zip(IN_PYTORCH).find(|(given, _)| **given) {
+                return Err(Failure::Input(format!("{option} is for ONNX files, not for --to torch: {why}")));
+            }
+            // Before anything is computed.
+            match output {
+                Some(output) => weights_beside(output).map(drop).map_err(|error| with_option(error, output)),
+                None => Ok(()),
+            }
+        }
+    }
+}
+
+/// Writes the module and its weights.
+pub fn write(
+    model: &Model,
+    metadata: &BTreeMap<String, String>,
+    output: &Path,
+    calibrated: bool,
+    context: &Context,
+) -> Result<(), Failure> {
+    let module = TorchModule::of(model, metadata)?;
+    let report = module.write(output).map_err(|error| with_option(error, output))?;
+    let line = || {
+        let (output, weights) = (report.output.display(), report.weights.display());
+        format!("{output}: a PyTorch module; {weights}: its weights, {} bytes", report.bytes)
+    };
+    context.output.result(&Exported { report: &report, calibrated }, line)
+}
