@@ -48,9 +48,10 @@ pretrained:
 browser:
     cargo build --release --workspace --bin ofa
     python3 tests/report_in_browser.py target/release/ofa
+
 # PyTorch modules of networks of all spaces against our own logits. Needs what tests/ways_onto_a_device.py names, from PyPI.
 modules:
-    cargo build --release
+    cargo build --release --workspace --bin ofa
     python tests/ways_onto_a_device.py logits target/release/ofa
 
 # Trained networks in LiteRT, ExecuTorch and OpenVINO, with accuracy and size: the table of docs/export.md.

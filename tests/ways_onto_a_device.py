@@ -100,7 +100,7 @@ def networks(program, shared, scratch):
     yield "quickstart", supernet, ["--arch", "random", "--calibrate", "bundled"]
     for name in ["mcunet-320kb-1mb", "proxyless-w0.3-r176"]:
         published, net = shared / "data" / "mcunet" / f"{name}_imagenet", scratch / f"{name}.safetensors"
-        files = ["--config", published.with_suffix(".json"), "--weights", f"{published}.pth"]
+        files = ["--config", f"{published}.json", "--weights", f"{published}.pth"]
         ofa(program, "import", "net", *files, "--image-size", 176, "-o", net)
         yield f"published {name}", net, []
     lite = shared / "data" / "pretrained" / "efficientnet-lite0.pth"
