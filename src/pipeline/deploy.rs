@@ -4,7 +4,8 @@
 use super::config::PipelineConfig;
 use super::kept::{Exported, Kept, Record};
 use super::keys::Key;
-use super::record::{NETS, RunFolder, Step};
+use super::layout::NETS;
+use super::record::{RunFolder, Step};
 use super::specialise::{self, Found, FoundCase};
 use super::tuning::{Tuned, Tuning};
 use super::{Progress, Subject};

@@ -3,7 +3,7 @@
 use super::Holds;
 use super::PLAN;
 use super::config::PipelineConfig;
-use super::record;
+use super::layout;
 use crate::failure::Failure;
 use crate::report::{ANY_DEVICE, Case, RunResults};
 use ofa_space::listing;
@@ -30,7 +30,7 @@ pub struct WhichNetwork<'a> {
 impl FinishedRun {
     /// Whether a folder holds a run: its record of steps is there.
     pub fn is_at(folder: &Path) -> bool {
-        record::is_run(folder)
+        layout::is_run(folder)
     }
 
     /// Reads a run's folder.

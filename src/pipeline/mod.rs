@@ -11,6 +11,7 @@ pub mod finished_run;
 mod host_profile;
 mod kept;
 mod keys;
+mod layout;
 pub mod next_device;
 mod outlook;
 pub mod plan;
@@ -26,13 +27,14 @@ use crate::measured_accuracy;
 use crate::report::{self, DrawnBlock, Infeasible, RESULTS_FORMAT, RunResults, Timings};
 use config::PipelineConfig;
 use keys::Keys;
+pub use layout::{Holds, look, work_of};
 use ofa_space::atomic_file;
 use ofa_space::settings::Settings;
 use ofa_train::data::{self, SPLIT_TABLE, SplitName};
 use ofa_train::shrinking::Trainer;
 use outlook::Outlook;
-pub use record::{Holds, copy_work, have_the_same_training, look, work_of};
 use record::{RunFolder, Step};
+pub use record::{copy_work, have_the_same_training};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -263,7 +265,7 @@ pub fn run(
     results.judge();
     // Runs of earlier versions have everything at the top.
     if folder.has_work_apart() {
-        let readme = folder.path(record::README);
+        let readme = folder.path(layout::README);
         atomic_file::write(&readme, FOLDER_README.as_bytes()).map_err(|e| Failure::writing(&readme, e))?;
     }
     let report = write_report(options.out, &results, &folder.timings)?;
@@ -329,7 +331,7 @@ fn write_report(folder: &Path, results: &RunResults, timings: &Timings) -> Resul
 /// [`Failure::Input`] if the folder holds no `results.json` of this version.
 pub fn report_of(folder: &Path) -> Result<PathBuf, Failure> {
     let results = results_of(folder)?;
-    write_report(folder, &results, &record::timings_in(&record::work_of(folder)))
+    write_report(folder, &results, &record::timings_in(&layout::work_of(folder)))
 }
 
 /// The results of a finished run.

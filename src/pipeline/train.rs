@@ -1,7 +1,8 @@
 //! The training step of the pipeline.
 
 use super::keys::Key;
-use super::record::{Known, RunFolder, Step, TRAIN};
+use super::layout::TRAIN;
+use super::record::{Known, RunFolder, Step};
 use super::{Existing, Progress};
 use crate::failure::Failure;
 use crate::report::StepSeconds;

@@ -49,6 +49,8 @@ pub(super) struct Tuning<'a> {
     /// Of the supernet, from the first subnet on that is not known.
     evaluator: Option<Evaluator<'a>>,
     settings: Option<Checked<FineTuning>>,
+    /// Images to recalibrate the full network on; none where its statistics are its own.
+    full_calibration_images: usize,
     teacher: Option<Model>,
     stop: &'a AtomicBool,
 }
@@ -71,6 +73,12 @@ impl<'a> Tuning<'a> {
             calibration_images: config.deploy.calibration_images,
             seed: config.train.seed,
         };
+        let largest = subject.space.info().resolutions.last().copied().unwrap_or_default();
+        let full_calibration_images =
+            match config.train.teacher_has_own_statistics(largest, subject.dataset.train.len()) {
+                true => 0,
+                false => evaluation.calibration_images,
+            };
         let kept = Kept::of(folder)?;
         let path = folder.path(kept::FOLDER);
         let left = std::fs::read_dir(&path).map_err(|e| Failure::Running(format!("{}: {e}", path.display())))?;
@@ -88,6 +96,7 @@ impl<'a> Tuning<'a> {
             evaluation,
             evaluator: None,
             settings: config.deploy.finetune.clone(),
+            full_calibration_images,
             teacher: None,
             stop,
         })
@@ -110,7 +119,9 @@ impl<'a> Tuning<'a> {
             None => {
                 let supernet = Model::load(&path)?;
                 let Subject { dataset, device, space, .. } = *self.subject;
-                let mut evaluator = Evaluator::new(&supernet, dataset, device, &self.evaluation)?;
+                let calibration_images = self.full_calibration_images;
+                let evaluation = EvaluationSettings { calibration_images, ..self.evaluation };
+                let mut evaluator = Evaluator::new(&supernet, dataset, device, &evaluation)?;
                 let full = evaluator.specialise(&space.max_arch())?;
                 let weights = self.kept.keep_model(FULL, &full.model)?;
                 self.delivered(FULL, full.model, weights, full.answers.accuracy.top1, 0.0, full.answers)?

@@ -124,8 +124,7 @@ pub fn trainable(model: &Model, dataset: &Dataset, seed: u64, device: &Device) -
     if !is_folded(&net) {
         return Ok(model.clone());
     }
-    let mut indices = stratified::sample(&dataset.train, IMAGES, seed);
-    indices.truncate(IMAGES);
+    let indices = stratified::proportional_sample(&dataset.train, IMAGES, seed);
     let size = net.input[1] as u32;
     let read = |chunk: &[usize]| Ok(dataset.eval_batch(SplitName::Train, chunk, size)?.0);
     let batches: Vec<Images> = indices.chunks(BATCH).map(read).collect::<Result<_, TrainError>>()?;

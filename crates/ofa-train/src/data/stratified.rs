@@ -18,6 +18,17 @@ pub fn sample_labels(labels: &[usize], count: usize, seed: u64) -> Vec<usize> {
     chosen
 }
 
+/// A sample of `count` images of a split in which every class has its share of the split, within one image a class: what is
+/// measured on it is as on the whole split. Ascending, without repeats; all images if there are no more than `count`.
+pub fn proportional_sample(split: &Split, count: usize, seed: u64) -> Vec<usize> {
+    let labels = split.labels();
+    let all: Vec<usize> = (0..labels.len()).collect();
+    let mut chosen = proportional_order(labels, &all, seed);
+    chosen.truncate(count);
+    chosen.sort_unstable();
+    chosen
+}
+
 /// Like [`sample_labels`], in the order drawn, and never more than `cap(size of the class)` of a class.
 pub(crate) fn capped_sample(labels: &[usize], count: usize, seed: u64, cap: impl Fn(usize) -> usize) -> Vec<usize> {
     let mut classes = shuffled_classes(labels, seed);

@@ -15,7 +15,7 @@ use ofa_space::{Arch, Model};
 /// |---|---|---|---|
 /// | `split` | test | the images to score on | |
 /// | `images` | all | score on a class-balanced sample of this many | ≥ 1 |
-/// | `calibration_images` | 2000 | training images, a class-balanced sample, for BN recalibration of each subnet | 0 = keep the supernet's statistics |
+/// | `calibration_images` | 2000 | training images, a sample with the classes in proportion, for BN recalibration of each subnet | 0 = keep the supernet's statistics |
 /// | `seed` | 0 | of both samples | any |
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EvaluationSettings {

@@ -6,6 +6,9 @@ use crate::shrinking::phases::{PhaseConfig, PhasePlan};
 use crate::training::learning_rate::CosineSchedule;
 use ofa_space::Opened;
 
+/// Share of earlier batch-norm statistics below which they no longer count.
+const FORGOTTEN: f64 = 0.01;
+
 impl TrainConfig {
     /// Batches of an epoch over this many training images.
     pub fn batches(&self, training_images: usize) -> usize {
@@ -63,6 +66,19 @@ impl TrainConfig {
             });
         }
         plans
+    }
+
+    /// Whether the largest subnet, as the frozen teacher, has running statistics that are its own at this resolution: the phase
+    /// that ends when it is frozen trains at no other, for long enough. BN recalibration would only replace them by those of
+    /// fewer images.
+    pub fn teacher_has_own_statistics(&self, resolution: u32, training_images: usize) -> bool {
+        let plans = self.plan(training_images);
+        let before = plans.iter().position(|phase| phase.distil).and_then(|first| first.checked_sub(1));
+        // What is left of the statistics before the phase.
+        let rest = |phase: &PhasePlan| (1.0 - self.bn_momentum).powf(phase.total_steps() as f64);
+        before.is_some_and(|last| {
+            plans[last].resolutions.as_deref() == Some(&[resolution][..]) && rest(&plans[last]) < FORGOTTEN
+        })
     }
 
     /// The schedule of all phases without a learning rate of their own.
