@@ -12,7 +12,8 @@ with its answers on the test images, so `table` can pair them. Lines that the fi
 
 - `ofa`: the ONNX files of the run, in onnxruntime;
 - `full`: MCUNet with a new head, 1 epoch of the head and 5 of everything, then 6 more, as in the run;
-- `cut`: the run's own subnets cut once from `full` by the magnitude of the weights, then fine-tuned;
+- `cut`, `cut-distilled`: the run's own subnets cut once from `full` by the magnitude of the weights, then fine-tuned, without
+  and with `full` as their teacher;
 - `fastnas`, `fastnas-64`: NVIDIA ModelOpt's pruning under the same MACs, at 96 and at 64 px;
 - `autonas`: ModelOpt's supernet and search; `torch-pruning`: magnitude, local.
 
@@ -407,13 +408,13 @@ class Measurement:
             seconds = {**cutting, "fine_tuning": cpu_seconds() - before}
             self.score(tuned, tool, limit, size, macs, seconds, distilled, as_cut=raw)
 
-    def cut(self):
+    def cut(self, distilled):
         full = self.full(96)
         for case in self.cases:
             small = cut(full, self.stages, case["arch"])
             size, limit = case["arch"]["r"], case["constraint"]["macs"]
             assert count(small, size)[0] == case["macs"], "the cut network is not the run's"
-            self.fine_tune(small, "cut", limit, size, {}, (False, True), full)
+            self.fine_tune(small, "cut", limit, size, {}, (distilled,), full)
 
     def fastnas(self, size):
         import modelopt.torch.prune as prune
@@ -522,7 +523,8 @@ class Measurement:
 PARTS = {
     "ofa": Measurement.ofa,
     "full": lambda m: m.full(96),
-    "cut": Measurement.cut,
+    "cut": lambda m: m.cut(False),
+    "cut-distilled": lambda m: m.cut(True),
     "fastnas": lambda m: m.fastnas(96),
     "fastnas-64": lambda m: m.fastnas(64),
     "autonas": Measurement.autonas,

@@ -85,6 +85,7 @@ impl Default for FitConfig {
 /// |---|---|---|
 /// | `strategy` | memetic | a table with `kind` and its hyper-parameters |
 /// | `evaluations` | 10000 | budget per case |
+/// | `candidates` | 0 | subnets, predicted alike, that are measured on validation images before those of a device are chosen; its limits share them evenly; fewer than 2 a limit = the best predicted is taken |
 /// | `refine` | none | predictor in the loop, see [`RefineConfig`] |
 /// | `devices` | | see [`DeviceConfig`] |
 #[derive(Debug, Serialize, Deserialize)]
@@ -96,6 +97,9 @@ pub struct SearchConfig {
     /// Budget per case.
     #[serde(default = "default_evaluations")]
     pub evaluations: usize,
+    /// Subnets that are measured before those of a device are chosen.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub candidates: usize,
     /// Predictor in the loop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refine: Option<RefineConfig>,
@@ -122,6 +126,10 @@ impl Default for RefineConfig {
     fn default() -> Self {
         Self { rounds: 3, per_round: 10 }
     }
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 fn default_strategy() -> Box<dyn Strategy> {

@@ -103,6 +103,9 @@ impl Keys {
         let of_search = |all: &mut Dependencies| {
             all.add("search.strategy", &search.strategy);
             all.add("search.evaluations", &search.evaluations);
+            if search.candidates > 0 {
+                all.add("search.candidates", &search.candidates);
+            }
             all.extend(&devices);
         };
         let mut first = Dependencies::default();

@@ -3,6 +3,7 @@
 //! Every step writes its output to a file of the run's folder and is keyed by everything it depends on: a finished
 //! step is not redone, and a changed configuration redoes exactly what depends on it.
 
+mod candidates;
 pub(crate) mod collect;
 pub mod config;
 mod deploy;

@@ -1,5 +1,6 @@
 //! Fitting the predictor, and searching every device × limit.
 
+use super::candidates::Choice;
 use super::config::{DeviceConfig, PipelineConfig};
 use super::host_profile;
 use super::record::RunFolder;
@@ -40,6 +41,9 @@ pub struct FoundCase {
     /// Whether the prediction was outside 0 to 1.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub extrapolated: bool,
+    /// Top-1 on validation images, not fine-tuned, where candidates were measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub measured_accuracy: Option<f64>,
     /// Latency of the subnet, where there is a device.
     pub latency_ms: Option<f64>,
     /// Whether that is the estimate of a formula that was never compared with a measurement.
@@ -65,6 +69,8 @@ struct WrittenCase {
     predicted_accuracy: f64,
     #[serde(default)]
     extrapolated: bool,
+    #[serde(default)]
+    measured_accuracy: Option<f64>,
     latency_ms: Option<f64>,
     #[serde(default)]
     latency_is_estimate: bool,
@@ -78,7 +84,8 @@ impl From<WrittenCase> for FoundCase {
     fn from(written: WrittenCase) -> Self {
         let WrittenCase { device, mut constraint, precision, max_latency_ms, arch, latency_ms, mut values, .. } =
             written;
-        let WrittenCase { predicted_accuracy, extrapolated, unfound, latency_is_estimate, .. } = written;
+        let WrittenCase { predicted_accuracy, extrapolated, measured_accuracy, unfound, latency_is_estimate, .. } =
+            written;
         constraint.extend(max_latency_ms.map(|limit| (LATENCY.to_owned(), limit)));
         if max_latency_ms.is_some() {
             values.extend(latency_ms.map(|value| (LATENCY.to_owned(), value)));
@@ -90,6 +97,7 @@ impl From<WrittenCase> for FoundCase {
             arch,
             predicted_accuracy,
             extrapolated,
+            measured_accuracy,
             latency_ms,
             latency_is_estimate,
             values,
@@ -229,7 +237,9 @@ pub fn search(
 ) -> Result<Found, Failure> {
     let predictor = Arc::new(FittedPredictor::load_for(&folder.path(predictor_of(config)), Target::Accuracy)?);
     let space = &predictor.narrowed(subject.space.clone())?;
-    let accuracy = PredictedObjective::new(space.clone(), predictor, Target::Accuracy)?;
+    let accuracy = PredictedObjective::new(space.clone(), predictor.clone(), Target::Accuracy)?;
+    let (predictor, space_of_choice) = (predictor.as_ref(), space.as_ref());
+    let choice = Choice { subject, config, predictor, space: space_of_choice, accuracy: &accuracy, stop };
     let mut found = Found { cases: Vec::new(), fronts: Vec::new(), evaluations: 0 };
     for wanted in &config.search.devices {
         let backend = host_profile::device(wanted, folder)?;
@@ -251,8 +261,9 @@ pub fn search(
         }
         let mut observer = Cases { progress: &mut *progress, device: shown.clone() };
         let subnets = ofa_search::Target { genes: space.as_ref(), lists: &lists };
-        let outcomes = search.run_grid(&accuracy, subnets, &mut observer, stop)?;
+        let mut outcomes = search.run_grid(&accuracy, subnets, &mut observer, stop)?;
         progress.end();
+        let measured = choice.make(&mut outcomes, &lists, progress)?;
         if stop.load(Ordering::Relaxed) {
             return Err(folder.interrupted(""));
         }
@@ -260,7 +271,7 @@ pub fn search(
             names.iter().map(|name| (*name).to_owned()).zip(values.iter().copied()).collect()
         };
         let mut candidates: Vec<Candidate> = Vec::new();
-        for outcome in outcomes {
+        for (outcome, measured_accuracy) in outcomes.into_iter().zip(measured) {
             found.evaluations += outcome.evaluations;
             candidates.extend(outcome.front);
             let constraint = by_name(&outcome.limits);
@@ -297,6 +308,7 @@ pub fn search(
                 arch: outcome.best.as_ref().map(|best| space.format(&best.arch)),
                 predicted_accuracy: predicted.accuracy,
                 extrapolated: predicted.extrapolated,
+                measured_accuracy,
                 latency_ms: known.map(latency).transpose()?.flatten(),
                 latency_is_estimate: backend.as_ref().is_some_and(|device| device.is_estimate()),
                 values: known.map(|c| by_name(&c.values)).unwrap_or_default(),

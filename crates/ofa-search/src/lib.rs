@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+pub mod alternatives;
 pub mod driver;
 pub mod error;
 pub mod minimum;
@@ -10,6 +11,7 @@ pub mod refinement;
 pub mod strategies;
 pub mod strategy;
 
+pub use alternatives::Alternatives;
 pub use driver::budget::Budget;
 pub use driver::grid::{LimitList, Target};
 pub use driver::limit::{InvalidLimit, Limit};

@@ -14,14 +14,15 @@ pub(super) const DEFAULT: &str = "mcunet";
 /// Images of a step.
 const BATCH: usize = 32;
 /// Training images that the epochs below are meant for. With fewer there are more epochs, with more there are fewer.
-const USUAL_IMAGES: f64 = 1800.0;
+const USUAL_IMAGES: std::ops::RangeInclusive<f64> = 1800.0..=4000.0;
 /// Steps below which kernels stay whole: their transforms would hardly be trained.
 const STEPS_FOR_KERNELS: f64 = 150.0;
-/// Epochs for the usual number of images: of the head alone, of the whole network at all resolutions and at the largest, of
-/// its subnets, and of each chosen net.
+/// Epochs for the usual number of images: of the head alone, of the whole network in two cycles, of its subnets, and of each
+/// chosen net. The whole network is trained at the largest resolution only: at all of them in its first cycle, it lost up to 4
+/// points on validation images (docs/results.md).
 const HEAD_EPOCHS: f64 = 1.0;
 const FULL_EPOCHS: f64 = 5.0;
-const LARGEST_EPOCHS: f64 = 6.0;
+const AGAIN_EPOCHS: f64 = 6.0;
 const SUBNETS_EPOCHS: f64 = 3.0;
 const FINETUNE_EPOCHS: f64 = 10.0;
 /// Photos are kept at this multiple of the largest size, so that crops have real detail, unless there are more of them than
@@ -30,10 +31,10 @@ const DETAIL: f64 = 1.7;
 const MOST_DETAILED: usize = 10_000;
 /// Limits where none are given: shares of the largest subnet's multiply-accumulates.
 const LIMITS: [&str; 3] = ["16%", "27%", "50%"];
-/// From 40 measured subnets, the best predictor is often one of cost alone, and then many subnets are predicted alike. `memetic`
-/// takes the same odd ones among them each time; `evolution`, which draws, was better on validation images after fine-tuning
+/// A predictor of 40 measured subnets is coarse: often it is one of cost alone, which predicts many subnets alike, and `memetic`
+/// takes the same odd ones among them each time. So some that it cannot tell from the best are measured for each limit
 /// (docs/results.md).
-const STRATEGY: &str = "evolution";
+const CANDIDATES: usize = 36;
 /// Random networks on which the profile of this machine is checked.
 const CHECKED_NETS: usize = 20;
 
@@ -42,7 +43,9 @@ pub(super) fn plan(spec: &str, init: &InitConfig, mut dataset: Dataset, wishes: 
     let images = dataset.train.len();
     let batch_size = (images / 8).clamp(4, BATCH);
     // Enough passes to learn from few images, few enough to end soon with many.
-    let factor = (USUAL_IMAGES / images.max(1) as f64).powf(0.7).clamp(0.05, 6.0);
+    let given = images.max(1) as f64;
+    let usual = given.clamp(*USUAL_IMAGES.start(), *USUAL_IMAGES.end());
+    let factor = (usual / given).powf(0.7).clamp(0.05, 6.0);
     let epochs = |usual: f64| (usual * factor).max(0.05);
     let steps = epochs(SUBNETS_EPOCHS) * images as f64 / batch_size as f64;
     let start = init.load()?;
@@ -76,18 +79,19 @@ pub(super) fn plan(spec: &str, init: &InitConfig, mut dataset: Dataset, wishes: 
     let _ = write!(
         text,
         "[[train.phases]]\nname = \"full\"\nepochs = {:.3}\nlearning_rate = 0.03\ndistil = false\n\
-         [[train.phases]]\nname = \"largest\"\nepochs = {:.3}\nlearning_rate = 0.03\ndistil = false\n\
+         resolutions = [{largest}]\n\
+         [[train.phases]]\nname = \"full-again\"\nepochs = {:.3}\nlearning_rate = 0.03\ndistil = false\n\
          resolutions = [{largest}]\n\
          [[train.phases]]\nname = \"subnets\"\nopens = {{ kernel_size = 1, depth = 64, expansion = 2 }}\n\
          epochs = {:.3}\nwarmup_epochs = {:.3}\nlearning_rate = 0.03\nsubnets_per_step = 2\nsort_channels = {is_single}\n\
          [collect]\ncount = 40\ncalibration_images = 500\n\
-         [search]\nstrategy = {{ kind = \"{STRATEGY}\", generations = 40 }}\nevaluations = 4000\n\
+         [search]\nevaluations = 4000\ncandidates = {CANDIDATES}\n\
          [[search.devices]]\ndevice = \"{HOST}\"\nmax_macs = {LIMITS:?}\n\
          [deploy]\nhost_nets = {CHECKED_NETS}\n\
          [deploy.finetune]\nepochs = {:.3}\nlearning_rate = 0.03\nbatch_size = {batch_size}\nweight_decay = 4e-5\n\
          head_rate = 0.1\ndistillation = 0.0\ngradient_clip = 5.0\nseed = {}\n",
         epochs(FULL_EPOCHS),
-        epochs(LARGEST_EPOCHS),
+        epochs(AGAIN_EPOCHS),
         epochs(SUBNETS_EPOCHS),
         epochs(0.3),
         epochs(FINETUNE_EPOCHS),
