@@ -240,6 +240,37 @@ fn a_plan_may_put_the_predictor_into_the_loop() {
 }
 
 #[test]
+fn candidates_that_are_predicted_alike_are_measured_before_one_is_chosen() {
+    let run = SmallRun::prepared();
+    run.configure(|text| text.replace("evaluations = 60", "evaluations = 60\ncandidates = 8"));
+    run.start(&[]).ok();
+    let found = || std::fs::read_to_string(run.at("search.json")).unwrap();
+    let chosen: Value = serde_json::from_str(&found()).unwrap();
+    let (results, nets) = (run.results(), run.nets());
+    for case in chosen["cases"].as_array().unwrap() {
+        // What is measured is the subnet as `ofa eval` measures it, with the calibration images of the pairs.
+        let arch = case["arch"].to_string();
+        let model = run.at("train/supernet.safetensors");
+        let seed = (3 + 1000).to_string();
+        let line =
+            ["eval", "--model", model.to_str().unwrap(), "--arch", &arch, "--split", "validation", "--data", "photos"];
+        let images = ["--calibration-images", "10", "--seed", &seed, "--json"];
+        let scored = run.run(&[&line[..], &images[..]].concat()).ok().json();
+        assert_eq!(case["measured_accuracy"], scored["top1"], "{case}");
+        for (name, limit) in case["constraint"].as_object().unwrap() {
+            assert!(case["values"][name].as_f64() <= limit.as_f64(), "{case}");
+        }
+    }
+    let resumed = run.resume(&[]).ok();
+    assert_redone(&resumed, &["train", "collect", "fit", "search", "deploy"], &[]);
+    assert_eq!((run.results(), run.nets()), (results, nets));
+    // With one for each limit there is nothing to choose among.
+    run.configure(|text| text.replace("evaluations = 60", "evaluations = 60\ncandidates = 1"));
+    run.resume(&[]).ok();
+    assert!(!found().contains("measured_accuracy"));
+}
+
+#[test]
 fn limits_without_a_network_and_limits_given_twice() {
     let run = SmallRun::finished();
     let (before, refused) = (run.results(), run.run(&["search", "run", "--max-macs", "1"]));
