@@ -266,7 +266,7 @@ fn candidates_that_are_predicted_alike_are_measured_before_one_is_chosen() {
     assert_eq!((run.results(), run.nets()), (results, nets));
     // With one for each limit there is nothing to choose among.
     run.configure(|text| text.replace("evaluations = 60", "evaluations = 60\ncandidates = 1"));
-    run.resume(&[]).ok();
+    run.run(&["run", "small.toml", "--resume", "--out", "run"]).ok();
     assert!(!found().contains("measured_accuracy"));
 }
 
