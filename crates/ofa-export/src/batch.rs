@@ -94,6 +94,15 @@ impl Batch {
         self.len() == 0
     }
 
+    /// The first of the images, as many as there are of `most`; none of bytes.
+    pub(crate) fn first(&self, most: usize) -> Self {
+        let [n, c, h, w] = self.shape;
+        let n = n.min(most);
+        let values = self.floats().map(|values| values[..n * c * h * w].to_vec()).unwrap_or_default();
+        let n = if values.is_empty() { 0 } else { n };
+        Self { pixels: Pixels::Normalised(values), shape: [n, c, h, w] }
+    }
+
     /// Normalised values and shape of every `size` images in turn; nothing for bytes.
     pub(crate) fn chunks(&self, size: usize) -> impl Iterator<Item = (&[f32], [usize; 4])> {
         let [_, c, h, w] = self.shape;

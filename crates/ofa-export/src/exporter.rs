@@ -4,18 +4,22 @@ use crate::batch::Batch;
 use crate::error::ExportError;
 use crate::onnx::{Body, ExportOptions, Preprocessing, file, metadata_props, model_metadata};
 use crate::precision::mixed::{self, Cut};
-use crate::precision::{Precision, Ranges, half, int8};
+#[cfg(feature = "rten")]
+use crate::precision::quantisation::Quantisation;
+use crate::precision::sensitivity::Layer;
+use crate::precision::{Precision, half};
 use crate::runtime::{Runtime, SessionOptions};
 use crate::verification::{Reference, Verification, agreement};
 use ofa_space::{Model, ModelError, NetSpec, Settings, Weights, atomic_file};
+use onnx_protobuf::ModelProto;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Images compared where the batch size is not fixed.
 const VERIFICATION_IMAGES: usize = 16;
-/// Images whose outermost values count as one observation of a range; f16 is judged on as many.
-const CALIBRATION_BATCH: usize = 32;
+/// Images that f16 is judged on.
+const F16_IMAGES: usize = 32;
 
 /// Writes a network as ONNX in f32, f16 or int8, and verifies it in a runtime.
 ///
@@ -23,7 +27,7 @@ const CALIBRATION_BATCH: usize = 32;
 /// |---|---|---|---|
 /// | [`options`](Self::options) | opset 17, dynamic batch, f32 input | how the file is written | see [`ExportOptions`] |
 /// | [`precision`](Self::precision) | f32 | type of the numbers | see [`Precision`] |
-/// | [`calibration`](Self::calibration) | none; f16 is judged on random images | images for int8's ranges and f16's tolerance | normalised, of the network's size |
+/// | [`calibration`](Self::calibration) | none; f16 is judged on random images | images for int8's numbers and f16's tolerance | normalised, of the network's size |
 /// | [`verified`](Self::verified), [`verified_against`](Self::verified_against) | not verified | the reference for the file's logits | |
 /// | [`runtime`](Self::runtime) | rten, its own number of threads | where the file is run | built-in ones |
 /// | [`metadata`](Self::metadata) | a model's own, and `precision` | entries of the file | |
@@ -74,6 +78,9 @@ pub struct ExportReport {
     /// What is in f32 beside f16.
     #[serde(flatten)]
     pub in_f32: Option<Cut>,
+    /// Layers that stay in f32 in an int8 file, the most sensitive first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub layers_in_f32: Vec<Layer>,
     /// How it was verified, if it was.
     #[serde(flatten, serialize_with = "or_nulls")]
     pub verification: Option<Verification>,
@@ -118,7 +125,7 @@ impl<'a> Exporter<'a> {
         Self { precision, ..self }
     }
 
-    /// Normalised images like those that the network will see, for the ranges of int8 (several hundred are enough), to
+    /// Normalised images like those that the network will see, for the numbers of int8 (several hundred are enough), to
     /// judge f16, and to verify on.
     #[must_use]
     pub fn calibration(self, images: &'a Batch) -> Self {
@@ -190,12 +197,9 @@ impl<'a> Exporter<'a> {
             self.check_images("calibration", images, Layout::Normalised)?;
         }
         let body = Body::new(&self.net, self.weights, &self.options)?;
-        let plain = || {
-            let options = ExportOptions { batch: None, preprocessing: Preprocessing::Outside, ..self.options.clone() };
-            file::write(&body.file(&options))
-        };
+        let plain = || file::write(&body.file(&self.plain_options()));
         let mut model = body.file(&self.options);
-        let mut in_f32 = None;
+        let (mut in_f32, mut layers_in_f32) = (None, Vec::new());
         match self.precision {
             Precision::F32 => {}
             Precision::F16 { tolerance } => {
@@ -203,13 +207,16 @@ impl<'a> Exporter<'a> {
                 half::convert_model(&mut model, cut.operations_in_f32)?;
                 in_f32 = Some(cut);
             }
-            Precision::Int8 => int8::quantise_model(&mut model, &self.ranges(&plain()?)?)?,
+            Precision::Int8 => layers_in_f32 = self.quantise(&body, &mut model)?,
         }
-        model.metadata_props = metadata_props(&self.all_entries(in_f32));
+        model.metadata_props = metadata_props(&self.all_entries(in_f32, &layers_in_f32));
         let onnx = file::write(&model)?;
         let verification = self.verify(&onnx, plain)?;
         let (opset, bytes, precision) = (self.options.opset, onnx.len(), self.precision);
-        Ok(Exported { onnx, report: ExportReport { output: None, opset, bytes, precision, in_f32, verification } })
+        Ok(Exported {
+            onnx,
+            report: ExportReport { output: None, opset, bytes, precision, in_f32, layers_in_f32, verification },
+        })
     }
 
     /// Writes the file, whole or not at all; a file that fails verification is not written.
@@ -225,10 +232,14 @@ impl<'a> Exporter<'a> {
         }
     }
 
-    fn all_entries(&self, in_f32: Option<Cut>) -> BTreeMap<String, String> {
+    fn all_entries(&self, in_f32: Option<Cut>, layers: &[Layer]) -> BTreeMap<String, String> {
         let mut entries = self.entries.clone();
         entries.insert("precision".to_owned(), self.precision.name().to_owned());
         entries.extend(in_f32.map(|cut| ("operations_in_f32".to_owned(), cut.operations_in_f32.to_string())));
+        if !layers.is_empty() {
+            let names: Vec<&str> = layers.iter().map(|layer| layer.name.as_str()).collect();
+            entries.insert("layers_in_f32".to_owned(), names.join(","));
+        }
         entries.extend(self.own_entries.clone());
         entries
     }
@@ -242,27 +253,29 @@ impl<'a> Exporter<'a> {
         let [c, h, w] = self.net.input;
         let random = Batch::random([VERIFICATION_IMAGES, c, h, w], self.seed);
         let images = self.calibration.filter(|images| !images.is_empty()).unwrap_or(&random);
-        match images.chunks(CALIBRATION_BATCH).next() {
+        match images.chunks(F16_IMAGES).next() {
             Some((values, shape)) => Ok(mixed::first_cut_within(plain, values, shape, tolerance)?.0),
             None => Err(ExportError::NoOperations),
         }
     }
 
-    /// Ranges of all activations on the calibration images.
+    /// Turns a file into int8; returns the layers that stay in f32.
     #[cfg(feature = "rten")]
-    fn ranges(&self, plain: &[u8]) -> Result<Ranges, ExportError> {
-        use crate::precision::calibration::Calibration;
+    fn quantise(&self, body: &Body<'_>, model: &mut ModelProto) -> Result<Vec<Layer>, ExportError> {
         let images = self.calibration.filter(|images| !images.is_empty()).ok_or(ExportError::NoCalibrationImages)?;
-        let mut calibration = Calibration::new(plain)?;
-        for (values, shape) in images.chunks(CALIBRATION_BATCH) {
-            calibration.add(values, shape)?;
-        }
-        Ok(calibration.ranges())
+        let quantisation = Quantisation::of(body.file(&self.plain_options()), images)?;
+        quantisation.apply(model)?;
+        Ok(quantisation.in_f32)
     }
 
     #[cfg(not(feature = "rten"))]
-    fn ranges(&self, _plain: &[u8]) -> Result<Ranges, ExportError> {
+    fn quantise(&self, _body: &Body<'_>, _model: &mut ModelProto) -> Result<Vec<Layer>, ExportError> {
         Err(crate::error::RuntimeError::NotCompiledIn { runtime: Runtime::Rten.name() }.into())
+    }
+
+    /// The options of the f32 file without preprocessing.
+    fn plain_options(&self) -> ExportOptions {
+        ExportOptions { batch: None, preprocessing: Preprocessing::Outside, ..self.options.clone() }
     }
 
     fn verify(

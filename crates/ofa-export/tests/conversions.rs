@@ -5,7 +5,8 @@
 use ofa_export::precision::calibration::Calibration;
 use ofa_export::precision::{half, int8, mixed};
 use ofa_export::{
-    ExportError, ExportOptions, Exporter, OnnxFile, Preprocessing, SessionOptions, Values, export_net, runtime,
+    Batch, ExportError, ExportOptions, Exporter, OnnxFile, Precision, Preprocessing, SessionOptions, Values,
+    export_net, runtime,
 };
 use ofa_space::network::block_builder::BlockBuilder;
 use ofa_space::{Activation, BlockKind, InputFormat, NetSpec, OpKind, Resize, Weights};
@@ -203,6 +204,35 @@ fn impossible_options_are_named() {
     assert!(OnnxFile::read(b"not onnx").is_err());
     let about = OnnxFile::read(&export_net(&net, &weights, &Default::default()).unwrap()).unwrap();
     assert!(about.class_names().unwrap_err().to_string().contains("classes"));
+}
+
+#[test]
+fn layers_that_matter_most_may_stay_in_f32_and_are_named() {
+    // Random weights answer at random, so answers change whatever the precision.
+    let (net, weights) = network("tiny-28");
+    let [c, h, w] = net.input;
+    let batch = Batch::new(images(&net, 48), [48, c, h, w]).unwrap();
+    let exporter = Exporter::new(net.clone(), &weights).precision(Precision::Int8).calibration(&batch);
+    let exported = exporter.export().unwrap();
+    let proto = ModelProto::parse_from_bytes(&exported.onnx).unwrap();
+    let layers = exported.report.layers_in_f32;
+    assert!(layers.len() <= 4 && layers.is_sorted_by(|a, b| a.effect >= b.effect), "{layers:?}");
+    let weighted = proto.graph.node.iter().filter(|node| matches!(node.op_type.as_str(), "Conv" | "Gemm"));
+    for node in weighted {
+        // A weight is an initializer in f32, and restored from integers otherwise.
+        let is_float = proto.graph.initializer.iter().any(|tensor| tensor.name == node.input[1]);
+        assert_eq!(is_float, layers.iter().any(|layer| layer.name == node.name), "{}", node.name);
+    }
+    let named = OnnxFile::read(&exported.onnx).unwrap().metadata.get("layers_in_f32").cloned();
+    let names: Vec<&str> = layers.iter().map(|layer| layer.name.as_str()).collect();
+    assert_eq!(named.unwrap_or_default(), names.join(","));
+    let input = images(&net, IMAGES);
+    let plain = run(&export_net(&net, &weights, &Default::default()).unwrap(), &net, &input, IMAGES);
+    assert!(difference(&plain, &run(&exported.onnx, &net, &input, IMAGES)) < 0.25);
+    // With bytes in, the same numbers.
+    let options = ExportOptions { preprocessing: Preprocessing::InGraph(format(c)), ..ExportOptions::default() };
+    let of_bytes = exporter.options(options).export().unwrap();
+    assert_eq!(of_bytes.report.layers_in_f32, layers);
 }
 
 /// SiLU alone, and in the place of every nonlinearity of a network.

@@ -8,39 +8,20 @@ use crate::error::ExportError;
 use crate::onnx::file::{floats, read, write};
 use crate::onnx::nodes::{Element, int, node, raw_tensor};
 use crate::onnx::{INPUT, OUTPUT, PREPROCESSING};
-use crate::precision::Ranges;
+use crate::precision::readers::{Readers, readers};
+use crate::precision::{Ranges, bias_correction};
 use onnx_protobuf::{GraphProto, ModelProto, NodeProto, TensorProto};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// The operations that read a value, which decide how it is quantised.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Readers {
-    /// Anything else: the watched range.
-    Any,
-    /// A rectifier alone. What it cuts off needs no integers: quantised after it, in one piece with the convolution.
-    Rectifier,
-    /// `HardSwish` alone, which is 0 below −3.
-    HardSwish,
-    /// `HardSigmoid` alone, which is constant outside −3 to 3.
-    HardSigmoid,
-}
-
-/// Readers of every value that an operation makes.
-fn readers(nodes: &[NodeProto]) -> BTreeMap<String, Readers> {
-    let mut found: BTreeMap<String, Readers> = BTreeMap::new();
-    for node in nodes {
-        let own = match node.op_type.as_str() {
-            "Relu" | "Clip" => Readers::Rectifier,
-            "HardSwish" => Readers::HardSwish,
-            "HardSigmoid" => Readers::HardSigmoid,
-            _ => Readers::Any,
-        };
-        for name in &node.input {
-            // A value of two readers is read by anything.
-            found.entry(name.clone()).and_modify(|readers| *readers = Readers::Any).or_insert(own);
-        }
-    }
-    found
+/// What decides the integers of a file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Numbers<'a> {
+    /// Of activations.
+    pub ranges: &'a Ranges,
+    /// Layers that stay in f32, by the name of their operation with weights.
+    pub in_f32: &'a BTreeSet<String>,
+    /// Mean of every channel of the values, by which biases are corrected.
+    pub means: &'a BTreeMap<String, Vec<f64>>,
 }
 
 /// A bias may take this share of an int32, so that sums have room.
@@ -52,14 +33,18 @@ const LARGEST_BIAS: f64 = (1u64 << 30) as f64;
 /// [`ExportError::NotOurs`] if it is not an f32 file of this crate or a range is missing.
 pub fn quantise(onnx: &[u8], ranges: &Ranges) -> Result<Vec<u8>, ExportError> {
     let mut model = read(onnx)?;
-    quantise_model(&mut model, ranges)?;
+    quantise_model(&mut model, &Numbers { ranges, in_f32: &BTreeSet::new(), means: &BTreeMap::new() })?;
     write(&model)
 }
 
-pub(crate) fn quantise_model(model: &mut ModelProto, ranges: &Ranges) -> Result<(), ExportError> {
+/// The same, with some layers in f32: an operation with weights and what follows it up to the next one. Between two of
+/// them nothing is rounded; what an integer layer gives them is, as on a device whose integer operations write integers.
+pub(crate) fn quantise_model(model: &mut ModelProto, numbers: &Numbers<'_>) -> Result<(), ExportError> {
     let graph = model.graph.as_mut().ok_or_else(|| ExportError::NotOurs("has no graph".into()))?;
+    let floats = Floats::of(graph, numbers.in_f32);
     let mut quantiser = Quantiser {
-        ranges,
+        numbers: *numbers,
+        floats,
         constants: graph.initializer.iter().map(|t| (t.name.clone(), t.clone())).collect(),
         readers: readers(&graph.node),
         scales: BTreeMap::new(),
@@ -68,7 +53,7 @@ pub(crate) fn quantise_model(model: &mut ModelProto, ranges: &Ranges) -> Result<
     };
     let nodes = std::mem::take(&mut graph.node);
     let starts_with_bytes = nodes.iter().any(|n| n.name.starts_with(PREPROCESSING));
-    if !starts_with_bytes {
+    if !starts_with_bytes && !quantiser.floats.alone.contains(INPUT) {
         quantiser.activation(INPUT)?;
     }
     let last_of_preprocessing = nodes.iter().rposition(|n| n.name.starts_with(PREPROCESSING));
@@ -82,7 +67,7 @@ pub(crate) fn quantise_model(model: &mut ModelProto, ranges: &Ranges) -> Result<
         let is_inner = is_preprocessing && Some(index) != last_of_preprocessing;
         for output in outputs.iter().filter(|output| *output != OUTPUT && !is_inner) {
             let is_cut_off = quantiser.readers.get(output) == Some(&Readers::Rectifier);
-            if !is_cut_off {
+            if !is_cut_off && !quantiser.floats.alone.contains(output) {
                 quantiser.activation(output)?;
             }
         }
@@ -91,8 +76,47 @@ pub(crate) fn quantise_model(model: &mut ModelProto, ranges: &Ranges) -> Result<
     Ok(())
 }
 
+/// Values around layers in f32.
+struct Floats {
+    /// Computed in f32: the input, and what such layers write.
+    written: BTreeSet<String>,
+    /// Those of them that nothing else reads, so that they are not quantised.
+    alone: BTreeSet<String>,
+}
+
+impl Floats {
+    fn of(graph: &GraphProto, in_f32: &BTreeSet<String>) -> Self {
+        // A layer is an operation with weights and what follows it.
+        let mut layer_of: BTreeMap<&str, &str> = BTreeMap::new();
+        let (mut written, mut read_in_integers) = (BTreeSet::from([INPUT.to_owned()]), BTreeSet::new());
+        for node in &graph.node {
+            if node.name.starts_with(PREPROCESSING) {
+                written.extend(node.output.iter().cloned());
+                continue;
+            }
+            let layer = match is_weighted(node) {
+                true => node.name.as_str(),
+                false => layer_of.get(node.input[0].as_str()).copied().unwrap_or_default(),
+            };
+            layer_of.extend(node.output.iter().map(|output| (output.as_str(), layer)));
+            match in_f32.contains(layer) {
+                true => written.extend(node.output.iter().cloned()),
+                false => read_in_integers.extend(node.input.iter().cloned()),
+            }
+        }
+        let alone = written.difference(&read_in_integers).cloned().collect();
+        Self { written, alone }
+    }
+}
+
+/// Whether an operation has weights.
+pub(crate) fn is_weighted(node: &NodeProto) -> bool {
+    matches!(node.op_type.as_str(), "Conv" | "Gemm")
+}
+
 struct Quantiser<'a> {
-    ranges: &'a Ranges,
+    numbers: Numbers<'a>,
+    floats: Floats,
     /// Initializers of the f32 graph.
     constants: BTreeMap<String, TensorProto>,
     readers: BTreeMap<String, Readers>,
@@ -102,6 +126,11 @@ struct Quantiser<'a> {
     nodes: Vec<NodeProto>,
 }
 
+/// The name of a value in the network without preprocessing: what preprocessing ends in is what that network takes.
+fn watched(value: &str) -> &str {
+    if value.starts_with(PREPROCESSING) { INPUT } else { value }
+}
+
 fn restored(name: &str) -> String {
     format!("{name}.restored")
 }
@@ -109,17 +138,13 @@ fn restored(name: &str) -> String {
 impl Quantiser<'_> {
     /// Adds the pair after a value; operations that read the value read the restored one from here on.
     fn activation(&mut self, value: &str) -> Result<(), ExportError> {
-        // What preprocessing in the graph ends in is what the network without it takes.
-        let watched = if value.starts_with(PREPROCESSING) { INPUT } else { value };
         let (low, high) = *self
+            .numbers
             .ranges
-            .get(watched)
+            .get(watched(value))
             .ok_or_else(|| ExportError::NotOurs(format!("has a value `{value}` whose range was not watched")))?;
-        let (low, high) = match self.readers.get(value) {
-            Some(Readers::HardSwish) => (low.max(-3.0), high),
-            Some(Readers::HardSigmoid) => (low.max(-3.0), high.min(3.0)),
-            _ => (low, high),
-        };
+        let (lowest, highest) = self.readers.get(value).map_or((low, high), |readers| readers.matters());
+        let (low, high) = (low.max(lowest), high.min(highest));
         let (low, high) = (low.min(0.0), high.max(0.0));
         let scale = if high > low { (high - low) / 255.0 } else { 1.0 };
         let zero = (-128.0 - low / scale).round().clamp(-128.0, 127.0) as i8;
@@ -137,27 +162,33 @@ impl Quantiser<'_> {
 
     /// Adds an operation that reads restored values, its weight and bias in integers.
     fn operation(&mut self, mut node: NodeProto) -> Result<(), ExportError> {
-        let weighted = matches!(node.op_type.as_str(), "Conv" | "Gemm");
+        let is_float = node.output.iter().all(|output| self.floats.written.contains(output));
         let scale = self.scales.get(&node.input[0]).copied();
-        if let (true, Some(scale)) = (weighted, scale) {
-            let bias = node.input.get(2).and_then(|name| self.constants.get(name)).map(floats).transpose()?;
+        if let (true, false, Some(scale)) = (is_weighted(&node), is_float, scale) {
+            let mut bias = node.input.get(2).and_then(|name| self.constants.get(name)).map(floats).transpose()?;
             let weight = &self.constants[&node.input[1]];
             let (weight, shape) = (floats(weight)?, weight.dims.iter().map(|d| *d as usize).collect::<Vec<_>>());
             let scales = channel_scales(&weight, shape[0], bias.as_deref(), scale);
-            node.input[1] = self.weight(&node.input[1], &weight, &shape, &scales);
+            let integers = integers_of(&weight, &scales);
+            if let (Some(bias), Some(means)) = (&mut bias, self.numbers.means.get(watched(&node.input[0]))) {
+                let rounded = restored_weights(&integers, &scales);
+                bias_correction::correct(bias, &weight, &rounded, shape[1], means);
+            }
+            node.input[1] = self.weight(&node.input[1], &integers, &shape, &scales);
             if let Some(bias) = bias {
                 node.input[2] = self.bias(&node.input[2], &bias, &scales, scale);
             }
         } else {
             // A constant of any other operation stays f32.
-            for name in node.input.iter().skip(1) {
+            for name in &node.input {
                 if let Some(constant) = self.constants.get(name) {
                     self.initializers.push(constant.clone());
                 }
             }
         }
         for name in &mut node.input {
-            if self.scales.contains_key(name.as_str()) {
+            let is_kept = is_float && self.floats.written.contains(name.as_str());
+            if self.scales.contains_key(name.as_str()) && !is_kept {
                 *name = restored(name);
             }
         }
@@ -165,16 +196,9 @@ impl Quantiser<'_> {
         Ok(())
     }
 
-    fn weight(&mut self, name: &str, values: &[f32], shape: &[usize], scales: &[f32]) -> String {
-        let per_channel = values.len() / scales.len().max(1);
-        let bytes = values
-            .chunks(per_channel.max(1))
-            .zip(scales)
-            .flat_map(|(channel, scale)| channel.iter().map(move |v| (v / scale).round().clamp(-127.0, 127.0) as i8))
-            .flat_map(i8::to_le_bytes)
-            .collect();
-        let zeros = vec![0; scales.len()];
-        self.restore(name, Element::I8, shape, bytes, scales, Some(zeros))
+    fn weight(&mut self, name: &str, integers: &[i8], shape: &[usize], scales: &[f32]) -> String {
+        let bytes = integers.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.restore(name, Element::I8, shape, bytes, scales, Some(vec![0; scales.len()]))
     }
 
     fn bias(&mut self, name: &str, values: &[f32], scales: &[f32], activation: f32) -> String {
@@ -223,6 +247,23 @@ impl Quantiser<'_> {
         graph.initializer = initializers;
         graph.node = nodes;
     }
+}
+
+/// Weights in steps of their output channel's scale.
+fn integers_of(weight: &[f32], scales: &[f32]) -> Vec<i8> {
+    let per_channel = (weight.len() / scales.len().max(1)).max(1);
+    let channels = weight.chunks(per_channel).zip(scales);
+    let rounded = |(channel, scale): (&[f32], &f32)| -> Vec<i8> {
+        channel.iter().map(|v| (v / scale).round().clamp(-127.0, 127.0) as i8).collect()
+    };
+    channels.flat_map(rounded).collect()
+}
+
+/// What the integers stand for.
+fn restored_weights(integers: &[i8], scales: &[f32]) -> Vec<f32> {
+    let per_channel = (integers.len() / scales.len().max(1)).max(1);
+    let channels = integers.chunks(per_channel).zip(scales);
+    channels.flat_map(|(channel, scale)| channel.iter().map(move |v| f32::from(*v) * scale)).collect()
 }
 
 /// One scale per output channel: 127 stands for the largest weight, and the bias fits its integers.

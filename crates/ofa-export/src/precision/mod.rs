@@ -1,10 +1,18 @@
-//! The numbers of a written f32 graph in another type: f16 throughout or in part, or int8 from ranges of activations.
+//! The numbers of a written f32 graph in another type: f16 throughout or in part, or int8 from images.
 
+mod bias_correction;
 #[cfg(feature = "rten")]
 pub mod calibration;
+#[cfg(feature = "rten")]
+mod equalisation;
 pub mod half;
+pub mod histogram;
 pub mod int8;
 pub mod mixed;
+#[cfg(feature = "rten")]
+pub(crate) mod quantisation;
+mod readers;
+pub mod sensitivity;
 
 use ofa_space::settings::{self, InvalidSetting, Settings};
 use serde::{Serialize, Serializer};
@@ -25,7 +33,8 @@ pub enum Precision {
         /// How far logits may move, as a share of the largest; more than 0. Infinity leaves no operation in f32.
         tolerance: f64,
     },
-    /// 8-bit integers by static quantisation (QDQ, per-channel weights). Needs calibration images.
+    /// 8-bit integers by static quantisation (QDQ, per-channel weights), but for a few layers where answers would change.
+    /// Needs calibration images.
     Int8,
 }
 
