@@ -160,6 +160,44 @@ fn networks_of_a_run_are_scored_classified_and_exported_by_its_folder() {
 }
 
 #[test]
+fn a_device_that_computes_in_another_precision_gets_a_file_of_its_own() {
+    let run = SmallRun::finished();
+    let before = cases(&run.resume(&["--json"]).ok());
+    let wanted = ["search", "run", "--device", "stm32f746,jetson-nano", "--max-latency-ms", "85%", "--json"];
+    let found = cases(&run.run(&wanted).ok());
+    // Nothing changes for devices that compute in f32.
+    assert_eq!(found[..before.len()], before);
+    assert!(before.iter().all(|case| case.get("accuracy_f32").is_none() && case.get("onnx_f32").is_none()));
+    for (device, precision) in [("stm32f746", "int8"), ("jetson-nano", "f16")] {
+        let case = found.iter().find(|case| case["device"] == device).unwrap();
+        let (onnx, onnx_f32) = (case["onnx"].as_str().unwrap(), case["onnx_f32"].as_str().unwrap());
+        assert_eq!(onnx, onnx_f32.replace(".onnx", &format!(".{precision}.onnx")));
+        assert!(run.root().join(onnx).is_file() && run.root().join(onnx_f32).is_file());
+        // The accuracy is that of the file, in the runtime; the f32 file's stands beside it.
+        let scored = run.run(&["eval", "run", "--device", device, "--json"]).ok().json();
+        assert_eq!(scored["top1"], case["accuracy"]);
+        assert_eq!(
+            scored["confusion"],
+            run.results()["cases"].as_array().unwrap().iter().find(|case| case["device"] == device).unwrap()["confusion"]
+        );
+        assert!(scored["runtime"].as_str().unwrap().starts_with("rten"));
+        let weights = onnx_f32.replace(".onnx", ".safetensors");
+        let in_f32 = run.run(&["eval", "--model", &weights, "--data", "photos", "--json"]).ok().json();
+        assert_eq!(in_f32["top1"], case["accuracy_f32"]);
+        let markdown = std::fs::read_to_string(run.at("report.md")).unwrap();
+        assert!(markdown.contains(&format!("{device} computes in {precision}")), "{markdown}");
+        let option = if precision == "int8" { "--int8" } else { "--fp16" };
+        assert_refused(&run.run(&["export", "run", "--device", device, option]), &["is there already"]);
+    }
+    // What is kept of a network is enough to write its files again.
+    let (nets, tuned) = (run.nets(), tree(&run.at("tuned")));
+    let lost = found.iter().find(|case| case["device"] == "stm32f746").unwrap()["onnx"].as_str().unwrap();
+    std::fs::remove_file(run.root().join(lost)).unwrap();
+    assert_redone(&run.resume(&[]).ok(), &["train", "collect", "fit", "search"], &["deploy"]);
+    assert_eq!((run.nets(), tree(&run.at("tuned"))), (nets, tuned));
+}
+
+#[test]
 fn this_machine_is_profiled_once_and_its_profile_is_an_input() {
     let run = SmallRun::finished();
     let search = ["search", "run", "--device", "host", "--max-latency-ms", "80%", "--json"];

@@ -2,7 +2,8 @@
 //! exported and verified.
 
 use super::config::PipelineConfig;
-use super::kept::{Exported, Kept, Record};
+use super::device_file;
+use super::kept::{Exported, Kept, ONNX, OnDevice, Record};
 use super::keys::Key;
 use super::layout::NETS;
 use super::record::{RunFolder, Step};
@@ -11,15 +12,16 @@ use super::tuning::{Tuned, Tuning};
 use super::{Progress, Subject};
 use crate::failure::Failure;
 use crate::limits::MemoryPrecision;
+use crate::measured_accuracy::RightAnswers;
 use crate::prediction::Expectation;
 use crate::report::{Case, DrawnBlock, Extreme, HostTimings};
 use ofa_export::{Batch, Exporter};
-use ofa_hw::{Host, HostSettings, HwError};
+use ofa_hw::{Arithmetic, Host, HostSettings, HwError};
 use ofa_predictors::{FittedPredictor, Target};
 use ofa_space::memory::{Schedule, peak_activation_bytes};
 use ofa_space::{ArchJson, atomic_file, cost, digest};
 use ofa_train::data::{SplitName, stratified};
-use ofa_train::evaluation::logits;
+use ofa_train::evaluation::{Confusion, logits};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -38,10 +40,13 @@ pub struct Deployed {
 }
 
 impl Deployed {
-    /// The delivered files, in the run's folder: weights and ONNX of every network.
+    /// The delivered files, in the run's folder: weights and ONNX of every network, in f32 and as its device computes.
     pub fn files(&self) -> Vec<String> {
         let nets = self.cases.iter().chain(&self.reference);
-        let files = nets.flat_map(|case| [case.onnx.clone(), case.onnx.replace(".onnx", ".safetensors")]);
+        let files = nets.flat_map(|case| {
+            let f32_file = case.f32_file();
+            [case.onnx.clone(), f32_file.to_owned(), f32_file.replace(".onnx", ".safetensors")]
+        });
         files.collect::<BTreeSet<String>>().into_iter().collect()
     }
 }
@@ -109,6 +114,8 @@ pub(super) fn run(
         nets,
         verify: stratified::sample(&dataset.test, config.deploy.verify_images, config.train.seed),
         compared_on: format!("{} of {}", config.deploy.verify_images, tuning.test_images()),
+        test: tuning.test_images().to_owned(),
+        seed: config.train.seed,
         host: host(config)?,
         timings: None,
     };
@@ -142,6 +149,7 @@ pub(super) fn run(
                 expected: None,
                 latency_ms: None,
                 latency_is_estimate: false,
+                arithmetic: Arithmetic::F32,
                 blocks: DrawnBlock::of(&space.resolve(&space.max_arch())?),
             };
             advance(progress, FULL, tuned.accuracy);
@@ -170,6 +178,7 @@ pub(super) fn run(
             expected: Expectation::of(&predictor, space.as_ref(), &arch),
             latency_ms: case.latency_ms,
             latency_is_estimate: case.latency_is_estimate,
+            arithmetic: case.arithmetic,
             blocks: DrawnBlock::of(&space.resolve(&arch)?),
         };
         advance(progress, &chosen.name, tuned.accuracy);
@@ -184,7 +193,7 @@ pub(super) fn run(
     Ok(Deployed { cases, extremes, reference })
 }
 
-/// Names of the precisions in which `ofa export RUN` writes files beside those of the run.
+/// Names of the precisions of files beside the f32 file: those of devices that compute so, and what `ofa export RUN` writes.
 pub const DEVICE_PRECISIONS: [&str; 2] = ["int8", "f16"];
 
 /// Name of the full network.
@@ -240,7 +249,33 @@ struct Chosen {
     expected: Option<Expectation>,
     latency_ms: Option<f64>,
     latency_is_estimate: bool,
+    arithmetic: Arithmetic,
     blocks: Vec<DrawnBlock>,
+}
+
+/// The file of a network that its device runs, and what it answers on the test images.
+struct Delivered {
+    onnx: String,
+    onnx_bytes: usize,
+    accuracy: f64,
+    confusion: Confusion,
+    right: RightAnswers,
+    /// The f32 file and its accuracy, where the device runs another.
+    in_f32: Option<(String, f64)>,
+    layers_in_f32: Vec<String>,
+}
+
+impl Delivered {
+    fn f32(tuned: &Tuned, onnx: String, onnx_bytes: usize) -> Self {
+        let Tuned { accuracy, confusion, right, .. } = tuned;
+        let (accuracy, confusion, right) = (*accuracy, confusion.clone(), right.clone());
+        Self { onnx, onnx_bytes, accuracy, confusion, right, in_f32: None, layers_in_f32: Vec::new() }
+    }
+
+    fn on_device(file: OnDevice, onnx: String, onnx_bytes: usize, in_f32: (String, f64)) -> Self {
+        let OnDevice { top1, confusion, right, layers_in_f32, .. } = file;
+        Self { onnx, onnx_bytes, accuracy: top1, confusion, right, in_f32: Some(in_f32), layers_in_f32 }
+    }
 }
 
 /// Writes networks, and verifies them.
@@ -251,15 +286,18 @@ struct Exporting<'a> {
     verify: Vec<usize>,
     /// Those images, as their digest.
     compared_on: String,
+    /// Digest of all test images.
+    test: String,
+    seed: u64,
     host: Option<Host>,
     timings: Option<HostTimings>,
 }
 
 impl Exporting<'_> {
     fn export(&mut self, chosen: Chosen, tuned: &Tuned, kept: &Kept) -> Result<Case, Failure> {
-        let Tuned { model, net, accuracy, confusion, right, supernet_accuracy, .. } = tuned;
+        let Tuned { model, net, supernet_accuracy, .. } = tuned;
         let Chosen { name, device, constraint, arch, predicted_accuracy, extrapolated, expected, .. } = chosen;
-        let Chosen { precision, values, latency_ms, latency_is_estimate, blocks, .. } = chosen;
+        let Chosen { precision, values, latency_ms, latency_is_estimate, arithmetic, blocks, .. } = chosen;
         let dataset = self.subject.dataset;
         let weights = self.nets.join(format!("{name}.safetensors"));
         // An int8 or f16 file beside it was made from the weights that were there.
@@ -283,19 +321,38 @@ impl Exporting<'_> {
             });
             timings.median_ms.insert(onnx.clone(), measured.median_ms);
         }
+        let Delivered { onnx, onnx_bytes, accuracy, confusion, right, in_f32, layers_in_f32 } =
+            match device_file::precision_of(arithmetic) {
+                None => Delivered::f32(tuned, onnx, bytes.len()),
+                Some(precision) => {
+                    let extension = format!("{}.{ONNX}", precision.name());
+                    let path = self.nets.join(format!("{name}.{extension}"));
+                    let how = (precision, self.seed);
+                    let (bytes, file) = device_file::of(self.subject, (tuned, kept), how, &self.test, &path)?;
+                    atomic_file::write(&path, &bytes).map_err(|e| Failure::writing(&path, e))?;
+                    Delivered::on_device(
+                        file,
+                        format!("{NETS}/{name}.{extension}"),
+                        bytes.len(),
+                        (onnx, tuned.accuracy),
+                    )
+                }
+            };
+        let (onnx_f32, accuracy_f32) = in_f32.unzip();
         Ok(Case {
             device,
             constraint,
             precision,
             values,
             arch,
-            accuracy: *accuracy,
+            accuracy,
+            accuracy_f32,
             interval: None,
             recommended: false,
             balanced_accuracy: confusion.balanced_accuracy(),
             per_class: confusion.per_class(&dataset.class_names),
             confusion: confusion.counts().to_vec(),
-            right: Some(right.clone()),
+            right: Some(right),
             supernet_accuracy: Some(*supernet_accuracy),
             predicted_accuracy,
             predicted_deviation: expected.map(|one| one.deviation).filter(|deviation| deviation.is_finite()),
@@ -307,7 +364,9 @@ impl Exporting<'_> {
             macs: cost::macs(net),
             params: cost::params(net),
             onnx,
-            onnx_bytes: bytes.len() as u64,
+            onnx_f32,
+            layers_in_f32,
+            onnx_bytes: onnx_bytes as u64,
             peak_activation_bytes: peak_activation_bytes(net, Schedule::F32),
             max_abs_diff: exported.max_abs_diff,
             max_abs_logit: exported.max_abs_logit,
@@ -321,7 +380,9 @@ impl Exporting<'_> {
         let of = format!("{} {}, {}", env!("CARGO_PKG_VERSION"), tuned.weights, self.compared_on);
         let record = kept.record(&tuned.name);
         let known = record.exported.as_ref().filter(|exported| exported.of == of);
-        if let Some((onnx, exported)) = known.and_then(|known| Some((kept.onnx(&tuned.name, known)?, known))) {
+        if let Some((onnx, exported)) =
+            known.and_then(|known| Some((kept.file(&tuned.name, ONNX, &known.onnx)?, known)))
+        {
             return Ok((onnx, exported.clone()));
         }
         let (images, _) = dataset.eval_batch(SplitName::Test, &self.verify, tuned.net.input[1] as u32)?;
@@ -338,7 +399,7 @@ impl Exporting<'_> {
             max_abs_diff: agreement.max_abs_diff,
             max_abs_logit: agreement.max_abs_logit,
         };
-        kept.keep_onnx(&tuned.name, &made.onnx)?;
+        kept.keep_file(&tuned.name, ONNX, &made.onnx)?;
         kept.write(&tuned.name, &Record { exported: Some(exported.clone()), ..record })?;
         Ok((made.onnx, exported))
     }

@@ -116,7 +116,7 @@ impl FinishedRun {
     /// # Errors
     /// [`Failure::Input`] if the file is gone.
     pub fn weights(&self, case: &Case) -> Result<PathBuf, Failure> {
-        let path = self.folder.join(&case.onnx).with_extension("safetensors");
+        let path = self.folder.join(case.f32_file()).with_extension("safetensors");
         match path.is_file() {
             true => Ok(path),
             false => Err(Failure::Input(format!(

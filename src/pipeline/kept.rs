@@ -67,6 +67,23 @@ pub(super) struct Exported {
     pub max_abs_logit: f64,
 }
 
+/// An int8 or f16 file, scored in the runtime.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct OnDevice {
+    /// What it was made from and scored on.
+    pub of: String,
+    /// SHA-256 of the file.
+    pub onnx: String,
+    /// Top-1 on the test images.
+    pub top1: f64,
+    /// Its answers on them, class by class.
+    pub confusion: Confusion,
+    /// Which of them were right.
+    pub right: RightAnswers,
+    /// Layers that stay in f32, the most sensitive first.
+    pub layers_in_f32: Vec<String>,
+}
+
 /// A record with a checksum: one that was edited counts as lost.
 #[derive(Serialize, Deserialize)]
 struct Written {
@@ -92,12 +109,18 @@ impl Kept {
 
     /// The record of a network; empty if there is none, or it is not as it was written.
     pub fn record(&self, name: &str) -> Record {
-        let read = || -> Option<Record> {
-            let text = std::fs::read_to_string(self.path(name, "json")).ok()?;
-            let Written { sha256, record } = serde_json::from_str(&text).ok()?;
-            (digest::sha256(&record) == sha256).then(|| serde_json::from_str(&record).ok())?
-        };
-        read().unwrap_or_default()
+        self.read(name, RECORD).unwrap_or_default()
+    }
+
+    /// What was measured of a network's file in this precision; `None` if there is none, or it is not as it was written.
+    pub fn on_device(&self, name: &str, precision: &str) -> Option<OnDevice> {
+        self.read(name, &format!("{precision}.{RECORD}"))
+    }
+
+    fn read<T: serde::de::DeserializeOwned>(&self, name: &str, extension: &str) -> Option<T> {
+        let text = std::fs::read_to_string(self.path(name, extension)).ok()?;
+        let Written { sha256, record } = serde_json::from_str(&text).ok()?;
+        (digest::sha256(&record) == sha256).then(|| serde_json::from_str(&record).ok())?
     }
 
     /// Writes the record of a network.
@@ -105,8 +128,20 @@ impl Kept {
     /// # Errors
     /// [`Failure::Running`] if it cannot be written.
     pub fn write(&self, name: &str, record: &Record) -> Result<(), Failure> {
+        self.write_as(name, RECORD, record)
+    }
+
+    /// Writes what was measured of a network's file in this precision.
+    ///
+    /// # Errors
+    /// [`Failure::Running`] if it cannot be written.
+    pub fn write_on_device(&self, name: &str, precision: &str, record: &OnDevice) -> Result<(), Failure> {
+        self.write_as(name, &format!("{precision}.{RECORD}"), record)
+    }
+
+    fn write_as(&self, name: &str, extension: &str, record: &impl Serialize) -> Result<(), Failure> {
         let record = serde_json::to_string(record).map_err(|e| Failure::Running(e.to_string()))?;
-        write_json(&self.path(name, "json"), &Written { sha256: digest::sha256(&record), record })
+        write_json(&self.path(name, extension), &Written { sha256: digest::sha256(&record), record })
     }
 
     /// The weights of a network, with the SHA-256 of their file; `None` if there are none, or not as they were written.
@@ -135,23 +170,25 @@ impl Kept {
         Ok(digest)
     }
 
-    /// The ONNX file of a network, if it is as `exported` has it.
-    pub fn onnx(&self, name: &str, exported: &Exported) -> Option<Vec<u8>> {
-        let onnx = std::fs::read(self.path(name, ONNX)).ok()?;
-        (digest::sha256(&onnx) == exported.onnx).then_some(onnx)
+    /// A file of a network, if it has this SHA-256.
+    pub fn file(&self, name: &str, extension: &str, sha256: &str) -> Option<Vec<u8>> {
+        let bytes = std::fs::read(self.path(name, extension)).ok()?;
+        (digest::sha256(&bytes) == sha256).then_some(bytes)
     }
 
-    /// Keeps the ONNX file of a network.
+    /// Keeps a file of a network.
     ///
     /// # Errors
     /// [`Failure::Running`] if it cannot be written.
-    pub fn keep_onnx(&self, name: &str, onnx: &[u8]) -> Result<(), Failure> {
-        write(&self.path(name, ONNX), onnx)
+    pub fn keep_file(&self, name: &str, extension: &str, bytes: &[u8]) -> Result<(), Failure> {
+        write(&self.path(name, extension), bytes)
     }
 }
 
+const RECORD: &str = "json";
 const WEIGHTS: &str = "safetensors";
-const ONNX: &str = "onnx";
+/// Extension of ONNX files.
+pub(super) const ONNX: &str = "onnx";
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     atomic_file::write(path, bytes).map_err(|e| Failure::writing(path, e))

@@ -7,6 +7,7 @@ mod candidates;
 pub(crate) mod collect;
 pub mod config;
 mod deploy;
+pub mod device_file;
 pub mod estimate;
 pub mod finished_run;
 mod host_profile;

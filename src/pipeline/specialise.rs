@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::limits::{Bounds, MemoryAndEnergy, MemoryPrecision, Unfound, rounded_up};
 use crate::prediction::{Shown, few_pairs};
 use crate::report::{Front, PredictorResults};
-use ofa_hw::{HardwareBackend, LatencyObjective, LatencySource};
+use ofa_hw::{Arithmetic, HardwareBackend, LatencyObjective, LatencySource};
 use ofa_predictors::{Fit, FittedPredictor, Pair, PredictedObjective, Target, pairs};
 use ofa_search::{Budget, Search, pareto};
 use ofa_search::{Candidate, Observer};
@@ -49,6 +49,9 @@ pub struct FoundCase {
     /// Whether that is the estimate of a formula that was never compared with a measurement.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub latency_is_estimate: bool,
+    /// The type of numbers that the device computes in.
+    #[serde(skip_serializing_if = "Arithmetic::is_f32")]
+    pub arithmetic: Arithmetic,
     /// What is limited, of the best, or of the closest found if none keeps the limits.
     pub values: BTreeMap<String, f64>,
     /// Why there is no subnet.
@@ -75,6 +78,8 @@ struct WrittenCase {
     #[serde(default)]
     latency_is_estimate: bool,
     #[serde(default)]
+    arithmetic: Arithmetic,
+    #[serde(default)]
     values: BTreeMap<String, f64>,
     #[serde(default)]
     unfound: Option<Unfound>,
@@ -84,8 +89,8 @@ impl From<WrittenCase> for FoundCase {
     fn from(written: WrittenCase) -> Self {
         let WrittenCase { device, mut constraint, precision, max_latency_ms, arch, latency_ms, mut values, .. } =
             written;
-        let WrittenCase { predicted_accuracy, extrapolated, measured_accuracy, unfound, latency_is_estimate, .. } =
-            written;
+        let WrittenCase { predicted_accuracy, extrapolated, measured_accuracy, unfound, .. } = written;
+        let WrittenCase { latency_is_estimate, arithmetic, .. } = written;
         constraint.extend(max_latency_ms.map(|limit| (LATENCY.to_owned(), limit)));
         if max_latency_ms.is_some() {
             values.extend(latency_ms.map(|value| (LATENCY.to_owned(), value)));
@@ -100,6 +105,7 @@ impl From<WrittenCase> for FoundCase {
             measured_accuracy,
             latency_ms,
             latency_is_estimate,
+            arithmetic,
             values,
             unfound,
         }
@@ -311,6 +317,7 @@ pub fn search(
                 measured_accuracy,
                 latency_ms: known.map(latency).transpose()?.flatten(),
                 latency_is_estimate: backend.as_ref().is_some_and(|device| device.is_estimate()),
+                arithmetic: backend.as_ref().map(|device| device.arithmetic()).unwrap_or_default(),
                 values: known.map(|c| by_name(&c.values)).unwrap_or_default(),
                 unfound,
             });

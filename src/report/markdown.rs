@@ -23,8 +23,8 @@ pub fn markdown(results: &RunResults, timings: &Timings) -> String {
          |---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|\n",
     );
     for case in results.cases.iter().chain(&results.reference) {
-        let tuning = timings.fine_tuning_s(&case.onnx).map_or_else(|| "–".to_owned(), |s| format!("{s:.0} s"));
-        let host = timings.host_ms(&case.onnx).map_or_else(|| "–".to_owned(), |ms| format!("{} ms", number(ms)));
+        let tuning = timings.fine_tuning_s(case.f32_file()).map_or_else(|| "–".to_owned(), |s| format!("{s:.0} s"));
+        let host = timings.host_ms(case.f32_file()).map_or_else(|| "–".to_owned(), |ms| format!("{} ms", number(ms)));
         let _ = writeln!(
             text,
             "| {} | {} | {} | {} | {} | {} | {} | {} M | {} k | {tuning} | {host} | {} |",

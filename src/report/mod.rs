@@ -203,6 +203,9 @@ pub struct Case {
     pub arch: ArchJson,
     /// Top-1 of the delivered network on test images.
     pub accuracy: f64,
+    /// Top-1 of its f32 file, where the device computes in another precision and `accuracy` is that of the device's file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy_f32: Option<f64>,
     /// Its 95 % interval; earlier versions left it out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<[f64; 2]>,
@@ -248,6 +251,12 @@ pub struct Case {
     pub params: u64,
     /// The ONNX file, relative to the run's folder.
     pub onnx: String,
+    /// The f32 file, where the device computes in another precision and `onnx` is the device's file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub onnx_f32: Option<String>,
+    /// Layers of the device's file that stay in f32, the most sensitive first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers_in_f32: Vec<String>,
     /// Its bytes; earlier versions left them out.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub onnx_bytes: u64,
@@ -260,6 +269,10 @@ pub struct Case {
     pub max_abs_logit: f64,
     /// Blocks for the drawing.
     pub blocks: Vec<DrawnBlock>,
+}
+
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 fn in_two_digits(value: f64) -> f64 {
@@ -298,8 +311,24 @@ impl Case {
 
     /// Its name: that of its files.
     pub fn name(&self) -> &str {
-        let file = self.onnx.rsplit('/').next().unwrap_or(&self.onnx);
+        let file = file_name(self.f32_file());
         file.strip_suffix(".onnx").unwrap_or(file)
+    }
+
+    /// Its f32 file, relative to the run's folder.
+    pub fn f32_file(&self) -> &str {
+        self.onnx_f32.as_ref().unwrap_or(&self.onnx)
+    }
+
+    /// The name of the file that its device runs.
+    pub fn file(&self) -> &str {
+        file_name(&self.onnx)
+    }
+
+    /// The precision of that file.
+    pub fn file_precision(&self) -> &str {
+        let other = self.onnx_f32.as_ref().and_then(|_| self.onnx.strip_suffix(".onnx")?.rsplit('.').next());
+        other.unwrap_or("f32")
     }
 
     /// The predicted accuracy with its standard deviation and marks, in as many digits as the accuracy measured on so many

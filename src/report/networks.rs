@@ -80,9 +80,9 @@ fn network(page: &mut String, case: &Case, results: &RunResults, timings: &Timin
     let balanced = case.balanced_accuracy.map(|share| format!("balanced {}", results.on_test_images(share).percent()));
     cell(page, 2, &format!("<b>{}</b>", results.top1(case)), &[balanced]);
     let predicted = case.predicted_accuracy.map(|_| format!("predicted {}", case.predicted(images)));
-    let tuned = timings.fine_tuning_s(&case.onnx).map(|s| format!("fine-tuned for {} s", seconds(s)));
+    let tuned = timings.fine_tuning_s(case.f32_file()).map(|s| format!("fine-tuned for {} s", seconds(s)));
     cell(page, 3, &results.on_test_images(case.as_cut()).percent(), &[predicted, tuned]);
-    let here = timings.host_ms(&case.onnx).map(|ms| format!("this machine {} ms", number(ms)));
+    let here = timings.host_ms(case.f32_file()).map(|ms| format!("this machine {} ms", number(ms)));
     cell(page, 4, &escape(&case.latency()), &[here]);
     let params = format!("{} k parameters", number(case.params as f64 / 1e3));
     cell(page, 5, &format!("{} M", number(case.macs as f64 / 1e6)), &[Some(params)]);

@@ -108,7 +108,7 @@ fn full_network(results: &RunResults, ends: [f64; 2]) -> Option<Series<'static>>
 pub fn accuracy_here<'a>(results: &'a RunResults, timings: &Timings) -> Option<Titled<'a>> {
     let host = timings.host.as_ref()?;
     let at: Vec<(f64, &Case)> =
-        results.cases.iter().filter_map(|case| Some((timings.host_ms(&case.onnx)?, case))).collect();
+        results.cases.iter().filter_map(|case| Some((timings.host_ms(case.f32_file())?, case))).collect();
     let of = |one: fn(f64, f64) -> f64, start| at.iter().map(|(x, _)| *x).fold(start, one);
     let mut series = delivered(results, &at);
     if !at.is_empty() {
@@ -274,7 +274,7 @@ pub fn host(results: &RunResults, timings: &Timings) -> Option<Titled<'static>> 
     let mut points: Vec<(f64, f64)> = results
         .cases
         .iter()
-        .filter_map(|case| Some((case.macs as f64 / 1e6, *host.median_ms.get(&case.onnx)?)))
+        .filter_map(|case| Some((case.macs as f64 / 1e6, *host.median_ms.get(case.f32_file())?)))
         .collect();
     points.sort_by(|a, b| a.0.total_cmp(&b.0));
     points.dedup();

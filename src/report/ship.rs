@@ -8,6 +8,9 @@ use crate::measured_profile::{Agreement, agreement};
 /// A network in a line: accuracy, latency, size, memory.
 pub fn in_short(case: &Case, results: &RunResults) -> String {
     let mut parts = vec![format!("top-1 {}", results.on_test_images(case.accuracy).with_interval())];
+    if let Some(accuracy) = case.accuracy_f32 {
+        parts.push(format!("in {} (f32: {})", case.file_precision(), results.on_test_images(accuracy).percent()));
+    }
     if case.latency_ms.is_some() {
         parts.push(case.latency());
     }
@@ -27,15 +30,18 @@ pub fn next_commands(results: &RunResults, run: &str) -> Vec<(String, &'static s
     let weights = quoted(&format!("{}/nets/{}.safetensors", run.trim_end_matches('/'), case.name()));
     let run = quoted(run);
     let device = case.device.as_ref().map_or_else(String::new, |device| format!(" --device {}", quoted(device)));
-    vec![
+    let mut commands = vec![
         (format!("ofa classify {run} photo.jpg"), "try it on a photo"),
         (
             format!("ofa search {run} --device {} --max-latency-ms 50%,80%", another(results)),
             "networks for another device",
         ),
         (format!("ofa measure --model {weights}"), "its time on this machine"),
-        (format!("ofa export {run}{device} --int8"), "an int8 file beside it"),
-    ]
+    ];
+    if case.file_precision() != "int8" {
+        commands.push((format!("ofa export {run}{device} --int8"), "an int8 file beside it"));
+    }
+    commands
 }
 
 /// A device that the run has no networks for.
@@ -95,6 +101,7 @@ pub fn assessment(results: &RunResults, timings: &Timings) -> Vec<String> {
     if !each.is_empty() {
         notes.push(format!("For scale, as cut: {}.", each.join("; ")));
     }
+    notes.extend(results.cases.iter().filter_map(|case| in_device_precision(case, results)));
     notes.extend(estimates(results, timings));
     notes.extend(beaten_by_the_smallest(results));
     notes
@@ -103,6 +110,19 @@ pub fn assessment(results: &RunResults, timings: &Timings) -> Vec<String> {
 /// What the mark `(!)` beside a prediction means.
 const MISSED: &str = "(!): further from the measured accuracy than three deviations of the predictor and of a count of so many \
                       test images allow; measure more pairs, or do not rely on the ranking.";
+
+/// What a file in the precision of its device costs against f32.
+fn in_device_precision(case: &Case, results: &RunResults) -> Option<String> {
+    let in_f32 = results.on_test_images(case.accuracy_f32?).percent();
+    let kept = match case.layers_in_f32.as_slice() {
+        [] => String::new(),
+        layers => format!("; in f32 stay {}", layers.join(", ")),
+    };
+    let (device, file, precision) = (case.device(), case.file(), case.file_precision());
+    Some(format!(
+        "{device} computes in {precision}: the accuracy is that of {file}, of the f32 file it is {in_f32}{kept}."
+    ))
+}
 
 /// What is known about latencies that are estimates.
 fn estimates(results: &RunResults, timings: &Timings) -> Option<String> {

@@ -53,17 +53,18 @@ fn pick(page: &mut String, case: &Case, results: &RunResults) {
     let accuracy = results.on_test_images(case.accuracy);
     let _ = write!(
         page,
-        "<article class=\"pick\"><h3>{}</h3><p class=\"file\"><a href=\"{}\">{}.onnx</a></p>\
+        "<article class=\"pick\"><h3>{}</h3><p class=\"file\"><a href=\"{}\">{}</a></p>\
          <p class=\"big\"><b>{}</b> top-1 on test images; 95 % interval {}</p><dl class=\"facts\">",
         escape(case.device()),
         escape(&case.onnx),
-        escape(case.name()),
+        escape(case.file()),
         accuracy.percent(),
         accuracy.interval_number()
     );
     let resolution = case.arch.resolution.map(|r| format!("{r} px"));
     let kilobytes = |bytes: u64| (bytes > 0).then(|| format!("{} kB", number(bytes as f64 / 1024.0)));
     let facts = [
+        ("top-1 in f32", case.accuracy_f32.map(|one| results.on_test_images(one).percent())),
         ("latency", case.latency_ms.map(|_| case.latency())),
         ("MACs", Some(format!("{} M", number(case.macs as f64 / 1e6)))),
         ("parameters", Some(format!("{} k", number(case.params as f64 / 1e3)))),

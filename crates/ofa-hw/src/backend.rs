@@ -29,6 +29,26 @@ impl fmt::Display for LatencySource {
     }
 }
 
+/// The type of numbers that a device computes in: networks are delivered for it in that type.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Arithmetic {
+    /// 32-bit floats.
+    #[default]
+    F32,
+    /// 16-bit floats.
+    F16,
+    /// 8-bit integers.
+    Int8,
+}
+
+impl Arithmetic {
+    /// Whether it is the one that networks are trained in.
+    pub fn is_f32(&self) -> bool {
+        *self == Arithmetic::F32
+    }
+}
+
 /// A device: how long a network takes on it. Configured by `kind` in a profile; plugins submit a
 /// [`DeviceEntry`](crate::DeviceEntry).
 ///
@@ -44,6 +64,11 @@ pub trait HardwareBackend: Debug + Send + Sync {
     /// need not.
     fn is_estimate(&self) -> bool {
         false
+    }
+
+    /// The type of numbers that it computes in.
+    fn arithmetic(&self) -> Arithmetic {
+        Arithmetic::F32
     }
 
     /// Latency of one block of a network, in milliseconds; `None` where a network's latency is no sum over its blocks. It may

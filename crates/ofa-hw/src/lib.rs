@@ -8,7 +8,7 @@ pub mod error;
 pub mod objectives;
 pub mod profiling;
 
-pub use backend::{HardwareBackend, LatencySource};
+pub use backend::{Arithmetic, HardwareBackend, LatencySource};
 pub use devices::command::{CommandDevice, CommandProfile};
 pub use devices::content;
 pub use devices::host::{Host, HostSettings};

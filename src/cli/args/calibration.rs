@@ -5,10 +5,11 @@ use super::model_data::{Reading, load_for};
 use super::npy_batch::{check_channels, read_npy};
 use super::{Context, Failure};
 use crate::cli::output::progress;
-use ofa_export::Batch;
+use crate::pipeline::device_file::training_images;
+use ofa_export::{Batch, Precision};
 use ofa_space::{Arch, Model, NetSpec};
 use ofa_train::Supernet;
-use ofa_train::data::{Dataset, OnCorrupt, SplitName, TrainedOn, stratified};
+use ofa_train::data::{Dataset, OnCorrupt, TrainedOn};
 use ofa_train::device;
 use ofa_train::evaluation::{BatchWork, CalibrationSet, few_calibration_images, recalibrate};
 use ofa_train::images::Images;
@@ -106,24 +107,16 @@ impl CalibrationImages {
         Ok(images_used)
     }
 
-    /// The first `most` of a class-balanced sample of training images, or all images of an .npy file, as the network
-    /// takes them.
-    pub fn batch(&self, net: &NetSpec, sample: usize, most: usize, context: &Context) -> Result<Batch, Failure> {
-        /// Images that are decoded at once.
-        const CHUNK: usize = 32;
+    /// Training images for a file of this precision, or all images of an .npy file, as the network takes them.
+    pub fn batch(&self, net: &NetSpec, precision: Precision, context: &Context) -> Result<Batch, Failure> {
         let [c, h, w] = net.input;
         match self {
             Self::Dataset(dataset) => {
-                let mut indices = stratified::sample(&dataset.train, sample, context.common.seed);
-                indices.truncate(most);
-                let mut values = Vec::with_capacity(indices.len() * c * h * w);
                 let mut read = progress::of_batches(context.output);
-                for (done, chunk) in indices.chunks(CHUNK).enumerate() {
-                    let (images, _) = dataset.eval_batch(SplitName::Train, chunk, h as u32)?;
-                    values.extend(images.to_nchw());
-                    read(BatchWork::Reading, done + 1, indices.len().div_ceil(CHUNK));
-                }
-                Ok(Batch::new(values, [indices.len(), c, h, w])?)
+                let read = |done, all| read(BatchWork::Reading, done, all);
+                let values = training_images(dataset, h as u32, precision, context.common.seed, read)?;
+                let images = values.len() / (c * h * w).max(1);
+                Ok(Batch::new(values, [images, c, h, w])?)
             }
             Self::Npy(images) => {
                 let [n, h, w, c] = images.shape;

@@ -21,6 +21,10 @@ pub struct RunNetworkArgs {
 pub struct RunNetwork {
     /// Its weights.
     pub weights: PathBuf,
+    /// The file that its device runs.
+    pub onnx: PathBuf,
+    /// Whether that is another than the f32 file.
+    pub is_converted: bool,
     run: FinishedRun,
 }
 
@@ -34,7 +38,8 @@ impl RunNetworkArgs {
             _ => String::new(),
         };
         context.output.note(&format!("{}: {}{why}", folder.display(), case.name()));
-        Ok(RunNetwork { weights: run.weights(case)?, run })
+        let onnx = folder.join(&case.onnx);
+        Ok(RunNetwork { weights: run.weights(case)?, onnx, is_converted: case.onnx_f32.is_some(), run })
     }
 
     /// Refuses `--net` where there is no run.

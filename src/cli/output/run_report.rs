@@ -31,6 +31,9 @@ struct CaseReport {
     constraint: serde_json::Value,
     arch: ofa_space::ArchJson,
     accuracy: f64,
+    /// Of the f32 file, where the device runs another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accuracy_f32: Option<f64>,
     /// 95 % interval of `accuracy`.
     interval: Option<[f64; 2]>,
     /// Whether it is the network to ship for the device.
@@ -51,6 +54,10 @@ struct CaseReport {
     macs: u64,
     params: u64,
     onnx: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    onnx_f32: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    layers_in_f32: Vec<String>,
 }
 
 impl CaseReport {
@@ -60,6 +67,7 @@ impl CaseReport {
             constraint: case.constraint.clone(),
             arch: case.arch.clone(),
             accuracy: case.accuracy,
+            accuracy_f32: case.accuracy_f32,
             interval: case.interval,
             recommended: case.recommended,
             supernet_accuracy: case.as_cut(),
@@ -73,6 +81,8 @@ impl CaseReport {
             macs: case.macs,
             params: case.params,
             onnx: out.join(&case.onnx),
+            onnx_f32: case.onnx_f32.as_ref().map(|file| out.join(file)),
+            layers_in_f32: case.layers_in_f32.clone(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A profile of `ofa profile`: every block of a space timed on one device, and what turns their sum into the time of a
 //! whole network.
 
-use crate::backend::{HardwareBackend, LatencySource};
+use crate::backend::{Arithmetic, HardwareBackend, LatencySource};
 use crate::block_key;
 use crate::devices::profile::DeviceProfile;
 use crate::devices::whole_net::WholeNet;
@@ -28,6 +28,7 @@ pub struct BlockTable {
 /// |---|---|---|---|
 /// | `format` | | version of the block names | 1 |
 /// | `name`, `about` | empty | for listings | |
+/// | `arithmetic` | `f32` | type of the numbers that the device computes in | `f32`, `f16`, `int8` |
 /// | `space` | | the space whose blocks were timed, for messages | |
 /// | `runtime`, `threads` | | what timed them: results of others are never mixed in | |
 /// | `rounds` | | timed runs of each block | ≥ 1 |
@@ -44,6 +45,9 @@ pub struct BlockProfile {
     /// One line for listings.
     #[serde(default)]
     pub about: String,
+    /// Type of the numbers that the device computes in.
+    #[serde(default, skip_serializing_if = "Arithmetic::is_f32")]
+    pub arithmetic: Arithmetic,
     /// The space whose blocks were timed.
     pub space: String,
     /// Name and version of the runtime.
@@ -162,6 +166,10 @@ impl HardwareBackend for BlockTable {
 
     fn least_ms(&self) -> f64 {
         self.profile.whole_net.least_ms
+    }
+
+    fn arithmetic(&self) -> Arithmetic {
+        self.profile.arithmetic
     }
 
     fn source(&self) -> LatencySource {

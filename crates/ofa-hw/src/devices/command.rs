@@ -3,7 +3,7 @@
 //! The command is given the network as an ONNX file and prints JSON. Results are kept on disk, so that a network is
 //! measured once.
 
-use crate::backend::{HardwareBackend, LatencySource};
+use crate::backend::{Arithmetic, HardwareBackend, LatencySource};
 use crate::devices::host::any_weights_onnx;
 use crate::devices::subprocess::{self, Problem};
 use crate::error::HwError;
@@ -32,6 +32,7 @@ pub struct CommandDevice(Checked<CommandProfile>);
 /// | `field` | `latency_ms` | field of the JSON that holds milliseconds | |
 /// | `timeout_s` | 120 | the command, and all that it started, is ended after this time | > 0 |
 /// | `retries` | 2 | further tries after a failure | 0–20 |
+/// | `arithmetic` | `f32` | type of the numbers that it computes in | `f32`, `f16`, `int8` |
 /// | `cache` | the user's cache folder | where results are kept | a folder, or `""` for none |
 ///
 /// The command prints one JSON object on its last line of output, `{"latency_ms": 12.3}`. It may add `p10_ms`, `p90_ms`
@@ -56,6 +57,9 @@ pub struct CommandProfile {
     /// Further tries after a failure.
     #[serde(default = "two")]
     pub retries: usize,
+    /// Type of the numbers that it computes in.
+    #[serde(default, skip_serializing_if = "Arithmetic::is_f32")]
+    pub arithmetic: Arithmetic,
     /// Folder where results are kept; `None` for the user's own, an empty path for none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<PathBuf>,
@@ -243,6 +247,10 @@ fn shortened(text: &str) -> String {
 impl HardwareBackend for CommandDevice {
     fn latency_ms(&self, net: &NetSpec) -> Result<f64, HwError> {
         Ok(self.measure(&any_weights_onnx(net)?, net.input)?.median_ms)
+    }
+
+    fn arithmetic(&self) -> Arithmetic {
+        self.0.arithmetic
     }
 
     fn source(&self) -> LatencySource {

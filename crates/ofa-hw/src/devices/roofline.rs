@@ -4,7 +4,7 @@
 //! the fixed cost (Williams, Waterman, Patterson 2009). Batch norm and activation are fused into the convolution
 //! before them, as inference runtimes do, and cost nothing of their own.
 
-use crate::backend::{HardwareBackend, LatencySource};
+use crate::backend::{Arithmetic, HardwareBackend, LatencySource};
 use crate::devices::registry::{DeviceEntry, from_profile};
 use crate::error::HwError;
 use ofa_space::settings::{self, Checked, InvalidSetting, Settings};
@@ -28,6 +28,7 @@ pub struct Roofline(Checked<RooflineProfile>);
 /// | `bandwidth_gb_s` | | memory bandwidth in 10⁹ bytes a second | > 0 |
 /// | `peak_source`, `bandwidth_source` | | where the numbers are published | not empty |
 /// | `bytes_per_element` | 4 | of weights and activations | 1–8 |
+/// | `arithmetic` | by `bytes_per_element`: 1 is `int8`, 2 is `f16` | type of the numbers that it computes in | `f32`, `f16`, `int8` |
 /// | `overhead_us` | 0 | fixed cost of an operation in microseconds | ≥ 0 |
 /// | `efficiency` | 1 each | share of the peak that `dense`, `depthwise`, `linear` operations reach | 0–1 |
 /// | `block_efficiency` | 1 each | further share of the peak by kind of block, such as `{ stem = 0.5 }` | 0–1 |
@@ -55,6 +56,9 @@ pub struct RooflineProfile {
     /// Bytes of a weight or activation.
     #[serde(default = "four")]
     pub bytes_per_element: f64,
+    /// Type of the numbers that it computes in; by the bytes of an element if `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arithmetic: Option<Arithmetic>,
     /// Fixed cost of an operation in microseconds.
     #[serde(default)]
     pub overhead_us: f64,
@@ -248,6 +252,14 @@ impl HardwareBackend for Roofline {
 
     fn is_estimate(&self) -> bool {
         self.0.calibrated_on.is_none()
+    }
+
+    fn arithmetic(&self) -> Arithmetic {
+        self.0.arithmetic.unwrap_or(match self.0.bytes_per_element {
+            1.0 => Arithmetic::Int8,
+            2.0 => Arithmetic::F16,
+            _ => Arithmetic::F32,
+        })
     }
 
     // Operation by operation, as latencies are added up: sums of sums round differently.

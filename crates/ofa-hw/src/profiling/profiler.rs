@@ -227,6 +227,7 @@ impl<'a> Profiler<'a> {
         let profile = BlockProfile {
             format: block_key::KEY_VERSION,
             name: self.name,
+            arithmetic: stopwatch.arithmetic(),
             about: format!("measured blocks of {space}, {runtime}, {threads} threads"),
             space,
             runtime,

@@ -1,5 +1,6 @@
 //! What times the blocks and networks of a profile: this machine, or a command.
 
+use crate::backend::{Arithmetic, HardwareBackend};
 use crate::devices::command::CommandDevice;
 use crate::devices::host::{Host, Subject, any_weights_onnx};
 use crate::error::HwError;
@@ -46,6 +47,11 @@ pub trait Stopwatch {
 
     /// Its threads.
     fn threads(&self) -> usize;
+
+    /// The type of numbers that the device computes in when it runs a delivered network.
+    fn arithmetic(&self) -> Arithmetic {
+        Arithmetic::F32
+    }
 
     /// How many networks to time between two savings.
     fn group_size(&self) -> usize;
@@ -154,6 +160,10 @@ impl Stopwatch for CommandDevice {
 
     fn threads(&self) -> usize {
         1
+    }
+
+    fn arithmetic(&self) -> Arithmetic {
+        HardwareBackend::arithmetic(self)
     }
 
     fn group_size(&self) -> usize {

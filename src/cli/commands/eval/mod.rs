@@ -126,7 +126,9 @@ impl EvalArgs {
             let data = network.data(self.data.as_deref())?;
             let (kept_resolution, on_corrupt) = (Some(network.kept_resolution()?), network.on_corrupt());
             let on_corrupt = self.corrupt.given().unwrap_or(on_corrupt);
-            Ok(Subject { file: network.weights, data, kept_resolution, on_corrupt, in_a_runtime: false })
+            let in_a_runtime = network.is_converted;
+            let file = if in_a_runtime { network.onnx } else { network.weights };
+            Ok(Subject { file, data, kept_resolution, on_corrupt, in_a_runtime })
         };
         let (file, in_a_runtime) = match (&self.onnx, &self.model, &self.run) {
             (Some(file), ..) => (file, true),
@@ -178,13 +180,14 @@ impl EvalReport {
 pub fn run(args: &EvalArgs, context: &Context) -> Result<(), Failure> {
     let subject = args.subject(context)?;
     let report = match &subject {
-        Subject { file, data, on_corrupt, in_a_runtime: true, .. } => {
+        Subject { file, data, on_corrupt, kept_resolution, in_a_runtime: true } => {
             let evaluation = OnnxEvaluation {
                 file,
                 data,
                 split: args.split,
                 limit: args.limit,
                 on_corrupt: *on_corrupt,
+                kept_resolution: *kept_resolution,
                 classes: &args.classes,
                 runtime: &args.runtime,
             };

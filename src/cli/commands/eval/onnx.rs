@@ -19,6 +19,8 @@ pub(super) struct OnnxEvaluation<'a> {
     pub(super) split: SplitChoice,
     pub(super) limit: Option<usize>,
     pub(super) on_corrupt: OnCorrupt,
+    /// The size at which a run keeps images, pixels.
+    pub(super) kept_resolution: Option<u32>,
     pub(super) classes: &'a ClassArgs,
     pub(super) runtime: &'a RuntimeArgs,
 }
@@ -32,7 +34,8 @@ pub(super) fn evaluate(args: &OnnxEvaluation<'_>, context: &Context) -> Result<E
         network.about.metadata.get("provenance").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     let resolution = network.about.image[1] as u32;
     let trained = TrainedOn::from_metadata(&provenance, &network.class_names, &network.input)?;
-    let reading = Reading { max_resolution: resolution, on_corrupt: args.on_corrupt, classes: args.classes };
+    let max_resolution = args.kept_resolution.unwrap_or(resolution);
+    let reading = Reading { max_resolution, on_corrupt: args.on_corrupt, classes: args.classes };
     let dataset = model_data::load(&trained, args.data, &reading, context)?;
     dataset.require(args.split.into())?;
     let split = SplitName::from(args.split);

@@ -116,10 +116,6 @@ struct Exported<'a, R> {
 
 /// Training images for BN statistics.
 const RECALIBRATION_IMAGES: usize = 2000;
-/// Training images for the ranges of int8.
-const INT8_IMAGES: usize = 512;
-/// As many of them are enough to judge f16 and to verify.
-const FEW_IMAGES: usize = 32;
 
 impl ExportArgs {
     fn precision(&self) -> Precision {
@@ -155,8 +151,7 @@ impl ExportArgs {
         context: &Context,
     ) -> Result<Option<Batch>, Failure> {
         let Some(loaded) = loaded.filter(|_| self.fp16 || self.int8 || self.verify) else { return Ok(None) };
-        let most = if self.int8 { INT8_IMAGES } else { FEW_IMAGES };
-        let images = loaded.batch(net, INT8_IMAGES, most, context)?;
+        let images = loaded.batch(net, self.precision(), context)?;
         // An .npy file of another size serves for BN statistics; an f32 file is then verified on random images.
         Ok(Some(images).filter(|images| self.fp16 || self.int8 || images.image() == net.input))
     }
@@ -200,7 +195,17 @@ impl ExportArgs {
                     network.weights.with_extension("onnx").display()
                 )));
             }
-            (None, precision) => network.weights.with_extension(format!("{}.onnx", precision.name())),
+            (None, precision) => {
+                let output = network.weights.with_extension(format!("{}.onnx", precision.name()));
+                if network.is_converted && network.onnx == output {
+                    let name = precision.name();
+                    return Err(Failure::Input(format!(
+                        "{} is there already in {name}, as its device runs it: give --out for a file with other options",
+                        output.display()
+                    )));
+                }
+                output
+            }
         };
         let on_corrupt = self.corrupt.given().unwrap_or_else(|| network.on_corrupt());
         Ok(Job { model: network.weights, output, calibrate, on_corrupt })
@@ -321,6 +326,8 @@ fn describe(report: &ExportReport, output: &Path) -> String {
             verification.runtime, agreement.max_abs_diff, agreement.max_abs_logit
         )
     });
+    let layers: Vec<&str> = report.layers_in_f32.iter().map(|layer| layer.name.as_str()).collect();
+    let layers = (!layers.is_empty()).then(|| format!(" (in f32: {})", layers.join(", ")));
     let kept = report.in_f32.filter(|cut| cut.operations_in_f32 > 0).map(|cut| {
         let Cut { operations_in_f32, operations, weights_in_f32 } = cut;
         let share = 100.0 * weights_in_f32;
@@ -331,7 +338,7 @@ fn describe(report: &ExportReport, output: &Path) -> String {
         output.display(),
         report.bytes,
         report.precision.name(),
-        kept.unwrap_or_default(),
+        kept.or(layers).unwrap_or_default(),
         report.opset,
         verified.unwrap_or_default()
     )
