@@ -147,6 +147,10 @@ fn forget_judgement(results: &mut Value) {
     results.as_object_mut().unwrap().remove("baseline");
 }
 
+/// Batch norm was recalibrated on a class-balanced sample of training images when this was recorded; later versions take the
+/// classes in proportion.
+const RECALIBRATED: &str = "eval-mobile-max";
+
 #[test]
 fn models_and_onnx_files_score_the_same() {
     let folder = tempfile::tempdir().unwrap();
@@ -160,7 +164,7 @@ fn models_and_onnx_files_score_the_same() {
     let mobile = fixture("models/mobile.safetensors");
     for (line, file, result) in [
         ("--model {}", &net, "eval-net"),
-        ("--arch max --calibration-images 100 --model {}", &mobile, "eval-mobile-max"),
+        ("--arch max --calibration-images 100 --model {}", &mobile, RECALIBRATED),
         ("--onnx {}", &onnx, "eval-onnx"),
         ("--onnx {}", &exported, "eval-onnx"),
     ] {
@@ -168,8 +172,12 @@ fn models_and_onnx_files_score_the_same() {
         forget_times_and_texts(&mut ours);
         forget(&mut ours, &CLASSES);
         forget(&mut ours, &["interval", "baseline"]);
+        let expected = recorded(&format!("results/{result}.json"));
         // Five images of 500.
-        assert_equal(&ours, &recorded(&format!("results/{result}.json")), 0.01, result);
+        match result {
+            RECALIBRATED => assert!(is_close(&ours, &expected, 0.01), "{result}: {ours}, recorded {expected}"),
+            _ => assert_equal(&ours, &expected, 0.01, result),
+        }
     }
 }
 
@@ -349,6 +357,12 @@ fn the_last_steps_of_a_run_go_on_from_the_first_ones() {
     forget(&mut found, &["warnings"]);
     // Later versions tell the delivered network and the subnet as it was cut apart.
     for case in found["cases"].as_array_mut().unwrap() {
+        // Nor was there a file in the precision of the device.
+        if let Some(in_f32) = case.as_object_mut().unwrap().remove("accuracy_f32") {
+            case["accuracy"] = in_f32;
+            case["onnx"] = case.as_object_mut().unwrap().remove("onnx_f32").unwrap();
+            case.as_object_mut().unwrap().remove("layers_in_f32");
+        }
         let as_cut = case.as_object_mut().unwrap().remove("supernet_accuracy");
         assert_eq!(as_cut.as_ref(), Some(&case["accuracy"]));
         forget(case, &CLASSES);
@@ -359,5 +373,7 @@ fn the_last_steps_of_a_run_go_on_from_the_first_ones() {
         // The recorded run was of few steps: its predictor promises more than its subnets keep.
         case.as_object_mut().unwrap().remove("prediction_missed");
     }
-    assert_equal(&found, &results(&fixture("run")), 0.01, "results");
+    // Batch norm is recalibrated on another sample of training images, see RECALIBRATED.
+    let expected = results(&fixture("run"));
+    assert!(is_close(&found, &expected, 0.01), "{found}, recorded {expected}");
 }
