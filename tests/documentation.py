@@ -80,8 +80,15 @@ def logical_lines(body):
 def ofa_commands(line):
     """Arguments of the `ofa` commands of a line."""
     line = re.sub(r"cargo run --release -- ", "ofa ", line)
-    for part in re.split(r"[|;&]", line):
-        words = shlex.split(part, comments=True)
+    tokens = shlex.shlex(line, posix=True, punctuation_chars="|;&")
+    tokens.whitespace_split = True
+    commands = [[]]
+    for token in tokens:
+        if set(token) <= set("|;&"):
+            commands.append([])
+        else:
+            commands[-1].append(token)
+    for words in commands:
         while words and (words[0] in ("do", "then") or re.fullmatch(r"\w+=.*", words[0])):
             words.pop(0)
         if words[:1] == ["ofa"]:
