@@ -95,6 +95,7 @@ impl Batch {
     }
 
     /// The first of the images, as many as there are of `most`; none of bytes.
+    #[cfg(feature = "rten")]
     pub(crate) fn first(&self, most: usize) -> Self {
         let [n, c, h, w] = self.shape;
         let n = n.min(most);

@@ -12,6 +12,8 @@ pub mod mixed;
 #[cfg(feature = "rten")]
 pub(crate) mod quantisation;
 mod readers;
+// Layers are ranked in rten.
+#[cfg_attr(not(feature = "rten"), allow(dead_code))]
 pub mod sensitivity;
 
 use ofa_space::settings::{self, InvalidSetting, Settings};
