@@ -11,8 +11,8 @@ Needs numpy, onnx, onnxruntime and pillow. Prints one line a net and family and 
 bounds.
 """
 
+import functools
 import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -21,19 +21,13 @@ import numpy as np
 import onnx
 import onnxruntime
 
+import small_supernets
+
 OFA = sys.argv[1]
 SHARED = Path(sys.argv[2] if len(sys.argv) > 2 else "../shared")
-KINDS = {"OFAMobileNetV3": "mbv3", "OFAProxylessNASNets": "proxyless", "OFAResNets": "resnet50"}
 LIMITS = {"f32": 1e-4, "f16": 2e-2, "bytes": 1e-4, "batch": 1e-4, "opset": 1e-4}
 failures = []
-
-
-def ofa(*arguments):
-    words = [OFA, *map(str, arguments), "--json", "--quiet"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise SystemExit(f"{' '.join(words)}\n{done.stderr}")
-    return json.loads(done.stdout)
+ofa = functools.partial(small_supernets.ofa, OFA)
 
 
 def session(path):
@@ -45,23 +39,6 @@ def session(path):
 def run(path, x):
     onnx.checker.check_model(str(path), full_check=True)
     return session(path).run(None, {"input": x})[0]
-
-
-def import_small(name, scratch):
-    cases = json.loads((SHARED / "golden" / name / "cases.json").read_text())
-    calibration = SHARED / "golden" / name / "calib.npy"
-    size = np.load(calibration, mmap_mode="r").shape[2]
-    lines = ["[space]", f'kind = "{KINDS[cases["network"]]}"', f'name = "{name}"', f"resolutions = [{size}]"]
-    for key, value in cases["constructor"].items():
-        if key == "bn_param":
-            lines.append(f"bn_eps = {value['eps']}")
-        elif key != "dropout_rate":
-            lines.append(f"{key} = {json.dumps(value)}")
-    space = scratch / f"{name}.toml"
-    space.write_text("\n".join(lines) + "\n")
-    model = scratch / f"{name}.safetensors"
-    ofa("import", "supernet", SHARED / "golden" / cases["checkpoint"], "--space", space, "-o", model)
-    return model, calibration
 
 
 def check(label, model, worst, extras, images=None):
@@ -157,7 +134,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         for name, count in [("mbv3-small", 14), ("proxyless-small", 13), ("resnet-small", 13)]:
-            supernet, calibration = import_small(name, scratch)
+            supernet, calibration = small_supernets.small_supernet(OFA, SHARED, name, scratch)
             worst = {}
             for seed in range(count):
                 net = scratch / f"{name}-{seed}.safetensors"

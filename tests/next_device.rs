@@ -173,7 +173,7 @@ fn a_device_that_computes_in_another_precision_gets_a_file_of_its_own() {
         let (onnx, onnx_f32) = (case["onnx"].as_str().unwrap(), case["onnx_f32"].as_str().unwrap());
         assert_eq!(onnx, onnx_f32.replace(".onnx", &format!(".{precision}.onnx")));
         assert!(run.root().join(onnx).is_file() && run.root().join(onnx_f32).is_file());
-        // The accuracy is that of the file, in the runtime; the f32 file's stands beside it.
+        // The accuracy is that of the device's file in the runtime; that of the f32 file is given as well.
         let scored = run.run(&["eval", "run", "--device", device, "--json"]).ok().json();
         assert_eq!(scored["top1"], case["accuracy"]);
         assert_eq!(

@@ -23,13 +23,14 @@ from pathlib import Path
 
 import numpy as np
 
+from small_supernets import ofa, small_supernet
+
 # A file that is written anew within a second must not be read as it was.
 sys.dont_write_bytecode = True
 
 LIMIT = 1e-5
 # Of the runtimes: they order sums in ways of their own.
 RUNTIME_LIMIT = 1e-4
-KINDS = {"OFAMobileNetV3": "mbv3", "OFAProxylessNASNets": "proxyless", "OFAResNets": "resnet50"}
 # A few steps on the digits that come with the program.
 QUICKSTART = """
 space = "tiny-28"
@@ -46,14 +47,6 @@ learning_rate = 0.05
 """
 
 
-def ofa(program, *arguments):
-    words = [program, *map(str, arguments), "--json", "--quiet"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise SystemExit(f"{' '.join(map(str, words))}\n{done.stderr}")
-    return json.loads(done.stdout)
-
-
 def module_of(path):
     """An exported Python file, imported."""
     spec = importlib.util.spec_from_file_location(path.stem.replace("-", "_"), path)
@@ -63,23 +56,6 @@ def module_of(path):
 
 
 # ---------------------------------------------------------------------------------------------------------------- logits
-
-
-def small_supernet(program, shared, name, scratch):
-    """A small supernet of the reference data, imported, and its calibration images."""
-    cases = json.loads((shared / "golden" / name / "cases.json").read_text())
-    calibration = shared / "golden" / name / "calib.npy"
-    size = np.load(calibration, mmap_mode="r").shape[2]
-    lines = ["[space]", f'kind = "{KINDS[cases["network"]]}"', f'name = "{name}"', f"resolutions = [{size}]"]
-    for key, value in cases["constructor"].items():
-        if key == "bn_param":
-            lines.append(f"bn_eps = {value['eps']}")
-        elif key != "dropout_rate":
-            lines.append(f"{key} = {json.dumps(value)}")
-    space, model = scratch / f"{name}.toml", scratch / f"{name}.safetensors"
-    space.write_text("\n".join(lines) + "\n")
-    ofa(program, "import", "supernet", shared / "golden" / cases["checkpoint"], "--space", space, "-o", model)
-    return model, ["--arch", "random", "--calibrate", calibration]
 
 
 def networks(program, shared, scratch):
@@ -92,7 +68,8 @@ def networks(program, shared, scratch):
         ("ProxylessNAS", "proxyless-small"),
         ("ResNet-50", "resnet-small"),
     ]:
-        yield label, *small_supernet(program, shared, name, scratch)
+        model, calibration = small_supernet(program, shared, name, scratch)
+        yield label, model, ["--arch", "random", "--calibrate", calibration]
     config = scratch / "quickstart.toml"
     config.write_text(QUICKSTART)
     ofa(program, "train", config, "--out", scratch / "quickstart")

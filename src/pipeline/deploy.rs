@@ -325,7 +325,7 @@ impl Exporting<'_> {
             match device_file::precision_of(arithmetic) {
                 None => Delivered::f32(tuned, onnx, bytes.len()),
                 Some(precision) => {
-                    let extension = format!("{}.{ONNX}", precision.name());
+                    let extension = device_file::extension_of(precision);
                     let path = self.nets.join(format!("{name}.{extension}"));
                     let how = (precision, self.seed);
                     let (bytes, file) = device_file::of(self.subject, (tuned, kept), how, &self.test, &path)?;

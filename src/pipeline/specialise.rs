@@ -244,8 +244,7 @@ pub fn search(
     let predictor = Arc::new(FittedPredictor::load_for(&folder.path(predictor_of(config)), Target::Accuracy)?);
     let space = &predictor.narrowed(subject.space.clone())?;
     let accuracy = PredictedObjective::new(space.clone(), predictor.clone(), Target::Accuracy)?;
-    let (predictor, space_of_choice) = (predictor.as_ref(), space.as_ref());
-    let choice = Choice { subject, config, predictor, space: space_of_choice, accuracy: &accuracy, stop };
+    let choice = Choice { subject, config, predictor: &predictor, space: space.as_ref(), accuracy: &accuracy, stop };
     let mut found = Found { cases: Vec::new(), fronts: Vec::new(), evaluations: 0 };
     for wanted in &config.search.devices {
         let backend = host_profile::device(wanted, folder)?;

@@ -59,17 +59,21 @@ pub fn list(case: &Case) -> String {
     }
     let mut html = "<h4>Most frequent mistakes</h4><ol class=\"mistakes\">".to_owned();
     for mistake in mistakes.iter().take(LISTED) {
-        let name = |class: usize| case.per_class.get(class).map_or("", |class| class.class.as_str());
         let all: usize = case.confusion[mistake.of].iter().sum();
         let _ = write!(
             html,
             "<li><span><b>{}</b> taken for <b>{}</b></span><span class=\"n\">{} of {all}</span></li>",
-            escape(name(mistake.of)),
-            escape(name(mistake.taken_for)),
+            escape(name(case, mistake.of)),
+            escape(name(case, mistake.taken_for)),
             mistake.images
         );
     }
     html + "</ol>"
+}
+
+/// The name of a class, by its place among the logits.
+fn name(case: &Case, class: usize) -> &str {
+    case.per_class.get(class).map_or("", |class| class.class.as_str())
 }
 
 struct Matrix<'a> {
@@ -100,7 +104,7 @@ impl<'a> Matrix<'a> {
     }
 
     fn name(&self, class: usize) -> &str {
-        self.case.per_class.get(class).map_or("", |class| class.class.as_str())
+        name(self.case, class)
     }
 
     fn share(&self, of: usize, taken_for: usize) -> f64 {

@@ -1,4 +1,4 @@
-//! The marks of a series: a shape of its own beside a colour of its own, so that neither is needed to tell them apart.
+//! The marks of a series: a shape of its own beside a colour of its own, so that either of them is enough to distinguish the series.
 
 use std::fmt::Write;
 

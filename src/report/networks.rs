@@ -62,7 +62,7 @@ fn cell(row: &mut String, column: usize, value: &str, below: &[Option<String>]) 
 fn network(page: &mut String, case: &Case, results: &RunResults, timings: &Timings) {
     let images = results.images[2];
     let limit = case.limits();
-    let mark = if case.recommended { " <span class=\"mark\">ship this</span>" } else { "" };
+    let mark = ship::mark(case);
     let _ = write!(
         page,
         "<tr{}><td class=\"head\"><a href=\"{onnx}\" data-tip=\"{onnx}: differs from our logits by at most {:.1e} of \

@@ -19,7 +19,7 @@ pub struct Plot<'a> {
     pub bands: Vec<Band<'a>>,
     /// Dashed upright lines: where, and what for.
     pub limits: Vec<(f64, String)>,
-    /// Values of y that the axis shall cover. Lines are cut where they leave it; without it, it covers every point.
+    /// Values of y that the axis covers. Lines are cut where they leave it; without it, it covers every point.
     pub range: Vec<f64>,
 }
 
@@ -70,7 +70,7 @@ const LEFT: f64 = 54.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 22.0;
 const BOTTOM: f64 = 44.0;
-/// Points of a line nearer than this are not drawn, and targets nearer than the second not made: nobody can tell them apart.
+/// Distances in pixels, along both axes, below which the next point of a line is left out, and the next target of a line.
 const NEAR: [f64; 2] = [0.6, 5.0];
 
 impl Plot<'_> {

@@ -134,8 +134,8 @@ fn tip(what: &str, case: &Case, accuracy: &str) -> String {
     format!("{} ({}): {accuracy} {what}", case.name(), case.limits())
 }
 
-/// What the axis of accuracy shall cover: the chosen networks and what the predictor promises from the cheapest of them on. The
-/// cheapest networks of a front may be much worse, and nobody ships them.
+/// What the axis of accuracy covers: the chosen networks, and what is predicted from the cheapest of them on. The start of a front
+/// may be much less accurate, and would leave little of the axis to the networks that matter.
 fn range(series: &[Series<'_>], chosen: &[(f64, &Case)]) -> Vec<f64> {
     let cheapest = chosen.iter().map(|(x, _)| *x).fold(f64::INFINITY, f64::min);
     if cheapest.is_infinite() {
@@ -274,7 +274,7 @@ pub fn host(results: &RunResults, timings: &Timings) -> Option<Titled<'static>> 
     let mut points: Vec<(f64, f64)> = results
         .cases
         .iter()
-        .filter_map(|case| Some((case.macs as f64 / 1e6, *host.median_ms.get(case.f32_file())?)))
+        .filter_map(|case| Some((case.macs as f64 / 1e6, timings.host_ms(case.f32_file())?)))
         .collect();
     points.sort_by(|a, b| a.0.total_cmp(&b.0));
     points.dedup();

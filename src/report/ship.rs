@@ -24,6 +24,11 @@ pub fn in_short(case: &Case, results: &RunResults) -> String {
     parts.join(", ")
 }
 
+/// The mark behind the name of a network to ship, as HTML; empty for any other.
+pub fn mark(case: &Case) -> &'static str {
+    if case.recommended { " <span class=\"mark\">ship this</span>" } else { "" }
+}
+
 /// Commands that come next, with what each does. `run` is the run's folder.
 pub fn next_commands(results: &RunResults, run: &str) -> Vec<(String, &'static str)> {
     let Some(case) = results.cases.iter().find(|case| case.recommended) else { return Vec::new() };

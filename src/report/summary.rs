@@ -96,10 +96,11 @@ fn reason(case: &Case, results: &RunResults) -> String {
         best.name(),
         accuracy.percent()
     );
-    if let Some(Difference { mean, error }) = results.against_best(case) {
+    if let Some(difference) = results.against_best(case) {
+        let Difference { mean, error } = difference;
         let (mean, error) = (accuracy.written_like_it(-mean), accuracy.written_like_it(error));
         let _ = write!(text, " On the same images it is {mean} points behind, with a standard error of {error}");
-        text.push_str(match results.against_best(case).is_some_and(Difference::is_noise) {
+        text.push_str(match difference.is_noise() {
             true => ": within the noise.",
             false => ": more than noise. Take the best one if its cost does not matter.",
         });

@@ -109,14 +109,11 @@ impl CalibrationImages {
 
     /// Training images for a file of this precision, or all images of an .npy file, as the network takes them.
     pub fn batch(&self, net: &NetSpec, precision: Precision, context: &Context) -> Result<Batch, Failure> {
-        let [c, h, w] = net.input;
         match self {
             Self::Dataset(dataset) => {
                 let mut read = progress::of_batches(context.output);
                 let read = |done, all| read(BatchWork::Reading, done, all);
-                let values = training_images(dataset, h as u32, precision, context.common.seed, read)?;
-                let images = values.len() / (c * h * w).max(1);
-                Ok(Batch::new(values, [images, c, h, w])?)
+                training_images(dataset, net, precision, context.common.seed, read)
             }
             Self::Npy(images) => {
                 let [n, h, w, c] = images.shape;

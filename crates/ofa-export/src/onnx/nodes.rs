@@ -20,6 +20,11 @@ pub fn node(op: &str, name: &str, inputs: &[&str], output: &str, attributes: Vec
     }
 }
 
+/// Whether an operation has weights.
+pub fn is_weighted(node: &NodeProto) -> bool {
+    matches!(node.op_type.as_str(), "Conv" | "Gemm")
+}
+
 /// An integer attribute.
 pub fn int(name: &str, value: i64) -> AttributeProto {
     AttributeProto { name: name.to_owned(), type_: AttributeType::INT.into(), i: value, ..AttributeProto::default() }

@@ -12,10 +12,9 @@
 
 use crate::error::ExportError;
 use crate::onnx::file::floats;
-use crate::onnx::nodes::tensor;
+use crate::onnx::nodes::{is_weighted, tensor};
 use crate::onnx::{INPUT, OUTPUT};
 use crate::precision::calibration::Seen;
-use crate::precision::int8::is_weighted;
 use crate::precision::readers::{Readers, readers};
 use onnx_protobuf::{GraphProto, NodeProto, TensorProto};
 use std::collections::{BTreeMap, BTreeSet};

@@ -6,7 +6,7 @@
 
 use crate::error::ExportError;
 use crate::onnx::file::{floats, read, write};
-use crate::onnx::nodes::{Element, int, node, raw_tensor};
+use crate::onnx::nodes::{Element, int, is_weighted, node, raw_tensor};
 use crate::onnx::{INPUT, OUTPUT, PREPROCESSING};
 use crate::precision::readers::{Readers, readers};
 use crate::precision::{Ranges, bias_correction};
@@ -107,11 +107,6 @@ impl Floats {
         let alone = written.difference(&read_in_integers).cloned().collect();
         Self { written, alone }
     }
-}
-
-/// Whether an operation has weights.
-pub(crate) fn is_weighted(node: &NodeProto) -> bool {
-    matches!(node.op_type.as_str(), "Conv" | "Gemm")
 }
 
 struct Quantiser<'a> {
@@ -259,7 +254,7 @@ fn integers_of(weight: &[f32], scales: &[f32]) -> Vec<i8> {
     channels.flat_map(rounded).collect()
 }
 
-/// What the integers stand for.
+/// The weights that the integers represent.
 fn restored_weights(integers: &[i8], scales: &[f32]) -> Vec<f32> {
     let per_channel = (integers.len() / scales.len().max(1)).max(1);
     let channels = integers.chunks(per_channel).zip(scales);

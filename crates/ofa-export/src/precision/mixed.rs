@@ -14,7 +14,7 @@
 use crate::error::ExportError;
 use crate::onnx::OUTPUT;
 use crate::onnx::file::{floats, read, write};
-use crate::onnx::nodes::{Element, node, raw_tensor};
+use crate::onnx::nodes::{Element, is_weighted, node, raw_tensor};
 use crate::precision::half::{Halves, half_values, rename_inputs};
 use crate::runtime::{SessionOptions, load};
 use crate::verification::{Agreement, agreement};
@@ -50,8 +50,7 @@ pub fn cuts(onnx: &[u8]) -> Result<Vec<Cut>, ExportError> {
     let mut found = Vec::new();
     for operations_in_f32 in 0..operations {
         let rest = Halves::new(graph, operations_in_f32);
-        let is_weighted = matches!(graph.node[rest.first].op_type.as_str(), "Conv" | "Gemm");
-        if is_weighted && rest.entries.len() == 1 {
+        if is_weighted(&graph.node[rest.first]) && rest.entries.len() == 1 {
             let weights_in_f32 = 1.0 - size(&rest.constants) as f64 / weights as f64;
             found.push(Cut { operations_in_f32, operations, weights_in_f32 });
         }

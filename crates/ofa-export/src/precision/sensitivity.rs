@@ -3,7 +3,8 @@
 use crate::batch::Batch;
 use crate::error::ExportError;
 use crate::onnx::file::write;
-use crate::precision::int8::{self, Numbers, is_weighted};
+use crate::onnx::nodes::is_weighted;
+use crate::precision::int8::{self, Numbers};
 use crate::runtime::{SessionOptions, load};
 use onnx_protobuf::ModelProto;
 use serde::{Deserialize, Serialize};

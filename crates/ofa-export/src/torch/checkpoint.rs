@@ -10,7 +10,7 @@ use std::io::{Cursor, Write};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipWriter};
 
-/// The folder of all entries: any name will do for PyTorch; this one tells our files from others.
+/// The folder of all entries. PyTorch accepts any name; by this one, files of ours are recognised.
 const FOLDER: &str = "ofa-export";
 /// Version of the archive's layout, as current versions of PyTorch write it.
 const VERSION: &str = "3\n";

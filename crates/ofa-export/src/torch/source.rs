@@ -88,7 +88,7 @@ class Graph(nn.Module):
     ),
 ];
 
-/// What the file says beside the network's layers.
+/// What the file contains besides the network's layers.
 pub(crate) struct Notes<'a> {
     /// Class names in the order of the logits.
     pub class_names: &'a [String],

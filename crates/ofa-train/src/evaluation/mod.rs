@@ -76,15 +76,42 @@ pub fn answers(
 ) -> Result<Answers, TrainError> {
     let prepared = supernet.prepare(net, running);
     let batches = set.batches(net.input[1] as u32)?;
-    let (mut tally, mut confusion, mut right) = (Tally::default(), Confusion::new(net.classes), Vec::new());
+    let mut count = AnswerCount::new(net.classes);
     for (index, (batch, labels)) in batches.iter().enumerate() {
         let logits = to_host(prepared.forward(supernet.upload(batch)).logits)?;
-        tally.add(&logits, labels);
-        confusion.add(&logits, labels);
+        count.add(&logits, labels);
         set.done(BatchWork::Scoring, index + 1, batches.len());
-        right.extend(logits.chunks(net.classes.max(1)).zip(labels).map(|(row, label)| rank_of(row, *label) == 0));
     }
-    Ok(Answers { accuracy: tally.accuracy(), confusion, right })
+    Ok(count.answers())
+}
+
+/// Counts the answers of a network, batch by batch, wherever it runs.
+#[derive(Clone, Debug)]
+pub struct AnswerCount {
+    tally: Tally,
+    confusion: Confusion,
+    right: Vec<bool>,
+    classes: usize,
+}
+
+impl AnswerCount {
+    /// Nothing counted yet, of a network with so many classes.
+    pub fn new(classes: usize) -> Self {
+        Self { tally: Tally::default(), confusion: Confusion::new(classes), right: Vec::new(), classes }
+    }
+
+    /// Counts a batch: `[n, classes]` logits, row by row.
+    pub fn add(&mut self, logits: &[f32], labels: &[usize]) {
+        self.tally.add(logits, labels);
+        self.confusion.add(logits, labels);
+        let rows = logits.chunks(self.classes.max(1)).zip(labels);
+        self.right.extend(rows.map(|(row, label)| rank_of(row, *label) == 0));
+    }
+
+    /// What was counted.
+    pub fn answers(self) -> Answers {
+        Answers { accuracy: self.tally.accuracy(), confusion: self.confusion, right: self.right }
+    }
 }
 
 /// Counts of right answers.

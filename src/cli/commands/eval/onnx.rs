@@ -7,7 +7,7 @@ use crate::cli::args::onnx_network::OnnxNetwork;
 use crate::cli::args::runtime_choice::RuntimeArgs;
 use crate::cli::{Context, Failure};
 use ofa_train::data::{OnCorrupt, SplitName, TrainedOn, stratified};
-use ofa_train::evaluation::{Confusion, Tally};
+use ofa_train::evaluation::AnswerCount;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
@@ -43,13 +43,13 @@ pub(super) fn evaluate(args: &OnnxEvaluation<'_>, context: &Context) -> Result<E
         Some(limit) => stratified::sample(dataset.split(split), limit, context.common.seed),
         None => (0..dataset.split(split).len()).collect(),
     };
-    let (mut tally, mut confusion) = (Tally::default(), Confusion::new(network.class_names.len()));
+    let mut count = AnswerCount::new(network.class_names.len());
     for chunk in indices.chunks(network.about.batch.unwrap_or(BATCH)) {
         let (images, labels) = dataset.eval_batch(split, chunk, resolution)?;
         let logits = network.logits(images)?;
-        tally.add(&logits, &labels);
-        confusion.add(&logits, &labels);
+        count.add(&logits, &labels);
     }
-    let report = EvalReport::of(tally.accuracy(), &confusion, &network.class_names, started);
+    let answers = count.answers();
+    let report = EvalReport::of(answers.accuracy, &answers.confusion, &network.class_names, started);
     Ok(EvalReport { runtime: Some(network.runtime_name().to_owned()), ..report })
 }

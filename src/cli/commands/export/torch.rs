@@ -8,18 +8,6 @@ use ofa_space::Model;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// What an option of ONNX files comes to in PyTorch.
-const IN_PYTORCH: [(&str, &str); 8] = [
-    ("--int8", "the module is in f32, and PyTorch's own tools quantise it"),
-    ("--fp16", "the module is in f32, and net.half() turns it into f16"),
-    ("--verify", "this program runs ONNX files only: compare the module's logits with those of `ofa forward`"),
-    ("--runtime", "this program runs ONNX files only"),
-    ("--opset", "a module has no operator set"),
-    ("--ir-version", "a module has no version of a file format"),
-    ("--static-batch", "a module takes batches of any size"),
-    ("--preprocess", "the module's normalise() takes bytes"),
-];
-
 /// Refuses options that the format does not have, and names that belong to the other.
 pub fn check(args: &ExportArgs) -> Result<(), Failure> {
     let named_as_module = |path: &Path| path.extension().is_some_and(|extension| extension == MODULE_EXTENSION);
@@ -30,17 +18,7 @@ pub fn check(args: &ExportArgs) -> Result<(), Failure> {
         ))),
         (Format::Onnx, _) => Ok(()),
         (Format::Torch, output) => {
-            let given = [
-                args.int8,
-                args.fp16,
-                args.verify,
-                args.runtime.chosen()?.is_some(),
-                args.opset.is_some(),
-                args.ir_version.is_some(),
-                args.static_batch.is_some(),
-                args.preprocess,
-            ];
-            if let Some((_, (option, why))) = given.iter().zip(IN_PYTORCH).find(|(given, _)| **given) {
+            if let Some((option, why)) = of_onnx_alone(args)? {
                 return Err(Failure::Input(format!("{option} is for ONNX files, not for --to torch: {why}")));
             }
             // Before anything is computed.
@@ -50,6 +28,25 @@ pub fn check(args: &ExportArgs) -> Result<(), Failure> {
             }
         }
     }
+}
+
+/// The first option given that only ONNX files have, and what it comes to in PyTorch.
+fn of_onnx_alone(args: &ExportArgs) -> Result<Option<(&'static str, &'static str)>, Failure> {
+    let options = [
+        (args.int8, "--int8", "the module is in f32, and PyTorch's own tools quantise it"),
+        (args.fp16, "--fp16", "the module is in f32, and net.half() turns it into f16"),
+        (
+            args.verify,
+            "--verify",
+            "this program runs ONNX files only: compare the module's logits with those of `ofa forward`",
+        ),
+        (args.runtime.chosen()?.is_some(), "--runtime", "this program runs ONNX files only"),
+        (args.opset.is_some(), "--opset", "a module has no operator set"),
+        (args.ir_version.is_some(), "--ir-version", "a module has no version of a file format"),
+        (args.static_batch.is_some(), "--static-batch", "a module takes batches of any size"),
+        (args.preprocess, "--preprocess", "the module's normalise() takes bytes"),
+    ];
+    Ok(options.into_iter().find(|(is_given, ..)| *is_given).map(|(_, option, why)| (option, why)))
 }
 
 /// Writes the module and its weights.
