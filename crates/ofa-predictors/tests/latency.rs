@@ -32,7 +32,7 @@ fn every_kind_fits_latencies() {
     let pairs = pairs(space.as_ref(), 90);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("latency.json");
-    for kind in ["ridge", "gaussian-process", "svr", "elastic-net", "mlp", "cost-prior", "auto"] {
+    for kind in ["ridge", "gaussian-process", "cost-process", "svr", "elastic-net", "mlp", "cost-prior", "auto"] {
         let fitted = fit(kind).run(space.as_ref(), &pairs[..70], &pairs[70..]).unwrap();
         assert!(fitted.report.kendall_tau > 0.6, "{kind}: {:?}", fitted.report);
         fitted.save(&path).unwrap();

@@ -140,7 +140,7 @@ fn pairs_that_are_all_alike_can_be_fitted() {
     let space = space();
     let mut alike = pairs(space.as_ref(), 40, |_| true);
     alike.iter_mut().for_each(|pair| pair.value = 1.0);
-    for kind in ["auto", "ridge", "gaussian-process", "svr", "elastic-net", "cost-prior"] {
+    for kind in ["auto", "ridge", "gaussian-process", "svr", "elastic-net", "cost-prior", "cost-process"] {
         let fitted = with(kind).run(space.as_ref(), &alike, &[]).unwrap_or_else(|error| panic!("{kind}: {error}"));
         for value in fitted.predict(space.as_ref(), &[space.min_arch(), space.max_arch()]).unwrap() {
             assert!((value - 1.0).abs() < 0.01, "{kind}: {value}");

@@ -50,28 +50,40 @@ impl Settings for GaussianProcess {
     }
 }
 
-/// Widths and noises tried.
-const WIDTHS: [f64; 4] = [0.01, 0.03, 0.1, 0.3];
-const NOISES: [f64; 6] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3];
+/// Widths and noises that are tried where none is given.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tried {
+    pub(super) widths: &'static [f64],
+    pub(super) noises: &'static [f64],
+}
+
+const TRIED: Tried = Tried { widths: &[0.01, 0.03, 0.1, 0.3], noises: &[0.001, 0.003, 0.01, 0.03, 0.1, 0.3] };
 /// Pairs on which they are chosen.
 const MOST_CHOOSING: usize = 600;
-const FEWEST: usize = 8;
+pub(super) const FEWEST: usize = 8;
 
 #[typetag::serde(name = "gaussian-process")]
 impl Estimator for GaussianProcess {
     fn fit(&self, features: &[Vec<f32>], targets: &[f64], seed: u64) -> Result<Box<dyn Predictor>, PredictorError> {
-        Ok(Box::new(self.fit_process(features, targets, seed)?))
+        at_least(FEWEST, features.len(), "gaussian-process")?;
+        Ok(Box::new(self.fit_process(features, targets, columns(features), TRIED, seed)?))
     }
 }
 
 impl GaussianProcess {
-    fn fit_process(&self, features: &[Vec<f32>], targets: &[f64], seed: u64) -> Result<Process, PredictorError> {
-        at_least(FEWEST, features.len(), "gaussian-process")?;
-        let moments = columns(features);
+    /// Fits to at least one pair; `moments` bring the features to the units of the kernel.
+    pub(super) fn fit_process(
+        &self,
+        features: &[Vec<f32>],
+        targets: &[f64],
+        moments: Vec<Moments>,
+        tried: Tried,
+        seed: u64,
+    ) -> Result<Process, PredictorError> {
         let target = Moments::of(targets.iter().copied());
         let rows = standardised(features, &moments);
         let values: Vec<f64> = targets.iter().map(|t| target.standardise(*t)).collect();
-        let (width, noise) = self.choose(&rows, &values, seed)?;
+        let (width, noise) = self.choose(&rows, &values, tried, seed)?;
         let kernel = Kernel { linear: self.linear, width };
         let coefficients = Factor::of(kernel.gram(&matrix(&rows).map_err(not_positive)?, noise))
             .and_then(|factor| factor.solve(&values))
@@ -85,9 +97,9 @@ impl GaussianProcess {
     }
 
     /// Width and noise of the largest marginal likelihood, the variance of the process being the likeliest for each.
-    fn choose(&self, rows: &[Vec<f64>], values: &[f64], seed: u64) -> Result<(f64, f64), PredictorError> {
-        let widths = self.width.map_or(WIDTHS.to_vec(), |width| vec![width]);
-        let noises = self.noise.map_or(NOISES.to_vec(), |noise| vec![noise]);
+    fn choose(&self, rows: &[Vec<f64>], values: &[f64], tried: Tried, seed: u64) -> Result<(f64, f64), PredictorError> {
+        let widths = self.width.map_or(tried.widths.to_vec(), |width| vec![width]);
+        let noises = self.noise.map_or(tried.noises.to_vec(), |noise| vec![noise]);
         if widths.len() * noises.len() == 1 {
             return Ok((widths[0], noises[0]));
         }
@@ -172,7 +184,8 @@ mod tests {
     #[test]
     fn the_deviation_is_the_posterior_one() {
         let (features, targets) = data(40);
-        let process = GaussianProcess::default().fit_process(&features, &targets, 0).unwrap();
+        let process =
+            GaussianProcess::default().fit_process(&features, &targets, columns(&features), TRIED, 0).unwrap();
         let kernel = process.kernel();
         let rows: Vec<Vec<f64>> = features.iter().map(|row| process.standardised(row)).collect();
         let fresh = vec![2.5f32, 1.0, 3.25];
@@ -190,7 +203,8 @@ mod tests {
     #[test]
     fn the_stored_form_is_the_process() {
         let (features, targets) = data(60);
-        let process = GaussianProcess::default().fit_process(&features, &targets, 0).unwrap();
+        let process =
+            GaussianProcess::default().fit_process(&features, &targets, columns(&features), TRIED, 0).unwrap();
         let kernel = process.kernel();
         let fresh = vec![vec![2.5, 1.0, 3.25], vec![9.0, -3.0, 0.0]];
         for (row, ours) in fresh.iter().zip(process.predict(&fresh)) {

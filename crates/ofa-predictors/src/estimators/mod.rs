@@ -1,6 +1,7 @@
 //! What can be fitted: the trait of estimators, their registry, and one module for each.
 
 pub mod cost_prior;
+pub mod cost_process;
 #[cfg(feature = "linfa")]
 pub mod elastic_net;
 pub mod gaussian_process;
@@ -16,6 +17,7 @@ mod choice;
 
 pub use choice::EstimatorChoice;
 pub use cost_prior::CostPrior;
+pub use cost_process::CostProcess;
 #[cfg(feature = "linfa")]
 pub use elastic_net::ElasticNet;
 pub use gaussian_process::GaussianProcess;
@@ -50,6 +52,12 @@ pub trait Estimator: Settings + Debug + Send + Sync {
     /// predict about equally well, `auto` takes the less free one.
     fn freedom(&self) -> u8 {
         2
+    }
+
+    /// Whether it is made for few and noisy pairs. Of several that rank few pairs about equally well, `auto` takes this one;
+    /// where pairs are many, it leaves it out.
+    fn is_for_few(&self) -> bool {
+        false
     }
 }
 

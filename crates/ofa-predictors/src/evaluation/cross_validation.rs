@@ -86,15 +86,25 @@ pub struct Choice {
 struct Tried {
     entry: &'static EstimatorEntry,
     freedom: u8,
+    is_for_few: bool,
     errors: Vec<f64>,
-    /// Kendall's tau within folds, averaged over them.
-    tau: f64,
+    /// Kendall's tau within each fold, averaged over the divisions.
+    taus: Vec<f64>,
     out_of_fold: OutOfFold,
 }
 
 impl Tried {
     fn total(&self) -> f64 {
         self.errors.iter().sum()
+    }
+
+    fn tau(&self) -> f64 {
+        self.taus.iter().sum::<f64>() / self.taus.len() as f64
+    }
+
+    /// Whether this ranks as well as `best`, but for one standard error of their difference over the folds.
+    fn ranks_as_well_as(&self, best: &[f64]) -> bool {
+        within_one_error(best, &self.taus)
     }
 }
 
@@ -108,23 +118,28 @@ fn spread(difference: &Moments, count: usize) -> f64 {
     difference.deviation / (count as f64).sqrt()
 }
 
-/// The registered fast estimator to take: of those whose cross-validated error is within one standard error of the
-/// lowest (compared pair by pair), the one with the least freedom, and of several such the one with the lowest error.
-/// Where even the lowest is no better than that of the mean of the pairs, a shrunk line if it ranks unseen pairs better
-/// than chance, or else the least free of all.
+/// The registered fast estimator to take. Of many pairs: of those whose cross-validated error is within one standard
+/// error of the lowest (compared pair by pair), the one with the least freedom, and of several such the one with the
+/// lowest error. Of few, whose errors are mostly noise: the one that ranks unseen pairs best, or one made for few pairs, if
+/// it ranks within one standard error of that. Where even the lowest error is no better than that of the mean of the pairs,
+/// a shrunk line if it ranks unseen pairs better than chance, or else the least free of all.
 ///
 /// Source of the rule: Hastie, Tibshirani and Friedman, The Elements of Statistical Learning (2009), section 7.10.
 ///
 /// # Errors
 /// What the estimators report, or [`PredictorError::TooFewPairs`].
 pub fn choose(features: &[Vec<f32>], targets: &[f64], seed: u64) -> Result<Choice, PredictorError> {
-    let repeats = if targets.len() < FEW { REPEATS } else { 1 };
+    let are_few = targets.len() < FEW;
+    let repeats = if are_few { REPEATS } else { 1 };
     let mut tried: Vec<Tried> = Vec::new();
     let square = |predicted: &OutOfFold| -> Vec<f64> {
         predicted.predictions.iter().zip(targets).map(|(p, t)| (p - t) * (p - t)).collect()
     };
     for entry in entries().into_iter().filter(|entry| entry.effort == Effort::Fast) {
         let estimator = (entry.build)();
+        if estimator.is_for_few() && !are_few {
+            continue;
+        }
         let divisions: Result<Vec<OutOfFold>, PredictorError> = (0..repeats)
             .map(|repeat| out_of_fold(estimator.as_ref(), features, targets, FOLDS, seed.wrapping_add(repeat)))
             .collect();
@@ -134,14 +149,16 @@ pub fn choose(features: &[Vec<f32>], targets: &[f64], seed: u64) -> Result<Choic
             other => other?,
         };
         let mut errors = vec![0.0; targets.len()];
-        let mut tau = 0.0;
+        let mut taus = vec![0.0; FOLDS];
         for (repeat, made) in (0..).zip(&divisions) {
             errors.iter_mut().zip(square(made)).for_each(|(sum, error)| *sum += error / repeats as f64);
-            tau += tau_within_folds(targets, &made.predictions, seed.wrapping_add(repeat)) / repeats as f64;
+            let made = taus_within_folds(targets, &made.predictions, seed.wrapping_add(repeat));
+            taus.iter_mut().zip(made).for_each(|(sum, tau)| *sum += tau / repeats as f64);
         }
         // Nor is one without a prediction for some pair.
         if let Some(first) = divisions.into_iter().next().filter(|_| errors.iter().all(|error| error.is_finite())) {
-            tried.push(Tried { entry, freedom: estimator.freedom(), errors, tau, out_of_fold: first });
+            let (freedom, is_for_few) = (estimator.freedom(), estimator.is_for_few());
+            tried.push(Tried { entry, freedom, is_for_few, errors, taus, out_of_fold: first });
         }
     }
     let none = || PredictorError::Fit { estimator: "auto", problem: "no kind can be fitted to these pairs".into() };
@@ -149,7 +166,11 @@ pub fn choose(features: &[Vec<f32>], targets: &[f64], seed: u64) -> Result<Choic
     let means = mean_out_of_fold(targets, seed);
     let mean_errors: Vec<f64> = means.iter().zip(targets).map(|(p, t)| (p - t) * (p - t)).collect();
     let beats_mean = !within_one_error(&mean_errors, &best);
-    if beats_mean {
+    if beats_mean && are_few {
+        tried.sort_by(|a, b| b.tau().total_cmp(&a.tau()).then(a.freedom.cmp(&b.freedom)));
+        let best = tried.first().ok_or_else(none)?.taus.clone();
+        tried.sort_by_key(|one| !(one.is_for_few && one.ranks_as_well_as(&best)));
+    } else if beats_mean {
         tried.retain(|one| within_one_error(&one.errors, &best));
         tried.sort_by(|a, b| a.freedom.cmp(&b.freedom).then(a.total().total_cmp(&b.total())));
     } else {
@@ -157,21 +178,21 @@ pub fn choose(features: &[Vec<f32>], targets: &[f64], seed: u64) -> Result<Choic
         // others, is worth more than the least free of all.
         tried.retain(|one| one.freedom <= 1);
         let worth =
-            |one: &Tried| if one.freedom > 0 && one.tau < chance_tau(targets.len()) { f64::MIN } else { one.tau };
+            |one: &Tried| if one.freedom > 0 && one.tau() < chance_tau(targets.len()) { f64::MIN } else { one.tau() };
         tried.sort_by(|a, b| worth(b).total_cmp(&worth(a)).then(a.freedom.cmp(&b.freedom)));
     }
     let chosen = tried.into_iter().next().ok_or_else(none)?;
     Ok(Choice { entry: chosen.entry, out_of_fold: chosen.out_of_fold, beats_mean })
 }
 
-/// Kendall's tau within each fold, averaged: across folds, even the mean of the other folds correlates with the truth.
-fn tau_within_folds(truth: &[f64], predictions: &[f64], seed: u64) -> f64 {
+/// Kendall's tau within each fold: across folds, even the mean of the other folds correlates with the truth.
+fn taus_within_folds(truth: &[f64], predictions: &[f64], seed: u64) -> Vec<f64> {
     let of = |values: &[f64], indices: &[usize]| indices.iter().map(|i| values[*i]).collect::<Vec<_>>();
-    let taus = folds(truth.len(), FOLDS, seed).into_iter().map(|(_, test)| {
+    let tau = |test: Vec<usize>| {
         let tau = metrics::kendall_tau(&of(truth, &test), &of(predictions, &test));
         if tau.is_finite() { tau } else { 0.0 }
-    });
-    taus.sum::<f64>() / FOLDS as f64
+    };
+    folds(truth.len(), FOLDS, seed).into_iter().map(|(_, test)| tau(test)).collect()
 }
 
 /// One standard error of Kendall's tau between unrelated quantities (Kendall, Rank Correlation Methods, 1948).
@@ -225,10 +246,10 @@ mod tests {
     #[cfg(feature = "linfa")]
     #[test]
     fn a_line_is_found_to_be_one() {
-        let features = features(150);
+        let features = features(FEW);
         let value =
             |i: usize| 0.5 + 0.02 * f64::from(features[i][2]) - 0.01 * f64::from(features[i][4]) + 0.004 * noise(i);
-        let targets: Vec<f64> = (0..150).map(value).collect();
+        let targets: Vec<f64> = (0..FEW).map(value).collect();
         let choice = choose(&features, &targets, 0).unwrap();
         assert!(choice.beats_mean);
         assert_eq!((choice.entry.build)().freedom(), 1, "{}", choice.entry.name);
