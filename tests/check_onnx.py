@@ -5,7 +5,7 @@ deployed net's are), and the published MCUNet and ProxylessNAS nets: f32 within 
 2e-2, preprocessing in the graph and a fixed batch within 1e-4, and every opset from 13 on once. Beside f16 as it is
 exported stands what it would be with no operation left in f32.
 
-    python tests/check_onnx.py target/release/ofa [path of the reference data, default ../shared]
+    python tests/check_onnx.py target/release/ofa [path of the reference data, default $OFA_SHARED or ../shared]
 
 Needs numpy, onnx, onnxruntime and pillow. Prints one line a net and family and exits with 1 if anything is out of
 bounds.
@@ -13,6 +13,7 @@ bounds.
 
 import functools
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -24,7 +25,7 @@ import onnxruntime
 import small_supernets
 
 OFA = sys.argv[1]
-SHARED = Path(sys.argv[2] if len(sys.argv) > 2 else "../shared")
+SHARED = Path(sys.argv[2] if len(sys.argv) > 2 else os.environ.get("OFA_SHARED", "../shared"))
 LIMITS = {"f32": 1e-4, "f16": 2e-2, "bytes": 1e-4, "batch": 1e-4, "opset": 1e-4}
 failures = []
 ofa = functools.partial(small_supernets.ofa, OFA)

@@ -124,6 +124,15 @@ fn a_dry_run_prints_the_plan_and_what_it_takes() {
     assert!(wished["config"]["deploy"]["finetune"].is_null());
     assert_eq!(wished["estimate"]["networks"], 0);
 
+    let short = dry_run(&data, "--budget 10m");
+    let epochs =
+        |plan: &serde_json::Value, phase: usize| plan["config"]["train"]["phases"][phase]["epochs"].as_f64().unwrap();
+    let tuning = |plan: &serde_json::Value| plan["config"]["deploy"]["finetune"]["epochs"].as_f64().unwrap();
+    let factor = epochs(&short, 1) / epochs(&plan, 1);
+    assert!((tuning(&short) / tuning(&plan) / factor - 1.0).abs() < 0.05, "{short}");
+    let refused = run_line("run --data {} --budget 1ms --dry-run", &[&data]);
+    assert_eq!(refused.code, Some(2), "{refused:#?}");
+
     let started = run_line("run --data {} --from missing.safetensors --dry-run", &[&data]);
     assert_eq!(started.code, Some(2), "{started:#?}");
     assert!(started.stderr.contains("missing.safetensors"), "{started:#?}");

@@ -57,6 +57,46 @@ fn a_dry_run_tells_the_plan_and_leaves_nothing_behind() {
     assert!(refused.stderr.contains("nowhere") && refused.stderr.contains("--images N"), "{refused:#?}");
 }
 
+/// Epochs and subnets a step of every phase.
+fn phases(file: &Path) -> Vec<(f64, i64)> {
+    let config: toml::Table = std::fs::read_to_string(file).unwrap().parse().unwrap();
+    let phase =
+        |phase: &toml::Value| (phase["epochs"].as_float().unwrap(), phase["subnets_per_step"].as_integer().unwrap());
+    config["phases"].as_array().unwrap().iter().map(phase).collect()
+}
+
+#[test]
+fn a_budget_is_decided_once_and_read_again_by_the_same_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, out) = (folder.path().join("training.toml"), folder.path().join("run"));
+    std::fs::write(&config, TRAINING).unwrap();
+    let short = run_line("train {} --out {} --budget 1ms", &[&config, &out]);
+    assert_eq!(short.code, Some(2), "{short:#?}");
+    assert!(short.stderr.contains("less than one step") && short.stderr.contains("resolution"), "{short:#?}");
+    assert!(!out.join("train.toml").exists());
+    let wrong = run_line("train {} --out {} --budget soon", &[&config, &out]);
+    assert_eq!(wrong.code, Some(2), "{wrong:#?}");
+
+    let begun = run_line("train {} --out {} --budget 2s", &[&config, &out]).ok();
+    assert!(begun.stderr.contains("in epochs: resolution"), "{begun:#?}");
+    let chosen = phases(&out.join("train.toml"));
+    // One factor; too few steps for two subnets a step, so twice as many of one.
+    assert!((chosen[0].0 / chosen[1].0 - 1.0).abs() < 0.01, "{chosen:?}");
+    assert_eq!(chosen.iter().map(|phase| phase.1).collect::<Vec<_>>(), [1, 1]);
+    let model = std::fs::read(out.join("supernet.safetensors")).unwrap();
+
+    // Neither another budget nor none measures anew.
+    for options in ["--budget 1h", ""] {
+        run_line(&format!("train {{}} --out {{}} --resume {options}"), &[&config, &out]).ok();
+        assert_eq!(phases(&out.join("train.toml")), chosen);
+        assert_eq!(std::fs::read(out.join("supernet.safetensors")).unwrap(), model);
+    }
+    std::fs::write(&config, TRAINING.replace("\"expansion\"", "\"everything\"")).unwrap();
+    let other = run_line("train {} --out {} --resume", &[&config, &out]);
+    assert_eq!(other.code, Some(2), "{other:#?}");
+    assert!(other.stderr.contains("train.toml") && other.stderr.contains("everything"), "{other:#?}");
+}
+
 /// 200 photos in two classes; the fifth file is cut off.
 fn two_classes(folder: &Path) -> String {
     let files = photos::write(folder, 100);

@@ -1,6 +1,6 @@
 """The PyTorch module of `ofa export --to torch` against our own logits, and the ways on from it and from the ONNX file.
 
-    python tests/ways_onto_a_device.py logits OFA [path of the reference data, default ../shared]
+    python tests/ways_onto_a_device.py logits OFA [path of the reference data, default $OFA_SHARED or ../shared]
     python tests/ways_onto_a_device.py accuracy OFA DATA MODEL…
 
 `logits` exports networks of different spaces (derived, MobileNetV3, ProxylessNAS, ResNet, the quickstart's, and published ones)
@@ -16,6 +16,7 @@ stay in target/ways-onto-a-device.
 import importlib.metadata
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -304,7 +305,7 @@ def resize_of(onnx):
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["logits", program, *shared]:
-            logits(program, Path(*shared) if shared else Path("../shared"))
+            logits(program, Path(shared[0] if shared else os.environ.get("OFA_SHARED", "../shared")))
         case ["accuracy", program, data, *models] if models:
             accuracy(program, Path(data), [Path(model) for model in models])
         case ["go", way, folder]:

@@ -6,8 +6,8 @@ use crate::failure::Failure;
 use ofa_space::cost;
 use ofa_train::data::Dataset;
 use ofa_train::device::Device;
-use ofa_train::shrinking::Trainer;
 use ofa_train::shrinking::rehearsal::{self, Rehearsal};
+use ofa_train::shrinking::{Trainer, budget};
 use serde::Serialize;
 
 /// The estimated cost of a run, without reading images and timing this machine's blocks.
@@ -51,6 +51,33 @@ impl Estimate {
         let memory = training.memory.parameters + training.memory.activations + training.memory.prefetched;
         let seconds = training.seconds + finetune_seconds + collect_seconds;
         Ok(Self { training, finetune_seconds, networks, collect_seconds, seconds, memory })
+    }
+
+    /// The same run in `seconds`: epochs of training and of fine-tuning are scaled by one factor; subnets are measured as
+    /// before.
+    ///
+    /// # Errors
+    /// [`Failure::Input`] if a phase would be shorter than a step.
+    pub fn within(&self, seconds: f64, mut config: PipelineConfig) -> Result<PipelineConfig, Failure> {
+        let left = seconds - self.collect_seconds;
+        if left <= 0.0 {
+            return Err(Failure::Input(format!(
+                "a budget of {} is less than measuring {} subnets takes, {}",
+                in_words(seconds),
+                config.collect.count,
+                in_words(self.collect_seconds)
+            )));
+        }
+        let share = left / (self.training.seconds + self.finetune_seconds).max(f64::MIN_POSITIVE);
+        config.train = self.training.within(share * self.training.seconds, config.train)?;
+        if let Some(tuning) = config.deploy.finetune.take() {
+            let epochs = (1000.0 * budget::STEPS_SHARE * share * tuning.epochs).round() / 1000.0;
+            let changed = tuning.changed(|tuning| tuning.epochs = epochs);
+            let too_short =
+                |invalid| Failure::Input(format!("a budget of {} is too short: {invalid}", in_words(seconds)));
+            config.deploy.finetune = Some(changed.map_err(too_short)?);
+        }
+        Ok(config)
     }
 
     /// The estimate in a line.

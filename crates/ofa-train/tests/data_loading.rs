@@ -7,10 +7,10 @@ use flate2::write::GzEncoder;
 use image::{Rgb, RgbImage};
 use ofa_space::{InputFormat, Resize};
 use ofa_train::data::{
-    self, Augmentation, DataError, Dataset, LoadOptions, OnCorrupt, Skipped, Split, SplitName, SplitRule, batches,
-    stratified,
+    self, Augmentation, DataError, Dataset, LoadOptions, OnCorrupt, Skipped, Split, SplitName, SplitRule, TrainedOn,
+    batches, stratified,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -355,6 +355,30 @@ fn class_folders_are_split_without_overlap_whatever_the_seed() {
     let more = data::load(spec, &LoadOptions { validation: 6, ..options() }).unwrap();
     assert_eq!(more.split(SplitName::All).len(), 61);
     assert!(files(&more.test).is_superset(&test) && files(&more.train).is_superset(&train));
+}
+
+#[test]
+fn a_network_is_scored_on_the_pixels_that_its_training_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    write_photos(folder.path());
+    let spec = folder.path().to_str().unwrap();
+    let trained = data::load(spec, &LoadOptions { max_resolution: 160, ..options() }).unwrap();
+    let mut provenance = BTreeMap::new();
+    trained.record(&mut provenance);
+    let again = |provenance: &BTreeMap<String, String>| {
+        let record = TrainedOn::from_metadata(provenance, &trained.class_names, &trained.input).unwrap();
+        record.load(spec, 64, OnCorrupt::Error).unwrap()
+    };
+    let pixels = |set: &Dataset| set.eval_batch(SplitName::Test, &all(&set.test), 64).unwrap();
+    assert_eq!(pixels(&again(&provenance)), pixels(&trained));
+    // Networks of earlier versions have no record of it.
+    provenance.remove("images_kept_for");
+    assert_ne!(pixels(&again(&provenance)), pixels(&trained));
+    for wrong in ["0", "-1", "many", "4000000000"] {
+        provenance.insert("images_kept_for".into(), wrong.into());
+        let error = TrainedOn::from_metadata(&provenance, &trained.class_names, &trained.input).unwrap_err();
+        assert!(error.to_string().contains("images_kept_for"), "{error}");
+    }
 }
 
 #[test]

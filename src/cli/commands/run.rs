@@ -19,7 +19,7 @@ use ofa_train::pretrained;
 use ofa_train::shrinking::{InitConfig, TrainConfig};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Arguments of `ofa run`.
 #[derive(Args, Debug)]
@@ -67,6 +67,10 @@ pub struct RunArgs {
     /// Epochs of fine-tuning each chosen net, instead of the plan's; 0 = none.
     #[arg(long)]
     finetune_epochs: Option<f64>,
+    /// Fit a new run into this time on this machine, such as 15m or 2h: epochs are scaled once, by a short measurement, and
+    /// stand in the run's plan.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    budget: Option<Duration>,
     /// Print the plan, with an estimate of time and memory, and stop.
     #[arg(long)]
     dry_run: bool,
@@ -84,7 +88,8 @@ pub fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
     let started = Instant::now();
     let place = args.place()?;
     let out = place.out.as_path();
-    let Planned { config, dataset, estimate } = configuration(args, &place, context)?;
+    let Planned { config, dataset, estimate, .. } =
+        configuration(args, &place, context)?.within(args.budget, context)?;
     let options = RunOptions {
         out,
         existing: match (args.retrain, place.resume) {
@@ -234,6 +239,37 @@ struct Planned {
     config: PipelineConfig,
     dataset: Option<Dataset>,
     estimate: Option<Estimate>,
+    /// Where the plan of a run that goes on stands.
+    begun: Option<PathBuf>,
+}
+
+impl Planned {
+    /// The same in a given time.
+    fn within(self, budget: Option<Duration>, context: &Context) -> Result<Self, Failure> {
+        let Some(time) = budget else { return Ok(self) };
+        if let Some(plan) = &self.begun {
+            return Err(Failure::Input(format!(
+                "--budget is for a new run: the epochs of this one stand in {}",
+                plan.display()
+            )));
+        }
+        let dataset = match self.dataset {
+            Some(dataset) => dataset,
+            None => self.config.train.load_data()?,
+        };
+        let device = ofa_train::device::open(&context.common.backend)?;
+        let full = match self.estimate {
+            Some(estimate) => estimate,
+            None => Estimate::of(&self.config, &dataset, &device)?,
+        };
+        let config = full.within(time.as_secs_f64(), self.config)?;
+        let estimate = Estimate::of(&config, &dataset, &device)?;
+        let epochs = config.train.phases.iter().map(|phase| format!("{} {}", phase.name, phase.epochs));
+        let tuning = config.deploy.finetune.as_ref().map(|tuning| format!("fine-tuning {}", tuning.epochs));
+        let epochs = epochs.chain(tuning).collect::<Vec<_>>().join(", ");
+        context.output.note(&format!("  epochs for the budget: {epochs}; {}", estimate.sentence()));
+        Ok(Self { config, dataset: Some(dataset), estimate: Some(estimate), begun: None })
+    }
 }
 
 /// The configuration of a file, of the folder to resume, or a plan made for the data, which are then read already.
@@ -274,7 +310,7 @@ fn configuration(args: &RunArgs, Place { out, config, resume }: &Place, context:
                 .output
                 .note(&format!("  written to {}: edit it and run it to change anything", started_with.display()));
         }
-        return Ok(Planned { config: plan.config, dataset: plan.dataset, estimate });
+        return Ok(Planned { config: plan.config, dataset: plan.dataset, estimate, begun: None });
     };
     let mut config = PipelineConfig::load(path).map_err(|error| match (error, config) {
         (Failure::Input(problem), None) => {
@@ -294,7 +330,8 @@ fn configuration(args: &RunArgs, Place { out, config, resume }: &Place, context:
         check_start(&args.start(out, context)?, &config.train, path)?;
     }
     let config = args.wishes(Start::Automatic, config.train.seed).apply(config)?;
-    Ok(Planned { config, dataset: None, estimate: None })
+    let begun = (resume && started_with.is_file()).then_some(started_with);
+    Ok(Planned { config, dataset: None, estimate: None, begun })
 }
 
 /// Refuses to go on with a run that started from something else than is asked for now.

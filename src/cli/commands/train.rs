@@ -10,13 +10,13 @@ use clap::Args;
 use ofa_space::{Checked, Settings, atomic_file};
 use ofa_train::TrainError;
 use ofa_train::checkpoint::Checkpoint;
-use ofa_train::data::SPLIT_TABLE;
-use ofa_train::device;
+use ofa_train::data::{Dataset, SPLIT_TABLE};
+use ofa_train::device::{self, Device};
 use ofa_train::shrinking::rehearsal::{self, Rehearsal};
-use ofa_train::shrinking::{PhaseRecord, TrainConfig, Trainer};
+use ofa_train::shrinking::{PhaseRecord, TrainConfig, Trainer, budget};
 use serde::Serialize;
-use std::path::PathBuf;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Arguments of `ofa train`.
 #[derive(Args, Debug)]
@@ -38,6 +38,10 @@ pub struct TrainArgs {
     /// Resume from the checkpoint in the output folder, if there is one.
     #[arg(long)]
     resume: bool,
+    /// Fit the training into this time on this machine, such as 30m or 2h: epochs and subnets a step are chosen once, by a
+    /// short measurement, and written to train.toml in the output folder, where --resume reads them.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    budget: Option<Duration>,
     /// Start with a new classifier instead of that of the model in [init], for other classes.
     #[arg(long)]
     new_head: bool,
@@ -80,7 +84,7 @@ pub fn run(args: &TrainArgs, context: &Context) -> Result<(), Failure> {
     let config =
         config.checked().map_err(|invalid| TrainError::in_file(&args.config.display().to_string(), invalid))?;
     if args.dry_run {
-        return rehearse(args, &config, context);
+        return rehearse(args, config, context);
     }
     let Some(out) = &args.out else {
         return Err(Failure::Input("--out is missing: the folder for model, metrics and checkpoints".into()));
@@ -96,6 +100,7 @@ pub fn run(args: &TrainArgs, context: &Context) -> Result<(), Failure> {
         )));
     }
     let device = device::open(&context.common.backend)?;
+    let config = args.budgeted(config, out, &dataset, &device, context)?;
     let trainer = Trainer::new(&config, &dataset, &device)?;
     if let Some(table) = dataset.split_table() {
         let path = out.join(SPLIT_TABLE);
@@ -121,8 +126,51 @@ pub fn run(args: &TrainArgs, context: &Context) -> Result<(), Failure> {
     })
 }
 
+/// Epochs and subnets a step that a budget decided, in the output folder.
+const BUDGETED: &str = "train.toml";
+
+impl TrainArgs {
+    /// The configuration with the epochs that a training in this folder began with, or else with those that fit the budget.
+    fn budgeted(
+        &self,
+        config: Checked<TrainConfig>,
+        out: &Path,
+        dataset: &Dataset,
+        device: &Device,
+        context: &Context,
+    ) -> Result<Checked<TrainConfig>, Failure> {
+        let path = out.join(BUDGETED);
+        if self.resume && path.exists() {
+            let begun = TrainConfig::load(&path)?;
+            return Ok(budget::as_begun(config, &begun, &path.display().to_string())?);
+        }
+        let Some(time) = self.budget else { return Ok(config) };
+        if !Checkpoint::files(out).is_empty() {
+            return Err(Failure::Input(format!(
+                "{} holds a training that began without --budget: leave it out to go on, or choose another --out",
+                out.display()
+            )));
+        }
+        let space = Trainer::new(&config, dataset, device)?.space().clone();
+        let plan = rehearsal::rehearse(&config, &space, dataset.train.len(), device)?;
+        let config = plan.within(time.as_secs_f64(), config)?;
+        let text = toml::to_string(&*config)
+            .map_err(|e| Failure::Running(format!("the configuration cannot be written as TOML: {e}")))?;
+        atomic_file::write(&path, text.as_bytes()).map_err(|e| Failure::writing(&path, e))?;
+        let phases = config.phases.iter().map(|phase| format!("{} {}", phase.name, phase.epochs));
+        context.output.note(&format!(
+            "{} instead of {}, in epochs: {}; written to {}",
+            duration(time.as_secs_f64()),
+            duration(plan.seconds / budget::STEPS_SHARE),
+            phases.collect::<Vec<_>>().join(", "),
+            path.display()
+        ));
+        Ok(config)
+    }
+}
+
 /// Prints what a run would do.
-fn rehearse(args: &TrainArgs, config: &Checked<TrainConfig>, context: &Context) -> Result<(), Failure> {
+fn rehearse(args: &TrainArgs, mut config: Checked<TrainConfig>, context: &Context) -> Result<(), Failure> {
     let device = device::open(&context.common.backend)?;
     let (space, images) = match args.images {
         Some(0) => return Err(Failure::Input("--images is 0, expected at least 1".into())),
@@ -136,11 +184,15 @@ fn rehearse(args: &TrainArgs, config: &Checked<TrainConfig>, context: &Context) 
                 other => other,
             })?;
             announce(&dataset, context);
-            (Trainer::new(config, &dataset, &device)?.space().clone(), dataset.train.len())
+            (Trainer::new(&config, &dataset, &device)?.space().clone(), dataset.train.len())
         }
     };
-    let plan = rehearsal::rehearse(config, &space, images, &device)?;
-    context.output.result(&plan, || in_lines(&plan, config))
+    let mut plan = rehearsal::rehearse(&config, &space, images, &device)?;
+    if let Some(time) = args.budget {
+        config = plan.within(time.as_secs_f64(), config)?;
+        plan = rehearsal::rehearse(&config, &space, images, &device)?;
+    }
+    context.output.result(&plan, || in_lines(&plan, &config))
 }
 
 fn in_lines(plan: &Rehearsal, config: &TrainConfig) -> String {

@@ -55,6 +55,8 @@ pub struct Dataset {
     pub(super) dropped: Split,
     pub(super) all: Split,
     pub(super) split_record: SplitRecord,
+    /// Resolution that decoded photos were kept for, pixels.
+    pub(super) kept_for: u32,
     /// Whether the division depends on the rule of the record.
     pub(super) is_carved: bool,
 }

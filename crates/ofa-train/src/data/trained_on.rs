@@ -18,6 +18,9 @@ pub struct TrainedOn {
     pub split: Option<SplitRecord>,
     /// Training images that there were; `None` if that is not recorded.
     pub images: Option<usize>,
+    /// Resolution that decoded photos were kept for, pixels. A photo that is kept larger is resampled from other pixels, so
+    /// accuracies repeat to the digit only where photos are kept alike. `None` if that is not recorded.
+    pub kept_for: Option<u32>,
     /// Names of the classes.
     pub class_names: Vec<String>,
     /// Normalisation and resizing of its input.
@@ -43,8 +46,9 @@ impl TrainedOn {
         input: &InputFormat,
     ) -> Result<Self, DataError> {
         let images = provenance.get(TRAINING_IMAGES).and_then(|count| count.parse().ok());
+        let kept_for = provenance.get(KEPT_FOR).map(|text| resolution(text)).transpose()?;
         let class_names = class_names.to_vec();
-        Ok(Self { split: SplitRecord::read(provenance)?, images, class_names, input: input.clone() })
+        Ok(Self { split: SplitRecord::read(provenance)?, images, kept_for, class_names, input: input.clone() })
     }
 
     /// Loads `bundled` or a folder, divided as in training (by the default split if the network was trained elsewhere)
@@ -99,6 +103,7 @@ impl TrainedOn {
     ) -> Result<Dataset, DataError> {
         let SplitRecord { seed, validation_images, rule, drop_duplicates } = self.split.unwrap_or_default();
         let validation = validation_images;
+        let max_resolution = self.kept_for.map_or(max_resolution, |kept| kept.max(max_resolution));
         let options = LoadOptions { seed, max_resolution, validation, on_corrupt, rule, drop_duplicates };
         let mut dataset = data::load(spec, &options)?;
         dataset.input = self.input.clone();
@@ -158,6 +163,19 @@ const RULE: &str = "split_rule";
 const DUPLICATES: &str = "duplicates";
 const DROPPED: &str = "dropped";
 const TRAINING_IMAGES: &str = "training_images";
+const KEPT_FOR: &str = "images_kept_for";
+
+/// A resolution in a model's provenance, pixels.
+fn resolution(text: &str) -> Result<u32, DataError> {
+    text.parse().ok().filter(|pixels| (1..=MOST_PIXELS).contains(pixels)).ok_or_else(|| DataError::Request {
+        what: KEPT_FOR,
+        found: format!("`{text}` in the model's provenance"),
+        expected: format!("a number of pixels from 1 to {MOST_PIXELS}"),
+    })
+}
+
+/// The largest resolution that photos are kept for.
+const MOST_PIXELS: u32 = 1 << 16;
 
 impl Dataset {
     /// Whether a record describes the parts of this data set. Where all parts are given, no rule matters; where folders
@@ -186,13 +204,14 @@ impl Dataset {
         format!("SplitRecord {{ seed: {seed}, validation_images: {validation_images} }}{by_content}")
     }
 
-    /// Writes how the data set is divided, and into how many training images, into the provenance of a model that is
-    /// trained on it.
+    /// Writes how the data set is divided, into how many training images, and how large its photos are kept, into the
+    /// provenance of a model that is trained on it.
     pub fn record(&self, provenance: &mut BTreeMap<String, String>) {
         self.split_record().write(provenance);
         // Files of networks that learn from data without files of their own stay what they were.
         if self.train.file(0).is_some() {
             provenance.insert(TRAINING_IMAGES.to_owned(), self.train.len().to_string());
+            provenance.insert(KEPT_FOR.to_owned(), self.kept_for.to_string());
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! A [`TrainConfig`] describes the run, a [`Trainer`] does it. [`rehearsal`] estimates what it will cost.
 
+pub mod budget;
 mod config;
 mod distillation;
 mod history;

@@ -154,6 +154,7 @@ pub(crate) fn dataset(parts: Parts, about: Description<'_>, options: &LoadOption
         dropped,
         all,
         split_record: SplitRecord { rule, ..SplitRecord::from(options) },
+        kept_for: options.max_resolution,
         is_carved,
     };
     // Counting is cheap where the digests are known.
