@@ -20,6 +20,14 @@ kills:
 damage:
     cargo test --release --test state -- --ignored --nocapture
 
+# Training and collecting on several processes under mpirun. Needs Debian's libopenmpi-dev, openmpi-bin and libclang-dev.
+mpi:
+    tests/mpi.sh
+
+# Two ranks of one thread against one of two.
+scaling:
+    benches/scaling
+
 # All estimators on all of the authors' 2,000 pairs: the tables of docs/predictors.md.
 predictors:
     cargo test --release -p ofa-predictors -- --ignored --nocapture

@@ -3,6 +3,7 @@
 use ofa_space::ModelError;
 use ofa_space::{InvalidSetting, SpaceError, WeightsError};
 use ofa_train::TrainError;
+use ofa_train::communication::CommunicationError;
 use ofa_train::data::DataError;
 
 /// Why a command failed.
@@ -71,9 +72,15 @@ impl From<TrainError> for Failure {
             TrainError::Weights(error) => error.into(),
             TrainError::Model(error) => error.into(),
             TrainError::Data(error) => error.into(),
-            TrainError::Diverged { .. } | TrainError::Compute(_) | TrainError::Io { action: "write", .. } => {
-                Failure::Running(error.to_string())
-            }
+            TrainError::Communication(
+                CommunicationError::Start(_)
+                | CommunicationError::Differs { .. }
+                | CommunicationError::Gone { .. }
+                | CommunicationError::Message { .. },
+            )
+            | TrainError::Diverged { .. }
+            | TrainError::Compute(_)
+            | TrainError::Io { action: "write", .. } => Failure::Running(error.to_string()),
             other => Failure::Input(other.to_string()),
         }
     }

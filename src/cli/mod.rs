@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod output;
+mod ranks;
 
 pub use crate::failure::Failure;
 
@@ -11,6 +12,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use commands::Command;
 pub use output::Output;
 use output::to_stderr;
+use ranks::Ranks;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,7 +55,7 @@ pub struct Common {
     /// Compute backend: flex, tch, cuda:0, wgpu.
     #[arg(long, global = true, help_heading = GLOBAL, default_value = "flex")]
     backend: String,
-    /// Threads of compute; all cores if left out.
+    /// Threads of compute; all cores if left out, divided among the ranks of a machine.
     #[arg(long, global = true, help_heading = GLOBAL)]
     threads: Option<usize>,
 }
@@ -65,6 +67,7 @@ pub struct Context {
     explicit_seed: Option<u64>,
     output: Output,
     stop: Arc<AtomicBool>,
+    ranks: Ranks,
 }
 
 /// Runs the command line and returns its exit code: 0 done, 1 failed while running, 2 bad usage or input, 130
@@ -79,23 +82,33 @@ pub fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
+    let ranks = match Ranks::join(cli.command.distributed()) {
+        Ok(ranks) => ranks,
+        Err(failure) => {
+            to_stderr(&format!("error: --distributed: {failure}"));
+            return ExitCode::from(failure.exit_code());
+        }
+    };
+    let is_first = ranks.is_first();
     let stop = Arc::new(AtomicBool::new(false));
     let (signalled, graceful) = (stop.clone(), cli.command.stops_by_itself());
     let handler = move || {
-        let is_first = !signalled.swap(true, Ordering::SeqCst);
+        let is_repeated = signalled.swap(true, Ordering::SeqCst);
         // Commands of a device are in process groups of their own, which a terminal's Ctrl-C does not reach.
         ofa_hw::devices::command::end_all();
-        if !(is_first && graceful) {
+        if is_repeated || !graceful {
             // Files are written whole or not at all, so nothing is lost but time.
             std::process::exit(130);
         }
-        to_stderr("\nstopping after this step (again to stop at once) …");
+        if is_first {
+            to_stderr("\nstopping after this step (again to stop at once) …");
+        }
     };
     // Ctrl-C, and the polite request to end that service managers and `kill` send.
     if let Err(error) = ctrlc::set_handler(handler) {
         to_stderr(&format!("warning: Ctrl-C will not save a checkpoint: {error}"));
     }
-    if let Some(threads) = cli.common.threads {
+    if let Some(threads) = cli.common.threads.or_else(|| ranks.threads()) {
         if threads == 0 {
             to_stderr("error: --threads is 0, expected at least 1");
             return ExitCode::from(2);
@@ -104,14 +117,15 @@ pub fn main() -> ExitCode {
             to_stderr(&format!("warning: --threads has no effect: {error}"));
         }
     }
-    let output = Output::new(cli.common.json, cli.common.quiet);
-    let context = Context { common: cli.common, explicit_seed, output, stop };
+    let output = match is_first {
+        true => Output::new(cli.common.json, cli.common.quiet),
+        false => Output::SILENT,
+    };
+    let common = Common { backend: ranks.backend(&cli.common.backend), ..cli.common };
+    let context = Context { common, explicit_seed, output, stop, ranks };
     match commands::run(cli.command, &context) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            to_stderr(&format!("error: {failure}"));
-            ExitCode::from(failure.exit_code())
-        }
+        Err(failure) => context.ranks.end(&failure),
     }
 }
 

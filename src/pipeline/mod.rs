@@ -17,6 +17,7 @@ mod layout;
 pub mod next_device;
 mod outlook;
 pub mod plan;
+pub mod ranks;
 mod record;
 pub mod refine;
 mod refine_step;
@@ -32,9 +33,11 @@ use keys::Keys;
 pub use layout::{Holds, look, work_of};
 use ofa_space::atomic_file;
 use ofa_space::settings::Settings;
+use ofa_train::communication::Communicator;
 use ofa_train::data::{self, SPLIT_TABLE, SplitName};
 use ofa_train::shrinking::Trainer;
 use outlook::Outlook;
+use ranks::Order;
 use record::{RunFolder, Step};
 pub use record::{copy_work, have_the_same_training};
 use std::path::{Path, PathBuf};
@@ -76,6 +79,8 @@ pub struct RunOptions<'a> {
     pub estimate: Option<estimate::Estimate>,
     /// Time this machine's blocks again, where networks are chosen by them.
     pub reprofile: bool,
+    /// Those that train and measure together; this is the first of them.
+    pub ranks: &'a dyn Communicator,
     /// Set from outside to stop.
     pub stop: &'a AtomicBool,
 }
@@ -157,7 +162,8 @@ pub fn run(
         warnings.push(few);
     }
     is_measurable(&dataset)?;
-    let trainer = Trainer::new(&config.train, &dataset, &device)?;
+    let trainer = Trainer::new(&config.train, &dataset, &device)?.on(options.ranks)?;
+    trainer.check_ranks()?;
     let space = trainer.space().clone();
     progress.note(&format!(
         "{}: {} subnets at each of {:?} px",
@@ -180,14 +186,16 @@ pub fn run(
     folder.keep_known_data(&dataset)?;
     let model_path = folder.path(train::SUPERNET);
     let history = folder.step(Step::Train, &keys.train, progress, train::outputs, |folder, progress| {
+        Order::Train.give(options.ranks)?;
         train::run(&trainer, folder, progress, options.stop)
     })?;
     let model = ofa_space::Model::load(&model_path)?;
     let subject = Subject { space: &space, dataset: &dataset, device: &device, model: &model };
 
     folder.step(Step::Collect, &keys.collect, progress, written(collect::PAIRS), |folder, progress| {
-        collect::run(&subject, config, &keys.collect, folder, progress, options.stop)
+        collect::run(&subject, config, &keys.collect, folder, progress, (options.ranks, options.stop))
     })?;
+    Order::End.give(options.ranks)?;
     let fit = folder.step(Step::Fit, &keys.fit, progress, written(specialise::PREDICTOR), |folder, progress| {
         specialise::fit(&subject, config, folder, progress)
     })?;

@@ -1,5 +1,6 @@
 //! What can go wrong while training or evaluating.
 
+use crate::communication::CommunicationError;
 use crate::device::BackendError;
 use ofa_space::ModelError;
 use ofa_space::dependencies::{self, Difference};
@@ -21,6 +22,9 @@ pub enum TrainError {
     /// A model file is at fault.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// Ranks cannot work together.
+    #[error(transparent)]
+    Communication(#[from] CommunicationError),
     /// The data set is at fault.
     #[error(transparent)]
     Data(#[from] crate::data::DataError),

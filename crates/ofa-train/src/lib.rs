@@ -3,6 +3,7 @@
 
 pub mod checkpoint;
 pub mod collection;
+pub mod communication;
 pub mod data;
 pub mod device;
 pub mod elastic;

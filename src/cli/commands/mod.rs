@@ -110,6 +110,17 @@ pub enum Command {
 }
 
 impl Command {
+    /// How several processes work together on the command, if they do.
+    pub fn distributed(&self) -> Option<&str> {
+        let arguments = match self {
+            Command::Train(arguments) => &arguments.ranks,
+            Command::Collect(arguments) => &arguments.ranks,
+            Command::Run(arguments) => &arguments.ranks,
+            _ => return None,
+        };
+        arguments.distributed.as_deref()
+    }
+
     /// Whether the command looks at [`Context::stop`] between two pieces of work and saves what it has.
     pub fn stops_by_itself(&self) -> bool {
         matches!(

@@ -4,6 +4,7 @@ use crate::cli::args::corrupt_choice::CorruptArgs;
 use crate::cli::args::memory_limits::MemoryLimits;
 use crate::cli::output::pipeline_display::Display;
 use crate::cli::output::run_report;
+use crate::cli::ranks::DistributedArgs;
 use crate::cli::{Context, Failure};
 use crate::pipeline::config::{DeviceConfig, PipelineConfig};
 use crate::pipeline::estimate::Estimate;
@@ -79,6 +80,8 @@ pub struct RunArgs {
     drop_duplicates: bool,
     #[command(flatten)]
     corrupt: CorruptArgs,
+    #[command(flatten)]
+    pub(super) ranks: DistributedArgs,
 }
 
 /// Where a run goes if no place is given.
@@ -86,6 +89,10 @@ const DEFAULT_OUT: &str = "ofa-run";
 
 pub fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
     let started = Instant::now();
+    let ranks = &context.ranks;
+    if !ranks.is_first() {
+        return pipeline::ranks::assist(ranks.all(), &context.common.backend, &context.stop);
+    }
     let place = args.place()?;
     let out = place.out.as_path();
     let Planned { config, dataset, estimate, .. } =
@@ -103,8 +110,12 @@ pub fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
         estimate,
         reprofile: args.reprofile,
         data: if args.verify_data { Reading::All } else { Reading::Changed },
+        ranks: ranks.all(),
         stop: &context.stop,
     };
+    // The others need the plan, or nothing.
+    let plan = if args.dry_run { String::new() } else { config.to_file()? };
+    pipeline::ranks::tell(ranks.all(), plan.as_bytes())?;
     if args.dry_run {
         return rehearse(&config, options.dataset.as_ref(), context);
     }

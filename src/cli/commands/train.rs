@@ -4,6 +4,7 @@ use crate::cli::args::corrupt_choice::CorruptArgs;
 use crate::cli::args::model_data::announce;
 use crate::cli::output::table;
 use crate::cli::output::training_display::TrainDisplay;
+use crate::cli::ranks::DistributedArgs;
 use crate::cli::{Context, Failure};
 use crate::folder_lock::FolderLock;
 use clap::Args;
@@ -50,6 +51,8 @@ pub struct TrainArgs {
     drop_duplicates: bool,
     #[command(flatten)]
     corrupt: CorruptArgs,
+    #[command(flatten)]
+    pub(super) ranks: DistributedArgs,
 }
 
 #[derive(Serialize)]
@@ -59,8 +62,8 @@ struct TrainReport {
     seconds: f64,
 }
 
-pub fn run(args: &TrainArgs, context: &Context) -> Result<(), Failure> {
-    let started = Instant::now();
+/// The configuration, with what the command line changes of it.
+fn configuration(args: &TrainArgs, context: &Context) -> Result<Checked<TrainConfig>, Failure> {
     let mut config = TrainConfig::load(&args.config)?.into_inner();
     if let Some(data) = &args.data {
         config.data.clone_from(data);
@@ -81,33 +84,46 @@ pub fn run(args: &TrainArgs, context: &Context) -> Result<(), Failure> {
             }
         }
     }
-    let config =
-        config.checked().map_err(|invalid| TrainError::in_file(&args.config.display().to_string(), invalid))?;
-    if args.dry_run {
-        return rehearse(args, config, context);
-    }
-    let Some(out) = &args.out else {
-        return Err(Failure::Input("--out is missing: the folder for model, metrics and checkpoints".into()));
-    };
-    let dataset = config.load_data()?;
-    announce(&dataset, context);
+    Ok(config.checked().map_err(|invalid| TrainError::in_file(&args.config.display().to_string(), invalid))?)
+}
+
+/// Takes the folder for a training that begins, or goes on.
+fn folder(args: &TrainArgs, out: &Path) -> Result<FolderLock, Failure> {
     std::fs::create_dir_all(out).map_err(|e| Failure::Input(format!("cannot create {}: {e}", out.display())))?;
-    let _lock = FolderLock::take(out)?;
+    let lock = FolderLock::take(out)?;
     if !args.resume && !Checkpoint::files(out).is_empty() {
         return Err(Failure::Input(format!(
             "{} holds a checkpoint: add --resume to resume from it, or choose another --out",
             out.display()
         )));
     }
-    let device = device::open(&context.common.backend)?;
-    let config = args.budgeted(config, out, &dataset, &device, context)?;
-    let trainer = Trainer::new(&config, &dataset, &device)?;
-    if let Some(table) = dataset.split_table() {
+    Ok(lock)
+}
+
+pub fn run(args: &TrainArgs, context: &Context) -> Result<(), Failure> {
+    let started = Instant::now();
+    let ranks = &context.ranks;
+    let config = ranks.together(configuration(args, context))?;
+    if args.dry_run {
+        return if ranks.is_first() { rehearse(args, config, context) } else { Ok(()) };
+    }
+    let Some(out) = &args.out else {
+        return Err(Failure::Input("--out is missing: the folder for model, metrics and checkpoints".into()));
+    };
+    let dataset = ranks.together(config.load_data().map_err(Failure::from))?;
+    announce(&dataset, context);
+    let _lock = ranks.together(ranks.is_first().then(|| folder(args, out)).transpose())?;
+    let device = ranks.together(device::open(&context.common.backend).map_err(Failure::from))?;
+    let config = args.budgeted_on_ranks(config, out, &dataset, &device, context)?;
+    let trainer = Trainer::new(&config, &dataset, &device).and_then(|trainer| trainer.on(ranks.all()));
+    let trainer = ranks.together(trainer.map_err(Failure::from))?;
+    ranks.noted(trainer.check_ranks())?;
+    if let Some(table) = dataset.split_table().filter(|_| ranks.is_first()) {
         let path = out.join(SPLIT_TABLE);
         atomic_file::write(&path, table.as_bytes()).map_err(|e| Failure::writing(&path, e))?;
     }
     let mut display = TrainDisplay::new(context.output);
-    let trained = trainer.train(Some(out), &mut display, &context.stop).map_err(|error| match error {
+    let trained = ranks.noted(trainer.train(Some(out), &mut display, &context.stop)).map_err(|error| match error {
         TrainError::Interrupted => Failure::Interrupted(format!(
             "interrupted; the checkpoint is in {}: run the same command with --resume to continue",
             out.display()
@@ -118,6 +134,9 @@ pub fn run(args: &TrainArgs, context: &Context) -> Result<(), Failure> {
         }
         other => other.into(),
     })?;
+    if !ranks.is_first() {
+        return Ok(());
+    }
     let path = out.join("supernet.safetensors");
     trained.model.save(&path)?;
     let report = TrainReport { model: path, phases: trained.history.phases, seconds: started.elapsed().as_secs_f64() };
@@ -130,6 +149,34 @@ pub fn run(args: &TrainArgs, context: &Context) -> Result<(), Failure> {
 const BUDGETED: &str = "train.toml";
 
 impl TrainArgs {
+    /// [`budgeted`](Self::budgeted) as rank 0 has it.
+    fn budgeted_on_ranks(
+        &self,
+        config: Checked<TrainConfig>,
+        out: &Path,
+        dataset: &Dataset,
+        device: &Device,
+        context: &Context,
+    ) -> Result<Checked<TrainConfig>, Failure> {
+        let ranks = &context.ranks;
+        let own = match ranks.is_first() {
+            true => self.budgeted(config, out, dataset, device, context),
+            false => Ok(config),
+        };
+        let config = ranks.together(own)?;
+        let mut begun = match ranks.is_first() {
+            true => std::fs::read(out.join(BUDGETED)).unwrap_or_default(),
+            false => Vec::new(),
+        };
+        ranks.all().broadcast(&mut begun).map_err(TrainError::from)?;
+        if ranks.is_first() || begun.is_empty() {
+            return Ok(config);
+        }
+        let origin = "the budget of rank 0";
+        let begun = TrainConfig::parse(&String::from_utf8_lossy(&begun), origin)?;
+        Ok(budget::as_begun(config, &begun, origin)?)
+    }
+
     /// The configuration with the epochs that a training in this folder began with, or else with those that fit the budget.
     fn budgeted(
         &self,

@@ -16,16 +16,24 @@ use std::io::{IsTerminal, Write};
 pub struct Output {
     json: bool,
     quiet: bool,
+    /// Whether results are printed: by one of the processes that work together.
+    prints: bool,
 }
 
 impl Output {
     /// JSON instead of text, and whether notes are wanted.
     pub(super) fn new(json: bool, quiet: bool) -> Self {
-        Self { json, quiet }
+        Self { json, quiet, prints: true }
     }
+
+    /// Prints nothing.
+    pub(super) const SILENT: Self = Self { json: false, quiet: true, prints: false };
 
     /// Prints one result: the JSON value, or the text that `text` makes.
     pub fn result<T: Serialize>(&self, value: &T, text: impl FnOnce() -> String) -> Result<(), Failure> {
+        if !self.prints {
+            return Ok(());
+        }
         let line =
             if self.json { serde_json::to_string(value).map_err(|e| Failure::Running(e.to_string()))? } else { text() };
         print(&line)
@@ -33,7 +41,7 @@ impl Output {
 
     /// Prints a part of a result as soon as it is known; nothing for JSON, which has it in the one value at the end.
     pub fn part(&self, text: &str) -> Result<(), Failure> {
-        if self.json { Ok(()) } else { print(text) }
+        if self.json || !self.prints { Ok(()) } else { print(text) }
     }
 
     /// A line for the user on stderr, unless quiet.

@@ -109,7 +109,7 @@ impl Checkpoint {
         Self::from_bytes(&bytes).map_err(|problem| TrainError::Checkpoint { path: path.to_owned(), problem })
     }
 
-    fn to_bytes(&self) -> Result<Vec<u8>, TrainError> {
+    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, TrainError> {
         let index = |weights: &Weights| -> Index {
             weights.iter().map(|(name, tensor)| (name.clone(), tensor.shape.clone())).collect()
         };
@@ -140,7 +140,7 @@ impl Checkpoint {
         Ok(bytes)
     }
 
-    fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
         let body = bytes.strip_prefix(MAGIC).ok_or("is not a checkpoint of this version; remove it to start afresh")?;
         let (claimed, body) = body.split_at_checked(digest::BYTES).ok_or("is truncated")?;
         if claimed != checksum(body) {

@@ -6,6 +6,7 @@ mod shared_prefix;
 
 pub use clusters::{CLUSTER, clustered_archs};
 
+use crate::communication::{Attend, CommunicationError, Communicator, hand_out};
 use crate::error::TrainError;
 use crate::evaluation::{Accuracy, Evaluator};
 use ofa_space::{Arch, Opened, SearchSpace, cost};
@@ -70,16 +71,72 @@ impl Evaluator<'_> {
         Ok(count)
     }
 
+    /// [`collect`](Self::collect) on several ranks, all of which call this with the same archs: each takes the next archs when
+    /// it is free. `on_pair` is called on rank 0, in the order of the archs, and `stop` counts there. Returns how many were
+    /// passed on; 0 on other ranks.
+    ///
+    /// # Errors
+    /// As [`collect`](Self::collect), and [`TrainError::Communication`] if a rank is gone.
+    pub fn collect_on<E: From<TrainError>>(
+        &mut self,
+        ranks: &dyn Communicator,
+        archs: &[Arch],
+        stop: &AtomicBool,
+        mut on_pair: impl FnMut(&Arch, f64) -> Result<(), E>,
+    ) -> Result<usize, E> {
+        if ranks.size() == 1 {
+            return self.collect(archs, stop, on_pair);
+        }
+        // Small pieces, so that all ranks end at about the same time.
+        let alike = archs.chunk_by(|a, b| a.resolution() == b.resolution());
+        let pieces: Vec<&[Arch]> = alike.flat_map(|alike| alike.chunks(CLUSTER)).collect();
+        let measure = |piece: usize, attend: Attend<'_>| -> Result<Vec<u8>, OnRanks<E>> {
+            let scores = self.score_attending(pieces[piece], attend).map_err(|error| OnRanks(error.into()))?;
+            Ok(scores.iter().flat_map(|score| score.top1.to_le_bytes()).collect())
+        };
+        let mut count = 0;
+        let pass_on = |piece: usize, scores: Vec<u8>| {
+            for (arch, top1) in pieces[piece].iter().zip(scores.as_chunks().0) {
+                on_pair(arch, f64::from_le_bytes(*top1)).map_err(OnRanks)?;
+                count += 1;
+            }
+            Ok(())
+        };
+        match hand_out(ranks, pieces.len(), stop, measure, pass_on) {
+            Ok(_) => Ok(count),
+            Err(OnRanks(error)) => Err(error),
+        }
+    }
+
     /// Accuracy of archs of one resolution after BN recalibration, with what they share computed once.
     ///
     /// # Errors
     /// [`TrainError`] if an arch does not fit the model, or an image or the backend fails.
     pub fn score_together(&mut self, archs: &[Arch]) -> Result<Vec<Accuracy>, TrainError> {
+        self.score_attending(archs, &mut || Ok(()))
+    }
+
+    fn score_attending(&mut self, archs: &[Arch], attend: Attend<'_>) -> Result<Vec<Accuracy>, TrainError> {
         self.images.require()?;
         let nets = archs.iter().map(|arch| Ok(self.model.net(Some(arch))?)).collect::<Result<Vec<_>, TrainError>>()?;
         let Some(first) = nets.first() else { return Ok(Vec::new()) };
         let resolution = first.input[1] as u32;
-        Tree::new(&nets).score(&self.supernet, nets.len(), resolution, &mut self.calibration, &mut self.images)
+        Tree::new(&nets).score(
+            &self.supernet,
+            nets.len(),
+            resolution,
+            (&mut self.calibration, &mut self.images),
+            attend,
+        )
+    }
+}
+
+/// A failure of collecting on ranks.
+struct OnRanks<E>(E);
+
+impl<E: From<TrainError>> From<CommunicationError> for OnRanks<E> {
+    fn from(error: CommunicationError) -> Self {
+        Self(TrainError::from(error).into())
     }
 }
 

@@ -5,6 +5,7 @@
 //! memory. A first walk over the calibration images collects the statistics of every node, a second one over the
 //! validation images uses them. Each subnet goes through the same operations on the same numbers as it would alone.
 
+use crate::communication::Attend;
 use crate::elastic::batch_norm::{BatchStatistics, Recalibration, RunningStatistics};
 use crate::elastic::executor::{Prepared, Statistics};
 use crate::elastic::parameters::Gradients;
@@ -66,16 +67,17 @@ impl Tree {
         self.nodes.iter().map(|node| cost::block_macs(&node.block)).sum()
     }
 
-    /// Accuracy of every subnet after BN recalibration; the supernet's own statistics without calibration images.
+    /// Accuracy of every subnet after BN recalibration; the supernet's own statistics without calibration images. `attend` is
+    /// called before every batch.
     pub fn score(
         &self,
         supernet: &Supernet,
         subnets: usize,
         resolution: u32,
-        calibration: &mut CalibrationSet<'_>,
-        images: &mut EvaluationSet<'_>,
+        (calibration, images): (&mut CalibrationSet<'_>, &mut EvaluationSet<'_>),
+        attend: Attend<'_>,
     ) -> Result<Vec<Accuracy>, TrainError> {
-        let running = self.recalibrate(supernet, resolution, calibration)?;
+        let running = self.recalibrate(supernet, resolution, calibration, attend)?;
         let prepared: Vec<Prepared> = self
             .nodes
             .iter()
@@ -86,6 +88,7 @@ impl Tree {
             .collect();
         let mut tallies = vec![Tally::default(); subnets];
         for (batch, labels) in images.batches(resolution)?.iter() {
+            attend()?;
             self.walk(supernet.upload(batch), &mut |node, value| {
                 let (value, _) = prepared[node].run(value);
                 if !self.nodes[node].ends.is_empty() {
@@ -106,6 +109,7 @@ impl Tree {
         supernet: &Supernet,
         resolution: u32,
         calibration: &mut CalibrationSet<'_>,
+        attend: Attend<'_>,
     ) -> Result<Vec<RunningStatistics>, TrainError> {
         let prepared: Vec<Prepared> = self
             .nodes
@@ -114,6 +118,7 @@ impl Tree {
             .collect();
         let mut collected: Vec<Recalibration> = self.nodes.iter().map(|_| Recalibration::default()).collect();
         for (batch, _) in calibration.batches(resolution)?.iter() {
+            attend()?;
             self.walk(supernet.upload(batch), &mut |node, value| {
                 let (value, statistics): (_, Vec<BatchStatistics>) = prepared[node].run(value);
                 collected[node].add(statistics)?;

@@ -24,6 +24,33 @@ pub struct BatchStatistics {
     pub images: usize,
 }
 
+/// What one batch moves running statistics towards, on the host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BatchMoments {
+    /// The running mean that it belongs to.
+    pub mean_name: String,
+    /// The running variance that it belongs to.
+    pub variance_name: String,
+    /// Mean per channel.
+    pub mean: Vec<f32>,
+    /// Unbiased variance per channel.
+    pub variance: Vec<f32>,
+}
+
+impl BatchStatistics {
+    /// Mean and unbiased variance on the host.
+    ///
+    /// # Errors
+    /// [`TrainError::Compute`] if the backend cannot deliver them.
+    pub fn moments(self) -> Result<BatchMoments, TrainError> {
+        let unbiased = self.count as f32 / (self.count.max(2) - 1) as f32;
+        let mut variance = to_host(self.variance)?;
+        variance.iter_mut().for_each(|value| *value *= unbiased);
+        let Self { mean_name, variance_name, .. } = self;
+        Ok(BatchMoments { mean_name, variance_name, mean: to_host(self.mean)?, variance })
+    }
+}
+
 /// The running statistics of every batch norm of a supernet, on the host.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct RunningStatistics {
@@ -65,24 +92,13 @@ impl RunningStatistics {
     /// unbiased variance. Other channels keep theirs.
     ///
     /// Source: PyTorch's `batch_norm` with momentum `m`, as called by the authors' `DynamicBatchNorm2d`.
-    ///
-    /// # Errors
-    /// [`TrainError::Compute`] if the backend cannot deliver the statistics.
-    pub fn update(&mut self, statistics: Vec<BatchStatistics>, momentum: f32) -> Result<(), TrainError> {
-        for batch in statistics {
-            let unbiased = batch.count as f32 / (batch.count.max(2) - 1) as f32;
-            let mean = to_host(batch.mean)?;
-            let variance = to_host(batch.variance)?;
-            self.blend(&batch.mean_name, &mean, 1.0, momentum);
-            self.blend(&batch.variance_name, &variance, unbiased, momentum);
-        }
-        Ok(())
-    }
-
-    fn blend(&mut self, name: &str, batch: &[f32], factor: f32, momentum: f32) {
-        if let Some(running) = self.values.get_mut(name) {
-            for (value, new) in running.iter_mut().zip(batch) {
-                *value = (1.0 - momentum) * *value + momentum * (new * factor);
+    pub fn follow(&mut self, batches: &[BatchMoments], momentum: f32) {
+        for BatchMoments { mean_name, variance_name, mean, variance } in batches {
+            for (name, batch) in [(mean_name, mean), (variance_name, variance)] {
+                let Some(running) = self.values.get_mut(name) else { continue };
+                for (value, new) in running.iter_mut().zip(batch) {
+                    *value = (1.0 - momentum) * *value + momentum * new;
+                }
             }
         }
     }

@@ -23,6 +23,7 @@ use std::sync::Arc;
 /// | `data` | `bundled` | data set | see the CLI's DATA |
 /// | `seed` | 0 | of initial weights, sampling and augmentation | |
 /// | `batch_size` | 64 | images a step | 1–65536 |
+/// | `shards` | 1 | the batch is cut into this many, which several processes can compute; each has batch-norm statistics of its own | a power of two that divides the batch |
 /// | `balanced` | false | show every class equally often, however many images it has | |
 /// | `momentum` | 0.9 | of Nesterov SGD | 0–1 |
 /// | `weight_decay` | 3e-5 | none on batch norm and biases | ≥ 0 |
@@ -65,6 +66,9 @@ pub struct TrainConfig {
     /// Images a step.
     #[serde(default = "default_batch_size")]
     pub batch_size: usize,
+    /// Parts of a batch, each with batch-norm statistics of its own.
+    #[serde(default = "one_shard", skip_serializing_if = "is_one_shard")]
+    pub shards: usize,
     /// Whether every class is shown equally often.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub balanced: bool,
@@ -187,6 +191,12 @@ fn two() -> usize {
 fn one() -> f64 {
     1.0
 }
+fn one_shard() -> usize {
+    1
+}
+fn is_one_shard(value: &usize) -> bool {
+    *value == 1
+}
 fn is_no(value: &bool) -> bool {
     !*value
 }
@@ -285,12 +295,24 @@ fn no_space() -> InvalidSetting {
     InvalidSetting::new("space", "is missing: give a space, or a model to start from with [init]")
 }
 
+/// Refuses to cut batches of `images` into so many shards, unless they come out equal.
+pub(super) fn check_shards(shards: usize, images: usize, of: &str) -> Result<(), InvalidSetting> {
+    let problem = match shards.is_power_of_two() {
+        false => format!("is {shards}, expected a power of two"),
+        true if !images.is_multiple_of(shards) => format!("is {shards}, which does not divide {of} ({images})"),
+        true => return Ok(()),
+    };
+    Err(InvalidSetting::new("shards", problem))
+}
+
 impl Settings for TrainConfig {
     fn check(&self) -> Result<(), InvalidSetting> {
         if self.space.is_none() && self.init.is_none() {
             return Err(no_space());
         }
         settings::count("batch_size", self.batch_size, 1..=65_536)?;
+        settings::count("shards", self.shards, 1..=65_536)?;
+        check_shards(self.shards, self.batch_size, "batch_size")?;
         settings::number("momentum", self.momentum, 0.0..=1.0)?;
         settings::number("weight_decay", self.weight_decay, 0.0..f64::INFINITY)?;
         settings::number("label_smoothing", self.label_smoothing, 0.0..=1.0)?;

@@ -1,6 +1,7 @@
 //! What a training depends on, and which trainings in a folder it may go on from.
 
 use crate::checkpoint::Checkpoint;
+use crate::communication;
 use crate::error::TrainError;
 use crate::shrinking::trainer::Trainer;
 use ofa_space::dependencies::{Dependencies, Difference};
@@ -72,6 +73,20 @@ impl Trainer<'_> {
             all.add("train.init.model", &format!("sha256 {}", start.hash));
         }
         all
+    }
+
+    /// Makes sure that every rank is about to do the same training with the same program.
+    ///
+    /// # Errors
+    /// [`TrainError::Communication`] on all ranks, naming the first that differs from rank 0.
+    pub fn check_ranks(&self) -> Result<(), TrainError> {
+        let ranks = self.shards.ranks();
+        if ranks.size() > 1 {
+            let mut all = self.dependencies();
+            all.add("program", &communication::program());
+            communication::agree(ranks, &all)?;
+        }
+        Ok(())
     }
 
     /// Hash of everything that the result depends on besides the code: configuration, space, data and the model to start

@@ -14,6 +14,7 @@ use crate::training::step::{StepInput, Teacher, step};
 use ofa_space::{Arch, NetSpec, Opened, importance, supernet};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use std::sync::atomic::Ordering;
 
 /// Steps between logged metrics.
 const LOG_STEPS: usize = 20;
@@ -21,12 +22,18 @@ const LOG_STEPS: usize = 20;
 /// What a step learns from.
 struct Batch {
     resolution: u32,
+    /// The whole batch, or this rank's parts of it.
+    shards: Vec<Shard>,
+    /// The step's generator, after the resolution was drawn from it.
+    rng: ChaCha8Rng,
+}
+
+/// A part of a batch, or all of it.
+struct Shard {
     images: Images,
     labels: Vec<usize>,
     /// The same crops as the teacher of the configuration takes them, where it teaches and they differ.
     for_teacher: Option<Images>,
-    /// The step's generator, after the resolution was drawn from it.
-    rng: ChaCha8Rng,
 }
 
 /// A phase at work.
@@ -37,6 +44,8 @@ struct Phase<'r, 'o> {
     teacher: Option<Supernet>,
     /// Steps of the phases before.
     before: usize,
+    /// Whether a rank was asked to stop before the latest step.
+    stopping: bool,
     state: &'r mut State,
     outside: &'r mut Outside<'o>,
 }
@@ -86,7 +95,7 @@ impl Trainer<'_> {
         if self.config.balanced {
             order = order.balanced(self.dataset.train.labels());
         }
-        let mut phase = Phase { trainer: self, plan, teacher, before, state, outside };
+        let mut phase = Phase { trainer: self, plan, teacher, before, stopping: false, state, outside };
         steps.run(&order, |position| self.batch(plan, &position), &mut phase)
     }
 
@@ -97,6 +106,7 @@ impl Trainer<'_> {
         let resolutions = plan.resolutions.as_ref().unwrap_or(&self.space.info().resolutions);
         let resolution = resolutions[rng.random_range(0..resolutions.len())];
         let Position { images, epoch, .. } = position;
+        let images = &images[self.shards.positions(images.len())];
         let augmentation = &self.config.augmentation;
         let at = |size| self.dataset.train_batch(images, size, augmentation, self.config.seed, *epoch);
         let (images, labels) = at(resolution)?;
@@ -104,16 +114,21 @@ impl Trainer<'_> {
             Some(teacher) => teacher.crops(&images, resolution, at)?,
             None => None,
         };
-        Ok(Batch { resolution, images, labels, for_teacher, rng })
+        let whole = Shard { images, labels, for_teacher };
+        let shards = if self.shards.own() == 1 { vec![whole] } else { whole.cut(self.shards.own()) };
+        Ok(Batch { resolution, shards, rng })
     }
 
     /// The subnets of a step.
     fn draw(&self, opened: (&Opened, usize), supernet: &Supernet, batch: &mut Batch) -> Result<Vec<Arch>, TrainError> {
-        let Batch { resolution, images, labels, rng, .. } = batch;
+        let Batch { resolution, shards, rng } = batch;
         let mut judge = |arch: &Arch| {
             let net = self.space.resolve(&arch.with_resolution(*resolution))?;
-            let logits = to_host(supernet.forward_batch_statistics(&net, images).logits)?;
-            Ok(cross_entropy(&logits, labels))
+            let losses = shards.iter().map(|Shard { images, labels, .. }| {
+                let logits = to_host(supernet.forward_batch_statistics(&net, images).logits)?;
+                Ok(cross_entropy(&logits, labels))
+            });
+            Ok(self.shards.mean(losses.collect::<Result<Vec<f32>, TrainError>>()?)?)
         };
         let (opened, count) = opened;
         let space = self.space.as_ref();
@@ -153,61 +168,99 @@ impl Learner for Phase<'_, '_> {
         Ok(())
     }
 
+    fn stops(&mut self, asked: bool) -> bool {
+        if self.trainer.shards.ranks().size() == 1 { asked } else { self.stopping }
+    }
+
     fn save(&mut self) -> Result<(), TrainError> {
         self.trainer.save(self.state, self.outside.folder)
     }
 }
 
+impl Shard {
+    /// Equal parts, in order.
+    fn cut(self, parts: usize) -> Vec<Self> {
+        let size = self.labels.len() / parts;
+        let mut for_teacher = self.for_teacher.map(|images| images.split(&[size]).into_iter());
+        let images = self.images.split(&[size]).into_iter();
+        let shard = |(images, labels): (Images, &[usize])| Self {
+            images,
+            labels: labels.to_vec(),
+            for_teacher: for_teacher.as_mut().and_then(Iterator::next),
+        };
+        images.zip(self.labels.chunks(size.max(1))).map(shard).collect()
+    }
+}
+
 impl Phase<'_, '_> {
     fn step(&mut self, mut batch: Batch, rate: f64) -> Result<f32, TrainError> {
-        let Self { trainer, plan, teacher, state, .. } = self;
-        let Trainer { config, space, .. } = trainer;
-        let archs = trainer.draw((&plan.opened, plan.subnets_per_step), &state.supernet, &mut batch)?;
-        let Batch { resolution, images, labels, for_teacher, .. } = batch;
+        let Trainer { config, space, shards, .. } = self.trainer;
+        let plan = self.plan;
+        let archs = self.trainer.draw((&plan.opened, plan.subnets_per_step), &self.state.supernet, &mut batch)?;
+        let resolution = batch.resolution;
         let subnets = archs
             .iter()
             .map(|arch| Ok(space.resolve(&arch.with_resolution(resolution))?))
             .collect::<Result<Vec<NetSpec>, TrainError>>()?;
-        let logits = match (teacher, trainer.teacher.as_ref().filter(|_| plan.distil)) {
-            (_, Some(other)) => {
-                let images = for_teacher.as_ref().unwrap_or(&images);
-                Some(other.logits(state.supernet.upload(images)))
-            }
-            (Some(teacher), None) => {
-                let max = space.resolve(&space.max_arch().with_resolution(resolution))?;
-                Some(teacher.forward_batch_statistics(&max, &images).logits)
-            }
-            (None, None) => None,
-        };
-        let teacher = match (config.sampler.teaching(), logits) {
-            (Teaching::InPlace, logits) if plan.distil => Teacher::First(logits),
-            (_, Some(logits)) => Teacher::Logits(logits),
-            (_, None) => Teacher::None,
-        };
-        let input = StepInput {
-            images: &images,
-            labels: &labels,
-            subnets: &subnets,
-            teacher,
-            loss: config.loss.as_ref(),
-            distillation: config.distillation.weight,
-            label_smoothing: config.label_smoothing,
-            bn_momentum: config.bn_momentum as f32,
-            trains: plan.trains,
-            gradient_clip: config.gradient_clip,
-        };
+        let mut inputs = Vec::with_capacity(batch.shards.len());
+        for shard in &batch.shards {
+            inputs.push(StepInput {
+                images: &shard.images,
+                labels: &shard.labels,
+                subnets: &subnets,
+                teacher: self.teacher_of(shard, resolution)?,
+                loss: config.loss.as_ref(),
+                distillation: config.distillation.weight,
+                label_smoothing: config.label_smoothing,
+                bn_momentum: config.bn_momentum as f32,
+                trains: plan.trains,
+                gradient_clip: config.gradient_clip,
+            });
+        }
         let rate = plan.trains.common_rate(rate, config.head_rate);
-        let report = step(&mut state.supernet, &mut state.optimizer, rate, &input)?;
+        let State { supernet, optimizer, .. } = &mut *self.state;
+        let report = match (inputs.as_slice(), shards.count()) {
+            ([whole], 1) => step(supernet, optimizer, rate, whole)?,
+            (own, _) => {
+                let asked = self.outside.stop.load(Ordering::Relaxed);
+                let (report, stopping) = shards.step(supernet, optimizer, rate, own, asked)?;
+                self.stopping = stopping;
+                report
+            }
+        };
         let loss = report.losses.iter().sum::<f32>() / report.losses.len().max(1) as f32;
+        let Self { state, .. } = self;
         if !loss.is_finite() {
             let (phase, learning_rate) = (plan.name.clone(), plan.learning_rate);
             return Err(TrainError::Diverged { loss, step: state.step, phase, learning_rate });
         }
+        let images = batch.shards.first().map_or(0, |shard| shard.labels.len()) * shards.count();
         state.window.loss += loss;
         state.window.right += report.correct.iter().sum::<usize>();
-        state.window.answers += report.correct.len() * labels.len();
+        state.window.answers += report.correct.len() * images;
         state.window.steps += 1;
         Ok(loss)
+    }
+
+    /// What teaches the subnets of a step on a shard.
+    fn teacher_of(&self, shard: &Shard, resolution: u32) -> Result<Teacher, TrainError> {
+        let Trainer { config, space, teacher: other, .. } = self.trainer;
+        let logits = match (&self.teacher, other.as_ref().filter(|_| self.plan.distil)) {
+            (_, Some(other)) => {
+                let images = shard.for_teacher.as_ref().unwrap_or(&shard.images);
+                Some(other.logits(self.state.supernet.upload(images)))
+            }
+            (Some(teacher), None) => {
+                let max = space.resolve(&space.max_arch().with_resolution(resolution))?;
+                Some(teacher.forward_batch_statistics(&max, &shard.images).logits)
+            }
+            (None, None) => None,
+        };
+        Ok(match (config.sampler.teaching(), logits) {
+            (Teaching::InPlace, logits) if self.plan.distil => Teacher::First(logits),
+            (_, Some(logits)) => Teacher::Logits(logits),
+            (_, None) => Teacher::None,
+        })
     }
 }
 

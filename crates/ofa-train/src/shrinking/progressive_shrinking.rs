@@ -5,6 +5,7 @@
 //! sorted by importance. (Paper, section 3.3; official loop: `train_one_epoch` in `progressive_shrinking.py`.)
 
 use crate::checkpoint::Checkpoint;
+use crate::communication::CommunicationError;
 use crate::elastic::Supernet;
 use crate::error::TrainError;
 use crate::shrinking::history::{History, Observer, PhaseRecord, Window};
@@ -18,7 +19,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 impl Trainer<'_> {
-    /// Trains all phases, from the checkpoint in `folder` if there is one, and saves checkpoints, metrics
+    /// Trains all phases, from the checkpoint in `folder` if there is one (that of rank 0), and saves checkpoints, metrics
     /// (`metrics.jsonl`) and the best model of the latest phase ([`BEST_MODEL`](super::BEST_MODEL)) there.
     ///
     /// # Errors
@@ -33,7 +34,15 @@ impl Trainer<'_> {
         if let Some(warning) = self.seen_validation_images()? {
             observer.on_message(&warning);
         }
-        let mut state = self.start_or_resume(folder, observer)?;
+        let ranks = self.shards.ranks();
+        let folder = folder.filter(|_| ranks.rank() == 0);
+        let mut state = match ranks.rank() {
+            0 => self.start_or_resume(folder, observer)?,
+            _ => self.start_as_rank_0()?,
+        };
+        if ranks.size() > 1 && ranks.rank() == 0 {
+            ranks.broadcast(&mut self.checkpoint(&state)?.to_bytes()?)?;
+        }
         if let Some(folder) = folder {
             self.write_dependencies(folder)?;
         }
@@ -89,6 +98,20 @@ impl Trainer<'_> {
         if let Some(folder) = folder.filter(|_| !self.began(&checkpoint)) {
             return Err(self.other_training(folder));
         }
+        self.state_of(checkpoint)
+    }
+
+    /// The state that rank 0 starts from.
+    fn start_as_rank_0(&self) -> Result<State, TrainError> {
+        let mut bytes = Vec::new();
+        self.shards.ranks().broadcast(&mut bytes)?;
+        let checkpoint = Checkpoint::from_bytes(&bytes)
+            .map_err(|problem| CommunicationError::Message { rank: 0, problem: format!("the checkpoint {problem}") })?;
+        self.state_of(checkpoint)
+    }
+
+    fn state_of(&self, checkpoint: Checkpoint) -> Result<State, TrainError> {
+        let defs = supernet::tensors(self.space.as_ref())?;
         let supernet = Supernet::new(defs, &checkpoint.weights, &self.device)?;
         let optimizer = match checkpoint.optimizer.is_empty() {
             true => self.optimizer(&supernet.parameters),

@@ -1,12 +1,13 @@
 //! A training run: what it works on, what changes while it works, and what it saves and delivers.
 
 use crate::checkpoint::Checkpoint;
+use crate::communication::{Communicator, Single};
 use crate::data::{Dataset, SplitName, SplitRecord, TrainedOn};
 use crate::elastic::Supernet;
 use crate::elastic::parameters::Parameters;
 use crate::error::TrainError;
 use crate::pretrained;
-use crate::shrinking::config::TrainConfig;
+use crate::shrinking::config::{TrainConfig, check_shards};
 use crate::shrinking::history::{History, Observer, SubnetRecord, Window};
 use crate::shrinking::metrics_file::MetricsFile;
 use crate::shrinking::phases::{PhaseConfig, PhasePlan};
@@ -14,6 +15,7 @@ use crate::shrinking::starting_point::StartingPoint;
 use crate::shrinking::validation::Validation;
 use crate::training::frozen::FrozenNetwork;
 use crate::training::optimizer::Optimizer;
+use crate::training::shards::Shards;
 use burn::tensor::Device;
 use ofa_space::registry;
 use ofa_space::{Checked, InvalidSetting, Model, ModelBody, SearchSpace, Weights};
@@ -37,6 +39,8 @@ pub struct Trainer<'a> {
     pub(super) teacher: Option<FrozenNetwork>,
     /// Training and validation images by content.
     pub(super) images: [String; 2],
+    /// Parts of a batch, and the ranks that share them.
+    pub(super) shards: Shards<'a>,
 }
 
 /// A trained supernet.
@@ -99,9 +103,20 @@ impl<'a> Trainer<'a> {
             return Err(invalid.into());
         }
         let phases = config.plan(dataset.train.len());
+        check_shards(config.shards, config.batch_size.min(dataset.train.len()), "the training images of a batch")?;
+        let shards = Shards::new(&Single, config.shards)?;
         let teacher = config.distillation.load(dataset, device)?;
         let images = [dataset.train.content()?, dataset.validation.content()?];
-        Ok(Self { config, dataset, space, device: device.clone().autodiff(), phases, start, teacher, images })
+        Ok(Self { config, dataset, space, device: device.clone().autodiff(), phases, start, teacher, images, shards })
+    }
+
+    /// The same on several ranks, all of which call what this has in the same order; rank 0 alone writes to the run's folder.
+    /// The result has the same bytes as that of one process with as many [`TrainConfig::shards`].
+    ///
+    /// # Errors
+    /// [`TrainError::Communication`] if the ranks cannot share the shards.
+    pub fn on(self, ranks: &'a dyn Communicator) -> Result<Self, TrainError> {
+        Ok(Self { shards: Shards::new(ranks, self.config.shards)?, ..self })
     }
 
     /// The space, fitted to the data.
@@ -154,7 +169,7 @@ impl<'a> Trainer<'a> {
             None => None,
         };
         let supernet = averaged.as_ref().unwrap_or(&state.supernet);
-        let subnets = outside.validation.run(plan, self.space.as_ref(), supernet)?;
+        let subnets = outside.validation.run(plan, self.space.as_ref(), supernet, self.shards.ranks())?;
         let step = self.steps_before(state.phase) + state.step;
         if state.history.is_best(&plan.name, step, &subnets)
             && let Some(folder) = outside.folder
@@ -165,8 +180,14 @@ impl<'a> Trainer<'a> {
     }
 
     pub(super) fn save(&self, state: &State, folder: Option<&Path>) -> Result<(), TrainError> {
-        let Some(folder) = folder else { return Ok(()) };
-        let checkpoint = Checkpoint {
+        match folder {
+            Some(folder) => self.checkpoint(state)?.save(folder, self.config.keep),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn checkpoint(&self, state: &State) -> Result<Checkpoint, TrainError> {
+        Ok(Checkpoint {
             fingerprint: self.fingerprint(),
             phase: state.phase,
             step: state.step,
@@ -179,8 +200,7 @@ impl<'a> Trainer<'a> {
                 true => Vec::new(),
                 false => state.optimizer.to_bytes()?,
             },
-        };
-        checkpoint.save(folder, self.config.keep)
+        })
     }
 
     /// The weights that a run delivers: the moving average, if one is kept.

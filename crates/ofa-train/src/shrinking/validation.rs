@@ -1,5 +1,6 @@
 //! Validation while training: the smallest, the middle and the largest opened subnet.
 
+use crate::communication::{Attend, Communicator, hand_out};
 use crate::data::{Dataset, SplitName};
 use crate::elastic::Supernet;
 use crate::error::TrainError;
@@ -9,6 +10,7 @@ use crate::shrinking::config::TrainConfig;
 use crate::shrinking::history::SubnetRecord;
 use crate::shrinking::phases::PhasePlan;
 use ofa_space::{Arch, Opened, SearchSpace};
+use std::sync::atomic::AtomicBool;
 
 /// The images to recalibrate and to score on, read once for a whole run.
 pub(crate) struct Validation<'a> {
@@ -24,7 +26,7 @@ impl<'a> Validation<'a> {
         }
     }
 
-    /// Scores the subnets of a phase.
+    /// Scores the subnets of a phase, each on the rank that is free first; every rank gets all scores.
     ///
     /// # Errors
     /// [`TrainError`] if an image or the backend fails.
@@ -33,17 +35,28 @@ impl<'a> Validation<'a> {
         plan: &PhasePlan,
         space: &dyn SearchSpace,
         supernet: &Supernet,
+        ranks: &dyn Communicator,
     ) -> Result<Vec<SubnetRecord>, TrainError> {
         let named =
             [("min", smallest(space, &plan.opened)), ("mid", middle(space, &plan.opened)?), ("max", space.max_arch())];
-        let mut subnets = Vec::with_capacity(named.len());
-        for (label, arch) in named {
-            let net = space.resolve(&arch)?;
+        let score = |subnet: usize, _: Attend<'_>| -> Result<Vec<u8>, TrainError> {
+            let net = space.resolve(&named[subnet].1)?;
             let running = recalibrate(supernet, &net, &mut self.calibration)?;
-            let top1 = evaluate(supernet, &net, &running, &mut self.images)?.top1;
-            subnets.push(SubnetRecord { label: label.to_owned(), arch: space.format(&arch), top1 });
-        }
-        Ok(subnets)
+            Ok(evaluate(supernet, &net, &running, &mut self.images)?.top1.to_le_bytes().to_vec())
+        };
+        let mut scores = Vec::new();
+        hand_out(ranks, named.len(), &AtomicBool::new(false), score, |_, score| {
+            scores.extend(score);
+            Ok(())
+        })?;
+        ranks.broadcast(&mut scores)?;
+        let scores = scores.as_chunks().0.iter().map(|score| f64::from_le_bytes(*score));
+        let record = |((label, arch), top1): (&(&str, Arch), f64)| SubnetRecord {
+            label: (*label).to_owned(),
+            arch: space.format(arch),
+            top1,
+        };
+        Ok(named.iter().zip(scores).map(record).collect())
     }
 }
 

@@ -15,6 +15,11 @@ pub(crate) trait Learner {
     /// Learns from a batch.
     fn learn(&mut self, batch: Self::Batch) -> Result<(), TrainError>;
 
+    /// Whether to stop after the latest step; `asked` is whether this process was asked to.
+    fn stops(&mut self, asked: bool) -> bool {
+        asked
+    }
+
     /// Saves what is needed to resume after the latest step.
     fn save(&mut self) -> Result<(), TrainError>;
 }
@@ -68,7 +73,7 @@ impl Steps<'_> {
                     if done == self.steps.end {
                         break;
                     }
-                    let stopping = self.stop.load(Ordering::Relaxed);
+                    let stopping = learner.stops(self.stop.load(Ordering::Relaxed));
                     if stopping || done.is_multiple_of(self.checkpoint_steps) {
                         learner.save()?;
                     }

@@ -1,8 +1,10 @@
-//! Training steps: gradients of several subnets on one batch, Nesterov SGD, and the learning-rate schedule.
+//! Training steps: gradients of several subnets on one batch, whole or in shards, Nesterov SGD, and the learning-rate
+//! schedule.
 
 mod clipping;
 pub(crate) mod epochs;
 pub(crate) mod frozen;
 pub mod learning_rate;
 pub mod optimizer;
+pub mod shards;
 pub mod step;

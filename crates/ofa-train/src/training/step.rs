@@ -1,5 +1,7 @@
 //! One step of progressive shrinking: several subnets on one batch, gradients summed, one optimizer step.
 
+use crate::elastic::batch_norm::BatchMoments;
+use crate::elastic::executor::Output;
 use crate::elastic::parameters::ParameterModule;
 use crate::elastic::{Supernet, to_host};
 use crate::error::TrainError;
@@ -86,16 +88,46 @@ pub struct StepReport {
 /// # Errors
 /// [`TrainError::Compute`] if the backend fails.
 pub fn gradients(supernet: &mut Supernet, input: &StepInput<'_>) -> Result<(GradientsParams, StepReport), TrainError> {
+    let Pass { gradients, report, moments } = pass(supernet, input)?;
+    supernet.running.follow(&moments, input.bn_momentum);
+    Ok((gradients, report))
+}
+
+/// What a batch, or a shard of one, contributes to a step.
+pub(crate) struct Pass {
+    /// Summed over the subnets.
+    pub gradients: GradientsParams,
+    /// Losses and right answers.
+    pub report: StepReport,
+    /// Statistics of every batch norm, subnet after subnet.
+    pub moments: Vec<BatchMoments>,
+}
+
+/// Forward and backward of every subnet, which leave the supernet as it is.
+///
+/// # Errors
+/// [`TrainError::Compute`] if the backend fails.
+pub(crate) fn pass(supernet: &Supernet, input: &StepInput<'_>) -> Result<Pass, TrainError> {
+    pass_by(supernet, input, &|net, images| match input.trains {
+        Trains::Everything => supernet.forward_training(net, images),
+        Trains::Head => supernet.forward_training_head(net, images),
+    })
+}
+
+/// [`pass`] with another forward.
+pub(crate) fn pass_by(
+    supernet: &Supernet,
+    input: &StepInput<'_>,
+    forward: &dyn Fn(&NetSpec, &Images) -> Output,
+) -> Result<Pass, TrainError> {
+    let mut moments = Vec::new();
     let mut accumulator = GradientsAccumulator::<ParameterModule>::new();
     let mut report = StepReport::default();
     let labels: Vec<i64> = input.labels.iter().map(|l| *l as i64).collect();
     let labels = TensorData::new(labels, [input.labels.len()]);
     let mut first_logits: Option<Tensor<2>> = None;
     for net in input.subnets {
-        let output = match input.trains {
-            Trains::Everything => supernet.forward_training(net, input.images),
-            Trains::Head => supernet.forward_training_head(net, input.images),
-        };
+        let output = forward(net, input.images);
         let targets = Tensor::<1, Int>::from_data(labels.clone(), supernet.device());
         let hard = || loss::smoothed_cross_entropy(output.logits.clone(), targets, input.label_smoothing);
         let soft = |teacher: &Tensor<2>| {
@@ -113,9 +145,11 @@ pub fn gradients(supernet: &mut Supernet, input: &StepInput<'_>) -> Result<(Grad
         accumulator.accumulate(&supernet.parameters.module, gradients);
         report.losses.extend(to_host(total.inner())?);
         report.correct.push(correct(&to_host(output.logits.inner())?, input.labels));
-        supernet.running.update(output.statistics, input.bn_momentum)?;
+        for statistics in output.statistics {
+            moments.push(statistics.moments()?);
+        }
     }
-    Ok((accumulator.grads(), report))
+    Ok(Pass { gradients: accumulator.grads(), report, moments })
 }
 
 /// A whole step: [`gradients`], then the optimizer at this learning rate.

@@ -6,6 +6,8 @@ use ofa_predictors::Pair;
 use ofa_space::dependencies::{self, Dependencies};
 use ofa_space::digest::Digest;
 use ofa_space::{Arch, Model};
+use ofa_train::TrainError;
+use ofa_train::communication::{self, Communicator};
 use ofa_train::data::Dataset;
 use ofa_train::evaluation::Evaluator;
 use std::path::{Path, PathBuf};
@@ -13,6 +15,7 @@ use std::path::{Path, PathBuf};
 /// What the pairs depend on.
 pub struct Origin {
     depends_on: Dependencies,
+    of_all_parts: Dependencies,
     /// The file beside the unfinished pairs.
     path: PathBuf,
 }
@@ -33,9 +36,31 @@ impl Origin {
         depends_on.add("calibration_images", &args.calibration_images);
         depends_on.add("scored_images", &args.validation_images);
         depends_on.add("independent", &args.independent);
+        let mut of_all_parts = depends_on.clone();
+        of_all_parts.add("count", &args.count);
+        if let Some(part) = args.part {
+            depends_on.add("part", &part.to_string());
+        }
         let mut path = part.as_os_str().to_owned();
         path.push(".key");
-        Ok(Self { depends_on, path: path.into() })
+        Ok(Self { depends_on, of_all_parts, path: path.into() })
+    }
+
+    /// What the parts of one collection have in common.
+    pub fn of_all_parts(&self) -> &Dependencies {
+        &self.of_all_parts
+    }
+
+    /// Makes sure that every rank is about to measure the same with the same program.
+    ///
+    /// # Errors
+    /// [`TrainError::Communication`] on all ranks, naming the first that differs from rank 0.
+    pub fn check_ranks(&self, ranks: &dyn Communicator) -> Result<(), TrainError> {
+        let mut all = self.of_all_parts.clone();
+        if ranks.size() > 1 {
+            all.add("program", &communication::program());
+        }
+        Ok(communication::agree(ranks, &all)?)
     }
 
     /// Refuses pairs of another origin.

@@ -145,6 +145,7 @@ fn go_on(config: &PipelineConfig, out: &Path, context: &Context) -> Result<Finis
         estimate: None,
         reprofile: false,
         data: Reading::Changed,
+        ranks: context.ranks.all(),
         stop: &context.stop,
     };
     let mut display = Display::new(context.output);

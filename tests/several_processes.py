@@ -1,0 +1,320 @@
+"""Training and collecting under a real mpirun: the bytes of one process, and every way in which a rank can go wrong.
+
+    python3 tests/several_processes.py PROGRAM [CHECK …]
+
+PROGRAM is `ofa` built with `--features mpi`; tests/mpi.sh builds it and runs this. More ranks than cores are started on
+purpose. Without names all checks are run.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+TRAINING = """
+space = "tiny-28"
+data = "bundled"
+batch_size = 16
+shards = 4
+validation_images = 100
+calibration_images = 64
+checkpoint_steps = 5
+validation_epochs = 0.03
+ema_decay = 0.9
+sampler = { kind = "pareto_aware" }
+"""
+PHASE = """
+[[phases]]
+name = "%s"
+opens = { %s }
+epochs = %g
+learning_rate = 0.02
+subnets_per_step = %d
+"""
+PHASES = [("largest", "", 1), ("kernel", "kernel_size = 1", 1), ("depth", "depth = 2", 2), ("expansion", "expansion = 2", 2)]
+# Seconds after which nothing of ours may be left, once a rank is gone.
+PROMPT = 10
+# Open MPI sends SIGTERM, waits so long, then sends SIGKILL; by default one second, which can be too short for a checkpoint. It
+# returns only after twice this time.
+GRACE = 10
+
+
+def training(epochs):
+    return TRAINING + "".join(PHASE % (name, opens, epochs, count) for name, opens, count in PHASES)
+
+
+def command(program, ranks, arguments, wrapper=None):
+    if ranks == 0:
+        return [program, *arguments]
+    launch = ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none"]
+    launch += ["--mca", "odls_base_sigkill_timeout", str(GRACE), "-n", str(ranks)]
+    own = [program, *arguments, "--distributed", "mpi", "--threads", "1"]
+    return launch + (["sh", "-c", wrapper, "sh", *own] if wrapper else own)
+
+
+class Job:
+    """A program at work; its standard error goes to a file."""
+
+    def __init__(self, command):
+        self.errors = tempfile.TemporaryFile("w+")
+        # In a group of its own, as in a batch job: a signal reaches mpirun alone.
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=self.errors, start_new_session=True
+        )
+
+    def text(self):
+        self.errors.seek(0)
+        return self.errors.read()
+
+    def ends(self, seconds=600):
+        code = self.process.wait(seconds)
+        return code, self.text()
+
+    def ranks(self):
+        """Processes of the job by rank."""
+        found = {}
+        for folder in Path("/proc").iterdir():
+            if not folder.name.isdigit():
+                continue
+            with contextlib.suppress(OSError):
+                environment = (folder / "environ").read_bytes().split(b"\0")
+                rank = [value for value in environment if value.startswith(b"OMPI_COMM_WORLD_RANK=")]
+                parent = re.search(r"^PPid:\s+(\d+)", (folder / "status").read_text(), re.M)
+                if rank and parent and int(parent[1]) == self.process.pid:
+                    found[int(rank[0].split(b"=")[1])] = int(folder.name)
+        return found
+
+
+def alive(pid):
+    with contextlib.suppress(OSError):
+        return "zombie" not in Path(f"/proc/{pid}/status").read_text()
+    return False
+
+
+def run(*arguments, **options):
+    code, text = Job(command(*arguments, **options)).ends()
+    assert code == 0, f"{arguments} ended with {code}:\n{text}"
+    return text
+
+
+def wait_for(job, ready, what, seconds=300):
+    deadline = time.time() + seconds
+    while not ready():
+        assert job.process.poll() is None, f"ended before {what}:\n{job.text()}"
+        assert time.time() < deadline, f"{what}: not within {seconds} s\n{job.text()}"
+        time.sleep(0.02)
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir() if path.name != ".lock"}
+
+
+def assert_same(one, other):
+    one_files, other_files = files(one), files(other)
+    assert one_files.keys() == other_files.keys(), (one, other, one_files.keys() ^ other_files.keys())
+    different = [name for name in one_files if one_files[name] != other_files[name]]
+    assert not different, (one, other, different)
+
+
+def stops_promptly(job, pids, what, named=None):
+    """All ranks end in time, and mpirun with another code than 0."""
+    started = time.time()
+    while any(alive(pid) for pid in pids):
+        assert time.time() - started < PROMPT, f"{what}: still running after {PROMPT} s\n{job.text()}"
+        time.sleep(0.02)
+    seconds = time.time() - started
+    code, text = job.ends(2 * GRACE + 30)
+    assert code != 0, f"{what}: code {code}\n{text}"
+    if named:
+        assert len(re.findall(named, text)) == 1, f"{what}: `{named}` is not there once:\n{text}"
+    print(f"    {what}: ranks ended after {seconds:.1f} s, mpirun after {time.time() - started:.1f} s with {code}")
+
+
+class Suite:
+    def __init__(self, program, folder):
+        self.program, self.folder = str(Path(program).resolve()), Path(folder)
+        self.config = self.folder / "training.toml"
+        self.config.write_text(training(0.06))
+
+    def train(self, name, config=None):
+        return ["train", str(config or self.config), "--out", str(self.folder / name)]
+
+    def whole(self):
+        """A training by one process that nothing disturbed."""
+        if not (self.folder / "whole/supernet.safetensors").exists():
+            run(self.program, 0, self.train("whole"))
+        return self.folder / "whole"
+
+    def collect(self, name, *options):
+        model = str(self.whole() / "supernet.safetensors")
+        images = ["--calibration-images", "100", "--validation-images", "100"]
+        output = str(self.folder / f"{name}.jsonl")
+        return ["collect", "--model", model, "--data", "bundled", "--count", "60", *images, "-o", output, *options]
+
+    def pairs(self):
+        if not (self.folder / "pairs.jsonl").exists():
+            run(self.program, 0, self.collect("pairs"))
+        return (self.folder / "pairs.jsonl").read_bytes()
+
+    def begun(self, name, config=None, ranks=4, wrapper=None):
+        """A training on these ranks that has saved its first checkpoint."""
+        job = Job(command(self.program, ranks, self.train(name, config), wrapper))
+        wait_for(job, (self.folder / name / "checkpoint.ofa").exists, f"the first checkpoint of {name}")
+        return job
+
+    def check_training(self):
+        for ranks in (1, 2, 4):
+            run(self.program, ranks, self.train(f"ranks{ranks}"))
+            assert_same(self.folder / f"ranks{ranks}", self.whole())
+
+    def check_collecting(self):
+        for ranks in (1, 2, 4):
+            run(self.program, ranks, self.collect(f"ranks{ranks}"))
+            assert (self.folder / f"ranks{ranks}.jsonl").read_bytes() == self.pairs(), ranks
+
+    def check_resuming(self):
+        """2 ranks, then 1, then 4."""
+        job = self.begun("resumed", ranks=2)
+        job.process.send_signal(signal.SIGTERM)
+        code, text = job.ends()
+        assert code != 0, text
+        for ranks in (1, 4):
+            job = Job(command(self.program, ranks, [*self.train("resumed"), "--resume"]))
+            before = (self.folder / "resumed/checkpoint.ofa").stat().st_mtime_ns
+            if ranks == 1:
+                newer = lambda: (self.folder / "resumed/checkpoint.ofa").stat().st_mtime_ns != before
+                wait_for(job, newer, "the next checkpoint")
+                for pid in job.ranks().values():
+                    os.kill(pid, signal.SIGKILL)
+                job.ends()
+            else:
+                code, text = job.ends()
+                assert code == 0, text
+                assert "resuming from the checkpoint" in text, text
+        assert_same(self.folder / "resumed", self.whole())
+
+    def check_stopping(self):
+        """A signal to mpirun stops all ranks at the same step, with a checkpoint."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            name = f"stopped{int(number)}"
+            job = self.begun(name)
+            pids = job.ranks().values()
+            job.process.send_signal(number)
+            stops_promptly(job, pids, f"signal {int(number)}", "the checkpoint is in")
+            run(self.program, 4, [*self.train(name), "--resume"])
+            assert_same(self.folder / name, self.whole())
+
+    def check_killed_in_training(self):
+        for rank in range(4):
+            name = f"killed{rank}"
+            job = self.begun(name)
+            ranks = job.ranks()
+            assert len(ranks) == 4, ranks
+            os.kill(ranks[rank], signal.SIGKILL)
+            stops_promptly(job, ranks.values(), f"rank {rank} killed in training", f"error: rank {rank} is gone")
+            run(self.program, 2, [*self.train(name), "--resume"])
+            assert_same(self.folder / name, self.whole())
+
+    def check_killed_in_collecting(self):
+        for rank in range(4):
+            name = f"collected{rank}"
+            job = Job(command(self.program, 4, self.collect(name)))
+            part = self.folder / f"{name}.jsonl.part"
+            wait_for(job, lambda: part.exists() and part.stat().st_size > 0, "the first pair")
+            ranks = job.ranks()
+            os.kill(ranks[rank], signal.SIGKILL)
+            stops_promptly(job, ranks.values(), f"rank {rank} killed in collect", f"error: rank {rank} is gone")
+            run(self.program, 2, self.collect(name, "--resume"))
+            assert (self.folder / f"{name}.jsonl").read_bytes() == self.pairs()
+
+    def check_out_of_memory(self):
+        # The address space of rank 2 ends where it is about to grow.
+        wrapper = 'if [ "$OMPI_COMM_WORLD_RANK" = 2 ]; then ulimit -v 700000; fi; exec "$@"'
+        job = Job(command(self.program, 4, self.train("memory"), wrapper))
+        started = time.time()
+        code, text = job.ends(120)
+        assert code != 0, text
+        print(f"    out of memory: code {code} after {time.time() - started:.1f} s")
+
+    def check_differences(self):
+        other = self.folder / "other.toml"
+        other.write_text(training(0.06).replace("ema_decay = 0.9", "ema_decay = 0.8"))
+        program = self.folder / "ofa-other"
+        shutil.copy(self.program, program)
+        with program.open("ab") as file:
+            file.write(b"\0")
+        photos = []
+        for number in range(2):
+            photos.append(self.folder / f"photos{number}")
+            for kind in range(2):
+                (photos[number] / str(kind)).mkdir(parents=True, exist_ok=True)
+                for image in range(40):
+                    value = 40 * kind + image + (number if image == 7 else 0)
+                    pixels = bytes([value]) * (28 * 28)
+                    (photos[number] / str(kind) / f"{image}.bmp").write_bytes(bmp(pixels))
+        small = self.folder / "small.toml"
+        small.write_text(training(0.5).replace("validation_images = 100", "validation_images = 16"))
+        on_rank_1 = 'if [ "$OMPI_COMM_WORLD_RANK" = 1 ]; then %s; fi; exec "$@"'
+        # Of `sh ofa train CONFIG …`, rank 1 gets another word, or another folder.
+        cases = {
+            "ema_decay": (self.config, on_rank_1 % f'p=$1; shift 3; set -- "$p" train {other} "$@"'),
+            "`program`": (self.config, on_rank_1 % f'shift; set -- {program} "$@"'),
+            "(training|validation)_images": (
+                small,
+                f'd={photos[0]}; [ "$OMPI_COMM_WORLD_RANK" = 0 ] || d={photos[1]}; exec "$@" --data "$d"',
+            ),
+        }
+        for expected, (config, wrapper) in cases.items():
+            code, text = Job(command(self.program, 2, self.train("different", config), wrapper)).ends(120)
+            assert code == 1, f"{expected}: code {code}\n{text}"
+            assert len(re.findall("error: rank 1 differs from rank 0", text)) == 1, f"{expected}:\n{text}"
+            assert re.search(expected, text), f"{expected}:\n{text}"
+            print("    " + next(line for line in text.splitlines() if "differs" in line))
+
+    def check_refusals(self):
+        def refused(ranks, arguments, expected, wrapper=None):
+            code, text = Job(command(self.program, ranks, arguments, wrapper)).ends(120)
+            assert code == 2, f"code {code}\n{text}"
+            assert len(re.findall(expected, text)) == 1, text
+
+        refused(3, self.train("refused"), "power of two")
+        refused(2, self.train("refused", self.folder / "missing.toml"), "error: .*missing.toml")
+        wrapper = 'if [ "$OMPI_COMM_WORLD_RANK" = 1 ]; then set -- "$@" --data /nowhere; fi; exec "$@"'
+        refused(2, self.train("refused"), "error: rank 1: .*nowhere", wrapper)
+
+
+def bmp(pixels, side=28):
+    """A grey BMP of 24 bits."""
+    rows = b"".join(bytes(v for p in pixels[row * side:(row + 1) * side] for v in (p, p, p)) for row in range(side))
+    header = b"BM" + (54 + len(rows)).to_bytes(4, "little") + bytes(4) + (54).to_bytes(4, "little")
+    size = [40, side, side]
+    info = b"".join(v.to_bytes(4, "little") for v in size) + b"\1\0\x18\0" + bytes(4) + len(rows).to_bytes(4, "little")
+    return header + info + bytes(16) + rows
+
+
+def main():
+    program, *wanted = sys.argv[1:]
+    with tempfile.TemporaryDirectory() as folder:
+        suite = Suite(program, folder)
+        names = wanted or [name.removeprefix("check_") for name in dir(suite) if name.startswith("check_")]
+        failed = []
+        for name in names:
+            started = time.time()
+            print(name.replace("_", " "), flush=True)
+            try:
+                getattr(suite, f"check_{name}")()
+            except (AssertionError, subprocess.TimeoutExpired) as error:
+                print(f"    FAILED: {error}")
+                failed.append(name)
+            print(f"    {time.time() - started:.0f} s", flush=True)
+        sys.exit(f"failed: {', '.join(failed)}" if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
