@@ -25,9 +25,9 @@ shards = 4
 validation_images = 100
 calibration_images = 64
 checkpoint_steps = 5
-validation_epochs = 0.03
+validation_epochs = 0.01
 ema_decay = 0.9
-sampler = { kind = "pareto_aware" }
+sampler = { kind = "pareto_aware", candidates = 2 }
 """
 PHASE = """
 [[phases]]
@@ -40,8 +40,8 @@ subnets_per_step = %d
 PHASES = [("largest", "", 1), ("kernel", "kernel_size = 1", 1), ("depth", "depth = 2", 2), ("expansion", "expansion = 2", 2)]
 # Seconds after which nothing of ours may be left, once a rank is gone.
 PROMPT = 10
-# Open MPI sends SIGTERM, waits so long, then sends SIGKILL; by default one second, which can be too short for a checkpoint. It
-# returns only after twice this time.
+# Asked to stop, Open MPI waits so long, sends SIGTERM, waits so long again and sends SIGKILL; by default one second, which can be
+# too short for a checkpoint.
 GRACE = 10
 
 
@@ -63,9 +63,14 @@ class Job:
 
     def __init__(self, command):
         self.errors = tempfile.TemporaryFile("w+")
-        # In a group of its own, as in a batch job: a signal reaches mpirun alone.
+        # In a group of its own, as in a batch job: a signal reaches mpirun alone. A job in the background of a shell would ignore
+        # Ctrl-C, and leave that to its children.
         self.process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=self.errors, start_new_session=True
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=self.errors,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
 
     def text(self):
@@ -122,11 +127,11 @@ def assert_same(one, other):
     assert not different, (one, other, different)
 
 
-def stops_promptly(job, pids, what, named=None):
+def stops_promptly(job, pids, what, named=None, within=PROMPT):
     """All ranks end in time, and mpirun with another code than 0."""
     started = time.time()
     while any(alive(pid) for pid in pids):
-        assert time.time() - started < PROMPT, f"{what}: still running after {PROMPT} s\n{job.text()}"
+        assert time.time() - started < within, f"{what}: still running after {within} s\n{job.text()}"
         time.sleep(0.02)
     seconds = time.time() - started
     code, text = job.ends(2 * GRACE + 30)
@@ -140,7 +145,7 @@ class Suite:
     def __init__(self, program, folder):
         self.program, self.folder = str(Path(program).resolve()), Path(folder)
         self.config = self.folder / "training.toml"
-        self.config.write_text(training(0.06))
+        self.config.write_text(training(0.02))
 
     def train(self, name, config=None):
         return ["train", str(config or self.config), "--out", str(self.folder / name)]
@@ -206,7 +211,8 @@ class Suite:
             job = self.begun(name)
             pids = job.ranks().values()
             job.process.send_signal(number)
-            stops_promptly(job, pids, f"signal {int(number)}", "the checkpoint is in")
+            stops_promptly(job, pids, f"signal {int(number)}", within=2 * GRACE)
+            # What ranks print once mpirun ends them is lost.
             run(self.program, 4, [*self.train(name), "--resume"])
             assert_same(self.folder / name, self.whole())
 
@@ -244,7 +250,7 @@ class Suite:
 
     def check_differences(self):
         other = self.folder / "other.toml"
-        other.write_text(training(0.06).replace("ema_decay = 0.9", "ema_decay = 0.8"))
+        other.write_text(training(0.02).replace("ema_decay = 0.9", "ema_decay = 0.8"))
         program = self.folder / "ofa-other"
         shutil.copy(self.program, program)
         with program.open("ab") as file:
