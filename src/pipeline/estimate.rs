@@ -19,7 +19,7 @@ pub struct Estimate {
     pub finetune_seconds: f64,
     /// Networks that are fine-tuned, if every case gets one of its own.
     pub networks: usize,
-    /// Seconds of measuring subnets for the accuracy predictor.
+    /// Seconds of measuring subnets: for the accuracy predictor, and candidates of the search.
     pub collect_seconds: f64,
     /// Seconds of all of these.
     pub seconds: f64,
@@ -47,7 +47,8 @@ impl Estimate {
         let finetune_seconds = passes * cases.iter().map(|macs| per_image(*macs) + teaching).sum::<f64>();
         let seen = (config.collect.calibration_images.min(images) + dataset.validation.len()) as f64;
         let middle = f64::midpoint(smallest, largest);
-        let collect_seconds = config.collect.count as f64 * seen * training.evaluation_ms(middle) / 1e3;
+        let measured = config.collect.count + config.search.candidates;
+        let collect_seconds = measured as f64 * seen * training.evaluation_ms(middle) / 1e3;
         let memory = training.memory.parameters + training.memory.activations + training.memory.prefetched;
         let seconds = training.seconds + finetune_seconds + collect_seconds;
         Ok(Self { training, finetune_seconds, networks, collect_seconds, seconds, memory })
