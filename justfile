@@ -28,6 +28,10 @@ mpi:
 scaling:
     benches/scaling
 
+# Every reader on files that are nearly right; `cargo test` does a few thousand.
+fuzz cases="1000000" seed="1":
+    cargo run --release --example fuzz -- --cases {{cases}} --seed {{seed}}
+
 # All estimators on all of the authors' 2,000 pairs: the tables of docs/predictors.md.
 predictors:
     cargo test --release -p ofa-predictors -- --ignored --nocapture

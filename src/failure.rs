@@ -79,6 +79,8 @@ impl From<TrainError> for Failure {
                 | CommunicationError::Message { .. },
             )
             | TrainError::Diverged { .. }
+            | TrainError::Overflown { .. }
+            | TrainError::NotFinite { .. }
             | TrainError::Compute(_)
             | TrainError::Io { action: "write", .. } => Failure::Running(error.to_string()),
             other => Failure::Input(other.to_string()),
@@ -111,6 +113,7 @@ impl From<ofa_predictors::PredictorError> for Failure {
     fn from(error: ofa_predictors::PredictorError) -> Self {
         use ofa_predictors::PredictorError;
         match error {
+            PredictorError::TooManyPairs { .. } => Failure::Input(format!("{error} (--subset PAIRS of `ofa fit`)")),
             PredictorError::Io { action: "write", .. } | PredictorError::Fit { .. } => {
                 Failure::Running(error.to_string())
             }
@@ -128,6 +131,9 @@ impl From<ofa_hw::HwError> for Failure {
             | ofa_hw::HwError::Command { .. }
             | ofa_hw::HwError::Unusable(_)
             | ofa_hw::HwError::Io { action: "write", .. } => Failure::Running(error.to_string()),
+            ofa_hw::HwError::CommandNotAllowed { .. } => {
+                Failure::Input(format!("{error}\nGive --allow-commands if this is what you want to run"))
+            }
             ofa_hw::HwError::Interrupted => Failure::Interrupted(error.to_string()),
             other => Failure::Input(other.to_string()),
         }

@@ -14,9 +14,11 @@
 pub mod cli;
 pub mod failure;
 mod folder_lock;
+mod interruption;
 pub mod limits;
 pub mod measured_accuracy;
 pub mod measured_profile;
+pub mod npy;
 pub mod pipeline;
 pub mod prediction;
 pub mod report;

@@ -129,9 +129,9 @@ fn measuring_by_a_command_is_cancelled_with_the_command() {
     );
     std::fs::write(&board, device).unwrap();
     let lines = [
-        "latency --device {} --space tiny-28 --arch min",
-        "profile --device {} --space tiny-28 -o {}",
-        "search --device {} --accuracy {} --space tiny-28 --strategy random --max-latency-ms 3",
+        "latency --allow-commands --device {} --space tiny-28 --arch min",
+        "profile --allow-commands --device {} --space tiny-28 -o {}",
+        "search --allow-commands --device {} --accuracy {} --space tiny-28 --strategy random --max-latency-ms 3",
     ];
     let seconds = [None, Some(file("profile.toml")), Some(predictor(folder.path()))];
     for (line, second) in lines.iter().zip(&seconds) {
@@ -233,11 +233,11 @@ fn a_board_is_profiled_by_the_user_s_command() {
     );
     std::fs::write(file("board.toml"), device).unwrap();
     let (board, profile) = (file("board.toml"), file("profile.toml"));
-    let line = "profile --device {} --space tiny-28 --resolutions 20 --nets 10 -o {}";
+    let line = "profile --allow-commands --device {} --space tiny-28 --resolutions 20 --nets 10 -o {}";
     let report = run_line(line, &[&board, &profile]).ok().json();
     assert_eq!(report["runtime"], "command board");
     let latency = |device: &Path| {
-        let line = run_line("latency --device {} --space tiny-28 --arch min", &[device]).ok().json();
+        let line = run_line("latency --allow-commands --device {} --space tiny-28 --arch min", &[device]).ok().json();
         number(&line, "latency_ms")
     };
     let (predicted, measured) = (latency(&profile), latency(&board));

@@ -7,6 +7,7 @@ mod ranks;
 
 pub use crate::failure::Failure;
 
+use crate::interruption;
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use commands::Command;
@@ -58,7 +59,13 @@ pub struct Common {
     /// Threads of compute; all cores if left out, divided among the ranks of a machine.
     #[arg(long, global = true, help_heading = GLOBAL)]
     threads: Option<usize>,
+    /// Let device profiles run the programs that they name.
+    #[arg(long, global = true, help_heading = GLOBAL)]
+    allow_commands: bool,
 }
+
+/// More threads than any machine has cores for.
+const MOST_THREADS: usize = 1024;
 
 /// What commands share: options, output, and the request to stop.
 pub struct Context {
@@ -101,21 +108,36 @@ pub fn main() -> ExitCode {
             std::process::exit(130);
         }
         if is_first {
-            to_stderr("\nstopping after this step (again to stop at once) …");
+            match interruption::is_saving() {
+                true => to_stderr("\nstopping after this step, with a checkpoint (again to stop at once) …"),
+                false => to_stderr("\nstopping …"),
+            }
         }
+        // Whatever does not look at the request is ended: long fits, draws of very many subnets.
+        interruption::end_soon(move || {
+            if is_first {
+                to_stderr(
+                    "interrupted: what was written before is kept, and --resume goes on with it where a command has it",
+                );
+            }
+            std::process::exit(130);
+        });
     };
     // Ctrl-C, and the polite request to end that service managers and `kill` send.
     if let Err(error) = ctrlc::set_handler(handler) {
         to_stderr(&format!("warning: Ctrl-C will not save a checkpoint: {error}"));
     }
     if let Some(threads) = cli.common.threads.or_else(|| ranks.threads()) {
-        if threads == 0 {
-            to_stderr("error: --threads is 0, expected at least 1");
+        if !(1..=MOST_THREADS).contains(&threads) {
+            to_stderr(&format!("error: --threads is {threads}, expected 1 to {MOST_THREADS}"));
             return ExitCode::from(2);
         }
         if let Err(error) = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global() {
             to_stderr(&format!("warning: --threads has no effect: {error}"));
         }
+    }
+    if cli.common.allow_commands {
+        ofa_hw::devices::command::allow();
     }
     let output = match is_first {
         true => Output::new(cli.common.json, cli.common.quiet),

@@ -4,6 +4,7 @@ use crate::failure::Failure;
 use crate::limits::MemoryPrecision;
 use ofa_predictors::EstimatorChoice;
 use ofa_search::{Limit, Strategy};
+use ofa_space::input_file;
 use ofa_space::settings::{self, Checked, InvalidSetting, Settings};
 use ofa_train::FineTuning;
 use ofa_train::shrinking::TrainConfig;
@@ -57,6 +58,9 @@ impl Default for CollectConfig {
         Self { count: 150, calibration_images: 300 }
     }
 }
+
+/// Subnets that are measured: more than weeks of work, and what memory holds at ease.
+pub const MOST_SUBNETS: usize = 1_000_000;
 
 /// The accuracy predictor.
 ///
@@ -293,7 +297,7 @@ impl Settings for PipelineConfig {
 
 impl Settings for CollectConfig {
     fn check(&self) -> Result<(), InvalidSetting> {
-        settings::count("count", self.count, 1..=usize::MAX)?;
+        settings::count("count", self.count, 1..=MOST_SUBNETS)?;
         settings::count("calibration_images", self.calibration_images, 1..=usize::MAX)
     }
 }
@@ -311,8 +315,8 @@ impl Settings for SearchConfig {
         settings::count("evaluations", self.evaluations, 1..=usize::MAX)?;
         if let Some(refine) = &self.refine {
             let within = |invalid: InvalidSetting| invalid.within("refine");
-            settings::count("rounds", refine.rounds, 1..=usize::MAX).map_err(within)?;
-            settings::count("per_round", refine.per_round, 1..=usize::MAX).map_err(within)?;
+            settings::count("rounds", refine.rounds, 1..=MOST_SUBNETS).map_err(within)?;
+            settings::count("per_round", refine.per_round, 1..=MOST_SUBNETS).map_err(within)?;
         }
         if self.devices.is_empty() {
             let problem = "is empty, expected at least one [[search.devices]] table";
@@ -415,7 +419,7 @@ impl PipelineConfig {
     /// # Errors
     /// [`Failure::Input`] naming file and field.
     pub fn load(path: &Path) -> Result<Self, Failure> {
-        let text = std::fs::read_to_string(path)
+        let text = input_file::read_text(path, input_file::LARGEST_TEXT)
             .map_err(|e| Failure::Input(format!("cannot read {}: {e}", path.display())))?;
         Self::parse(&text, &path.display().to_string())
     }
@@ -446,7 +450,7 @@ mod tests {
             ("[collect]", "[collect]\ncounts = 3", "counts"),
             ("kind = \"memetic\"", "kind = \"memetics\"", "memetics"),
             ("kind = \"memetic\"", "kind = \"memetic\", population = 1", "`search.strategy.population` is 1"),
-            ("count = 120", "count = 0", "`collect.count` is 0, expected at least 1"),
+            ("count = 120", "count = 0", "`collect.count` is 0, expected 1 to 1000000"),
             ("holdout = 0.2", "holdout = 0.9", "`fit.holdout` is 0.9"),
             ("limits = 3", "limits = 0", "`search.devices[0].limits` is 0, expected 1 to 100"),
             ("limits = 3", "max_latency_ms = [1, 0]", "`search.devices[0].max_latency_ms` is 0, expected more than 0"),

@@ -27,12 +27,12 @@ mod tuning;
 
 use crate::failure::Failure;
 use crate::measured_accuracy;
-use crate::report::{self, DrawnBlock, Infeasible, RESULTS_FORMAT, RunResults, Timings};
+use crate::report::{self, DrawnBlock, Infeasible, RESULTS_FORMAT, RunResults, Timings, plain_values};
 use config::PipelineConfig;
 use keys::Keys;
 pub use layout::{Holds, look, work_of};
-use ofa_space::atomic_file;
 use ofa_space::settings::Settings;
+use ofa_space::{atomic_file, input_file, json};
 use ofa_train::communication::Communicator;
 use ofa_train::data::{self, SPLIT_TABLE, SplitName};
 use ofa_train::shrinking::Trainer;
@@ -347,15 +347,18 @@ pub fn report_of(folder: &Path) -> Result<PathBuf, Failure> {
 /// The results of a finished run.
 fn results_of(folder: &Path) -> Result<RunResults, Failure> {
     let path = folder.join("results.json");
-    let text = std::fs::read_to_string(&path).map_err(|e| {
+    let text = input_file::read_text(&path, input_file::LARGEST_RECORDS).map_err(|e| {
         Failure::Input(format!("cannot read {}: {e}; is this the folder of a finished run?", path.display()))
     })?;
-    let mut results: RunResults = serde_json::from_str(&text).map_err(|e| {
+    let foreign = |problem: String| {
         Failure::Input(format!(
-            "{} is not a result file of this version: {e}; `ofa run --resume` writes it anew without redoing the steps",
+            "{} is not a result file of this version: {problem}; `ofa run --resume` writes it anew without redoing the steps",
             path.display()
         ))
-    })?;
+    };
+    let value = json::from_str(&text).map_err(|e| foreign(e.to_string()))?;
+    let mut results: RunResults = serde_json::from_value(plain_values(value)).map_err(|e| foreign(e.to_string()))?;
+    results.check().map_err(|invalid| foreign(invalid.to_string()))?;
     // Earlier versions neither wrote intervals nor recommended a network.
     results.judge();
     Ok(results)

@@ -5,6 +5,7 @@ use super::layout::TRAIN;
 use super::record::{Known, RunFolder, Step};
 use super::{Existing, Progress};
 use crate::failure::Failure;
+use crate::interruption::Saving;
 use crate::report::StepSeconds;
 use ofa_space::dependencies::{self, Difference};
 use ofa_train::TrainError;
@@ -94,7 +95,9 @@ pub fn run(
     let path = folder.path(TRAIN);
     std::fs::create_dir_all(&path).map_err(|e| Failure::writing(&path, e))?;
     let mut timed = TimedPhases { inner: progress.training(), started: Instant::now(), phases: Some(Vec::new()) };
+    let saving = Saving::begin();
     let trained = trainer.train(Some(&path), &mut timed, stop);
+    drop(saving);
     folder.timings.phases = timed.phases.unwrap_or_default();
     let trained = trained.map_err(|error| match error {
         TrainError::Interrupted => folder.interrupted(", the checkpoint is saved"),

@@ -7,6 +7,7 @@ use super::keys::Key;
 use super::record::RunFolder;
 use super::{Progress, Subject};
 use crate::failure::Failure;
+use crate::interruption::Saving;
 use crate::measured_accuracy::RightAnswers;
 use ofa_space::{Arch, Checked, Model, NetSpec, digest};
 use ofa_train::checkpoint::Checkpoint;
@@ -265,7 +266,9 @@ impl<'a> Tuning<'a> {
         }
         let checkpoints = folder.path(&checkpoint_of(name));
         std::fs::create_dir_all(&checkpoints).map_err(|e| Failure::writing(&checkpoints, e))?;
+        let saving = Saving::begin();
         let tuned = tuner.train(Some(&checkpoints), &mut Shown { progress }, self.stop);
+        drop(saving);
         let tuned = tuned.map_err(|error| match error {
             TrainError::Interrupted => folder.interrupted(", the checkpoint is saved"),
             other => other.into(),

@@ -132,7 +132,17 @@ fn rows(case: &Case) -> impl Iterator<Item = (&ClassAccuracy, &Vec<usize>)> {
     case.per_class.iter().zip(&case.confusion).take(MOST_ROWS)
 }
 
-/// A name in a cell of a Markdown table.
-fn in_cell(name: &str) -> String {
-    name.replace('|', "\\|")
+/// A name in a cell of a Markdown table, as plain text.
+pub(super) fn in_cell(name: &str) -> String {
+    let mut text = String::with_capacity(name.len());
+    for c in name.chars() {
+        match c {
+            '<' => text.push_str("&lt;"),
+            '>' => text.push_str("&gt;"),
+            '&' => text.push_str("&amp;"),
+            '|' | '`' | '[' | ']' | '!' | '\\' => text.extend(['\\', c]),
+            c => text.push(c),
+        }
+    }
+    text
 }

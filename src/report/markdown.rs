@@ -1,5 +1,6 @@
 //! The report in short, as Markdown.
 
+use super::classes::in_cell;
 use super::cost::Comparison;
 use super::page::{classes, distinct, limits};
 use super::plot::number;
@@ -12,11 +13,11 @@ pub fn markdown(results: &RunResults, timings: &Timings) -> String {
     let mut text = format!(
         "# One training, {} networks\n\nSupernet `{}`: {} subnets at each of {:?} pixels. {}. {}.\n\n",
         results.cases.len(),
-        results.space,
-        results.subnets,
+        in_cell(&results.space),
+        in_cell(&results.subnets),
         results.resolutions,
-        results.data,
-        classes(&results.class_names)
+        in_cell(&results.data),
+        in_cell(&classes(&results.class_names))
     );
     text.push_str(
         "| device | limit | top-1 (test) | balanced | before fine-tuning | predicted | latency | MACs | params | fine-tuning | this machine | ONNX |\n\
@@ -28,8 +29,8 @@ pub fn markdown(results: &RunResults, timings: &Timings) -> String {
         let _ = writeln!(
             text,
             "| {} | {} | {} | {} | {} | {} | {} | {} M | {} k | {tuning} | {host} | {} |",
-            case.device(),
-            case.limits(),
+            in_cell(case.device()),
+            in_cell(&case.limits()),
             results.top1(case),
             super::classes::or_dash(case.balanced_accuracy, results.images[2]),
             results.on_test_images(case.as_cut()).percent(),
@@ -37,27 +38,33 @@ pub fn markdown(results: &RunResults, timings: &Timings) -> String {
             case.latency(),
             number(case.macs as f64 / 1e6),
             number(case.params as f64 / 1e3),
-            case.onnx
+            in_cell(&case.onnx)
         );
     }
     for case in &results.infeasible {
         let _ = writeln!(
             text,
             "| {} | {} | {} | | | | | | | | | |",
-            case.device(),
-            limits(&case.constraint),
-            case.verdict()
+            in_cell(case.device()),
+            in_cell(&limits(&case.constraint)),
+            in_cell(&case.verdict())
         );
     }
     let _ = write!(text, "\n{} different networks.", distinct(results));
     for note in super::notes(results, timings) {
-        let _ = write!(text, " {note}");
+        let _ = write!(text, " {}", sentence(&note));
     }
     for case in results.cases.iter().filter(|case| case.recommended) {
-        let _ = write!(text, "\n\nShip on {}: `{}`: {}.", case.device(), case.onnx, super::in_short(case, results));
+        let _ = write!(
+            text,
+            "\n\nShip on {}: `{}`: {}.",
+            in_cell(case.device()),
+            in_cell(&case.onnx),
+            super::in_short(case, results)
+        );
     }
     for warning in &results.warnings {
-        let _ = write!(text, "\n\n**Warning**: {warning}.");
+        let _ = write!(text, "\n\n**Warning**: {}.", sentence(warning));
     }
     text.push_str("\n\n| phase | steps | min | mid | max |\n|---|--:|--:|--:|--:|\n");
     for phase in &results.phases {
@@ -65,13 +72,21 @@ pub fn markdown(results: &RunResults, timings: &Timings) -> String {
         let of = |label: &str| {
             phase.subnets.iter().find(|s| s.label == label).map_or_else(String::new, |s| validated(s.top1))
         };
-        let _ = writeln!(text, "| {} | {} | {} | {} | {} |", phase.name, phase.steps, of("min"), of("mid"), of("max"));
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} |",
+            in_cell(&phase.name),
+            phase.steps,
+            of("min"),
+            of("mid"),
+            of("max")
+        );
     }
     let fit = &results.predictor;
     let _ = write!(
         text,
         "\nPredictor: {} on {} subnets; {} held out, RMSE {} points, Kendall tau {}.\n\n",
-        fit.kind,
+        in_cell(&fit.kind),
         fit.n_train,
         fit.n_test,
         metric(100.0 * fit.rmse, 2, fit.n_test),
@@ -85,4 +100,9 @@ pub fn markdown(results: &RunResults, timings: &Timings) -> String {
         let _ = writeln!(text, "![{0}](plots/{0})", file);
     }
     text
+}
+
+/// A sentence of ours, in which names may stand: its marks stay, but it holds neither tags nor links.
+fn sentence(text: &str) -> String {
+    text.replace('<', "&lt;").replace("](", "]\\(")
 }

@@ -2,6 +2,7 @@
 //! result file.
 
 mod bars;
+mod check;
 mod classes;
 mod confusion;
 mod cost;
@@ -27,6 +28,7 @@ use plot::number;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+pub use check::plain_values;
 pub use classes::or_dash;
 pub use markdown::markdown;
 pub use page::{amounts, limits, render};

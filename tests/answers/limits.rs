@@ -72,7 +72,8 @@ fn what_has_no_known_minimum_is_not_called_infeasible() {
     // What a command measures is no sum over blocks.
     let text = "[device]\nkind = \"command\"\ncommand = [\"sh\", \"-c\", \"echo '{\\\"latency_ms\\\": 5}'\", \"{onnx}\"]\ncache = \"\"\n";
     std::fs::write(&board, text).unwrap();
-    let options = format!("--device {} --max-latency-ms 1 --strategy random --evaluations 4", board.display());
+    let options =
+        format!("--allow-commands --device {} --max-latency-ms 1 --strategy random --evaluations 4", board.display());
     let outcome = printed(&options);
     assert_eq!(outcome.code, Some(1), "{outcome:#?}");
     assert!(outcome.stdout.contains("none found in "), "{outcome:#?}");
@@ -81,10 +82,11 @@ fn what_has_no_known_minimum_is_not_called_infeasible() {
 }
 
 #[test]
-fn a_limit_above_the_largest_network_is_reported_and_none_is_null() {
-    let outcome = search("--max-macs 1e12,inf --strategy random --evaluations 50").ok();
+fn a_limit_above_the_largest_network_is_reported_and_an_infinite_one_refused() {
+    let outcome = search("--max-macs 1e12 --strategy random --evaluations 50").ok();
     assert!(outcome.stderr.contains("macs ≤ 1000000000000 is above the largest network"), "{}", outcome.stderr);
     let report = outcome.json();
     let results = report["results"].as_array().unwrap();
     assert!(results.iter().all(|case| case["constraint"].as_object().unwrap().values().all(|limit| !limit.is_null())));
+    assert_eq!(search("--max-macs 1e12,inf --strategy random --evaluations 50").code, Some(2));
 }

@@ -128,6 +128,11 @@ pub trait HardwareBackend: Debug + Send + Sync {
         None
     }
 
+    /// The program and arguments that measuring starts, if any.
+    fn command(&self) -> Option<&[String]> {
+        None
+    }
+
     /// Reads the files that the profile names, found from the profile's folder. Called once, after a profile is read.
     ///
     /// # Errors

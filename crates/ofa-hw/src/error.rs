@@ -98,6 +98,24 @@ pub enum HwError {
         /// Attempts made.
         attempts: usize,
     },
+    /// A profile names a folder for its results that is not its own.
+    #[error(
+        "`cache` is {}, expected a folder inside of {} or of the user's cache", cache.display(), folder.display()
+    )]
+    CacheOutside {
+        /// The folder that it names.
+        cache: PathBuf,
+        /// The folder of the profile.
+        folder: PathBuf,
+    },
+    /// A profile runs a program, and nobody has allowed it.
+    #[error("the profile `{profile}` runs a program on this machine, which must be allowed first: {command}")]
+    CommandNotAllowed {
+        /// The profile, or the name of its device.
+        profile: String,
+        /// Its command line.
+        command: String,
+    },
     /// A user's command gave no measurement.
     #[error("`{command}` gave no measurement in {tries} tries: {problem}")]
     Command {

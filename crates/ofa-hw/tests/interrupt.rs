@@ -17,6 +17,7 @@ fn running_commands_are_ended_on_request() {
         "[device]\nkind = \"command\"\ncommand = [\"sh\", \"{}\", \"{{onnx}}\"]\ncache = \"\"\nretries = 5\n",
         script.display()
     );
+    ofa_hw::devices::command::allow();
     let board = registry::from_profile(&profile, "board.toml").unwrap();
     let measuring = std::thread::spawn(move || {
         let space = ofa_space::registry::named("tiny-28").unwrap();

@@ -58,6 +58,19 @@ pub enum PredictorError {
         /// What needs them.
         purpose: String,
     },
+    /// Too many pairs for an estimator whose memory grows with their square.
+    #[error(
+        "{found} pairs are too many for `{estimator}`, which keeps a number for every two of them and takes at most \
+         {most}: fit it to a random subset of the pairs, or take `ridge`"
+    )]
+    TooManyPairs {
+        /// Kind of the estimator.
+        estimator: &'static str,
+        /// Pairs given.
+        found: usize,
+        /// Pairs that it takes.
+        most: usize,
+    },
     /// No training pair had this resolution, or the encoding lacks it.
     #[error(
         "resolution {resolution} was not among the pairs that the predictor was fitted to, which have {}{}; measure pairs \
@@ -94,6 +107,16 @@ pub enum PredictorError {
         fitted: usize,
         /// Features of this space.
         asked: usize,
+    },
+    /// The predictor speaks of a choice that no gene of the space has.
+    #[error("the predictor has choice {choice} of gene {gene}, which the space `{space}` lacks: fit it again")]
+    UnknownChoice {
+        /// Name of the space.
+        space: String,
+        /// Number of the gene.
+        gene: usize,
+        /// Number of the choice.
+        choice: u8,
     },
     /// The predictor was fitted for another space.
     #[error("the predictor was fitted for the space `{fitted}`, not for `{asked}`")]

@@ -1,5 +1,7 @@
 //! Bringing targets and features to zero mean and unit deviation.
 
+use crate::inference::finite;
+use ofa_space::settings::{self, InvalidSetting};
 use serde::{Deserialize, Serialize};
 
 /// Mean and standard deviation of one quantity.
@@ -19,6 +21,15 @@ impl Moments {
         let variance = values.map(|v| (v - mean) * (v - mean)).sum::<f64>() / n;
         let deviation = if variance > 0.0 { variance.sqrt() } else { 1.0 };
         Self { mean, deviation }
+    }
+
+    /// Refuses moments that no values have.
+    ///
+    /// # Errors
+    /// [`InvalidSetting`] naming the field.
+    pub(crate) fn check(&self) -> Result<(), InvalidSetting> {
+        finite("mean", [self.mean])?;
+        settings::number("deviation", self.deviation, 1e-30..=1e30)
     }
 
     /// In units of deviations from the mean.

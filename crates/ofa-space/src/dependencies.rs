@@ -11,7 +11,7 @@
 //! assert_eq!(now.since(&before)[0].to_string(), "`train.batch_size` was 16, is 32");
 //! ```
 
-use crate::{atomic_file, digest};
+use crate::{atomic_file, digest, input_file};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -100,7 +100,8 @@ impl Dependencies {
 
     /// Reads a file of [`write`](Self::write); `None` if it is missing, or is not as it was written.
     pub fn read(path: &Path) -> Option<Self> {
-        let Written { key, depends_on } = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+        let Written { key, depends_on } =
+            serde_json::from_slice(&input_file::read(path, input_file::LARGEST_RECORDS).ok()?).ok()?;
         (depends_on.digest() == key).then_some(depends_on)
     }
 

@@ -10,8 +10,8 @@
 //! assert_eq!(digest::sha256("abc")[..8], *"ba7816bf");
 //! ```
 
+use crate::input_file;
 use sha2::Digest as _;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -52,7 +52,7 @@ pub fn sha256(bytes: impl AsRef<[u8]>) -> String {
 /// What the system reports if the file cannot be read.
 pub fn sha256_of_file(path: &Path) -> io::Result<String> {
     const CHUNK: usize = 1 << 20;
-    let (mut file, mut digest, mut chunk) = (File::open(path)?, Digest::default(), vec![0; CHUNK]);
+    let (mut file, mut digest, mut chunk) = (input_file::open(path)?, Digest::default(), vec![0; CHUNK]);
     loop {
         match file.read(&mut chunk)? {
             0 => return Ok(digest.hex()),

@@ -18,6 +18,7 @@
 
 use crate::atomic_file;
 use crate::digest;
+use crate::input_file;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::Metadata;
@@ -108,7 +109,7 @@ impl KnownFiles {
     /// Reads the digests that [`save`](Self::save) wrote. A file that is missing or damaged costs time only: nothing is
     /// known then.
     pub fn load(path: &Path) -> Self {
-        let text = std::fs::read(path).unwrap_or_default();
+        let text = input_file::read(path, input_file::LARGEST_RECORDS).unwrap_or_default();
         let kept: Kept = serde_json::from_slice(&text).unwrap_or_default();
         let digests = if kept.checksum == checksum(&kept.files) { kept.files } else { Vec::new() };
         Self { by_path: digests.into_iter().map(|digest| (digest.path.clone(), digest)).collect() }

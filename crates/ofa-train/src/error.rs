@@ -58,11 +58,37 @@ pub enum TrainError {
     Setting(#[from] InvalidSetting),
     /// Training left the range of finite numbers.
     #[error(
-        "the loss became {loss} at step {step} of phase `{phase}`: lower the learning rate (it was {learning_rate})"
+        "the loss became {loss} at step {step} of phase `{phase}`: lower the learning rate (it was {learning_rate}), or limit \
+         the gradient's norm with `gradient_clip`; checkpoints before it are kept"
     )]
     Diverged {
         /// The value.
         loss: f32,
+        /// Step within the phase.
+        step: usize,
+        /// Name of the phase.
+        phase: String,
+        /// Highest learning rate of the phase.
+        learning_rate: f64,
+    },
+    /// A network answers with NaN or infinity.
+    #[error(
+        "the network answers {logit}, expected finite numbers: its weights, or the images, hold numbers that are too large"
+    )]
+    NotFinite {
+        /// The answer.
+        logit: f32,
+    },
+    /// Weights left the range of useful numbers.
+    #[error(
+        "the weights of `{tensor}` became {value} at step {step} of phase `{phase}`: lower the learning rate (it was \
+         {learning_rate}), or limit the gradient's norm with `gradient_clip`; checkpoints before it are kept"
+    )]
+    Overflown {
+        /// Name of the tensor.
+        tensor: String,
+        /// The value.
+        value: f32,
         /// Step within the phase.
         step: usize,
         /// Name of the phase.

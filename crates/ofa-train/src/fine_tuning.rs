@@ -15,7 +15,7 @@ use crate::evaluation::{Accuracy, EvaluationSet, evaluate};
 use crate::images::Images;
 use crate::loss::SoftCrossEntropy;
 use crate::shrinking::{History, Window};
-use crate::training::epochs::{EpochOrder, Learner, Position, Steps};
+use crate::training::epochs::{EpochOrder, Learner, Position, Steps, overflown};
 use crate::training::frozen::FrozenNetwork;
 use crate::training::optimizer::Optimizer;
 use crate::training::step::{StepInput, Teacher, step};
@@ -284,6 +284,12 @@ impl Learner for Run<'_> {
         self.done += 1;
         self.observer.on_step(self.done, loss);
         Ok(())
+    }
+
+    fn check(&mut self) -> Result<(), TrainError> {
+        let Some((tensor, value)) = overflown(&self.network.weights()?) else { return Ok(()) };
+        let (phase, learning_rate) = ("fine-tuning".to_owned(), self.tuner.settings.learning_rate);
+        Err(TrainError::Overflown { tensor, value, step: self.done, phase, learning_rate })
     }
 
     fn save(&mut self) -> Result<(), TrainError> {

@@ -1,7 +1,7 @@
 //! Reading ARCH: `max`, `min`, `random`, inline JSON, or a file; and files of many archs.
 
 use super::Failure;
-use ofa_space::{Arch, ArchJson, Opened, SearchSpace};
+use ofa_space::{Arch, ArchJson, Opened, SearchSpace, input_file, json};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::path::Path;
@@ -43,14 +43,14 @@ pub fn one_or_many(
 }
 
 fn read(path: &Path) -> Result<String, Failure> {
-    std::fs::read_to_string(path).map_err(|e| Failure::Input(format!("cannot read {}: {e}", path.display())))
+    input_file::read_text(path, input_file::LARGEST_RECORDS)
+        .map_err(|e| Failure::Input(format!("cannot read {}: {e}", path.display())))
 }
 
 /// One JSON arch, bare or under `"arch"`, or the one that a search found.
 fn parse(text: &str, space: &dyn SearchSpace, origin: &str) -> Result<Arch, Failure> {
     let bad = |problem: String| Failure::Input(format!("{origin}: {problem}"));
-    let mut value: serde_json::Value =
-        serde_json::from_str(text).map_err(|e| bad(format!("is not a JSON arch: {e}")))?;
+    let mut value: serde_json::Value = json::from_str(text).map_err(|e| bad(format!("is not a JSON arch: {e}")))?;
     if let Some(results) = value.get_mut("results").and_then(serde_json::Value::as_array_mut) {
         results.retain(|result| result.get("arch").is_some_and(|arch| !arch.is_null()));
         match results.as_mut_slice() {

@@ -1,7 +1,9 @@
 //! The `--predictor` argument of commands that fit one.
 
 use ofa_predictors::EstimatorChoice;
+use ofa_space::input_file;
 use serde::Deserialize;
+use std::path::Path;
 
 /// Reads `auto`, a kind, or a kind with settings: a TOML table such as `{ kind = "ridge", penalty = 1.0 }`, or the name
 /// of a TOML file that holds one.
@@ -16,7 +18,8 @@ pub fn parse(text: &str) -> Result<EstimatorChoice, String> {
         return Ok(argument.predictor);
     }
     if text.ends_with(".toml") {
-        let file = std::fs::read_to_string(text).map_err(|e| format!("cannot read {text}: {e}"))?;
+        let file = input_file::read_text(Path::new(text), input_file::LARGEST_TEXT)
+            .map_err(|e| format!("cannot read {text}: {e}"))?;
         return toml::from_str(&file).map_err(|e| format!("{text}: {e}"));
     }
     EstimatorChoice::named(text).map_err(|e| e.to_string())

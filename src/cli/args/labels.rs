@@ -1,6 +1,8 @@
 //! `--labels`: names of a network's classes.
 
 use super::Failure;
+use ofa_space::input_file;
+use ofa_space::plain_text::plain;
 use ofa_train::pretrained;
 use std::path::Path;
 
@@ -14,7 +16,7 @@ pub fn labels(choice: &str) -> Result<Vec<String>, Failure> {
         return Ok(known.map(|model| model.class_names).unwrap_or_default());
     }
     let path = Path::new(choice);
-    let text = std::fs::read_to_string(path).map_err(|e| {
+    let text = input_file::read_text(path, input_file::LARGEST_TEXT).map_err(|e| {
         Failure::Input(format!("--labels {choice}: {e}; expected a file with one name a line, or `{IMAGENET}`"))
     })?;
     let names: Vec<String> = match text.trim_start().starts_with('[') {
@@ -22,6 +24,7 @@ pub fn labels(choice: &str) -> Result<Vec<String>, Failure> {
             .map_err(|e| Failure::Input(format!("{choice}: {e}, expected a list of names")))?,
         false => text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect(),
     };
+    let names: Vec<String> = names.iter().map(|name| plain(name).into_owned()).collect();
     match names.is_empty() {
         true => Err(Failure::Input(format!("{choice}: holds no names"))),
         false => Ok(names),

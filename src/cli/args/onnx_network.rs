@@ -3,8 +3,10 @@
 use super::runtime_choice::RuntimeArgs;
 use super::{Context, Failure};
 use ofa_export::{ExportError, OnnxFile, Session, SessionOptions, Values};
-use ofa_space::InputFormat;
+use ofa_space::plain_text::plain;
+use ofa_space::{InputFormat, input_file};
 use ofa_train::Images;
+use ofa_train::evaluation::check_finite;
 use std::path::Path;
 
 /// A file, loaded into a runtime.
@@ -27,9 +29,12 @@ impl OnnxNetwork {
     /// Reads a file and starts the runtime.
     pub fn open(path: &Path, runtime: &RuntimeArgs, context: &Context) -> Result<Self, Failure> {
         let named = |error: ExportError| Failure::Input(format!("{}: {error}", path.display()));
-        let onnx = std::fs::read(path).map_err(|e| Failure::Input(format!("cannot read {}: {e}", path.display())))?;
+        let onnx = input_file::read(path, input_file::LARGEST_MODEL)
+            .map_err(|e| Failure::Input(format!("cannot read {}: {e}", path.display())))?;
         let about = OnnxFile::read(&onnx).map_err(named)?;
         let (input, class_names) = (about.input_format().map_err(named)?, about.class_names().map_err(named)?);
+        input.check(about.image[0]).map_err(|invalid| Failure::Input(format!("{}: {invalid}", path.display())))?;
+        let class_names = class_names.iter().map(|name| plain(name).into_owned()).collect();
         let session = runtime.runtime()?.load(&onnx, &SessionOptions { threads: context.common.threads })?;
         Ok(Self { about, input, class_names, session })
     }
@@ -50,6 +55,7 @@ impl OnnxNetwork {
             true => self.session.run_timed(Values::U8(&bytes(&images, &self.input)), images.shape)?.output,
             false => self.session.run(&images.to_nchw(), [filled, c, h, w])?,
         };
+        check_finite(&logits)?;
         logits.truncate(logits.len() / filled.max(1) * n);
         Ok(logits)
     }

@@ -12,7 +12,7 @@ use crate::pipeline::finished_run::FinishedRun;
 use clap::Args;
 use ofa_space::InputFormat;
 use ofa_train::data::{self, OnCorrupt, Skipped};
-use ofa_train::evaluation::EVALUATION_BATCH;
+use ofa_train::evaluation::{EVALUATION_BATCH, check_finite};
 use ofa_train::{Images, Supernet, device, to_host};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -196,7 +196,11 @@ impl ClassifyArgs {
             resolution: net.input[1] as u32,
             class_names: model.class_names,
             calibrated: (arch.is_some() || !calibrated).then_some(calibrated),
-            logits: Box::new(move |image| Ok(to_host(prepared.forward(supernet.upload(&image)).logits)?)),
+            logits: Box::new(move |image| {
+                let logits = to_host(prepared.forward(supernet.upload(&image)).logits)?;
+                check_finite(&logits)?;
+                Ok(logits)
+            }),
         })
     }
 

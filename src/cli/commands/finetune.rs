@@ -7,6 +7,7 @@ use crate::cli::args::model_data::{self, Reading, announce};
 use crate::cli::output::progress::Progress;
 use crate::cli::{Context, Failure, Output};
 use crate::folder_lock::FolderLock;
+use crate::interruption::Saving;
 use clap::Args;
 use ofa_space::{Checked, Settings};
 use ofa_train::TrainError;
@@ -209,18 +210,20 @@ pub fn run(args: &FinetuneArgs, context: &Context) -> Result<(), Failure> {
     std::fs::create_dir_all(&folder).map_err(|e| Failure::writing(&folder, e))?;
     let _lock = FolderLock::take(&folder)?;
     let mut display = Display { output: context.output, progress: None };
+    let saving = Saving::begin();
     let tuned = tuner.train(Some(&folder), &mut display, &context.stop).map_err(|error| match error {
         TrainError::Interrupted => Failure::Interrupted(format!(
             "interrupted; the checkpoint is in {}: run the same command with --resume to finish",
             folder.display()
         )),
-        TrainError::Diverged { .. } => {
+        TrainError::Diverged { .. } | TrainError::Overflown { .. } => {
             // Resuming would lead to the same end.
             remove_checkpoints(&folder);
             Failure::Running(format!("{error}: see --learning-rate"))
         }
         other => other.into(),
     });
+    drop(saving);
     if let Some(progress) = display.progress {
         progress.finish();
     }

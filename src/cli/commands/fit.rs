@@ -29,6 +29,9 @@ pub struct FitArgs {
     /// Output predictor file.
     #[arg(short, long = "out", alias = "output")]
     output: PathBuf,
+    /// Fit to a random subset of this many pairs: for kinds whose memory grows with the square of their number.
+    #[arg(long, value_name = "PAIRS")]
+    subset: Option<usize>,
     /// Pairs to score on.
     #[arg(long, conflicts_with = "holdout")]
     test: Option<PathBuf>,
@@ -59,8 +62,12 @@ struct Fitted<'a> {
 
 pub fn run(args: &FitArgs, context: &Context) -> Result<(), Failure> {
     let space = space(&args.space, None)?;
-    let all = pairs::read(&args.pairs, space.as_ref(), args.target)?;
     let seed = context.common.seed;
+    let all = pairs::read(&args.pairs, space.as_ref(), args.target)?;
+    let all = match args.subset {
+        Some(most) => pairs::subset(all, most, seed),
+        None => all,
+    };
     let (train, test) = match &args.test {
         Some(path) => (all, pairs::read(path, space.as_ref(), args.target)?),
         None if (0.0..0.9).contains(&args.holdout) => pairs::hold_out(&all, args.holdout, seed),

@@ -3,13 +3,13 @@
 use crate::cli::args::model_choice::{self, Network};
 use crate::cli::args::npy_batch::{check_channels, read_npy};
 use crate::cli::{Context, Failure};
+use crate::npy;
 use clap::Args;
-use npyz::WriterBuilder;
-use ofa_space::atomic_file;
 use ofa_train::device;
+use ofa_train::evaluation::check_finite;
 use ofa_train::{Supernet, to_host};
 use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Arguments of `ofa forward`.
 #[derive(Args, Debug)]
@@ -71,19 +71,9 @@ pub fn run(args: &ForwardArgs, context: &Context) -> Result<(), Failure> {
         logits.extend(to_host(prepared.forward(supernet.upload(&batch)).logits)?);
     }
     let shape = [n, net.classes];
-    write_npy(&args.output, &logits, &shape)?;
+    check_finite(&logits)?;
+    npy::write(&args.output, &logits, &shape)
+        .map_err(|e| Failure::Running(format!("cannot write {}: {e}", args.output.display())))?;
     let report = ForwardReport { shape };
     context.output.result(&report, || format!("{}: logits of {n} images", args.output.display()))
-}
-
-/// Writes a row-major f32 array, whole or not at all.
-pub fn write_npy(path: &Path, values: &[f32], shape: &[usize]) -> Result<(), Failure> {
-    let failed = |e: std::io::Error| Failure::Running(format!("cannot write {}: {e}", path.display()));
-    let shape: Vec<u64> = shape.iter().map(|d| *d as u64).collect();
-    let mut bytes = Vec::new();
-    let mut writer =
-        npyz::WriteOptions::new().default_dtype().shape(&shape).writer(&mut bytes).begin_nd().map_err(failed)?;
-    writer.extend(values.iter().copied()).map_err(failed)?;
-    writer.finish().map_err(failed)?;
-    atomic_file::write(path, &bytes).map_err(failed)
 }

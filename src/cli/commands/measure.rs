@@ -6,6 +6,7 @@ use crate::cli::args::runtime_choice::RuntimeArgs;
 use crate::cli::{Context, Failure};
 use clap::Args;
 use ofa_hw::{Host, HostSettings, HwError, MeasurableDevice};
+use ofa_space::settings;
 use std::path::PathBuf;
 
 /// Arguments of `ofa measure`.
@@ -35,6 +36,7 @@ pub struct MeasureArgs {
 }
 
 pub fn run(args: &MeasureArgs, context: &Context) -> Result<(), Failure> {
+    settings::count("--runs", args.runs.unwrap_or(1), 1..=1_000_000)?;
     let Network { model, arch, .. } = model_choice::network(&args.model, args.arch.as_deref(), context.common.seed)?;
     let net = model.net(arch.as_ref())?;
     let onnx = ofa_export::export(&model, &net)?;

@@ -15,7 +15,7 @@ use ofa_hw::devices::whole_net::WholeNet;
 use ofa_hw::profiling::comparison::{self, ROOFLINE};
 use ofa_hw::profiling::unfinished::Unfinished;
 use ofa_hw::{Host, HostSettings, HwError, MeasurableDevice, Measured, ProfileOptions, Profiler};
-use ofa_space::{SearchSpace, atomic_file, registry};
+use ofa_space::{SearchSpace, atomic_file, registry, settings};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -84,8 +84,15 @@ struct ProfileReport {
 /// Undisturbed profiles miss the networks of their own fit by 0.3 to 3 %.
 const SUSPICIOUS_ERROR: f64 = 0.05;
 
+/// Networks timed whole, and runs of each: days of measuring.
+const MOST_NETS: usize = 100_000;
+const MOST_RUNS: usize = 1_000_000;
+
 pub fn run(args: &ProfileArgs, context: &Context) -> Result<(), Failure> {
     let started = Instant::now();
+    settings::count("--rounds", args.rounds, 1..=MOST_RUNS)?;
+    settings::count("--nets", args.nets, 0..=MOST_NETS)?;
+    settings::count("--check", args.check, 0..=MOST_NETS)?;
     let mut space = space_choice::space(&args.space, args.classes)?;
     if !args.resolutions.is_empty() {
         space = registry::with_field(space.as_ref(), "resolutions", serde_json::json!(args.resolutions))?;

@@ -7,6 +7,7 @@ use crate::cli::output::training_display::TrainDisplay;
 use crate::cli::ranks::DistributedArgs;
 use crate::cli::{Context, Failure};
 use crate::folder_lock::FolderLock;
+use crate::interruption::Saving;
 use clap::Args;
 use ofa_space::{Checked, Settings, atomic_file};
 use ofa_train::TrainError;
@@ -123,6 +124,7 @@ pub fn run(args: &TrainArgs, context: &Context) -> Result<(), Failure> {
         atomic_file::write(&path, table.as_bytes()).map_err(|e| Failure::writing(&path, e))?;
     }
     let mut display = TrainDisplay::new(context.output);
+    let saving = Saving::begin();
     let trained = ranks.noted(trainer.train(Some(out), &mut display, &context.stop)).map_err(|error| match error {
         TrainError::Interrupted => Failure::Interrupted(format!(
             "interrupted; the checkpoint is in {}: run the same command with --resume to continue",
@@ -134,6 +136,7 @@ pub fn run(args: &TrainArgs, context: &Context) -> Result<(), Failure> {
         }
         other => other.into(),
     })?;
+    drop(saving);
     if !ranks.is_first() {
         return Ok(());
     }

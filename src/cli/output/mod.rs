@@ -8,6 +8,7 @@ pub mod training_display;
 
 use super::Failure;
 use console::Term;
+use ofa_space::plain_text::plain_lines;
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
 
@@ -34,14 +35,17 @@ impl Output {
         if !self.prints {
             return Ok(());
         }
-        let line =
-            if self.json { serde_json::to_string(value).map_err(|e| Failure::Running(e.to_string()))? } else { text() };
+        let line = if self.json {
+            serde_json::to_string(value).map_err(|e| Failure::Running(e.to_string()))?
+        } else {
+            plain_lines(&text()).into_owned()
+        };
         print(&line)
     }
 
     /// Prints a part of a result as soon as it is known; nothing for JSON, which has it in the one value at the end.
     pub fn part(&self, text: &str) -> Result<(), Failure> {
-        if self.json || !self.prints { Ok(()) } else { print(text) }
+        if self.json || !self.prints { Ok(()) } else { print(&plain_lines(text)) }
     }
 
     /// A line for the user on stderr, unless quiet.
@@ -64,7 +68,8 @@ impl Output {
 
 /// Prints a line on stderr. Nobody may read it: a closed pipe or a full disk is no reason to stop.
 pub fn to_stderr(line: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
+    // Paths and names of files are part of messages, and may hold anything.
+    let _ = writeln!(std::io::stderr().lock(), "{}", plain_lines(line));
 }
 
 fn print(line: &str) -> Result<(), Failure> {

@@ -3,7 +3,7 @@
 //! The pickle reader builds tensors only; any other object in a file is an error, never executed.
 
 use crate::error::ExportError;
-use ofa_space::{Tensor, digest};
+use ofa_space::{Tensor, digest, input_file};
 use pytorch_reader::{DType, PickleValue, PytorchReader};
 use safetensors::tensor::{Dtype, SafeTensors};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -44,6 +44,9 @@ impl StateDict {
         .map_err(bad)?;
         let mut tensors = BTreeMap::new();
         for (name, tensor) in entries {
+            if let Some((at, value)) = tensor.data.iter().enumerate().find(|(_, value)| !value.is_finite()) {
+                return Err(bad(format!("tensor `{name}` holds {value} at element {at}, expected finite numbers")));
+            }
             if tensors.insert(name.clone(), tensor).is_some() {
                 return Err(bad(format!("holds `{name}` twice, under different spellings")));
             }
@@ -106,7 +109,7 @@ impl StateDict {
 /// Whether a file begins as safetensors do: with the length of a header, and the header's brace.
 fn is_safetensors(path: &Path) -> std::io::Result<bool> {
     let mut head = [0; 9];
-    let mut file = std::fs::File::open(path)?;
+    let mut file = input_file::open(path)?;
     let length = file.metadata()?.len();
     if length < head.len() as u64 {
         return Ok(false);
@@ -118,7 +121,7 @@ fn is_safetensors(path: &Path) -> std::io::Result<bool> {
 
 /// The tensors of a safetensors file under today's names.
 fn safetensors_entries(path: &Path) -> Result<Vec<(String, Tensor)>, String> {
-    let bytes = std::fs::read(path).map_err(|e| format!("cannot be read: {e}"))?;
+    let bytes = input_file::read(path, input_file::LARGEST_MODEL).map_err(|e| format!("cannot be read: {e}"))?;
     let unreadable = |e| format!("is not a readable safetensors file, or damaged ({e})");
     let file = SafeTensors::deserialize(&bytes).map_err(unreadable)?;
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(unreadable)?;
@@ -234,7 +237,7 @@ fn is_counter(name: &str) -> bool {
 fn without_zip64_records(path: &Path) -> std::io::Result<Option<tempfile::NamedTempFile>> {
     const END: u64 = 22;
     const RECORDS: u64 = 56 + 20;
-    let mut file = std::fs::File::open(path)?;
+    let mut file = input_file::open(path)?;
     let length = file.metadata()?.len();
     if length < RECORDS + END {
         return Ok(None);

@@ -3,7 +3,7 @@
 use crate::error::ExportError;
 use crate::onnx::INPUT;
 use crate::onnx::nodes::Element;
-use ofa_space::{InputFormat, Resize};
+use ofa_space::{InputFormat, Resize, json};
 use onnx_protobuf::{Message, ModelProto, TensorProto};
 use std::collections::BTreeMap;
 
@@ -63,7 +63,7 @@ impl OnnxFile {
         let text = self.metadata.get(key).ok_or_else(|| {
             ExportError::NotOurs(format!("has no metadata `{key}`, which files written by `ofa export` have"))
         })?;
-        serde_json::from_str(text).map_err(|e| ExportError::NotOurs(format!("has unreadable metadata `{key}`: {e}")))
+        json::from_str(text).map_err(|e| ExportError::NotOurs(format!("has unreadable metadata `{key}`: {e}")))
     }
 }
 

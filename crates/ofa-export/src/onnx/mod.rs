@@ -39,7 +39,7 @@ pub(crate) const PREPROCESSING: &str = "preprocessing.";
 /// |---|---|---|---|
 /// | `opset` | 17 | operator set | 13–21 |
 /// | `ir_version` | that of the operator set | version of the file format, for old readers | 7–10 |
-/// | `batch` | none | fixed batch size; dynamic if none | ≥ 1 |
+/// | `batch` | none | fixed batch size; dynamic if none | 1 to 65,536 |
 /// | `preprocessing` | outside | whether the graph takes bytes | |
 #[derive(Clone, PartialEq, Debug)]
 pub struct ExportOptions {
@@ -69,6 +69,9 @@ impl Default for ExportOptions {
     }
 }
 
+/// Images of a fixed batch.
+const MOST_IMAGES: usize = 65_536;
+
 impl Settings for ExportOptions {
     fn check(&self) -> Result<(), InvalidSetting> {
         let within = |field: &str, value: i64, range: RangeInclusive<i64>| match range.contains(&value) {
@@ -83,7 +86,7 @@ impl Settings for ExportOptions {
             within("ir_version", version, IR_VERSIONS)?;
         }
         match self.batch {
-            Some(size) => settings::count("batch", size, 1..=usize::MAX),
+            Some(size) => settings::count("batch", size, 1..=MOST_IMAGES),
             None => Ok(()),
         }
     }

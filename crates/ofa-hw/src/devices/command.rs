@@ -10,10 +10,13 @@ use crate::error::HwError;
 use crate::profiling::measurement_cache::MeasurementCache;
 use crate::profiling::timing::Measurement;
 use ofa_space::NetSpec;
+use ofa_space::plain_text::plain;
 use ofa_space::settings::{self, Checked, InvalidSetting, Settings};
 use serde::{Deserialize, Serialize};
 use std::io::Write;
-use std::path::PathBuf;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 pub use crate::devices::subprocess::end_all;
@@ -30,10 +33,10 @@ pub struct CommandDevice(Checked<CommandProfile>);
 /// | `name`, `about` | empty | for listings | |
 /// | `command` | | program and arguments; `{onnx}` stands for the file, `{shape}` for `1,C,H,W` | one argument with `{onnx}` |
 /// | `field` | `latency_ms` | field of the JSON that holds milliseconds | |
-/// | `timeout_s` | 120 | the command, and all that it started, is ended after this time | > 0 |
+/// | `timeout_s` | 120 | the command, and all that it started, is ended after this time | above 0, up to a day |
 /// | `retries` | 2 | further tries after a failure | 0–20 |
 /// | `arithmetic` | `f32` | type of the numbers that it computes in | `f32`, `f16`, `int8` |
-/// | `cache` | the user's cache folder | where results are kept | a folder, or `""` for none |
+/// | `cache` | the user's cache folder | where results are kept | a folder in that of the profile, or `""` for none |
 ///
 /// The command prints one JSON object on its last line of output, `{"latency_ms": 12.3}`. It may add `p10_ms`, `p90_ms`
 /// and `runs`.
@@ -77,6 +80,35 @@ fn two() -> usize {
     2
 }
 
+/// Whether profiles may run programs in this process.
+static ALLOWED: AtomicBool = AtomicBool::new(false);
+
+/// Allows profiles to run their commands from here on. Until then, none is run: profiles are files, and files come from
+/// elsewhere.
+pub fn allow() {
+    ALLOWED.store(true, Ordering::SeqCst);
+}
+
+/// Refuses a command line that nobody has allowed; `profile` is for messages.
+///
+/// # Errors
+/// [`HwError::CommandNotAllowed`].
+pub(crate) fn check_allowed(profile: &str, words: &[String]) -> Result<(), HwError> {
+    match ALLOWED.load(Ordering::SeqCst) {
+        true => Ok(()),
+        false => {
+            let quoted =
+                |word: &String| match word.contains(|c: char| c.is_whitespace() || "'\"\\$;|&<>()*".contains(c)) {
+                    true => format!("'{}'", word.replace('\'', "'\\''")),
+                    false => word.clone(),
+                };
+            let line = words.iter().map(quoted).collect::<Vec<_>>().join(" ");
+            let (profile, command) = (plain(profile).into_owned(), plain(&line).into_owned());
+            Err(HwError::CommandNotAllowed { profile, command })
+        }
+    }
+}
+
 /// Bytes. Anything larger is an installed program, not a script.
 const LARGEST_SCRIPT: u64 = 1 << 20;
 
@@ -88,6 +120,8 @@ enum Failed {
     Interrupted,
 }
 
+/// Seconds of a day, the longest time limit.
+const LONGEST_S: f64 = 86_400.0;
 const FILE: &str = "{onnx}";
 const SHAPE: &str = "{shape}";
 
@@ -114,7 +148,7 @@ impl Settings for CommandProfile {
             let problem = format!("has no argument with {FILE}, the network's file");
             return Err(InvalidSetting::new("command", problem));
         }
-        settings::positive("timeout_s", self.timeout_s)?;
+        settings::number("timeout_s", self.timeout_s, (Bound::Excluded(0.0), Bound::Included(LONGEST_S)))?;
         settings::count("retries", self.retries, 0..=20)?;
         match self.field.is_empty() {
             true => Err(InvalidSetting::new("field", "is empty, expected the name of a JSON field")),
@@ -138,6 +172,7 @@ impl CommandDevice {
     /// [`HwError::Command`] with the command's output, once every try has failed; [`HwError::Interrupted`] if it was
     /// ended by [`end_all`].
     pub fn measure(&self, onnx: &[u8], shape: [usize; 3]) -> Result<Measurement, HwError> {
+        check_allowed(self.name(), &self.0.command)?;
         let cache = match &self.0.cache {
             Some(folder) if folder.as_os_str().is_empty() => None,
             Some(folder) => Some(MeasurementCache::new(folder)),
@@ -223,8 +258,8 @@ impl CommandDevice {
         }
         Ok(Measurement {
             median_ms,
-            p10_ms: number("p10_ms").unwrap_or(median_ms),
-            p90_ms: number("p90_ms").unwrap_or(median_ms),
+            p10_ms: number("p10_ms").filter(|ms| *ms > 0.0).unwrap_or(median_ms),
+            p90_ms: number("p90_ms").filter(|ms| *ms > 0.0).unwrap_or(median_ms),
             runs: number("runs").unwrap_or(1.0) as usize,
             runtime: format!("command {}", self.name()),
             threads: number("threads").unwrap_or(1.0) as usize,
@@ -251,6 +286,17 @@ impl HardwareBackend for CommandDevice {
 
     fn arithmetic(&self) -> Arithmetic {
         self.0.arithmetic
+    }
+
+    fn command(&self) -> Option<&[String]> {
+        Some(&self.0.command)
+    }
+
+    fn open(&mut self, folder: &Path) -> Result<(), HwError> {
+        let Some(named) = self.0.cache.clone().filter(|named| !named.as_os_str().is_empty()) else { return Ok(()) };
+        let cache = MeasurementCache::confined(&named, folder)?;
+        self.0 = self.0.clone().changed(|profile| profile.cache = Some(cache)).map_err(HwError::Setting)?;
+        Ok(())
     }
 
     fn source(&self) -> LatencySource {

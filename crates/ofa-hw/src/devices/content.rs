@@ -3,6 +3,7 @@
 use super::registry;
 use crate::error::HwError;
 use ofa_space::digest::{self, Digest};
+use ofa_space::input_file;
 use std::path::{Path, PathBuf};
 
 /// SHA-256 over everything that the device of a name or path is read from, hexadecimal: of a registered device what is in
@@ -39,7 +40,7 @@ fn tables(folder: &Path) -> Result<Vec<PathBuf>, HwError> {
 
 /// A profile, and every file in its folder that one of its texts names.
 fn with_named(profile: PathBuf) -> Result<Vec<PathBuf>, HwError> {
-    let text = std::fs::read_to_string(&profile).map_err(HwError::reading(&profile))?;
+    let text = input_file::read_text(&profile, input_file::LARGEST_TEXT).map_err(HwError::reading(&profile))?;
     let mut names = Vec::new();
     // What is wrong with a profile is reported where the device is read.
     if let Ok(table) = toml::from_str::<toml::Table>(&text) {

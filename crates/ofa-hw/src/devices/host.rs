@@ -9,7 +9,7 @@ use ofa_export::{Runtime, Session, SessionOptions, Values, export_net};
 use ofa_space::settings::{self, Checked, InvalidSetting, Settings};
 use ofa_space::{NetSpec, Tensor, Weights};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -65,10 +65,11 @@ impl Default for HostSettings {
 
 impl Settings for HostSettings {
     fn check(&self) -> Result<(), InvalidSetting> {
-        settings::count("threads", self.threads, 1..=usize::MAX)?;
-        settings::count("runs", self.runs, 1..=usize::MAX)?;
+        settings::count("threads", self.threads, 1..=1024)?;
+        settings::count("warmup", self.warmup, 0..=1_000_000)?;
+        settings::count("runs", self.runs, 1..=1_000_000)?;
         settings::number("max_spread", self.max_spread, 0.0..)?;
-        settings::count("attempts", self.attempts, 1..=usize::MAX)
+        settings::count("attempts", self.attempts, 1..=1_000)
     }
 }
 
@@ -176,6 +177,13 @@ impl HardwareBackend for Host {
 
     fn source(&self) -> LatencySource {
         LatencySource::Measured
+    }
+
+    fn open(&mut self, folder: &Path) -> Result<(), HwError> {
+        let Some(named) = self.0.cache.clone().filter(|named| !named.as_os_str().is_empty()) else { return Ok(()) };
+        let cache = MeasurementCache::confined(&named, folder)?;
+        self.0 = self.0.clone().changed(|settings| settings.cache = Some(cache)).map_err(HwError::Setting)?;
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@
 
 use crate::backend::HardwareBackend;
 use crate::error::HwError;
-use ofa_space::atomic_file;
+use ofa_space::{atomic_file, input_file};
 use serde::Serialize;
 use serde::de::value::MapDeserializer;
 use serde::de::{DeserializeOwned, IntoDeserializer};
@@ -34,7 +34,7 @@ impl DeviceProfile {
     /// # Errors
     /// [`HwError::Io`]; [`HwError::Profile`] with line and field.
     pub fn load(path: &Path) -> Result<Self, HwError> {
-        let text = std::fs::read_to_string(path).map_err(HwError::reading(path))?;
+        let text = input_file::read_text(path, input_file::LARGEST_TEXT).map_err(HwError::reading(path))?;
         let folder = path.parent().unwrap_or(Path::new(""));
         Self::parse(&text, &path.display().to_string(), folder)
     }

@@ -1,5 +1,6 @@
 //! Named devices, and devices read from files.
 
+use super::command;
 use super::lut::Lut;
 use super::profile::DeviceProfile;
 use crate::backend::{HardwareBackend, LatencySource};
@@ -74,6 +75,7 @@ pub fn named(name: &str) -> Result<Arc<dyn HardwareBackend>, HwError> {
 /// tables, or the name of a profile in a folder of `OFA_DEVICE_PATH`.
 ///
 /// # Errors
+/// [`HwError::CommandNotAllowed`] for a profile that runs a program, unless [`command::allow`] was called;
 /// [`HwError`] naming the file and field, or the nearest name.
 pub fn load(name_or_path: &str) -> Result<Arc<dyn HardwareBackend>, HwError> {
     if entries().iter().any(|entry| entry.name == name_or_path) {
@@ -88,7 +90,12 @@ pub fn load(name_or_path: &str) -> Result<Arc<dyn HardwareBackend>, HwError> {
         return Ok(Arc::new(Lut::from_file(path)?));
     }
     match profile_path(name_or_path) {
-        Some(path) => Ok(DeviceProfile::load(&path)?.device),
+        Some(path) => {
+            let device = DeviceProfile::load(&path)?.device;
+            // Refused here, before any work that would end with the refusal.
+            device.command().map_or(Ok(()), |words| command::check_allowed(&path.display().to_string(), words))?;
+            Ok(device)
+        }
         None => named(name_or_path),
     }
 }

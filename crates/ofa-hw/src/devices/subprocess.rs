@@ -32,6 +32,8 @@ pub(crate) enum Problem {
 const GRACE: Duration = Duration::from_secs(1);
 /// Pipes can outlive a program, in the hands of a service that it started.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Bytes kept of what a program prints.
+const MOST_OUTPUT: usize = 1 << 20;
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// A running program, for [`end_all`].
@@ -134,7 +136,13 @@ fn drain(pipe: Option<impl Read + Send + 'static>) -> Drained {
         if let Some(mut pipe) = pipe {
             // Whatever came before an error is still worth showing.
             while let Ok(count @ 1..) = pipe.read(&mut buffer) {
-                into.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&buffer[..count]);
+                let mut kept = into.lock().unwrap_or_else(PoisonError::into_inner);
+                kept.extend_from_slice(&buffer[..count]);
+                // Of a program that never stops printing, the end is what counts.
+                if kept.len() > 2 * MOST_OUTPUT {
+                    let surplus = kept.len() - MOST_OUTPUT;
+                    kept.drain(..surplus);
+                }
             }
         }
         let _ = sender.send(());

@@ -3,12 +3,13 @@
 use super::stopwatch::{HostStopwatch, Stopwatch};
 use super::timing::Measurement;
 use crate::backend::HardwareBackend;
-use crate::devices::command::CommandDevice;
+use crate::devices::command::{self, CommandDevice};
 use crate::devices::host::Host;
 use crate::devices::{profile, registry};
 use crate::error::HwError;
-use ofa_space::SearchSpace;
+use ofa_space::{SearchSpace, input_file};
 use serde::Deserialize;
+use std::path::Path;
 
 /// A device that networks are run on.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
@@ -43,11 +44,18 @@ impl MeasurableDevice {
         }
         let unfit = |problem| HwError::NotMeasurable { device: name_or_path.to_owned(), problem };
         let Some(path) = registry::profile_path(name_or_path) else { return Err(unfit("is not a profile")) };
-        let text = std::fs::read_to_string(&path).map_err(HwError::reading(&path))?;
+        let text = input_file::read_text(&path, input_file::LARGEST_TEXT).map_err(HwError::reading(&path))?;
         let origin = path.display().to_string();
         // As a device of any kind first, whose errors name the field.
-        profile::read::<Box<dyn HardwareBackend>>(&text, &origin)?;
-        profile::read(&text, &origin).map_err(|_| unfit("is of another kind"))
+        let device = profile::read::<Box<dyn HardwareBackend>>(&text, &origin)?;
+        device.command().map_or(Ok(()), |words| command::check_allowed(&origin, words))?;
+        let mut device: Self = profile::read(&text, &origin).map_err(|_| unfit("is of another kind"))?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        match &mut device {
+            Self::Host(host) => host.open(folder)?,
+            Self::Command(device) => device.open(folder)?,
+        }
+        Ok(device)
     }
 
     /// What times the blocks and networks of `space` on it; the smallest subnet is the pacer of this machine.

@@ -2,9 +2,24 @@
 
 use crate::error::HwError;
 use crate::profiling::timing::Measurement;
-use ofa_space::atomic_file;
 use ofa_space::digest::Digest;
-use std::path::{Path, PathBuf};
+use ofa_space::{atomic_file, input_file};
+use std::path::{Component, Path, PathBuf};
+
+/// The user's folder of what can be measured again.
+fn base_of_user() -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let base = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?;
+    Some(base.join("ofa"))
+}
+
+/// A path without links, of which the end may not exist yet.
+fn real(path: &Path) -> Option<PathBuf> {
+    let absolute = std::path::absolute(path).ok()?;
+    let existing = absolute.ancestors().find_map(|folder| Some((folder, folder.canonicalize().ok()?)))?;
+    let (folder, known) = existing;
+    Some(known.join(absolute.strip_prefix(folder).ok()?))
+}
 
 /// A folder of measurements.
 #[derive(Clone, Debug)]
@@ -20,9 +35,24 @@ impl MeasurementCache {
 
     /// The user's own: `$XDG_CACHE_HOME/ofa/measurements`, else `~/.cache/ofa/measurements`; none without a home.
     pub fn of_user() -> Option<Self> {
-        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let base = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?;
-        Some(Self::new(&base.join("ofa").join("measurements")))
+        Some(Self::new(&base_of_user()?.join("measurements")))
+    }
+
+    /// The folder that a profile in `folder` names, seen from there. It must lie in `folder`, or in the user's own cache: a
+    /// profile that comes from elsewhere writes nowhere else.
+    ///
+    /// # Errors
+    /// [`HwError::CacheOutside`].
+    pub(crate) fn confined(named: &Path, folder: &Path) -> Result<PathBuf, HwError> {
+        let wanted = folder.join(named);
+        let goes_up = named.components().any(|part| part == Component::ParentDir);
+        let own = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        let allowed = [Some(own.to_owned()), base_of_user()];
+        let is_inside = |base: PathBuf| Some(real(&wanted)?.starts_with(real(&base)?));
+        match !goes_up && allowed.into_iter().flatten().filter_map(is_inside).any(|inside| inside) {
+            true => Ok(wanted),
+            false => Err(HwError::CacheOutside { cache: named.to_owned(), folder: own.to_owned() }),
+        }
     }
 
     /// The name of a measurement of this file by this device; `device` holds everything that could change the result:
@@ -37,7 +67,7 @@ impl MeasurementCache {
 
     /// The measurement kept under this name; an unreadable one counts as none.
     pub fn get(&self, key: &str) -> Option<Measurement> {
-        serde_json::from_slice(&std::fs::read(self.file(key)).ok()?).ok()
+        serde_json::from_slice(&input_file::read(&self.file(key), input_file::LARGEST_TEXT).ok()?).ok()
     }
 
     /// Keeps a measurement.

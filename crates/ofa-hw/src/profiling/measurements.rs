@@ -3,7 +3,7 @@
 
 use super::calibrate::MeasuredNet;
 use crate::error::HwError;
-use ofa_space::{Arch, ArchJson, SearchSpace, atomic_file};
+use ofa_space::{Arch, ArchJson, SearchSpace, atomic_file, input_file, json};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::Path;
@@ -69,13 +69,13 @@ impl Measurements {
     /// [`HwError::Io`]; [`HwError::Profile`] with the line for anything that is not a measurement, and for a line of other
     /// conditions than those before it.
     pub fn load(path: &Path, space: &dyn SearchSpace) -> Result<Self, HwError> {
-        let text = std::fs::read_to_string(path).map_err(HwError::reading(path))?;
+        let text = input_file::read_text(path, input_file::LARGEST_RECORDS).map_err(HwError::reading(path))?;
         let mut found = Self::default();
         for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let origin = format!("{}:{}", path.display(), index + 1);
             let bad = |problem: String| HwError::Profile { origin: origin.clone(), problem };
-            let line: Line = serde_json::from_str(line)
-                .map_err(|e| bad(format!("{e}; expected {{\"arch\": …, \"latency_ms\": …}}")))?;
+            let line: Line =
+                json::from_str(line).map_err(|e| bad(format!("{e}; expected {{\"arch\": …, \"latency_ms\": …}}")))?;
             if !(line.latency_ms > 0.0 && line.latency_ms.is_finite()) {
                 return Err(bad(format!("latency_ms is {}, expected more than 0", line.latency_ms)));
             }

@@ -2,7 +2,7 @@
 
 use super::stopwatch::Group;
 use crate::error::HwError;
-use ofa_space::atomic_file;
+use ofa_space::{atomic_file, input_file, json};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -28,8 +28,8 @@ impl Unfinished {
     /// # Errors
     /// [`HwError::Io`]; [`HwError::Profile`] for a file of something else.
     pub fn load(path: &Path) -> Result<Self, HwError> {
-        match std::fs::read(path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| {
+        match input_file::read(path, input_file::LARGEST_RECORDS) {
+            Ok(bytes) => json::from_slice(&bytes).map_err(|e| {
                 let problem = format!("is not an unfinished profile ({e}); remove it to start afresh");
                 HwError::Profile { origin: path.display().to_string(), problem }
             }),

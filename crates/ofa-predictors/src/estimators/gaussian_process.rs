@@ -6,7 +6,7 @@
 
 use crate::cholesky::Factor;
 use crate::error::PredictorError;
-use crate::estimators::{Effort, Estimator, EstimatorEntry, at_least};
+use crate::estimators::{Effort, Estimator, EstimatorEntry, MOST_SQUARED, at_least};
 use crate::inference::Predictor;
 use crate::inference::gaussian_process::{Kernel, Process, Stored, matrix};
 use crate::standardise::{Moments, columns, standardised};
@@ -68,6 +68,10 @@ impl Estimator for GaussianProcess {
         at_least(FEWEST, features.len(), "gaussian-process")?;
         Ok(Box::new(self.fit_process(features, targets, columns(features), TRIED, seed)?))
     }
+
+    fn most_pairs(&self) -> Option<usize> {
+        Some(MOST_SQUARED)
+    }
 }
 
 impl GaussianProcess {
@@ -93,7 +97,7 @@ impl GaussianProcess {
         let vectors = features.to_vec();
         let stored =
             Stored { linear: self.linear, width, noise, scale, features: moments, target, vectors, coefficients };
-        Ok(Process::from(stored))
+        Ok(Process::of(stored))
     }
 
     /// Width and noise of the largest marginal likelihood, the variance of the process being the likeliest for each.

@@ -60,6 +60,19 @@ impl Ensemble {
 
 #[typetag::serde(name = "ensemble")]
 impl Predictor for Ensemble {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        settings::count("members", self.members.len(), 1..=1000)?;
+        self.members.iter().try_for_each(|member| member.check().map_err(|invalid| invalid.within("members")))?;
+        match self.members.iter().all(|member| member.width() == self.width()) {
+            true => Ok(()),
+            false => Err(InvalidSetting::new("members", "have different numbers of features")),
+        }
+    }
+
+    fn width(&self) -> Option<usize> {
+        self.members.first().and_then(|member| member.width())
+    }
+
     fn predict(&self, features: &[Vec<f32>]) -> Vec<f64> {
         self.predict_sparse(&SparseRows::of(features))
     }

@@ -59,7 +59,15 @@ pub trait Estimator: Settings + Debug + Send + Sync {
     fn is_for_few(&self) -> bool {
         false
     }
+
+    /// The most pairs that it takes, where memory and time grow with their square or worse.
+    fn most_pairs(&self) -> Option<usize> {
+        None
+    }
 }
+
+/// The most pairs of an estimator that keeps a number for every two of them: 800 MB in all.
+pub(crate) const MOST_SQUARED: usize = 10_000;
 
 impl dyn Estimator + '_ {
     /// Its `kind`.
@@ -78,6 +86,19 @@ impl dyn Estimator + '_ {
     /// [`PredictorError::Setting`].
     pub(crate) fn check_settings(&self) -> Result<(), PredictorError> {
         self.check().map_err(|invalid| PredictorError::Setting { estimator: self.kind(), invalid })
+    }
+}
+
+impl dyn Estimator + '_ {
+    /// Refuses more pairs than it takes.
+    ///
+    /// # Errors
+    /// [`PredictorError::TooManyPairs`].
+    pub(crate) fn check_pairs(&self, found: usize) -> Result<(), PredictorError> {
+        match self.most_pairs() {
+            Some(most) if found > most => Err(PredictorError::TooManyPairs { estimator: self.kind(), found, most }),
+            _ => Ok(()),
+        }
     }
 }
 

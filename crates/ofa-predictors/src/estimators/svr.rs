@@ -1,8 +1,8 @@
 //! Support-vector regression with a Gaussian kernel, by linfa.
 
 use crate::error::PredictorError;
-use crate::estimators::{Effort, Estimator, EstimatorEntry, at_least};
-use crate::inference::Predictor;
+use crate::estimators::{Effort, Estimator, EstimatorEntry, MOST_SQUARED, at_least};
+use crate::inference::{Predictor, finite, length};
 use crate::standardise::Moments;
 use linfa::prelude::*;
 use linfa_svm::Svm;
@@ -66,6 +66,23 @@ impl SupportVectors {
 
 #[typetag::serde(name = "support-vectors")]
 impl Predictor for SupportVectors {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        settings::positive("width", self.width)?;
+        finite("offset", [self.offset])?;
+        self.target.check().map_err(|invalid| invalid.within("target"))?;
+        length("coefficients", self.coefficients.len(), self.vectors.len())?;
+        finite("coefficients", self.coefficients.iter().copied())?;
+        let width = self.vectors.first().map_or(0, Vec::len);
+        self.vectors.iter().try_for_each(|vector| {
+            length("vectors", vector.len(), width)?;
+            finite("vectors", vector.iter().map(|value| f64::from(*value)))
+        })
+    }
+
+    fn width(&self) -> Option<usize> {
+        self.vectors.first().map(Vec::len)
+    }
+
     fn predict(&self, features: &[Vec<f32>]) -> Vec<f64> {
         features.iter().map(|row| self.predict_one(row)).collect()
     }
@@ -75,6 +92,10 @@ impl Predictor for SupportVectors {
 impl Estimator for Svr {
     fn fit(&self, features: &[Vec<f32>], targets: &[f64], _seed: u64) -> Result<Box<dyn Predictor>, PredictorError> {
         Ok(Box::new(self.fit_vectors(features, targets)?.0))
+    }
+
+    fn most_pairs(&self) -> Option<usize> {
+        Some(MOST_SQUARED)
     }
 }
 

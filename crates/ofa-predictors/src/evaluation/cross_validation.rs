@@ -137,7 +137,7 @@ pub fn choose(features: &[Vec<f32>], targets: &[f64], seed: u64) -> Result<Choic
     };
     for entry in entries().into_iter().filter(|entry| entry.effort == Effort::Fast) {
         let estimator = (entry.build)();
-        if estimator.is_for_few() && !are_few {
+        if (estimator.is_for_few() && !are_few) || estimator.check_pairs(targets.len()).is_err() {
             continue;
         }
         let divisions: Result<Vec<OutOfFold>, PredictorError> = (0..repeats)

@@ -76,6 +76,9 @@ impl Fit {
         test: &[Pair],
     ) -> Result<FittedPredictor, PredictorError> {
         let started = Instant::now();
+        if let Some(estimator) = self.estimator.estimator()? {
+            estimator.check_pairs(train.len())?;
+        }
         let targets: Vec<f64> = train.iter().map(|p| p.value).collect();
         let (resolutions, seen) = (seen::resolutions(train), Seen::of(space, train));
         let code =

@@ -4,9 +4,10 @@ use super::FittedPredictor;
 use crate::encoding::seen::Seen;
 use crate::error::PredictorError;
 use crate::fit::FitReport;
-use crate::inference::official;
+use crate::inference::{finite, official};
 use crate::target::Target;
-use ofa_space::atomic_file;
+use ofa_space::settings::{self, InvalidSetting};
+use ofa_space::{atomic_file, input_file, json};
 use serde::Deserialize;
 use std::path::Path;
 
@@ -69,8 +70,8 @@ impl FittedPredictor {
         let bad = |problem: String| PredictorError::Format { path: path.to_owned(), line: None, problem };
         let foreign = |e: serde_json::Error| bad(format!("is not a predictor file of ofa: {e}"));
         let io = |source| PredictorError::Io { action: "read", path: path.to_owned(), source };
-        let text = std::fs::read_to_string(path).map_err(io)?;
-        let Version { format } = serde_json::from_str(&text).map_err(foreign)?;
+        let text = input_file::read_text(path, input_file::LARGEST_RECORDS).map_err(io)?;
+        let Version { format } = json::from_str(&text).map_err(foreign)?;
         if !(ACCURACY..=WITH_TARGET).contains(&format) {
             return Err(bad(format!(
                 "is of format {format}, this version reads {ACCURACY} to {WITH_TARGET}: read it with the version that \
@@ -78,10 +79,23 @@ impl FittedPredictor {
             )));
         }
         let fitted: Self = serde_json::from_str(&text).map_err(foreign)?;
+        fitted.check().map_err(|invalid| bad(format!("bad predictor: {invalid}")))?;
         match format == Self::format(fitted.target) {
             true => Ok(fitted),
             false => Err(bad(format!("has target {} in format {format}: it was not written by ofa", fitted.target))),
         }
+    }
+
+    /// Refuses what no fit gives.
+    fn check(&self) -> Result<(), InvalidSetting> {
+        self.predictor.check().map_err(|invalid| invalid.within("predictor"))?;
+        if let (Some(width), true) = (self.predictor.width(), self.columns != 0) {
+            settings::count("columns", self.columns, width..=width)?;
+        }
+        self.noise.map_or(Ok(()), |noise| settings::number("noise", noise, 0.0..=1e30))?;
+        let figures =
+            [self.report.rmse, self.report.mae, self.report.r2, self.report.kendall_tau, self.report.spearman];
+        finite("report", figures.into_iter().filter(|figure| !figure.is_nan()))
     }
 
     /// Reads a predictor file and makes sure what it predicts.

@@ -134,10 +134,16 @@ impl FittedPredictor {
         if let Some(fitted) = self.space.as_ref().filter(|fitted| *fitted != space.name()) {
             return Err(PredictorError::OtherSpace { fitted: fitted.clone(), asked: space.name().to_owned() });
         }
+        let genes = &space.info().genes;
+        let lacks = |gene: usize, choice: u8| genes.get(gene).is_none_or(|g| usize::from(choice) >= g.choices.len());
+        if let Some((gene, choice)) = self.seen.unseen.iter().copied().find(|(gene, choice)| lacks(*gene, *choice)) {
+            return Err(PredictorError::UnknownChoice { space: space.name().to_owned(), gene, choice });
+        }
         let known = Some(self.resolutions.as_slice()).filter(|known| !known.is_empty());
         let code = Code::new(self.encoder, space, known)?.with_seen(&self.seen.unseen, &self.resolutions, self.target);
-        if self.columns != 0 && self.columns != code.width() {
-            let (fitted, asked) = (self.columns, code.width());
+        let fitted = self.predictor.width().unwrap_or(self.columns);
+        if fitted != 0 && fitted != code.width() {
+            let asked = code.width();
             return Err(PredictorError::OtherChoices { space: space.name().to_owned(), fitted, asked });
         }
         Ok(code)

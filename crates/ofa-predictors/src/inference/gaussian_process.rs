@@ -5,9 +5,10 @@
 
 use crate::cholesky::Factor;
 use crate::encoding::sparse::SparseRows;
-use crate::inference::Predictor;
+use crate::inference::{Predictor, finite, length};
 use crate::standardise::Moments;
 use ndarray::{Array2, ArrayView2, Axis, ShapeError};
+use ofa_space::settings::{self, InvalidSetting};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::sync::OnceLock;
@@ -28,7 +29,7 @@ pub(crate) struct Stored {
 
 /// A fitted process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(from = "Stored", into = "Stored")]
+#[serde(try_from = "Stored", into = "Stored")]
 pub struct Process {
     pub(crate) stored: Stored,
     /// The linear part as plain weights over raw features, and its value where all are 0.
@@ -49,8 +50,35 @@ impl From<Process> for Stored {
     }
 }
 
-impl From<Stored> for Process {
-    fn from(stored: Stored) -> Self {
+impl TryFrom<Stored> for Process {
+    type Error = InvalidSetting;
+
+    fn try_from(stored: Stored) -> Result<Self, InvalidSetting> {
+        stored.check()?;
+        Ok(Self::of(stored))
+    }
+}
+
+impl Stored {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        finite("linear", [self.linear, self.width, self.noise, self.scale])?;
+        settings::count("features", self.features.len(), 1..=usize::MAX)?;
+        length("coefficients", self.coefficients.len(), self.vectors.len())?;
+        finite("coefficients", self.coefficients.iter().copied())?;
+        let moments = self.features.iter().map(|moments| ("features", moments)).chain([("target", &self.target)]);
+        moments
+            .into_iter()
+            .try_for_each(|(field, moments)| moments.check().map_err(|invalid| invalid.within(field)))?;
+        self.vectors.iter().try_for_each(|vector| {
+            length("vectors", vector.len(), self.features.len())?;
+            finite("vectors", vector.iter().map(|value| f64::from(*value)))
+        })
+    }
+}
+
+impl Process {
+    /// A fitted process, ready to predict.
+    pub(crate) fn of(stored: Stored) -> Self {
         let (n, count) = (stored.features.len(), stored.vectors.len());
         let mut scaled = vec![0.0; n * count];
         let mut squares = vec![0.0; count];
@@ -149,6 +177,10 @@ impl Process {
 
 #[typetag::serde(name = "gaussian-process")]
 impl Predictor for Process {
+    fn width(&self) -> Option<usize> {
+        Some(self.weights.len())
+    }
+
     fn predict(&self, features: &[Vec<f32>]) -> Vec<f64> {
         self.predict_sparse(&SparseRows::of(features))
     }

@@ -1,8 +1,9 @@
 //! Linear functions of the features, with or without an uncertainty of their weights.
 
 use crate::encoding::sparse::SparseRows;
-use crate::inference::Predictor;
+use crate::inference::{Predictor, finite, length};
 use crate::standardise::Moments;
+use ofa_space::settings::InvalidSetting;
 use serde::{Deserialize, Serialize};
 
 /// A linear function of the features.
@@ -33,6 +34,15 @@ impl Linear {
 
 #[typetag::serde(name = "linear")]
 impl Predictor for Linear {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        finite("weights", self.weights.iter().copied())?;
+        finite("intercept", [self.intercept])
+    }
+
+    fn width(&self) -> Option<usize> {
+        Some(self.weights.len())
+    }
+
     fn predict(&self, features: &[Vec<f32>]) -> Vec<f64> {
         features
             .iter()
@@ -96,6 +106,20 @@ impl UncertainLinear {
 
 #[typetag::serde(name = "uncertain-linear")]
 impl Predictor for UncertainLinear {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        self.line.check().map_err(|invalid| invalid.within("line"))?;
+        let features = self.line.weights.len();
+        length("features", self.features.len(), features)?;
+        self.features.iter().try_for_each(|moments| moments.check().map_err(|invalid| invalid.within("features")))?;
+        length("covariance", self.covariance.len(), features * (features + 1) / 2)?;
+        finite("covariance", self.covariance.iter().map(|value| f64::from(*value)))?;
+        finite("offset_variance", [self.offset_variance])
+    }
+
+    fn width(&self) -> Option<usize> {
+        self.line.width()
+    }
+
     fn predict(&self, features: &[Vec<f32>]) -> Vec<f64> {
         self.line.predict(features)
     }

@@ -1,9 +1,10 @@
 //! Multi-layer perceptrons: inference as matrix products, in batches.
 
 use crate::encoding::sparse::SparseRows;
-use crate::inference::Predictor;
+use crate::inference::{Predictor, finite, length};
 use crate::standardise::Moments;
 use ofa_kernels::dense::{Activation, PackedLayer};
+use ofa_space::settings::{self, InvalidSetting};
 use serde::{Deserialize, Serialize};
 use std::sync::OnceLock;
 
@@ -65,11 +66,6 @@ impl Mlp {
         assert!(layers.windows(2).all(|pair| pair[1].inputs == pair[0].bias.len()), "layers fit each other");
         assert!(layers.last().is_some_and(|layer| layer.bias.len() == 1), "the last layer has one output");
         Self { layers, features, target, packed: OnceLock::new() }
-    }
-
-    /// Number of features.
-    fn width(&self) -> usize {
-        self.layers.first().map_or(0, |layer| layer.inputs)
     }
 
     fn packed(&self) -> &Packed {
@@ -156,12 +152,36 @@ fn dot(one: &[f32], other: &[f32]) -> f32 {
 
 #[typetag::serde(name = "mlp")]
 impl Predictor for Mlp {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        let fits = |pair: &[Layer]| pair[1].inputs == pair[0].bias.len();
+        let ends_in_one = self.layers.last().is_some_and(|layer| layer.bias.len() == 1);
+        if self.layers.len() < 2 || !ends_in_one || !self.layers.windows(2).all(fits) {
+            let problem = "do not fit each other, expected at least two, each with the outputs of the one before as its \
+                           inputs, and one output at the end";
+            return Err(InvalidSetting::new("layers", problem));
+        }
+        for layer in &self.layers {
+            settings::count("inputs", layer.inputs, 1..=layer.weight.len().max(1))?;
+            length("weight", layer.weight.len(), layer.inputs.saturating_mul(layer.bias.len()))?;
+            finite("weight", layer.weight.iter().chain(&layer.bias).map(|value| f64::from(*value)))?;
+        }
+        if !self.features.is_empty() {
+            length("features", self.features.len(), self.layers[0].inputs)?;
+        }
+        let moments = self.features.iter().map(|moments| ("features", moments)).chain([("target", &self.target)]);
+        moments.into_iter().try_for_each(|(field, moments)| moments.check().map_err(|invalid| invalid.within(field)))
+    }
+
+    fn width(&self) -> Option<usize> {
+        self.layers.first().map(|layer| layer.inputs)
+    }
+
     fn predict(&self, features: &[Vec<f32>]) -> Vec<f64> {
         self.predict_sparse(&SparseRows::of(features))
     }
 
     fn predict_sparse(&self, rows: &SparseRows) -> Vec<f64> {
-        assert!(rows.is_empty() || rows.width() == self.width(), "features of another encoding");
+        assert!(rows.is_empty() || rows.width() == self.layers[0].inputs, "features of another encoding");
         let packed = self.packed();
         let widest = packed.hidden.iter().map(PackedLayer::outputs).max().unwrap_or(0).max(packed.units());
         let (mut values, mut next) = (vec![0.0; CHUNK * widest], vec![0.0; CHUNK * widest]);
@@ -180,7 +200,7 @@ impl Predictor for Mlp {
     }
 
     fn gradients(&self, rows: &SparseRows, gradients: &mut Vec<f32>) -> bool {
-        assert!(rows.is_empty() || rows.width() == self.width(), "features of another encoding");
+        assert!(rows.is_empty() || rows.width() == self.layers[0].inputs, "features of another encoding");
         let packed = self.packed();
         gradients.clear();
         gradients.reserve(rows.len() * rows.width());

@@ -6,11 +6,42 @@ pub mod mlp;
 pub mod official;
 
 use crate::encoding::sparse::SparseRows;
+use ofa_space::settings::{self, InvalidSetting};
 use std::fmt::Debug;
+
+/// The largest number in a model: squares and sums of it stay finite.
+const LARGEST: f64 = 1e30;
+
+/// Refuses numbers that are infinite, NaN or beyond any use.
+pub(crate) fn finite(field: &str, values: impl IntoIterator<Item = f64>) -> Result<(), InvalidSetting> {
+    values.into_iter().try_for_each(|value| settings::number(field, value, -LARGEST..=LARGEST))
+}
+
+/// Refuses a list of another length.
+pub(crate) fn length(field: &str, found: usize, expected: usize) -> Result<(), InvalidSetting> {
+    match found == expected {
+        true => Ok(()),
+        false => Err(InvalidSetting::new(field, format!("has {found} entries, expected {expected}"))),
+    }
+}
 
 /// A fitted model: features in, one number each out. Serialised under its `kind`.
 #[typetag::serde(tag = "kind")]
 pub trait Predictor: Debug + Send + Sync {
+    /// Refuses values that no fit gives: lists of lengths that do not belong together, numbers that are not finite. Called once,
+    /// when a file is read.
+    ///
+    /// # Errors
+    /// [`InvalidSetting`] naming the field.
+    fn check(&self) -> Result<(), InvalidSetting> {
+        Ok(())
+    }
+
+    /// The number of features of a row; `None` if the model takes any.
+    fn width(&self) -> Option<usize> {
+        None
+    }
+
     /// One prediction per row of features.
     ///
     /// # Panics

@@ -3,7 +3,7 @@
 use super::{Pair, format_line, parsed};
 use crate::error::PredictorError;
 use crate::target::Target;
-use ofa_space::{Arch, SearchSpace, atomic_file};
+use ofa_space::{Arch, SearchSpace, atomic_file, input_file};
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -50,7 +50,7 @@ impl PairsFile {
     pub fn copy(from: &Path, to: &Path, space: &dyn SearchSpace, target: Target) -> Result<Self, PredictorError> {
         let is_same = matches!((from.canonicalize(), to.canonicalize()), (Ok(one), Ok(other)) if one == other);
         if !is_same {
-            let mut text = std::fs::read(from).map_err(io("read", from))?;
+            let mut text = input_file::read(from, input_file::LARGEST_RECORDS).map_err(io("read", from))?;
             if text.last().is_some_and(|last| *last != b'\n') {
                 text.push(b'\n');
             }

@@ -7,7 +7,7 @@ pub use file::PairsFile;
 
 use crate::error::PredictorError;
 use crate::target::Target;
-use ofa_space::{Arch, ArchJson, SearchSpace};
+use ofa_space::{Arch, ArchJson, SearchSpace, input_file, json};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -28,7 +28,7 @@ pub struct Pair {
 /// [`PredictorError::Io`], or [`PredictorError::Format`] naming file and line.
 pub fn read(path: impl AsRef<Path>, space: &dyn SearchSpace, target: Target) -> Result<Vec<Pair>, PredictorError> {
     let path = path.as_ref();
-    let text = std::fs::read_to_string(path).map_err(|source| PredictorError::Io {
+    let text = input_file::read_text(path, input_file::LARGEST_RECORDS).map_err(|source| PredictorError::Io {
         action: "read",
         path: path.to_owned(),
         source,
@@ -56,7 +56,7 @@ fn parsed(
 /// # Errors
 /// What is wrong and what was expected, in words.
 pub fn parse(line: &str, space: &dyn SearchSpace, target: Target) -> Result<Pair, String> {
-    let mut json: serde_json::Value = serde_json::from_str(line).map_err(|e| format!("is not JSON: {e}"))?;
+    let mut json: serde_json::Value = json::from_str(line).map_err(|e| format!("is not JSON: {e}"))?;
     let (field, expected) = (target.field(), target.expected());
     let value = json.get(field).and_then(serde_json::Value::as_f64);
     let value = value.ok_or_else(|| format!("has no number `{field}` ({target}: {expected})"))?;
@@ -75,6 +75,18 @@ pub fn parse(line: &str, space: &dyn SearchSpace, target: Target) -> Result<Pair
 /// One line of a pairs file, without a line break.
 pub fn format_line(space: &dyn SearchSpace, arch: &Arch, target: Target, value: f64) -> String {
     format!("{{\"arch\":{},\"{}\":{}}}", space.format(arch), target.field(), serde_json::Value::from(value))
+}
+
+/// At most `most` of the pairs, drawn at random with this seed.
+pub fn subset(pairs: Vec<Pair>, most: usize, seed: u64) -> Vec<Pair> {
+    if pairs.len() <= most {
+        return pairs;
+    }
+    let mut order: Vec<usize> = (0..pairs.len()).collect();
+    order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+    order.truncate(most);
+    order.sort_unstable();
+    order.into_iter().map(|index| pairs[index].clone()).collect()
 }
 
 /// A seeded split into the rest and a held-out `share` of the pairs.

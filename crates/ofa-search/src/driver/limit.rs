@@ -29,7 +29,7 @@ pub enum Limit {
 /// A text that is no limit.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
-    "`{0}` is no limit, expected a number such as 15, 3e8 or 300M, or a share of the largest subnet such as 60%, up to 100%"
+    "`{0}` is no limit, expected a number above 0 such as 15, 3e8 or 300M, or a share of the largest subnet such as 60%, up to 100%"
 )]
 pub struct InvalidLimit(String);
 
@@ -41,14 +41,18 @@ impl FromStr for Limit {
 
     fn from_str(text: &str) -> Result<Self, InvalidLimit> {
         let invalid = || InvalidLimit(text.to_owned());
-        let number = |text: &str| text.trim().parse::<f64>().ok().filter(|value| !value.is_nan()).ok_or_else(invalid);
+        let number = |text: &str| text.trim().parse::<f64>().map_err(|_| invalid());
+        let value = |value: f64| match value > 0.0 && value.is_finite() {
+            true => Ok(Self::Value(value)),
+            false => Err(invalid()),
+        };
         match text.trim().strip_suffix('%') {
             None => {
                 let with_unit =
                     UNITS.iter().find_map(|(unit, factor)| Some((text.trim().strip_suffix(*unit)?, factor)));
                 match with_unit {
-                    Some((text, factor)) => Ok(Self::Value(number(text)? * factor)),
-                    None => Ok(Self::Value(number(text)?)),
+                    Some((text, factor)) => value(number(text)? * factor),
+                    None => value(number(text)?),
                 }
             }
             Some(share) => match number(share)? {
@@ -107,6 +111,7 @@ impl TryFrom<Written> for Limit {
 
     fn try_from(written: Written) -> Result<Self, InvalidLimit> {
         match written {
+            // What holds it checks its range, and names the field.
             Written::Number(value) => Ok(Self::Value(value)),
             Written::Text(text) => text.parse(),
         }
@@ -142,7 +147,9 @@ mod tests {
             assert_eq!(serde_json::from_str::<Limit>(json).unwrap(), limit);
         }
         assert_eq!(serde_json::from_str::<Limit>("7").unwrap(), Limit::Value(7.0));
-        for text in ["", "%", "0%", "-5%", "101%", "NaN", "soon", "60%%", "6O%"] {
+        for text in
+            ["", "%", "0%", "-5%", "101%", "NaN", "soon", "60%%", "6O%", "inf", "-inf", "1e400", "0", "-5", "1e308G"]
+        {
             let error = text.parse::<Limit>().unwrap_err().to_string();
             assert!(error.contains(text) && error.contains("60%"), "{error}");
         }

@@ -106,10 +106,10 @@ impl<'de> Deserialize<'de> for ArchJson {
 }
 
 fn resolution(value: f64) -> Result<u32, String> {
-    if value.fract() == 0.0 && (1.0..=65_536.0).contains(&value) {
+    if value.fract() == 0.0 && (1.0..=8192.0).contains(&value) {
         Ok(value as u32)
     } else {
-        Err(format!("`r` must be a whole number of pixels from 1 to 65536, found {value}"))
+        Err(format!("`r` must be a whole number of pixels from 1 to 8192, found {value}"))
     }
 }
 

@@ -42,7 +42,7 @@ impl Block {
 
 impl Op {
     /// Shape of the output on inputs of these shapes; what is wrong, if there is none.
-    fn output_on(&self, inputs: &[Shape]) -> Result<Shape, String> {
+    pub(super) fn output_on(&self, inputs: &[Shape]) -> Result<Shape, String> {
         let Some(&[channels, height, width]) = inputs.first() else {
             return Err("reads nothing, expected an input".to_owned());
         };

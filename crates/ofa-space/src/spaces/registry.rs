@@ -1,6 +1,7 @@
 //! Named spaces, and spaces read from TOML or from a model file.
 
 use crate::error::SpaceError;
+use crate::input_file;
 use crate::plugin::{self, Entry};
 use crate::spaces::space::SearchSpace;
 use crate::weights::model::{Model, ModelError};
@@ -52,7 +53,8 @@ pub fn load(name_or_file: &str) -> Result<Arc<dyn SearchSpace>, SpaceError> {
         return of_model(path);
     }
     if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("toml")) || path.is_file() {
-        let text = std::fs::read_to_string(path).map_err(|source| SpaceError::Io { path: path.to_owned(), source })?;
+        let text = input_file::read_text(path, input_file::LARGEST_TEXT)
+            .map_err(|source| SpaceError::Io { path: path.to_owned(), source })?;
         return from_toml(&text, path);
     }
     named(name_or_file)

@@ -1,8 +1,10 @@
 //! A model file: weights, and everything needed to use them.
 
 use crate::error::{SpaceError, WeightsError};
+use crate::json;
 use crate::network::net_spec::{NetSpec, TensorRole};
-use crate::settings::InvalidSetting;
+use crate::plain_text::plain;
+use crate::settings::{self, InvalidSetting};
 use crate::spaces::derived::Derived;
 use crate::spaces::space::SearchSpace;
 use crate::weights::tensors::{Tensor, Weights};
@@ -62,6 +64,31 @@ pub enum Resize {
         /// Denominator.
         denominator: u32,
     },
+}
+
+impl InputFormat {
+    /// Refuses values that no image of so many channels can be normalised or resized with.
+    ///
+    /// # Errors
+    /// [`InvalidSetting`] naming the field.
+    pub fn check(&self, channels: usize) -> Result<(), InvalidSetting> {
+        for (field, values, least) in [("mean", &self.mean, -1e3), ("std", &self.std, 1e-6)] {
+            if values.len() != channels {
+                let problem = format!("has {} numbers, expected one for each of the {channels} channels", values.len());
+                return Err(InvalidSetting::new(field, problem));
+            }
+            values.iter().try_for_each(|value| settings::number(field, f64::from(*value), least..=1e3))?;
+        }
+        let Resize::CenterCrop { numerator, denominator } = self.resize else { return Ok(()) };
+        let ratio = f64::from(numerator) / f64::from(denominator);
+        match denominator > 0 && (0.1..=10.0).contains(&ratio) {
+            true => Ok(()),
+            false => {
+                let problem = format!("is {numerator} / {denominator}, expected a ratio from 0.1 to 10");
+                Err(InvalidSetting::new("resize", problem))
+            }
+        }
+    }
 }
 
 /// Weights and everything needed to use them; one safetensors file.
@@ -153,18 +180,21 @@ impl Model {
                 "has no `model` metadata, so it is not a model of ofa (import official checkpoints first)".into(),
             )
         })?;
-        let header: Header =
-            serde_json::from_str(header).map_err(|e| not_a_model(format!("bad `model` metadata: {e}")))?;
+        let header: Header = json::from_str(header).map_err(|e| not_a_model(format!("bad `model` metadata: {e}")))?;
         if header.format > FORMAT_VERSION {
             let found = header.format;
             return Err(not_a_model(format!("is of format {found}, this version reads up to {FORMAT_VERSION}")));
         }
         let Header { body, class_names, input, provenance, .. } = header;
+        // Names are shown as they are from here on.
+        let class_names = class_names.iter().map(|name| plain(name).into_owned()).collect();
         let model = Self { body, class_names, input, provenance, weights };
         if let ModelBody::Net { spec, .. } = &model.body {
             spec.check().map_err(|invalid| not_a_model(format!("bad network: {invalid}")))?;
         }
+        model.check_head().map_err(|invalid| not_a_model(format!("bad metadata: {invalid}")))?;
         model.check()?;
+        model.check_values().map_err(not_a_model)?;
         Ok(model)
     }
 
@@ -185,6 +215,45 @@ impl Model {
         self.weights.save(path, &BTreeMap::from([("model".to_owned(), json)]))
     }
 
+    /// Refuses a normalisation or class names that do not fit the network.
+    fn check_head(&self) -> Result<(), InvalidSetting> {
+        let (channels, classes) = match &self.body {
+            ModelBody::Supernet { space } => (space.info().input_channels, space.info().classes),
+            ModelBody::Net { spec, .. } => (spec.input[0], spec.classes),
+        };
+        self.input.check(channels).map_err(|invalid| invalid.within("input"))?;
+        // Networks of other sources may have no names.
+        match self.class_names.len() {
+            0 => Ok(()),
+            names if names == classes => Ok(()),
+            names => {
+                let problem = format!("has {names} names, expected one for each of the {classes} classes");
+                Err(InvalidSetting::new("class_names", problem))
+            }
+        }
+    }
+
+    /// What is wrong with the numbers of the tensors: NaN and infinity compute nothing, and no variance is negative.
+    fn check_values(&self) -> Result<(), String> {
+        self.weights.check_finite()?;
+        let norms = |net: &NetSpec| -> Vec<String> {
+            let variances = net.tensors().filter(|tensor| tensor.role == TensorRole::RunningVariance);
+            variances.map(|tensor| tensor.name.clone()).collect()
+        };
+        let variances = match &self.body {
+            ModelBody::Net { spec, .. } => norms(spec),
+            ModelBody::Supernet { space } => {
+                space.resolve(&space.max_arch()).map(|net| norms(&net)).unwrap_or_default()
+            }
+        };
+        for name in variances {
+            if let Some(value) = self.weights.get(&name).and_then(|t| t.data.iter().find(|value| **value < 0.0)) {
+                return Err(format!("tensor `{name}` holds the variance {value}, expected 0 or more"));
+            }
+        }
+        Ok(())
+    }
+
     fn check(&self) -> Result<(), ModelError> {
         match &self.body {
             ModelBody::Supernet { space } => {
@@ -195,6 +264,10 @@ impl Model {
             ModelBody::Net { spec, .. } => {
                 for tensor in spec.tensors() {
                     self.weights.expect(&tensor.name, &tensor.full)?;
+                    for step in &tensor.kernel_steps {
+                        let area = step.size * step.size;
+                        self.weights.expect(&step.matrix, &[area, area])?;
+                    }
                 }
             }
         }

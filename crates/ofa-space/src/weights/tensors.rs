@@ -3,6 +3,7 @@
 use crate::atomic_file;
 use crate::digest::Digest;
 use crate::error::WeightsError;
+use crate::{input_file, json};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
@@ -84,6 +85,22 @@ impl Weights {
         }
     }
 
+    /// What is wrong with the first tensor that holds NaN or infinity.
+    ///
+    /// # Errors
+    /// The name of the tensor, the number and its place, in words.
+    pub fn check_finite(&self) -> Result<(), String> {
+        for (name, tensor) in self.iter() {
+            if let Some((at, value)) = tensor.data.iter().enumerate().find(|(_, value)| !value.is_finite()) {
+                let shape = &tensor.shape;
+                return Err(format!(
+                    "tensor `{name}` {shape:?} holds {value} at element {at}, expected finite numbers"
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Number of tensors.
     pub fn len(&self) -> usize {
         self.tensors.len()
@@ -101,7 +118,7 @@ impl Weights {
         }
         // The length of the header in eight bytes, the highest of them 0, then its JSON.
         let mut beginning = [0; 9];
-        let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut beginning));
+        let read = input_file::open(path).and_then(|mut file| file.read_exact(&mut beginning));
         read.is_ok() && beginning[7] == 0 && beginning[8] == b'{'
     }
 
@@ -138,8 +155,11 @@ impl Weights {
     /// # Errors
     /// [`WeightsError::Io`] or [`WeightsError::Format`] naming the file.
     pub fn load(path: &Path) -> Result<(Self, BTreeMap<String, String>), WeightsError> {
-        let bytes =
-            std::fs::read(path).map_err(|source| WeightsError::Io { action: "read", path: path.to_owned(), source })?;
+        let bytes = input_file::read(path, input_file::LARGEST_MODEL).map_err(|source| WeightsError::Io {
+            action: "read",
+            path: path.to_owned(),
+            source,
+        })?;
         Self::from_bytes(&bytes, path)
     }
 
@@ -152,9 +172,13 @@ impl Weights {
         let explain =
             |e: safetensors::SafeTensorError| problem(format!("not a readable safetensors file, or damaged ({e})"));
         let file = SafeTensors::deserialize(bytes).map_err(explain)?;
+        let length = bytes.first_chunk::<8>().map_or(0, |length| u64::from_le_bytes(*length) as usize);
+        if let Some(header) = bytes.get(8..8usize.saturating_add(length)) {
+            json::from_slice::<serde::de::IgnoredAny>(header).map_err(|e| problem(format!("bad header: {e}")))?;
+        }
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(explain)?;
         let metadata = match header.metadata().as_ref().and_then(|map| map.get("ofa")) {
-            Some(json) => serde_json::from_str(json).map_err(|e| problem(format!("bad metadata `ofa`: {e}")))?,
+            Some(text) => json::from_str(text).map_err(|e| problem(format!("bad metadata `ofa`: {e}")))?,
             None => BTreeMap::new(),
         };
         let mut weights = Weights::default();

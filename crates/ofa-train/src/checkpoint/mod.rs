@@ -6,7 +6,7 @@ use crate::error::TrainError;
 use crate::shrinking::{History, Window};
 use files::{Disk, RealDisk};
 use ofa_space::digest::{self, Digest};
-use ofa_space::{Tensor, Weights};
+use ofa_space::{Tensor, Weights, input_file};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -104,8 +104,11 @@ impl Checkpoint {
     }
 
     fn load(path: &Path) -> Result<Self, TrainError> {
-        let bytes =
-            std::fs::read(path).map_err(|source| TrainError::Io { action: "read", path: path.to_owned(), source })?;
+        let bytes = input_file::read(path, input_file::LARGEST_MODEL).map_err(|source| TrainError::Io {
+            action: "read",
+            path: path.to_owned(),
+            source,
+        })?;
         Self::from_bytes(&bytes).map_err(|problem| TrainError::Checkpoint { path: path.to_owned(), problem })
     }
 

@@ -6,12 +6,15 @@
 use crate::data::DataError;
 use crate::data::reading::pixels::{Pixels, Store};
 use crate::data::splitting::{Labelled, Parts};
-use std::fs;
+use ofa_space::input_file;
+use ofa_space::plain_text::plain;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const SIDE: usize = 32;
 const PLANE: usize = SIDE * SIDE;
+/// The published files have less than 160 MB.
+const MAX_BYTES: u64 = 1 << 30;
 
 /// A folder with CIFAR files.
 pub(crate) struct Cifar {
@@ -79,8 +82,9 @@ impl Cifar {
         if !path.is_file() {
             return Ok((0..self.kind.classes).map(|class| class.to_string()).collect());
         }
-        let text = fs::read_to_string(&path).map_err(DataError::io(&path))?;
-        let names: Vec<String> = text.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned).collect();
+        let text = input_file::read_text(&path, input_file::LARGEST_TEXT).map_err(DataError::io(&path))?;
+        let names: Vec<String> =
+            text.lines().map(str::trim).filter(|l| !l.is_empty()).map(|l| plain(l).into_owned()).collect();
         if names.len() != self.kind.classes {
             let expected = format!("{}, one a line", self.kind.classes);
             let problem = format!("holds {} class names", names.len());
@@ -93,7 +97,7 @@ impl Cifar {
         let (mut data, mut labels) = (Vec::new(), Vec::new());
         for name in files {
             let path = self.folder.join(name);
-            let bytes = fs::read(&path).map_err(DataError::io(&path))?;
+            let bytes = input_file::read(&path, MAX_BYTES).map_err(DataError::io(&path))?;
             self.parse(&bytes, &path, &mut data, &mut labels)?;
         }
         let store = Store::Fixed { width: SIDE, height: SIDE, channels: 3, data };

@@ -1,7 +1,8 @@
 //! A file that maps names of classes: lines `theirs,ours`.
 
 use crate::data::DataError;
-use std::fs;
+use ofa_space::input_file;
+use ofa_space::plain_text::plain;
 use std::path::{Path, PathBuf};
 
 /// Pairs of a data set's class and the network's class that it is, read from a CSV file.
@@ -31,7 +32,7 @@ impl ClassMap {
     /// [`DataError::Io`] if it cannot be read, [`DataError::ClassMap`] naming the line that is no pair, or that maps a class
     /// for the second time.
     pub fn read(path: &Path) -> Result<Self, DataError> {
-        let text = fs::read_to_string(path).map_err(DataError::io(path))?;
+        let text = input_file::read_text(path, input_file::LARGEST_TEXT).map_err(DataError::io(path))?;
         Self::parse(&text, path)
     }
 
@@ -51,7 +52,7 @@ impl ClassMap {
             if let Some(known) = entries.iter().find(|entry| entry.theirs == *theirs) {
                 return Err(bad(format!("maps `{theirs}` again, after line {}", known.line)));
             }
-            entries.push(Entry { line: number, theirs: theirs.clone(), ours: ours.clone() });
+            entries.push(Entry { line: number, theirs: plain(theirs).into_owned(), ours: plain(ours).into_owned() });
         }
         Ok(Self { path: path.to_owned(), entries })
     }

@@ -7,13 +7,18 @@ use crate::data::DataError;
 use crate::data::reading::pixels::{Pixels, Store};
 use crate::data::splitting::{Labelled, Parts};
 use flate2::read::GzDecoder;
-use std::fs::{self, File};
+use ofa_space::input_file;
+use std::fs;
 use std::io::{BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// No IDX set in use comes near; a header that asks for more is taken for damage.
 const MAX_BYTES: usize = 8 << 30;
+/// Zipped digits have a fifth of their size, zipped masks a fiftieth; nothing but zeros has a thousandth.
+const MOST_EXPANSION: u64 = 100;
+/// Unpacked without such a limit.
+const SMALL_BYTES: usize = 64 << 20;
 const REMEDY: &str = "download the file again";
 
 /// The values of an IDX file of bytes with `D` dimensions.
@@ -24,7 +29,12 @@ pub(crate) struct Idx<const D: usize> {
 
 /// Reads an IDX stream, checking magic, sizes, and that its length matches its header. Memory grows with
 /// what arrives, not with what the header promises. `path` is for messages.
-pub(crate) fn read<const D: usize>(mut reader: impl Read, path: &Path) -> Result<Idx<D>, DataError> {
+pub(crate) fn read<const D: usize>(reader: impl Read, path: &Path) -> Result<Idx<D>, DataError> {
+    read_within(reader, path, MAX_BYTES)
+}
+
+/// [`read`] of at most so many bytes of values.
+fn read_within<const D: usize>(mut reader: impl Read, path: &Path, most: usize) -> Result<Idx<D>, DataError> {
     let broken = |error: std::io::Error| match error.kind() {
         ErrorKind::UnexpectedEof | ErrorKind::InvalidInput | ErrorKind::InvalidData => {
             DataError::malformed(path, format!("is broken or cut off ({error})"), "a complete IDX file", REMEDY)
@@ -49,6 +59,11 @@ pub(crate) fn read<const D: usize>(mut reader: impl Read, path: &Path) -> Result
     let size = size.filter(|n| (1..=MAX_BYTES).contains(n)).ok_or_else(|| {
         DataError::malformed(path, format!("has a header with the sizes {dims:?}"), "1 byte to 8 GiB of data", REMEDY)
     })?;
+    if size > most {
+        let problem =
+            format!("promises {size} bytes of values, {} times what is plausible for its length", size / most + 1);
+        return Err(DataError::malformed(path, problem, format!("at most {most}"), "unpack it with gunzip first"));
+    }
     let mut data = Vec::new();
     reader.take(size as u64 + 1).read_to_end(&mut data).map_err(broken)?;
     if data.len() != size {
@@ -119,10 +134,12 @@ impl Files {
 }
 
 fn open<const D: usize>(path: &Path) -> Result<Idx<D>, DataError> {
-    let file = BufReader::new(File::open(path).map_err(DataError::io(path))?);
+    let file = input_file::open(path).map_err(DataError::io(path))?;
+    let length = file.metadata().map_err(DataError::io(path))?.len();
+    let most = usize::try_from(length.saturating_mul(MOST_EXPANSION)).unwrap_or(usize::MAX);
     match path.extension().is_some_and(|extension| extension == "gz") {
-        true => read(GzDecoder::new(file), path),
-        false => read(file, path),
+        true => read_within(GzDecoder::new(BufReader::new(file)), path, most.max(SMALL_BYTES)),
+        false => read(BufReader::new(file), path),
     }
 }
 

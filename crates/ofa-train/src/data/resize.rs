@@ -16,6 +16,9 @@ pub(crate) struct Scratch {
     prepared: Vec<u8>,
 }
 
+/// Pixels of an image between resizing and cropping.
+const MOST_PIXELS: usize = 1 << 27;
+
 /// A part of an image.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Rectangle {
@@ -37,6 +40,10 @@ pub(crate) fn for_evaluation<'a>(
         Resize::CenterCrop { numerator, denominator } => {
             let shorter = scaled_side(resolution, numerator, denominator);
             let (width, height) = with_shorter_side(image, shorter);
+            if width.saturating_mul(height) > MOST_PIXELS {
+                let (from, to) = (format!("{} × {}", image.width, image.height), format!("{width} × {height}"));
+                return Err(format!("its centre of {resolution} pixels is cut out of {to}, made of {from} pixels"));
+            }
             scratch.resized_as_pillow(image, (width, height));
             let left = half_to_even(width - resolution);
             let top = half_to_even(height - resolution);

@@ -79,10 +79,22 @@ pub fn answers(
     let mut count = AnswerCount::new(net.classes);
     for (index, (batch, labels)) in batches.iter().enumerate() {
         let logits = to_host(prepared.forward(supernet.upload(batch)).logits)?;
+        check_finite(&logits)?;
         count.add(&logits, labels);
         set.done(BatchWork::Scoring, index + 1, batches.len());
     }
     Ok(count.answers())
+}
+
+/// Refuses answers of which any is NaN or infinite: they say nothing.
+///
+/// # Errors
+/// [`TrainError::NotFinite`].
+pub fn check_finite(logits: &[f32]) -> Result<(), TrainError> {
+    match logits.iter().find(|logit| !logit.is_finite()) {
+        Some(logit) => Err(TrainError::NotFinite { logit: *logit }),
+        None => Ok(()),
+    }
 }
 
 /// Counts the answers of a network, batch by batch, wherever it runs.

@@ -8,7 +8,7 @@ use crate::shrinking::distillation::Distillation;
 use crate::shrinking::phases::{PhaseConfig, ScheduleConfig};
 use crate::shrinking::starting_point::InitConfig;
 use ofa_space::file_digest::KnownFiles;
-use ofa_space::{Checked, InvalidSetting, SearchSpace, Settings, registry, settings};
+use ofa_space::{Checked, InvalidSetting, SearchSpace, Settings, input_file, registry, settings};
 use serde::{Deserialize, Serialize};
 use std::ops::Bound;
 use std::path::Path;
@@ -210,7 +210,7 @@ impl TrainConfig {
     /// # Errors
     /// [`TrainError`] naming the file and field.
     pub fn load(path: &Path) -> Result<Checked<Self>, TrainError> {
-        let text = std::fs::read_to_string(path).map_err(|source| TrainError::Io {
+        let text = input_file::read_text(path, input_file::LARGEST_TEXT).map_err(|source| TrainError::Io {
             action: "read",
             path: path.to_owned(),
             source,

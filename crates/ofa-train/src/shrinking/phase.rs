@@ -9,7 +9,7 @@ use crate::shrinking::history::ValidationRecord;
 use crate::shrinking::phases::PhasePlan;
 use crate::shrinking::trainer::{Outside, State, Trainer};
 use crate::shrinking::weight_average;
-use crate::training::epochs::{EpochOrder, Learner, Position, Steps};
+use crate::training::epochs::{EpochOrder, Learner, Position, Steps, overflown};
 use crate::training::step::{StepInput, Teacher, step};
 use ofa_space::{Arch, NetSpec, Opened, importance, supernet};
 use rand::{RngExt, SeedableRng};
@@ -170,6 +170,12 @@ impl Learner for Phase<'_, '_> {
 
     fn stops(&mut self, asked: bool) -> bool {
         if self.trainer.shards.ranks().size() == 1 { asked } else { self.stopping }
+    }
+
+    fn check(&mut self) -> Result<(), TrainError> {
+        let Some((tensor, value)) = overflown(&self.state.supernet.weights()?) else { return Ok(()) };
+        let (phase, learning_rate, step) = (self.plan.name.clone(), self.plan.learning_rate, self.state.step);
+        Err(TrainError::Overflown { tensor, value, step, phase, learning_rate })
     }
 
     fn save(&mut self) -> Result<(), TrainError> {

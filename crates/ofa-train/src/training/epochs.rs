@@ -3,6 +3,7 @@
 
 use crate::data::{DataError, batches, prefetch};
 use crate::error::TrainError;
+use ofa_space::Weights;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,8 +21,21 @@ pub(crate) trait Learner {
         asked
     }
 
+    /// Refuses weights that training has blown up: they are neither saved nor delivered.
+    fn check(&mut self) -> Result<(), TrainError>;
+
     /// Saves what is needed to resume after the latest step.
     fn save(&mut self) -> Result<(), TrainError>;
+}
+
+/// The first tensor that training has blown up, and its largest value: NaN, infinity, or a number that no useful network
+/// holds.
+pub(crate) fn overflown(weights: &Weights) -> Option<(String, f32)> {
+    const LARGEST: f32 = 1e12;
+    weights.iter().find_map(|(name, tensor)| {
+        let value = tensor.data.iter().copied().find(|value| value.is_nan() || value.abs() > LARGEST)?;
+        Some((name.clone(), value))
+    })
 }
 
 /// Steps to be done in a row.
@@ -71,10 +85,13 @@ impl Steps<'_> {
                     learner.learn(batch?)?;
                     done += 1;
                     if done == self.steps.end {
+                        // No further step would show in its loss what the last one has done.
+                        learner.check()?;
                         break;
                     }
                     let stopping = learner.stops(self.stop.load(Ordering::Relaxed));
                     if stopping || done.is_multiple_of(self.checkpoint_steps) {
+                        learner.check()?;
                         learner.save()?;
                     }
                     if stopping {
@@ -154,6 +171,10 @@ mod tests {
         fn learn(&mut self, step: usize) -> Result<(), TrainError> {
             self.learnt.push(step);
             self.stop.store(self.learnt.len() == self.stop_after, Ordering::Relaxed);
+            Ok(())
+        }
+
+        fn check(&mut self) -> Result<(), TrainError> {
             Ok(())
         }
 

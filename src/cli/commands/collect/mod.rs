@@ -11,9 +11,10 @@ use crate::cli::args::model_data::{Reading, load_for};
 use crate::cli::output::progress::Progress;
 use crate::cli::ranks::DistributedArgs;
 use crate::cli::{Context, Failure};
+use crate::pipeline::config::MOST_SUBNETS;
 use clap::Args;
 use ofa_predictors::{PairsFile, Target, pairs};
-use ofa_space::{Arch, Model, SearchSpace};
+use ofa_space::{Arch, Model, SearchSpace, settings};
 use ofa_train::TrainError;
 use ofa_train::collection::{clustered_archs, distinct_archs, saving};
 use ofa_train::data::SplitName;
@@ -82,6 +83,7 @@ struct Plan {
 impl Plan {
     fn of(args: &CollectArgs, model: &Path, count: usize, seed: u64) -> Result<Self, Failure> {
         calibration::at_least_one(args.calibration_images)?;
+        settings::count("--count", count, 1..=MOST_SUBNETS)?;
         let (model, space) = model_choice::supernet(model)?;
         let all = match args.independent {
             true => distinct_archs(space.as_ref(), count, seed, &HashSet::new()),

@@ -16,7 +16,7 @@ use ofa_predictors::{self as predictors, FittedPredictor, PredictedObjective};
 use ofa_search::{Budget, Outcome, Search, pareto, strategy};
 use ofa_search::{Candidate, Observer};
 use ofa_search::{Limit, LimitList, SearchError, Target};
-use ofa_space::{BlockObjective, Objective, SearchSpace, cost};
+use ofa_space::{BlockObjective, Objective, SearchSpace, cost, settings};
 use report::{CaseReport, DeviceReport, SearchReport, limits, plot, section, text};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -184,6 +184,8 @@ impl Grid {
 
 pub fn run(args: &SearchArgs, context: &Context) -> Result<(), Failure> {
     let started = Instant::now();
+    args.seconds.map_or(Ok(()), |seconds| settings::positive("--seconds", seconds))?;
+    settings::number("--caution", args.caution, 0.0..=1000.0)?;
     let (listed, accuracy) = match (&args.run, &args.space, &args.accuracy) {
         (Some(folder), ..) => return next_device::run(args, folder, context),
         (None, Some(space), Some(accuracy)) => (space, accuracy),

@@ -9,7 +9,7 @@ use crate::error::ExportError;
 use layers::{BlockFile, ConvFile, LinearFile};
 use ofa_space::network::block_builder::global_pool_block;
 use ofa_space::settings::{self, InvalidSetting};
-use ofa_space::{Block, BlockKind, NetSpec, Shape};
+use ofa_space::{Block, BlockKind, NetSpec, Shape, input_file, json};
 use serde::{Deserialize, Deserializer};
 use std::ops::Bound;
 use std::path::Path;
@@ -87,8 +87,8 @@ fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, ExportError
     if length > MAX_BYTES {
         return Err(bad(format!("is {length} bytes long, a network description has at most {MAX_BYTES}")));
     }
-    let bytes = std::fs::read(path).map_err(|e| bad(format!("cannot be read: {e}")))?;
-    serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))
+    let bytes = input_file::read(path, input_file::LARGEST_TEXT).map_err(|e| bad(format!("cannot be read: {e}")))?;
+    json::from_slice(&bytes).map_err(|e| bad(e.to_string()))
 }
 
 /// In pixels.

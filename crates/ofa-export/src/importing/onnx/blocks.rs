@@ -57,7 +57,7 @@ pub fn network(flat: Flat, channels: usize, size: usize) -> Result<(NetSpec, Wei
     }
     let asked: Vec<Option<(usize, usize)>> = blocks.iter().flat_map(|block: &Block| &block.ops).map(padding).collect();
     let net = NetSpec { input: [channels, size, size], classes: 1, blocks };
-    net.check().map_err(|e| e.to_string())?;
+    net.check_operations().map_err(|e| e.to_string())?;
     let mut net = net.at_resolution(size).map_err(|e| e.to_string())?;
     net.blocks.iter().try_for_each(check_channels)?;
     for (op, asked) in net.ops().zip(asked) {

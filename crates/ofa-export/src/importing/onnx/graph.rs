@@ -1,7 +1,7 @@
 //! The nodes and constants of an ONNX file.
 
 use crate::error::ExportError;
-use ofa_space::Tensor;
+use ofa_space::{Tensor, input_file};
 use onnx_protobuf::tensor_proto::DataLocation;
 use onnx_protobuf::{Message, ModelProto, NodeProto, TensorProto};
 use protobuf::Enum;
@@ -80,7 +80,8 @@ impl Graph {
     /// [`ExportError::Checkpoint`] naming the file and what is missing.
     pub fn read(path: &Path) -> Result<Self, ExportError> {
         let bad = |problem: String| ExportError::Checkpoint { path: path.to_owned(), problem };
-        let bytes = std::fs::read(path).map_err(|e| bad(format!("cannot be read: {e}")))?;
+        let bytes =
+            input_file::read(path, input_file::LARGEST_MODEL).map_err(|e| bad(format!("cannot be read: {e}")))?;
         let model = ModelProto::parse_from_bytes(&bytes)
             .map_err(|e| bad(format!("is not a readable ONNX file, or damaged ({e})")))?;
         Self::of(model, path.parent().unwrap_or(Path::new(""))).map_err(bad)
@@ -149,7 +150,7 @@ fn external(tensor: &TensorProto, folder: &Path) -> Result<Vec<u8>, String> {
         return Err(format!("gives a place of `{name}` in `{}` that is not in numbers", location.display()));
     };
     let read = || -> std::io::Result<Vec<u8>> {
-        let mut file = std::fs::File::open(folder.join(location))?;
+        let mut file = input_file::open(&folder.join(location))?;
         file.seek(SeekFrom::Start(offset.unwrap_or(0)))?;
         let mut bytes = Vec::new();
         file.take(length.unwrap_or(u64::MAX)).read_to_end(&mut bytes)?;

@@ -44,6 +44,7 @@ pub fn import_onnx(file: &Path, wanted: &Wanted) -> Result<PretrainedImport, Exp
     // Padding in numbers is that of the file's own size.
     let (net, weights) = blocks::network(flat, channels, own.unwrap_or(size)).map_err(bad)?;
     let net = net.at_resolution(size)?;
+    net.check()?;
     let family = FAMILY.to_owned();
     Loaded { family, net, weights, published: None, lookalikes: Vec::new(), unused: Vec::new() }.finish(file, wanted)
 }

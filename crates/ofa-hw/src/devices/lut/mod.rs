@@ -9,7 +9,7 @@ use crate::devices::registry::DeviceEntry;
 use crate::error::HwError;
 use flate2::read::GzDecoder;
 use ofa_space::Shape;
-use ofa_space::{Block, BlockKind, NetSpec};
+use ofa_space::{Block, BlockKind, NetSpec, input_file};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -100,7 +100,7 @@ impl Lut {
     /// # Errors
     /// [`HwError`] naming the file and key.
     pub fn from_file(path: &Path) -> Result<Self, HwError> {
-        let text = std::fs::read_to_string(path).map_err(HwError::reading(path))?;
+        let text = input_file::read_text(path, input_file::LARGEST_TEXT).map_err(HwError::reading(path))?;
         let table = Table::parse(&text, &path.display().to_string())?;
         Ok(Self { name: path.display().to_string(), path: path.to_owned(), tables: BTreeMap::from([(0, table)]) })
     }
@@ -119,7 +119,7 @@ impl Lut {
             }
             let stem = file.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
             let resolution = stem.split('_').next().and_then(|n| n.parse().ok()).unwrap_or(0);
-            let text = std::fs::read_to_string(&file).map_err(HwError::reading(&file))?;
+            let text = input_file::read_text(&file, input_file::LARGEST_TEXT).map_err(HwError::reading(&file))?;
             tables.insert(resolution, Table::parse(&text, &file.display().to_string())?);
         }
         if tables.is_empty() {

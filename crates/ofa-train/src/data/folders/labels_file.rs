@@ -3,6 +3,8 @@
 use super::layout::{Listing, part_called};
 use crate::data::reading::kinds::{self, Skipped};
 use crate::data::{DataError, SplitName, SplitRule};
+use ofa_space::input_file;
+use ofa_space::plain_text::plain;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -44,7 +46,7 @@ impl LabelsFile {
             let problem = format!("is {length} bytes long");
             return Err(DataError::malformed(path, problem, "at most 1 GiB", "check the file"));
         }
-        let bytes = fs::read(path).map_err(DataError::io(path))?;
+        let bytes = input_file::read(path, MAX_BYTES).map_err(DataError::io(path))?;
         let text = String::from_utf8(bytes)
             .map_err(|_| DataError::malformed(path, "is not in UTF-8", "UTF-8", "save it as UTF-8"))?;
         let separator = NAMES.iter().find(|(name, _)| path.ends_with(name)).map_or(',', |(_, separator)| *separator);
@@ -131,7 +133,7 @@ fn rows(path: &Path, text: &str, separator: char) -> Result<Vec<Row>, DataError>
     for (number, line) in lines {
         let fields = fields(line, separator).ok_or_else(|| wrong(number, "has an open quotation mark".into()))?;
         let field = |index: usize| fields.get(index).cloned().unwrap_or_default();
-        let (file, label) = (field(file), field(label));
+        let (file, label) = (field(file), plain(&field(label)).into_owned());
         if file.is_empty() || label.is_empty() {
             return Err(wrong(number, format!("has {} fields", fields.len())));
         }

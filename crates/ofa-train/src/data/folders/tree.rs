@@ -2,6 +2,7 @@
 
 use crate::data::reading::kinds::{self, Skipped};
 use crate::data::{DataError, SplitRule};
+use ofa_space::plain_text;
 use std::collections::BTreeSet;
 use std::fs::{self, FileType};
 use std::path::{Path, PathBuf};
@@ -157,5 +158,5 @@ impl Walk {
 }
 
 pub(super) fn name_of(path: &Path) -> String {
-    path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+    path.file_name().map_or_else(String::new, plain_text::of_file)
 }

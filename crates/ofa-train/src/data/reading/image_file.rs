@@ -12,7 +12,7 @@ use crate::data::resize::{self, Scratch};
 use crate::images::Images;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, ImageResult, Limits};
-use ofa_space::InputFormat;
+use ofa_space::{InputFormat, input_file};
 use std::borrow::Cow;
 use std::fs::{self, Metadata};
 use std::io::Cursor;
@@ -68,7 +68,7 @@ pub(crate) fn read_bytes(path: &Path) -> Result<(Vec<u8>, Metadata), DataError> 
     if length > MAX_FILE_BYTES {
         return Err(DataError::undecodable(path, format!("is {length} bytes long"), "at most 1 GiB"));
     }
-    Ok((fs::read(path).map_err(DataError::io(path))?, metadata))
+    Ok((input_file::read(path, MAX_FILE_BYTES).map_err(DataError::io(path))?, metadata))
 }
 
 /// Decodes a file to grey, if it is grey, or else to RGB. Transparency is dropped, 16 bits become 8; of an animation the
@@ -80,9 +80,14 @@ pub(crate) fn decode(path: &Path, detail: Detail) -> Result<Decoded, DataError> 
 /// [`decode`] of a file's bytes.
 fn decode_bytes(path: &Path, bytes: &[u8], detail: Detail) -> Result<Decoded, DataError> {
     let undecodable = |problem: String| DataError::undecodable(path, problem, EXPECTED);
-    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(DataError::io(path))?;
-    match reader.format() {
-        None => return Err(undecodable("is no image of a known kind".into())),
+    let guessed = || ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(DataError::io(path));
+    let reader = guessed()?;
+    let format = reader.format().ok_or_else(|| undecodable("is no image of a known kind".into()))?;
+    // Of one that cannot be decoded at all, the decoder gives the reason.
+    if let Ok((width, height)) = guessed()?.into_dimensions() {
+        check_size(width, height, bytes.len()).map_err(undecodable)?;
+    }
+    match Some(format) {
         // The decoder fills what is missing of a JPEG with grey.
         Some(ImageFormat::Jpeg) if !jpeg_is_complete(bytes) => {
             return Err(undecodable("is a JPEG that is cut off (no end-of-image marker)".into()));
@@ -97,7 +102,7 @@ fn decode_bytes(path: &Path, bytes: &[u8], detail: Detail) -> Result<Decoded, Da
                 return Ok(reduced);
             }
         }
-        Some(_) => {}
+        _ => {}
     }
     let (image, orientation) = whole(reader).map_err(|error| undecodable(format!("cannot be decoded ({error})")))?;
     let (width, height) = (image.width() as usize, image.height() as usize);
@@ -112,6 +117,24 @@ fn decode_bytes(path: &Path, bytes: &[u8], detail: Detail) -> Result<Decoded, Da
     let image = upright(Raster { width, height, channels, data: Cow::Owned(data) }, orientation);
     let size = (image.width, image.height);
     Ok(Decoded { image, size })
+}
+
+/// What is wrong with the size of an image, before memory is taken for its pixels. Files of few bytes have few pixels: even
+/// nothing but white takes a byte of a JPEG for 64 of them.
+fn check_size(width: u32, height: u32, bytes: usize) -> Result<(), String> {
+    const PIXELS_PER_BYTE: u64 = 64;
+    const SMALL_PIXELS: u64 = 64 << 20;
+    const LONGEST_SIDE: u32 = 65_535;
+    const MOST_ELONGATED: u32 = 256;
+    let most = SMALL_PIXELS + PIXELS_PER_BYTE * bytes as u64;
+    let (shorter, longer) = (width.min(height), width.max(height));
+    let problem = match () {
+        () if longer > LONGEST_SIDE => format!("more than {LONGEST_SIDE} along a side"),
+        () if longer / MOST_ELONGATED >= shorter.max(1) && longer > MOST_ELONGATED => "a strip, no photo".to_owned(),
+        () if u64::from(width) * u64::from(height) > most => format!("too many for a file of {bytes} bytes"),
+        () => return Ok(()),
+    };
+    Err(format!("is of {width} × {height} pixels, {problem}"))
 }
 
 /// All pixels, and how they are to be turned.

@@ -1,6 +1,7 @@
 //! Kinds of files, by the ends of their names.
 
 use crate::data::options::SplitRule;
+use ofa_space::plain_text;
 use std::path::{Path, PathBuf};
 
 /// Image files that are read. What a file is is then found out from its content.
@@ -82,5 +83,5 @@ pub(crate) fn is_read(path: &Path, rule: SplitRule) -> bool {
 }
 
 fn extension(path: &Path) -> Option<String> {
-    Some(path.extension()?.to_string_lossy().to_ascii_lowercase())
+    Some(plain_text::of_file(path.extension()?).to_ascii_lowercase())
 }
