@@ -82,6 +82,7 @@ impl From<TrainError> for Failure {
             | TrainError::Overflown { .. }
             | TrainError::NotFinite { .. }
             | TrainError::Compute(_)
+            | TrainError::DiskSpace { .. }
             | TrainError::Io { action: "write", .. } => Failure::Running(error.to_string()),
             other => Failure::Input(other.to_string()),
         }

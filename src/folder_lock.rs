@@ -15,6 +15,11 @@ impl FolderLock {
         let _ = std::fs::remove_file(folder.join(NAME));
     }
 
+    /// Whether a command has ever worked in a folder.
+    pub fn was_taken(folder: &Path) -> bool {
+        folder.join(NAME).exists()
+    }
+
     /// Takes the lock of an existing folder.
     ///
     /// # Errors

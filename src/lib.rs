@@ -13,6 +13,7 @@
 
 pub mod cli;
 pub mod failure;
+mod file_names;
 mod folder_lock;
 mod interruption;
 pub mod limits;

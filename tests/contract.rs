@@ -448,7 +448,9 @@ fn collect_writes_distinct_pairs_and_resumes() {
     let line = "collect --data bundled --calibration-images 64 --validation-images 50 --model {} -o {}";
     let collected = run_line(&format!("{line} --count 4"), &[&supernet(), &four]).ok().lines();
     let file = std::fs::read_to_string(&four).unwrap();
-    let pairs: Vec<Value> = file.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let mut pairs: Vec<Value> = file.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    // Lines of the file have a checksum besides.
+    assert!(pairs.iter_mut().all(|pair| pair.as_object_mut().unwrap().remove("crc32c").is_some()), "{file}");
     assert_eq!(collected, pairs);
     assert_eq!(pairs.len(), 4);
     for (index, pair) in pairs.iter().enumerate() {

@@ -252,13 +252,13 @@ fn a_trained_net_is_exported_in_every_precision_and_scored() {
     let (supernet, net) = (file("run/supernet.safetensors"), file("net.safetensors"));
     run_line("extract --model {} --arch max --calibrate bundled -o {}", &[&supernet, &net]).ok();
     let (plain, int8, half) = (file("net.onnx"), file("int8.onnx"), file("half.onnx"));
-    let (labels, spec) = (file("labels.txt"), file("net.json"));
+    let (labels, spec) = (file("labels.txt"), file("spec.json"));
     let line = "export --model {} -o {} --verify --labels {} --netspec {} --metadata licence=MIT";
     let report = run_line(line, &[&net, &plain, &labels, &spec]).ok().json();
     assert!(number(&report, "max_abs_diff") <= 1e-4 * number(&report, "max_abs_logit"), "{report}");
     assert_eq!(std::fs::read_to_string(labels).unwrap().lines().count(), 10);
     let spec: Value = serde_json::from_str(&std::fs::read_to_string(spec).unwrap()).unwrap();
-    assert!(spec["blocks"].as_array().unwrap().len() > 5 && file("net.safetensors").exists());
+    assert!(spec["blocks"].as_array().unwrap().len() > 5 && file("spec.safetensors").exists());
     run_line("export --model {} -o {} --int8 --calibrate bundled --preprocess --verify", &[&net, &int8]).ok();
     let line = "export --model {} -o {} --fp16 --static-batch 2 --verify";
     let report = run_line(line, &[&net, &half]).ok().json();

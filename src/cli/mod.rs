@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod output;
+pub mod outputs;
 mod ranks;
 
 pub use crate::failure::Failure;
@@ -13,6 +14,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use commands::Command;
 pub use output::Output;
 use output::to_stderr;
+use outputs::Outputs;
 use ranks::Ranks;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -73,6 +75,7 @@ pub struct Context {
     /// The seed, if it stands on the command line; it then comes before a configuration's.
     explicit_seed: Option<u64>,
     output: Output,
+    outputs: Outputs,
     stop: Arc<AtomicBool>,
     ranks: Ranks,
 }
@@ -80,7 +83,7 @@ pub struct Context {
 /// Runs the command line and returns its exit code: 0 done, 1 failed while running, 2 bad usage or input, 130
 /// interrupted.
 pub fn main() -> ExitCode {
-    let (cli, explicit_seed) = match parse() {
+    let Parsed { cli, explicit_seed, outputs } = match parse() {
         Ok(parsed) => parsed,
         Err(error) => {
             // Help and version are not failures; clap chooses the stream for each.
@@ -139,12 +142,16 @@ pub fn main() -> ExitCode {
     if cli.common.allow_commands {
         ofa_hw::devices::command::allow();
     }
+    let outputs = match ranks.together(outputs) {
+        Ok(outputs) => outputs,
+        Err(failure) => return ranks.end(&failure),
+    };
     let output = match is_first {
-        true => Output::new(cli.common.json, cli.common.quiet),
+        true => Output::new(cli.common.json, cli.common.quiet, outputs.on_stdout),
         false => Output::SILENT,
     };
     let common = Common { backend: ranks.backend(&cli.common.backend), ..cli.common };
-    let context = Context { common, explicit_seed, output, stop, ranks };
+    let context = Context { common, explicit_seed, output, outputs, stop, ranks };
     match commands::run(cli.command, &context) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => context.ranks.end(&failure),
@@ -153,14 +160,24 @@ pub fn main() -> ExitCode {
 
 /// The command line as data, for completion scripts and checks.
 pub fn command() -> clap::Command {
-    Cli::command()
+    outputs::with_force(Cli::command())
 }
 
-/// Reads the command line; beside it the seed, if it was given.
-fn parse() -> Result<(Cli, Option<u64>), clap::Error> {
-    let matches = command().try_get_matches()?;
+/// A command line.
+struct Parsed {
+    cli: Cli,
+    /// The seed, if it was given.
+    explicit_seed: Option<u64>,
+    /// What may be written, or why it may not.
+    outputs: Result<Outputs, Failure>,
+}
+
+/// Reads the command line.
+fn parse() -> Result<Parsed, clap::Error> {
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
     let given = matches.value_source("seed") == Some(ValueSource::CommandLine);
     let cli = Cli::from_arg_matches(&matches)?;
     let seed = cli.common.seed;
-    Ok((cli, given.then_some(seed)))
+    Ok(Parsed { cli, explicit_seed: given.then_some(seed), outputs: outputs::check(&command, &matches) })
 }

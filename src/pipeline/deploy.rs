@@ -11,6 +11,7 @@ use super::specialise::{self, Found, FoundCase};
 use super::tuning::{Tuned, Tuning};
 use super::{Progress, Subject};
 use crate::failure::Failure;
+use crate::file_names::shortened;
 use crate::limits::MemoryPrecision;
 use crate::measured_accuracy::RightAnswers;
 use crate::prediction::Expectation;
@@ -65,7 +66,7 @@ pub(super) fn sweep(folder: &RunFolder, deployed: &Deployed, earlier: &[String])
             continue;
         }
         // Temporary files are left where writing was cut off.
-        let cut_off = name.starts_with(".tmp");
+        let cut_off = name.starts_with(".tmp") || name.starts_with(".ofa-");
         if (earlier.contains(&file) || cut_off) && entry.path().is_file() {
             std::fs::remove_file(entry.path()).map_err(|e| Failure::writing(&entry.path(), e))?;
             continue;
@@ -223,7 +224,8 @@ fn name_of(case: &FoundCase) -> String {
     };
     let device = case.device.as_ref().map(|device| device.replace(['/', '\\'], "_"));
     let precision = case.precision.map(|precision| precision.name().to_owned());
-    device.into_iter().chain(case.constraint.iter().map(limit)).chain(precision).collect::<Vec<_>>().join("-")
+    let parts: Vec<String> = device.into_iter().chain(case.constraint.iter().map(limit)).chain(precision).collect();
+    shortened(parts.join("-"))
 }
 
 /// Times the networks beside the results; it decides nothing: a busy machine must not fail the run.

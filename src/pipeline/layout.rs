@@ -3,6 +3,7 @@
 
 use super::PLAN;
 use super::train::SUPERNET;
+use ofa_space::atomic_file;
 use ofa_train::checkpoint::Checkpoint;
 use ofa_train::data::SPLIT_TABLE;
 use std::path::{Path, PathBuf};
@@ -65,6 +66,24 @@ fn names_in(folder: &Path) -> Vec<String> {
         names.filter(|name| !name.starts_with('.') && !super::plan::is_start_model(name)).collect();
     names.sort();
     names
+}
+
+/// Removes temporary files that a killed process left in the folder of a run, which must be locked: those of this version, and of
+/// earlier ones, which did not lock them.
+pub(super) fn remove_half_written(root: &Path) {
+    atomic_file::sweep_all(root);
+    let work = root.join(WORK);
+    let folders = [root.to_owned(), root.join(NETS), root.join("plots"), root.join(TRAIN), work.join(TRAIN), work];
+    let entries = folders.iter().flat_map(std::fs::read_dir).flatten().filter_map(Result::ok);
+    let is_earlier = |name: &str| {
+        let letters = name.strip_prefix(".tmp").unwrap_or_default();
+        letters.len() == 6 && letters.chars().all(|letter| letter.is_ascii_alphanumeric())
+    };
+    for entry in entries.filter(|entry| is_earlier(&entry.file_name().to_string_lossy())) {
+        if entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Whether a folder holds a run of an earlier version, which has everything at the top. Data may have a folder `train`, too.

@@ -177,8 +177,7 @@ pub fn run(
     let keys = Keys::of(config, &trainer);
     train::settle(&trainer, &keys.train, &mut folder, options.existing, progress)?;
     // The plan and the parts of the data are those of the work in the folder, so what was refused is not written.
-    let plan = folder.path(PLAN);
-    atomic_file::write(&plan, config.to_file()?.as_bytes()).map_err(|e| Failure::writing(&plan, e))?;
+    keep_plan(config, &folder.path(PLAN))?;
     if let Some(table) = dataset.split_table() {
         let path = folder.path(SPLIT_TABLE);
         atomic_file::write(&path, table.as_bytes()).map_err(|e| Failure::writing(&path, e))?;
@@ -280,6 +279,16 @@ pub fn run(
     }
     let report = write_report(options.out, &results, &folder.timings)?;
     Ok(Finished { results, timings: folder.timings, report, model: model_path })
+}
+
+/// Writes the plan, unless the one that is there means the same: the user's comments and order then stay.
+fn keep_plan(config: &PipelineConfig, plan: &Path) -> Result<(), Failure> {
+    let text = config.to_file()?;
+    let is_there = PipelineConfig::load(plan).and_then(|there| there.to_file()).is_ok_and(|there| there == text);
+    match is_there {
+        true => Ok(()),
+        false => atomic_file::write(plan, text.as_bytes()).map_err(|e| Failure::writing(plan, e)),
+    }
 }
 
 /// The steps of a run, in order.

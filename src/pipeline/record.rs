@@ -6,7 +6,7 @@
 use super::collect::PAIRS_KEY;
 use super::kept;
 use super::keys::Key;
-use super::layout::{DATA_FILES, Holds, OTHERS_WORK, RECORD, TIMINGS, WORK, look, place, work_of};
+use super::layout::{DATA_FILES, Holds, OTHERS_WORK, RECORD, TIMINGS, WORK, look, place, remove_half_written, work_of};
 use super::outlook::Outlook;
 use super::{Existing, PLAN, Progress, Reading};
 use crate::failure::Failure;
@@ -196,6 +196,8 @@ impl RunFolder {
             )));
         }
         let lock = FolderLock::take(root)?;
+        // The lock is ours, so what is half written is left from a killed process.
+        remove_half_written(root);
         let work = work_of(root);
         std::fs::create_dir_all(&work).map_err(|e| Failure::writing(&work, e))?;
         let mut notes = Vec::new();

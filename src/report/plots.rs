@@ -2,6 +2,7 @@
 
 use super::plot::{Band, Mark, Plot, Series, number};
 use super::{Case, Front, RunResults, Timings};
+use crate::file_names::shortened;
 use crate::measured_profile;
 use crate::prediction::defined;
 use ofa_hw::profiling::comparison::Compared;
@@ -367,5 +368,6 @@ pub fn files(results: &RunResults, timings: &Timings) -> Vec<(String, String)> {
 
 /// A device's name as part of a file name.
 fn file_name(device: &str) -> String {
-    device.chars().map(|c| if c.is_alphanumeric() || matches!(c, '-' | '.' | '_') { c } else { '_' }).collect()
+    let plain = |c: char| if c.is_alphanumeric() || matches!(c, '-' | '.' | '_') { c } else { '_' };
+    shortened(device.chars().map(plain).collect())
 }

@@ -2,7 +2,8 @@
 
 use crate::program::{Outcome, program, run, run_line, train};
 use crate::small_run::{SmallRun, assert_refused, copy_folder, draw, sha256};
-use serde_json::Value;
+use ofa::space::Model;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -87,10 +88,10 @@ fn pairs_of_another_seed_model_or_data_set_are_not_gone_on_with() {
     assert_refused(&calibration, &["`scored_images`"]);
 
     let other_model = collecting.run.root().join("other.safetensors");
-    let mut bytes = std::fs::read(&supernet).unwrap();
-    let last = bytes.len() - 2;
-    bytes[last] ^= 1;
-    std::fs::write(&other_model, bytes).unwrap();
+    let mut model = Model::load(&supernet).unwrap();
+    let name = model.weights.iter().last().unwrap().0.clone();
+    model.weights.get_mut(&name).unwrap().data[0] += 0.001;
+    model.save(&other_model).unwrap();
     assert_refused(&collecting.resume(&other_model, &data, &[]), &["`model` was sha256"]);
 
     let other_data = collecting.run.root().join("other");
@@ -128,8 +129,9 @@ fn pairs_without_a_record_are_compared_with_the_model() {
     // The first pair, as if of another model.
     let text = std::fs::read_to_string(collecting.part()).unwrap();
     let first: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
-    let written = format!("\"top1\":{}", first["top1"]);
-    std::fs::write(collecting.part(), text.replacen(&written, "\"top1\":0.98765", 1)).unwrap();
+    let (_, rest) = text.split_once('\n').unwrap();
+    let other = json!({ "arch": first["arch"], "top1": 0.98765 });
+    std::fs::write(collecting.part(), format!("{other}\n{rest}")).unwrap();
     assert_refused(&collecting.resume(&supernet, &data, &[]), &["98.77 %", "remove it to start afresh"]);
     std::fs::write(collecting.part(), text).unwrap();
     assert_eq!(collecting.resume(&supernet, &data, &[]).code, Some(0));

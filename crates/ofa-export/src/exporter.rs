@@ -14,12 +14,17 @@ use ofa_space::{Model, ModelError, NetSpec, Settings, Weights, atomic_file};
 use onnx_protobuf::ModelProto;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Images compared where the batch size is not fixed.
 const VERIFICATION_IMAGES: usize = 16;
 /// Images that f16 is judged on.
 const F16_IMAGES: usize = 32;
+/// The producer of a file, as protobuf writes it: field 2, three bytes.
+const PRODUCER: &[u8] = b"\x12\x03ofa";
+/// Bytes in which it comes.
+const BEGINNING: u64 = 16;
 
 /// Writes a network as ONNX in f32, f16 or int8, and verifies it in a runtime.
 ///
@@ -230,6 +235,13 @@ impl<'a> Exporter<'a> {
             Ok(()) => Ok(ExportReport { output: Some(path), ..report }),
             Err(source) => Err(ExportError::Write { path, source }),
         }
+    }
+
+    /// Whether a file begins as those of this exporter do.
+    pub fn wrote(path: impl AsRef<Path>) -> bool {
+        let mut beginning = Vec::new();
+        let read = std::fs::File::open(path).and_then(|file| file.take(BEGINNING).read_to_end(&mut beginning));
+        read.is_ok() && beginning.windows(PRODUCER.len()).any(|bytes| bytes == PRODUCER)
     }
 
     fn all_entries(&self, in_f32: Option<Cut>, layers: &[Layer]) -> BTreeMap<String, String> {

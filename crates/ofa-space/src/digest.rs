@@ -11,6 +11,7 @@
 //! ```
 
 use crate::input_file;
+use crc::{CRC_32_ISCSI, Crc, Table};
 use sha2::Digest as _;
 use std::io::{self, Read};
 use std::path::Path;
@@ -44,6 +45,14 @@ pub fn sha256(bytes: impl AsRef<[u8]>) -> String {
     let mut digest = Digest::default();
     digest.add(bytes);
     digest.hex()
+}
+
+/// CRC-32C (Castagnoli) of parts that come one after another, eight lower-case hexadecimal digits: finds damage, not forgery.
+pub fn crc32c<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+    const CRC32C: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
+    let mut digest = CRC32C.digest();
+    parts.into_iter().for_each(|part| digest.update(part));
+    format!("{:08x}", digest.finalize())
 }
 
 /// [`sha256`] of a file's content.

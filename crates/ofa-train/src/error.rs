@@ -125,6 +125,22 @@ pub enum TrainError {
         /// The reason given by the system.
         source: std::io::Error,
     },
+    /// The disk is too small for the checkpoints.
+    #[error(
+        "{}: No space left for the checkpoints: the disk has {} MB free, they take up to {} MB; make room, or choose another \
+         folder",
+        folder.display(),
+        available / 1_000_000,
+        needed.div_ceil(1_000_000)
+    )]
+    DiskSpace {
+        /// The folder of the checkpoints.
+        folder: PathBuf,
+        /// Free bytes.
+        available: u64,
+        /// Bytes that are needed.
+        needed: u64,
+    },
     /// A request that the compute backend could not serve.
     #[error("the compute backend failed: {0}")]
     Compute(String),

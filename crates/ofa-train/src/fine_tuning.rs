@@ -7,7 +7,7 @@ mod settings;
 pub use preparation::Preparation;
 pub use settings::FineTuning;
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, CheckpointSpace};
 use crate::data::{DataError, Dataset, SplitName, TrainedOn};
 use crate::elastic::Supernet;
 use crate::error::TrainError;
@@ -37,6 +37,9 @@ pub trait FineTuningObserver {
 }
 
 impl FineTuningObserver for crate::shrinking::Silent {}
+
+/// Newest checkpoints kept.
+const KEPT: usize = 1;
 
 /// A fine-tuning run that is ready to start.
 pub struct FineTuner<'a> {
@@ -149,13 +152,18 @@ impl<'a> FineTuner<'a> {
     ///
     /// # Errors
     /// [`TrainError::Interrupted`] once `stop` is set (a checkpoint is saved first), [`TrainError::Diverged`] if the loss
-    /// is not finite, or what data, backend and file system report.
+    /// is not finite, [`TrainError::DiskSpace`] if the checkpoints do not fit, or what data, backend and file system report.
     pub fn train(
         &self,
         folder: Option<&Path>,
         observer: &mut dyn FineTuningObserver,
         stop: &AtomicBool,
     ) -> Result<FineTuned, TrainError> {
+        if let Some(folder) = folder {
+            let values: usize = self.model.weights.iter().map(|(_, tensor)| tensor.data.len()).sum();
+            // Weights and momentum.
+            CheckpointSpace { weights: 4 * values as u64, copies: 2, keep: KEPT }.require(folder)?;
+        }
         let mut validation = EvaluationSet::all(self.dataset, SplitName::Validation);
         let mut score = |supernet: &Supernet| evaluate(supernet, &self.net, &supernet.running, &mut validation);
         let before = score(&Supernet::from_model(self.model, &self.device.clone().autodiff())?)?;
@@ -305,6 +313,6 @@ impl Learner for Run<'_> {
             average: None,
             optimizer: self.optimizer.to_bytes()?,
         };
-        checkpoint.save(folder, 1)
+        checkpoint.save(folder, KEPT)
     }
 }

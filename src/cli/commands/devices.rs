@@ -135,8 +135,8 @@ fn fit(args: &MeasuredFiles, context: &Context) -> Result<(), Failure> {
     let nets = Measurements::load(&args.measured, space.as_ref())?.nets(space.as_ref())?;
     let name = args.output.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let fitted = Arc::new(Regression::fit(&name, &nets)?);
-    DeviceProfile::new(fitted.clone()).save(&args.output)?;
     let mape = calibrate::mape(fitted.as_ref(), &nets)?;
+    DeviceProfile::new(fitted).save(&args.output)?;
     let report = FitReport { output: args.output.clone(), nets: nets.len(), mape };
     context.output.result(&report, || {
         format!("{}: mean error on its {} networks {:.1} %", report.output.display(), report.nets, 100.0 * report.mape)

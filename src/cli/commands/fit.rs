@@ -75,7 +75,6 @@ pub fn run(args: &FitArgs, context: &Context) -> Result<(), Failure> {
     };
     let fit = Fit { estimator: args.predictor.clone(), encoder: args.encoder, target: args.target, seed };
     let fitted = fit.run(space.as_ref(), &train, &test)?;
-    fitted.save(&args.output)?;
     let mut report = fitted.report.clone();
     report.warnings.extend(few_pairs(report.n_test));
     let report = &report;
@@ -104,6 +103,7 @@ pub fn run(args: &FitArgs, context: &Context) -> Result<(), Failure> {
             Some(points)
         }
     };
+    fitted.save(&args.output)?;
     let result = Fitted { report, curve };
     context.output.result(&result, || {
         let of = |value: f64, digits: usize| metric(value, digits, report.n_test);

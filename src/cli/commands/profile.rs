@@ -108,14 +108,17 @@ pub fn run(args: &ProfileArgs, context: &Context) -> Result<(), Failure> {
             100.0 * whole_net.mape
         ));
     }
-    match args.format {
-        Format::Toml => measured.table.save(&args.output)?,
-        Format::Yaml => official_layout::save(&measured.table, space.as_ref(), &args.output)?,
-    }
+    let profile = match args.format {
+        Format::Toml => measured.table.to_toml()?,
+        Format::Yaml => official_layout::yaml(&measured.table, space.as_ref())?,
+    };
+    let mut files = vec![(args.output.as_path(), profile)];
     let check = match measured.checks.is_empty() {
         true => None,
-        false => Some(check(&measured, space.as_ref(), args)?),
+        false => Some(check(&measured, space.as_ref(), args, &mut files)?),
     };
+    let files: Vec<(&Path, &[u8])> = files.iter().map(|(path, text)| (*path, text.as_bytes())).collect();
+    atomic_file::write_together(&files).map_err(|(path, error)| Failure::writing(path, error))?;
     if unfinished.exists() {
         std::fs::remove_file(&unfinished).map_err(|e| Failure::writing(&unfinished, e))?;
     }
@@ -216,15 +219,20 @@ fn measure(
     Ok(measured)
 }
 
-/// Predicts the networks of the check and writes what was asked for.
-fn check(measured: &Measured, space: &dyn SearchSpace, args: &ProfileArgs) -> Result<Agreement, Failure> {
+/// Predicts the networks of the check, and adds the files that were asked for.
+fn check<'a>(
+    measured: &Measured,
+    space: &dyn SearchSpace,
+    args: &'a ProfileArgs,
+    files: &mut Vec<(&'a Path, String)>,
+) -> Result<Agreement, Failure> {
     let compared = measured.compare(space)?;
     if let Some(path) = &args.check_output {
-        comparison::save(&compared, path)?;
+        files.push((path, comparison::lines(&compared).map_err(|e| Failure::Running(e.to_string()))?));
     }
     if let Some(path) = &args.check_plot {
         let svg = plot_latencies(&compared, Predicted::ByBlocks).and_then(|plot| plot.svg_file()).unwrap_or_default();
-        atomic_file::write(path, svg.as_bytes()).map_err(|e| Failure::writing(path, e))?;
+        files.push((path, svg));
     }
     Ok(measured_profile::agreement(&compared))
 }

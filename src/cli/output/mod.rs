@@ -19,33 +19,43 @@ pub struct Output {
     quiet: bool,
     /// Whether results are printed: by one of the processes that work together.
     prints: bool,
+    /// Whether stdout takes a file.
+    stdout_is_taken: bool,
 }
 
 impl Output {
-    /// JSON instead of text, and whether notes are wanted.
-    pub(super) fn new(json: bool, quiet: bool) -> Self {
-        Self { json, quiet, prints: true }
+    /// JSON instead of text, whether notes are wanted, and whether results go to stderr because a file goes to stdout.
+    pub(super) fn new(json: bool, quiet: bool, stdout_is_taken: bool) -> Self {
+        Self { json, quiet, prints: true, stdout_is_taken }
     }
 
     /// Prints nothing.
-    pub(super) const SILENT: Self = Self { json: false, quiet: true, prints: false };
+    pub(super) const SILENT: Self = Self { json: false, quiet: true, prints: false, stdout_is_taken: false };
 
     /// Prints one result: the JSON value, or the text that `text` makes.
     pub fn result<T: Serialize>(&self, value: &T, text: impl FnOnce() -> String) -> Result<(), Failure> {
-        if !self.prints {
-            return Ok(());
-        }
         let line = if self.json {
             serde_json::to_string(value).map_err(|e| Failure::Running(e.to_string()))?
         } else {
             plain_lines(&text()).into_owned()
         };
-        print(&line)
+        self.print(&line)
     }
 
     /// Prints a part of a result as soon as it is known; nothing for JSON, which has it in the one value at the end.
     pub fn part(&self, text: &str) -> Result<(), Failure> {
-        if self.json || !self.prints { Ok(()) } else { print(&plain_lines(text)) }
+        if self.json { Ok(()) } else { self.print(&plain_lines(text)) }
+    }
+
+    fn print(&self, line: &str) -> Result<(), Failure> {
+        match (self.prints, self.stdout_is_taken) {
+            (false, _) => Ok(()),
+            (true, true) => {
+                to_stderr(line);
+                Ok(())
+            }
+            (true, false) => print(line),
+        }
     }
 
     /// A line for the user on stderr, unless quiet.

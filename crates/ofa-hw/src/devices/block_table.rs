@@ -115,11 +115,23 @@ impl BlockTable {
         Self::try_from(BlockProfile { whole_net, ..self.profile.clone().into_inner() })
     }
 
-    /// Writes the table as a device profile, whole or not at all, with a comment on what its numbers are.
+    /// Writes [`to_toml`](Self::to_toml), whole or not at all.
     ///
     /// # Errors
     /// [`HwError::Io`].
     pub fn save(&self, path: &Path) -> Result<(), HwError> {
+        self.commented().save(path)
+    }
+
+    /// The table as the text of a device profile, with a comment on what its numbers are.
+    ///
+    /// # Errors
+    /// As [`DeviceProfile::to_toml`].
+    pub fn to_toml(&self) -> Result<String, HwError> {
+        self.commented().to_toml()
+    }
+
+    fn commented(&self) -> DeviceProfile {
         let mut comment =
             "Written by `ofa profile`. Milliseconds of every block of the space, each on its own.\n".to_owned();
         let whole = self.profile.whole_net;
@@ -131,7 +143,7 @@ impl BlockTable {
                 100.0 * whole.mape
             ),
         };
-        DeviceProfile { device: Arc::new(self.clone()), comment }.save(path)
+        DeviceProfile { device: Arc::new(self.clone()), comment }
     }
 
     /// Milliseconds of one block on its own.

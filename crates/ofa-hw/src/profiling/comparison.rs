@@ -1,12 +1,11 @@
 //! Predicted against measured latency of networks that took no part in a profile's fit.
 
-use super::measurements::save_lines;
+use super::measurements::in_lines;
 use super::profiler::Measured;
 use crate::backend::HardwareBackend;
 use crate::error::HwError;
 use ofa_space::{ArchJson, SearchSpace};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
 
 /// The shipped roofline nearest to a server or desktop core.
 pub const ROOFLINE: &str = "xeon-6248-core";
@@ -51,11 +50,10 @@ impl Measured {
     }
 }
 
-/// Writes one JSON a line, whole or not at all. The file serves as
-/// [`Measurements`](super::measurements::Measurements) too.
+/// One JSON a line. As a file, it serves as [`Measurements`](super::measurements::Measurements) too.
 ///
 /// # Errors
-/// [`HwError::Io`].
-pub fn save(compared: &[Compared], path: &Path) -> Result<(), HwError> {
-    save_lines(path, compared.iter())
+/// What JSON does not have, such as a NaN.
+pub fn lines(compared: &[Compared]) -> Result<String, serde_json::Error> {
+    in_lines(compared.iter())
 }

@@ -105,7 +105,8 @@ impl Measurements {
             latency_ms: *ms,
             conditions: self.conditions.clone(),
         };
-        save_lines(path, self.archs.iter().map(line))
+        let text = in_lines(self.archs.iter().map(line)).map_err(|e| HwError::writing(path)(e.into()))?;
+        atomic_file::write(path, text.as_bytes()).map_err(HwError::writing(path))
     }
 
     /// The measured networks.
@@ -118,14 +119,10 @@ impl Measurements {
     }
 }
 
-/// Writes one JSON a line, whole or not at all.
-pub(super) fn save_lines<T: Serialize>(path: &Path, lines: impl Iterator<Item = T>) -> Result<(), HwError> {
-    let mut text = String::new();
-    for line in lines {
-        text += &serde_json::to_string(&line).map_err(|e| HwError::writing(path)(e.into()))?;
-        text.push('\n');
-    }
-    atomic_file::write(path, text.as_bytes()).map_err(HwError::writing(path))
+/// One JSON a line.
+pub(super) fn in_lines<T: Serialize>(lines: impl Iterator<Item = T>) -> Result<String, serde_json::Error> {
+    let lines: Result<Vec<String>, _> = lines.map(|line| Ok(serde_json::to_string(&line)? + "\n")).collect();
+    Ok(lines?.concat())
 }
 
 #[cfg(test)]

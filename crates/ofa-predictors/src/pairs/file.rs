@@ -5,7 +5,7 @@ use crate::error::PredictorError;
 use crate::target::Target;
 use ofa_space::{Arch, SearchSpace, atomic_file, input_file};
 use std::fs::{File, TryLockError};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// A pairs file that grows by one line with every pair, and is locked against a second writer.
@@ -79,6 +79,11 @@ impl PairsFile {
             line,
             problem: format!("{problem}{remedy}"),
         };
+        // A file that grows under a name of our own choice is not one that somebody else has put a link to.
+        let kind = if complete.is_some() { std::fs::symlink_metadata(&path) } else { std::fs::metadata(&path) };
+        if kind.is_ok_and(|kind| !kind.is_file()) {
+            return Err(writing(std::io::Error::other("is a link or no regular file, expected a file; remove it")));
+        }
         let mut file =
             File::options().create(true).truncate(false).read(true).write(true).open(&path).map_err(writing)?;
         // A file system without locks is no reason to refuse the work.
@@ -133,7 +138,18 @@ impl PairsFile {
     /// [`PredictorError::Io`] if it cannot be renamed.
     pub fn finish(self) -> Result<Vec<Pair>, PredictorError> {
         if let Some(complete) = &self.complete {
-            std::fs::rename(&self.path, complete).map_err(io("write", complete))?;
+            let writing = io("write", complete);
+            let place = atomic_file::place(complete).map_err(&writing)?;
+            match place.map(|place| std::fs::rename(&self.path, place)) {
+                Some(Ok(())) => {}
+                Some(Err(error)) if error.kind() != ErrorKind::CrossesDevices => return Err(writing(error)),
+                // A link may lead to another disk, or to what is no file.
+                Some(Err(_)) | None => {
+                    let text = std::fs::read(&self.path).map_err(io("read", &self.path))?;
+                    atomic_file::write(complete, &text).map_err(writing)?;
+                    std::fs::remove_file(&self.path).map_err(io("write", &self.path))?;
+                }
+            }
         }
         Ok(self.pairs)
     }

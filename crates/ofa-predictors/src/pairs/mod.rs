@@ -1,5 +1,6 @@
 //! Measured pairs of arch and accuracy or latency, and the files that hold them: one JSON a line,
 //! `{"arch":{…},"top1":…}`, `{"arch":{…},"latency_ms":…}`, or the flat published form with the genes beside the value.
+//! Lines that we write have a checksum of arch and value as `"crc32c"`.
 
 mod file;
 
@@ -7,7 +8,7 @@ pub use file::PairsFile;
 
 use crate::error::PredictorError;
 use crate::target::Target;
-use ofa_space::{Arch, ArchJson, SearchSpace, input_file, json};
+use ofa_space::{Arch, ArchJson, SearchSpace, digest, input_file, json};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -63,17 +64,37 @@ pub fn parse(line: &str, space: &dyn SearchSpace, target: Target) -> Result<Pair
     if !target.allows(value) {
         return Err(format!("`{field}` is {value}, expected {expected}"));
     }
+    let checksum = json.get_mut(CHECKSUM).map(serde_json::Value::take);
     let arch = match json.get_mut("arch") {
         Some(arch) => arch.take(),
         None => json,
     };
     let arch: ArchJson = serde_json::from_value(arch).map_err(|e| e.to_string())?;
     let arch = space.parse(&arch).map_err(|e| e.to_string())?;
-    Ok(Pair { arch, value })
+    // Of what the line means, so that tools may write it differently.
+    let found = digest::crc32c([format_bare(space, &arch, target, value).as_bytes()]);
+    match checksum {
+        Some(checksum) if checksum.as_str() != Some(&found) => Err(format!(
+            "is damaged or was edited: arch and `{field}` have the checksum \"{found}\", `{CHECKSUM}` is {checksum}; measure it \
+             again, or leave `{CHECKSUM}` out of a line of your own"
+        )),
+        _ => Ok(Pair { arch, value }),
+    }
 }
+
+/// The field of a line's checksum, which lines of earlier versions and of others do not have.
+const CHECKSUM: &str = "crc32c";
 
 /// One line of a pairs file, without a line break.
 pub fn format_line(space: &dyn SearchSpace, arch: &Arch, target: Target, value: f64) -> String {
+    let mut line = format_bare(space, arch, target, value);
+    let checksum = digest::crc32c([line.as_bytes()]);
+    line.pop();
+    line + &format!(",\"{CHECKSUM}\":\"{checksum}\"}}")
+}
+
+/// A line without a checksum.
+fn format_bare(space: &dyn SearchSpace, arch: &Arch, target: Target, value: f64) -> String {
     format!("{{\"arch\":{},\"{}\":{}}}", space.format(arch), target.field(), serde_json::Value::from(value))
 }
 
@@ -96,4 +117,35 @@ pub fn hold_out(pairs: &[Pair], share: f64, seed: u64) -> (Vec<Pair>, Vec<Pair>)
     let held = ((pairs.len() as f64 * share).round() as usize).min(pairs.len());
     let take = |indices: &[usize]| indices.iter().map(|i| pairs[*i].clone()).collect();
     (take(&order[held..]), take(&order[..held]))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use ofa_space::registry;
+
+    #[test]
+    fn a_line_whose_value_or_arch_was_changed_is_refused_and_one_without_a_checksum_is_not() {
+        let space = registry::named("tiny-28").unwrap();
+        let (space, target) = (space.as_ref(), Target::Accuracy);
+        let pair = Pair { arch: space.max_arch(), value: 0.1 + 0.2 };
+        let line = format_line(space, &pair.arch, target, pair.value);
+        assert_eq!(parse(&line, space, target).unwrap(), pair);
+        assert_eq!(parse(&line.replace(',', ", ").replace(':', ": "), space, target).unwrap(), pair);
+        let changed = [("0.3000", "0.3100"), ("[7,", "[5,"), ("\"crc32c\":\"", "\"crc32c\":\"0")];
+        for (from, to) in changed {
+            let error = parse(&line.replacen(from, to, 1), space, target).unwrap_err();
+            assert!(error.contains("damaged or was edited"), "{error}");
+        }
+        let bare = format_bare(space, &pair.arch, target, pair.value);
+        parse(&bare.replace("0.3000", "0.3100"), space, target).unwrap();
+        // No flipped bit gives another pair.
+        for bit in 0..8 * line.len() {
+            let mut bytes = line.clone().into_bytes();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let read = String::from_utf8(bytes).ok().and_then(|flipped| parse(&flipped, space, target).ok());
+            assert!(read.is_none_or(|read| read == pair), "bit {bit}");
+        }
+    }
 }

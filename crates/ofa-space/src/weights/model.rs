@@ -198,11 +198,40 @@ impl Model {
         Ok(model)
     }
 
+    /// Whether a file is the model file of a supernet, by its header alone.
+    pub fn is_supernet_file(path: &Path) -> bool {
+        #[derive(Deserialize)]
+        struct Header {
+            body: Body,
+        }
+        #[derive(Deserialize)]
+        struct Body {
+            r#type: String,
+        }
+        let header = Weights::metadata_of(path).and_then(|mut metadata| metadata.remove("model"));
+        let header: Option<Header> = header.and_then(|json| serde_json::from_str(&json).ok());
+        header.is_some_and(|header| header.body.r#type == "supernet")
+    }
+
     /// Writes the model, whole or not at all.
     ///
     /// # Errors
     /// [`WeightsError`] if the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), WeightsError> {
+        self.weights.save(path, &self.metadata(path)?)
+    }
+
+    /// The bytes that [`save`](Self::save) writes; `path` is for messages.
+    ///
+    /// # Errors
+    /// [`WeightsError::Format`] for what the format does not allow.
+    pub fn to_bytes(&self, path: &Path) -> Result<Vec<u8>, WeightsError> {
+        self.weights
+            .to_bytes(&self.metadata(path)?)
+            .map_err(|problem| WeightsError::Format { path: path.to_owned(), problem: problem.to_string() })
+    }
+
+    fn metadata(&self, path: &Path) -> Result<BTreeMap<String, String>, WeightsError> {
         let header = Header {
             format: FORMAT_VERSION,
             body: self.body.clone(),
@@ -212,7 +241,7 @@ impl Model {
         };
         let json = serde_json::to_string(&header)
             .map_err(|e| WeightsError::Format { path: path.to_owned(), problem: e.to_string() })?;
-        self.weights.save(path, &BTreeMap::from([("model".to_owned(), json)]))
+        Ok(BTreeMap::from([("model".to_owned(), json)]))
     }
 
     /// Refuses a normalisation or class names that do not fit the network.

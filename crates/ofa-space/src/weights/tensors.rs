@@ -1,10 +1,11 @@
 //! Named f32 tensors in a safetensors file.
 
 use crate::atomic_file;
-use crate::digest::Digest;
+use crate::digest::{self, Digest};
 use crate::error::WeightsError;
 use crate::{input_file, json};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 use std::path::Path;
@@ -31,6 +32,15 @@ impl Tensor {
         tensor
     }
 }
+
+/// The entry of a file's metadata that is ours: JSON of texts by name.
+const OURS: &str = "ofa";
+/// The text with the CRC-32C of everything behind the header.
+const CHECKSUM: &str = "crc32c";
+/// Bytes before the header, which hold its length.
+const HEADER_LENGTH: usize = 8;
+/// As long as the library lets a header be.
+const LONGEST_HEADER: u64 = 100_000_000;
 
 /// Named tensors, ordered by name.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -127,26 +137,39 @@ impl Weights {
     /// # Errors
     /// [`WeightsError::Io`] if the file cannot be written.
     pub fn save(&self, path: &Path, metadata: &BTreeMap<String, String>) -> Result<(), WeightsError> {
-        let bytes: Vec<(&String, Vec<usize>, Vec<u8>)> = self
-            .tensors
-            .iter()
-            .map(|(name, t)| (name, t.shape.clone(), t.data.iter().flat_map(|v| v.to_le_bytes()).collect()))
-            .collect();
-        let problem = |problem: String| WeightsError::Format { path: path.to_owned(), problem };
-        let mut views = Vec::with_capacity(bytes.len());
-        for (name, shape, data) in &bytes {
-            let view = TensorView::new(Dtype::F32, shape.clone(), data).map_err(|e| problem(e.to_string()))?;
-            views.push((name.as_str(), view));
-        }
-        // The library writes metadata in hash order; one key keeps the file the same for the same content.
-        let json = serde_json::to_string(metadata).map_err(|e| problem(e.to_string()))?;
-        let metadata: HashMap<String, String> = HashMap::from([("ofa".to_owned(), json)]);
-        let file = safetensors::serialize(views, Some(metadata)).map_err(|e| problem(e.to_string()))?;
+        let file = self
+            .to_bytes(metadata)
+            .map_err(|problem| WeightsError::Format { path: path.to_owned(), problem: problem.to_string() })?;
         atomic_file::write(path, &file).map_err(|source| WeightsError::Io {
             action: "write",
             path: path.to_owned(),
             source,
         })
+    }
+
+    /// The bytes of a safetensors file with this metadata and a checksum of the tensors.
+    ///
+    /// # Errors
+    /// What the format does not allow.
+    pub(crate) fn to_bytes(
+        &self,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<Vec<u8>, safetensors::SafeTensorError> {
+        let bytes: Vec<(&String, Vec<usize>, Vec<u8>)> = self
+            .tensors
+            .iter()
+            .map(|(name, t)| (name, t.shape.clone(), t.data.iter().flat_map(|v| v.to_le_bytes()).collect()))
+            .collect();
+        let mut views = Vec::with_capacity(bytes.len());
+        for (name, shape, data) in &bytes {
+            views.push((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), data)?));
+        }
+        let mut metadata = metadata.clone();
+        // Tensors of one type lie in the file by name, as they do here.
+        metadata.insert(CHECKSUM.to_owned(), digest::crc32c(bytes.iter().map(|(_, _, data)| data.as_slice())));
+        // The library writes metadata in hash order; one key keeps the file the same for the same content.
+        let json = serde_json::Value::from_iter(metadata).to_string();
+        safetensors::serialize(views, Some(HashMap::from([(OURS.to_owned(), json)])))
     }
 
     /// Reads a safetensors file and its metadata. Tensors of other types than f32 are skipped (official state dicts
@@ -163,6 +186,26 @@ impl Weights {
         Self::from_bytes(&bytes, path)
     }
 
+    /// The metadata of a safetensors file, from its header alone; `None` for a file of anything else.
+    pub(crate) fn metadata_of(path: &Path) -> Option<BTreeMap<String, String>> {
+        #[derive(Deserialize)]
+        struct Header {
+            #[serde(rename = "__metadata__")]
+            metadata: HashMap<String, String>,
+        }
+        let mut file = std::fs::File::open(path).ok()?;
+        let mut length = [0; HEADER_LENGTH];
+        file.read_exact(&mut length).ok()?;
+        let length = u64::from_le_bytes(length);
+        if length > LONGEST_HEADER {
+            return None;
+        }
+        let mut header = Vec::new();
+        file.take(length).read_to_end(&mut header).ok()?;
+        let header: Header = serde_json::from_slice(&header).ok()?;
+        serde_json::from_str(header.metadata.get(OURS)?).ok()
+    }
+
     /// Reads the bytes of a safetensors file, as [`load`](Self::load) does; `path` is for messages.
     ///
     /// # Errors
@@ -176,11 +219,22 @@ impl Weights {
         if let Some(header) = bytes.get(8..8usize.saturating_add(length)) {
             json::from_slice::<serde::de::IgnoredAny>(header).map_err(|e| problem(format!("bad header: {e}")))?;
         }
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(explain)?;
-        let metadata = match header.metadata().as_ref().and_then(|map| map.get("ofa")) {
-            Some(text) => json::from_str(text).map_err(|e| problem(format!("bad metadata `ofa`: {e}")))?,
+        let (header_length, header) = SafeTensors::read_metadata(bytes).map_err(explain)?;
+        let mut metadata: BTreeMap<String, String> = match header.metadata().as_ref().and_then(|map| map.get(OURS)) {
+            Some(text) => json::from_str(text).map_err(|e| problem(format!("bad metadata `{OURS}`: {e}")))?,
             None => BTreeMap::new(),
         };
+        // Files of earlier versions and of others have none.
+        if let Some(checksum) = metadata.remove(CHECKSUM) {
+            let tensors = bytes.get(HEADER_LENGTH + header_length..).unwrap_or_default();
+            let found = digest::crc32c([tensors]);
+            if found != checksum {
+                return Err(problem(format!(
+                    "is damaged: its tensors have the checksum {found}, {checksum} when they were written; take a copy, or \
+                     make the file again"
+                )));
+            }
+        }
         let mut weights = Weights::default();
         for (name, view) in file.tensors() {
             if view.dtype() == Dtype::F32 {
@@ -189,5 +243,35 @@ impl Weights {
             }
         }
         Ok((weights, metadata))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn every_flipped_bit_of_the_tensors_is_found_and_files_without_a_checksum_are_read() {
+        let mut weights = Weights::default();
+        weights.insert("b".to_owned(), Tensor { shape: vec![2, 3], data: vec![0.5, -1.0, 2.0, 3.5, 0.0, 1e-20] });
+        weights.insert("a".to_owned(), Tensor { shape: vec![1], data: vec![7.0] });
+        weights.insert("c".to_owned(), Tensor { shape: vec![], data: vec![-7.0] });
+        let metadata = BTreeMap::from([("model".to_owned(), "{}".to_owned())]);
+        let bytes = weights.to_bytes(&metadata).unwrap();
+        let path = Path::new("some.safetensors");
+        assert_eq!(Weights::from_bytes(&bytes, path).unwrap(), (weights.clone(), metadata.clone()));
+        let tensors = bytes.len() - 4 * 8;
+        for bit in 0..8 * 4 * 8 {
+            let mut flipped = bytes.clone();
+            flipped[tensors + bit / 8] ^= 1 << (bit % 8);
+            let error = Weights::from_bytes(&flipped, path).unwrap_err().to_string();
+            assert!(error.contains("some.safetensors") && error.contains("damaged"), "{error}");
+        }
+        let at = bytes.windows(6).position(|name| name == b"crc32c").unwrap();
+        let mut without = bytes.clone();
+        without[at..at + 6].copy_from_slice(b"xrc32c");
+        without[tensors] ^= 1;
+        assert_ne!(Weights::from_bytes(&without, path).unwrap().0, weights);
     }
 }

@@ -1,6 +1,7 @@
 //! Checkpoints: everything that is needed to resume training, with a checksum; earlier ones are kept too.
 
 mod files;
+mod space;
 
 use crate::error::TrainError;
 use crate::shrinking::{History, Window};
@@ -8,6 +9,7 @@ use files::{Disk, RealDisk};
 use ofa_space::digest::{self, Digest};
 use ofa_space::{Tensor, Weights, input_file};
 use serde::{Deserialize, Serialize};
+pub use space::CheckpointSpace;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -4,7 +4,7 @@
 //! trains them on the same batch with soft labels from the frozen max subnet. Before expansion opens, channels are
 //! sorted by importance. (Paper, section 3.3; official loop: `train_one_epoch` in `progressive_shrinking.py`.)
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, CheckpointSpace};
 use crate::communication::CommunicationError;
 use crate::elastic::Supernet;
 use crate::error::TrainError;
@@ -24,7 +24,7 @@ impl Trainer<'_> {
     ///
     /// # Errors
     /// [`TrainError::Interrupted`] once `stop` is set (a checkpoint is saved first), [`TrainError::Diverged`] if the
-    /// loss is not finite, or what data, backend and file system report.
+    /// loss is not finite, [`TrainError::DiskSpace`] if the checkpoints do not fit, or what data, backend and file system report.
     pub fn train(
         &self,
         folder: Option<&Path>,
@@ -36,6 +36,9 @@ impl Trainer<'_> {
         }
         let ranks = self.shards.ranks();
         let folder = folder.filter(|_| ranks.rank() == 0);
+        if let Some(folder) = folder {
+            self.checkpoint_space()?.require(folder)?;
+        }
         let mut state = match ranks.rank() {
             0 => self.start_or_resume(folder, observer)?,
             _ => self.start_as_rank_0()?,
@@ -67,6 +70,14 @@ impl Trainer<'_> {
         let model = self.model(&state)?;
         let teacher = state.teacher.map(|weights| self.model_of(weights)).transpose()?;
         Ok(Trained { model, history: state.history, teacher })
+    }
+
+    fn checkpoint_space(&self) -> Result<CheckpointSpace, TrainError> {
+        let tensors = supernet::tensors(self.space.as_ref())?;
+        let values: usize = tensors.values().map(|def| def.shape.iter().product::<usize>()).sum();
+        let has_teacher = self.phases.iter().any(|phase| phase.distil) && self.teacher.is_none();
+        let copies = 2 + u64::from(has_teacher) + u64::from(self.config.ema_decay.is_some());
+        Ok(CheckpointSpace { weights: 4 * values as u64, copies, keep: self.config.keep })
     }
 
     fn start_or_resume(&self, folder: Option<&Path>, observer: &mut dyn Observer) -> Result<State, TrainError> {

@@ -8,12 +8,14 @@ use crate::cli::args::corrupt_choice::CorruptArgs;
 use crate::cli::args::model_choice::{self, Network};
 use crate::cli::args::run_choice::RunNetworkArgs;
 use crate::cli::args::runtime_choice::RuntimeArgs;
+use crate::cli::outputs::{self, netspec_weights};
 use crate::cli::{Context, Failure};
 use clap::{Args, ValueEnum};
 use ofa_export::precision::mixed::Cut;
 use ofa_export::torch::MODULE_EXTENSION;
 use ofa_export::{
-    Batch, ExportError, ExportOptions, ExportReport, Exporter, OPSET, Precision, Preprocessing, SessionOptions,
+    Batch, ExportError, ExportOptions, ExportReport, Exported, Exporter, OPSET, Precision, Preprocessing,
+    SessionOptions,
 };
 use ofa_space::{Model, NetSpec, atomic_file};
 use ofa_train::data::OnCorrupt;
@@ -108,7 +110,7 @@ enum Format {
 
 /// The report, and whether batch norm has statistics of the network's own.
 #[derive(Serialize)]
-struct Exported<'a, R> {
+struct Reported<'a, R> {
     #[serde(flatten)]
     report: &'a R,
     calibrated: bool,
@@ -166,7 +168,17 @@ struct Job {
 }
 
 impl ExportArgs {
+    /// What is to be done; a file of a run whose name follows from the network's is replaced only if the program wrote it.
     fn job(&self, context: &Context) -> Result<Job, Failure> {
+        let job = self.wanted(context)?;
+        if self.run.is_some() {
+            let is_own = self.output.is_some() || Exporter::wrote(&job.output) || torch::wrote(&job.output);
+            outputs::check_chosen(&job.output, &[&job.model], is_own, context.outputs)?;
+        }
+        Ok(job)
+    }
+
+    fn wanted(&self, context: &Context) -> Result<Job, Failure> {
         if let Some(model) = &self.model {
             self.network.refuse()?;
             let output = self.output.clone().ok_or_else(|| Failure::Input("--out is missing".into()))?;
@@ -240,8 +252,7 @@ pub fn run(args: &ExportArgs, context: &Context) -> Result<(), Failure> {
     }
     let net = model.net(None)?;
     if args.to == Format::Torch {
-        torch::write(&model, &metadata, &job.output, calibrated, context)?;
-        return write_companions(args, &model, &net);
+        return torch::write(args, &model, &metadata, &job.output, calibrated, context);
     }
     let calibration = args.images(loaded.as_ref(), &net, context)?;
     let mut exporter = Exporter::of(&model)?
@@ -260,12 +271,15 @@ pub fn run(args: &ExportArgs, context: &Context) -> Result<(), Failure> {
         compared = (images, logits);
         exporter = exporter.verified_against(&compared.0, &compared.1);
     }
-    let report = exporter.write(&job.output).map_err(|error| with_option(error, &job.output))?;
+    let Exported { onnx, report } = exporter.export().map_err(|error| with_option(error, &job.output))?;
+    let report = ExportReport { output: Some(job.output.clone()), ..report };
     if calibration.is_none() && report.in_f32.is_some_and(|cut| cut.operations_in_f32 > 0) {
         context.output.note("f16 was judged on random images; --calibrate DATA may leave fewer operations in f32");
     }
-    write_companions(args, &model, &net)?;
-    let reported = Exported { report: &report, calibrated };
+    let mut files = vec![(job.output.clone(), onnx)];
+    files.extend(companions(args, &model, &net)?);
+    write_together(&files)?;
+    let reported = Reported { report: &report, calibrated };
     context.output.result(&reported, || describe(&report, &job.output))
 }
 
@@ -303,18 +317,29 @@ fn with_option(error: ExportError, output: &Path) -> Failure {
     }
 }
 
+/// Files to write, with their bytes.
+type Files = Vec<(PathBuf, Vec<u8>)>;
+
 /// Class names and the network's description, on request.
-fn write_companions(args: &ExportArgs, model: &Model, net: &NetSpec) -> Result<(), Failure> {
+fn companions(args: &ExportArgs, model: &Model, net: &NetSpec) -> Result<Files, Failure> {
+    let mut files = Vec::new();
     if let Some(path) = &args.labels {
         let text: String = model.class_names.iter().map(|name| format!("{name}\n")).collect();
-        atomic_file::write(path, text.as_bytes()).map_err(|e| Failure::writing(path, e))?;
+        files.push((path.clone(), text.into_bytes()));
     }
     if let Some(path) = &args.netspec {
         let json = serde_json::to_vec_pretty(net).map_err(|e| Failure::Running(e.to_string()))?;
-        atomic_file::write(path, &json).map_err(|e| Failure::writing(path, e))?;
-        model.save(&path.with_extension("safetensors"))?;
+        let weights = netspec_weights(path);
+        let bytes = model.to_bytes(&weights)?;
+        files.extend([(path.clone(), json), (weights, bytes)]);
     }
-    Ok(())
+    Ok(files)
+}
+
+/// Writes all files or none.
+fn write_together(files: &Files) -> Result<(), Failure> {
+    let files: Vec<(&Path, &[u8])> = files.iter().map(|(path, bytes)| (path.as_path(), bytes.as_slice())).collect();
+    atomic_file::write_together(&files).map_err(|(path, error)| Failure::writing(path, error))
 }
 
 /// The report as a line.

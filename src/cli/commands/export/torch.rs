@@ -1,9 +1,9 @@
 //! `--to torch`: the network as a PyTorch module.
 
-use super::{ExportArgs, Exported, Format, with_option};
+use super::{ExportArgs, Format, Reported, companions, with_option, write_together};
 use crate::cli::{Context, Failure};
 use ofa_export::TorchModule;
-use ofa_export::torch::{MODULE_EXTENSION, weights_beside};
+use ofa_export::torch::{MODULE_EXTENSION, TorchReport, weights_beside};
 use ofa_space::Model;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -49,19 +49,32 @@ fn of_onnx_alone(args: &ExportArgs) -> Result<Option<(&'static str, &'static str
     Ok(options.into_iter().find(|(is_given, ..)| *is_given).map(|(_, option, why)| (option, why)))
 }
 
-/// Writes the module and its weights.
+/// Whether a Python file was written by an export: the weights beside it were.
+pub fn wrote(module: &Path) -> bool {
+    weights_beside(module).is_ok_and(|weights| weights.exists())
+}
+
+/// Writes the module, its weights and what else is asked for.
 pub fn write(
+    args: &ExportArgs,
     model: &Model,
     metadata: &BTreeMap<String, String>,
     output: &Path,
     calibrated: bool,
     context: &Context,
 ) -> Result<(), Failure> {
-    let module = TorchModule::of(model, metadata)?;
-    let report = module.write(output).map_err(|error| with_option(error, output))?;
+    let TorchModule { source, weights } = TorchModule::of(model, metadata)?;
+    let report = TorchReport {
+        output: output.to_owned(),
+        weights: weights_beside(output).map_err(|error| with_option(error, output))?,
+        bytes: weights.len(),
+    };
+    let mut files = vec![(report.weights.clone(), weights), (report.output.clone(), source.into_bytes())];
+    files.extend(companions(args, model, &model.net(None)?)?);
+    write_together(&files)?;
     let line = || {
         let (output, weights) = (report.output.display(), report.weights.display());
         format!("{output}: a PyTorch module; {weights}: its weights, {} bytes", report.bytes)
     };
-    context.output.result(&Exported { report: &report, calibrated }, line)
+    context.output.result(&Reported { report: &report, calibrated }, line)
 }

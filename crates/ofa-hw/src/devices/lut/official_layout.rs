@@ -4,10 +4,9 @@ use crate::devices::block_table::BlockTable;
 use crate::devices::lut::keys::Dialect;
 use crate::error::HwError;
 use crate::profiling::reachable;
-use ofa_space::{BlockKind, SearchSpace, atomic_file};
+use ofa_space::{BlockKind, SearchSpace};
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::Path;
 
 /// The profile as a YAML table with the keys of the authors' Note10 tables, for all resolutions in one file.
 ///
@@ -35,12 +34,4 @@ pub fn yaml(table: &BlockTable, space: &dyn SearchSpace) -> Result<String, HwErr
         let _ = writeln!(text, "{key}:\n  count: {}\n  mean: {ms}", table.profile().rounds);
     }
     Ok(text)
-}
-
-/// Writes [`yaml`], whole or not at all.
-///
-/// # Errors
-/// As [`yaml`]; [`HwError::Io`].
-pub fn save(table: &BlockTable, space: &dyn SearchSpace, path: &Path) -> Result<(), HwError> {
-    atomic_file::write(path, yaml(table, space)?.as_bytes()).map_err(HwError::writing(path))
 }
