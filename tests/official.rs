@@ -157,7 +157,9 @@ fn another_number_of_classes_needs_a_new_head() {
         assert_eq!(std::fs::read(&model).unwrap(), std::fs::read(&again).unwrap(), "the same seed, the same head");
         let info = run_line("info --model {}", &[&model]).ok().json();
         assert_eq!(info["classes"], 7);
+        // A supernet is not replaced by the next one.
         std::fs::remove_file(&model).unwrap();
+        std::fs::remove_file(&again).unwrap();
     }
 }
 

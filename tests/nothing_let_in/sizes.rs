@@ -88,18 +88,18 @@ fn only_regular_files_are_read() {
         ("safetensors", "info --model {}"),
         ("onnx", "eval --data bundled --model {}"),
         ("toml", "info --space {}"),
-        ("toml", "train --out /nonexistent/x {}"),
-        ("npy", "forward --model {mobile} -o /nonexistent/x --input {}"),
+        ("toml", "train --out {out} {}"),
+        ("npy", "forward --model {mobile} -o {out} --input {}"),
         ("json", "predict --space tiny-28 --arch max --predictor {}"),
-        ("jsonl", "fit --space tiny-28 -o /nonexistent/x --pairs {}"),
+        ("jsonl", "fit --space tiny-28 -o {out} --pairs {}"),
         ("yaml", "latency --space tiny-28 --arch max --device {}"),
-        ("pth", "import supernet --space tiny-28 -o /nonexistent/x {}"),
+        ("pth", "import supernet --space tiny-28 -o {out} {}"),
     ] {
         let path = at(&format!("endless.{extension}"));
         if !path.exists() {
             std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
         }
-        let command = command.replace("{mobile}", "{}");
+        let command = command.replace("{mobile}", "{}").replace("{out}", at("out").to_str().unwrap());
         let paths: Vec<&Path> = if command.matches("{}").count() == 2 { vec![&mobile, &path] } else { vec![&path] };
         assert_refused(&line(&command, &paths), &["endless"]);
     }

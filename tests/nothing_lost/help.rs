@@ -8,7 +8,7 @@ use std::any::TypeId;
 use std::path::PathBuf;
 
 /// Options that take a path or a text and write nothing.
-const READ: [&str; 43] = [
+const READ: [&str; 45] = [
     "accuracy",
     "arch",
     "archs",
@@ -19,6 +19,7 @@ const READ: [&str; 43] = [
     "config",
     "data",
     "device",
+    "distributed",
     "encoder",
     "family",
     "file",
@@ -29,6 +30,7 @@ const READ: [&str; 43] = [
     "labels",
     "lengths",
     "measured",
+    "merge",
     "metadata",
     "model",
     "net",

@@ -82,7 +82,7 @@ pub enum TrainError {
     /// Weights left the range of useful numbers.
     #[error(
         "the weights of `{tensor}` became {value} at step {step} of phase `{phase}`: lower the learning rate (it was \
-         {learning_rate}), or limit the gradient's norm with `gradient_clip`; checkpoints before it are kept"
+         {learning_rate}), or limit the gradient's norm with `gradient_clip`"
     )]
     Overflown {
         /// Name of the tensor.

@@ -83,7 +83,7 @@ pub fn parse(line: &str, space: &dyn SearchSpace, target: Target) -> Result<Pair
 }
 
 /// The field of a line's checksum, which lines of earlier versions and of others do not have.
-const CHECKSUM: &str = "crc32c";
+pub const CHECKSUM: &str = "crc32c";
 
 /// One line of a pairs file, without a line break.
 pub fn format_line(space: &dyn SearchSpace, arch: &Arch, target: Target, value: f64) -> String {

@@ -4,6 +4,7 @@
 //! moved.
 
 use crate::cli::{Context, Failure};
+use ofa_predictors::pairs;
 use ofa_space::dependencies::{self, Dependencies};
 use ofa_space::{Arch, atomic_file, digest};
 use ofa_train::collection::CLUSTER;
@@ -161,16 +162,20 @@ pub fn merge(files: &[PathBuf], output: &Path, context: &Context) -> Result<(), 
         return Err(Failure::Input(format!("of {of} parts, these are missing: {}", missing.join(", "))));
     }
     let mut seen: HashMap<String, &Path> = HashMap::new();
-    let mut pairs = Vec::new();
+    let mut merged = Vec::new();
     for part in sorted.values() {
         for line in &part.lines {
-            let pair: Value = serde_json::from_str(line)
+            let mut pair: Value = serde_json::from_str(line)
                 .map_err(|e| Failure::Input(format!("{}: a line is not JSON: {e}", part.path.display())))?;
             if let Some(other) = seen.insert(pair["arch"].to_string(), &part.path) {
                 let (one, other) = (part.path.display(), other.display());
                 return Err(Failure::Input(format!("a subnet is in {one} and in {other}: {}", pair["arch"])));
             }
-            pairs.push(pair);
+            // What is printed is the pair, without the checksum of its line.
+            if let Some(fields) = pair.as_object_mut() {
+                fields.remove(pairs::CHECKSUM);
+            }
+            merged.push(pair);
         }
     }
     if output.exists() {
@@ -178,7 +183,7 @@ pub fn merge(files: &[PathBuf], output: &Path, context: &Context) -> Result<(), 
     }
     let text: String = sorted.values().map(|part| in_lines(&part.lines)).collect();
     atomic_file::write(output, text.as_bytes()).map_err(|e| Failure::writing(output, e))?;
-    for pair in &pairs {
+    for pair in &merged {
         context
             .output
             .result(pair, || format!("{:.4}  {}", pair["top1"].as_f64().unwrap_or_default(), pair["arch"]))?;
