@@ -1,7 +1,7 @@
 //! What a command may write over, for all commands: checked on the command line, before anything is read.
 //!
 //! A file that the command reads, a trained supernet, and an existing file whose name was not given but follows from another are
-//! replaced only by force. A file that the user names is otherwise replaced. [`table`] lists the options that write; any other
+//! replaced only by force. A file that the user names is otherwise replaced. [`OUTPUTS`] lists the options that write; any other
 //! text on the command line that names a file or folder counts as what the command reads.
 
 mod identity;
