@@ -188,8 +188,11 @@ impl RunFolder {
             }
             _ => {}
         }
+        // A run that was killed right after it began has written its plan and the parts of the data, and no work yet.
+        let is_begun = look(root) == Holds::Plan && FolderLock::was_taken(root);
+        let is_own = |name: &str| is_begun && name == SPLIT_TABLE;
         if look(root) != Holds::Run
-            && let Some(name) = OTHERS_WORK.iter().find(|name| root.join(name).exists())
+            && let Some(name) = OTHERS_WORK.iter().find(|name| root.join(name).exists() && !is_own(name))
         {
             return Err(input(format!(
                 "holds {name}, which a run would overwrite, but no run: choose another --out, or move it away"

@@ -45,3 +45,21 @@ fn a_run_that_fails_leaves_the_plan() {
         assert_eq!(std::fs::read_to_string(&plan).unwrap(), edited, "{options:?}");
     }
 }
+
+#[test]
+fn a_run_that_was_killed_right_after_it_began_goes_on() {
+    let run = SmallRun::finished();
+    let again = SmallRun::finished();
+    // What is there before the first file of the training: the plan, the parts of the data and the lock.
+    for entry in std::fs::read_dir(run.out()).unwrap().map(|entry| entry.unwrap()) {
+        let name = entry.file_name().into_string().unwrap();
+        match (["pipeline.toml", "split.csv", ".lock"].contains(&name.as_str()), entry.path().is_dir()) {
+            (true, _) => {}
+            (false, true) => std::fs::remove_dir_all(entry.path()).unwrap(),
+            (false, false) => std::fs::remove_file(entry.path()).unwrap(),
+        }
+    }
+    assert!(run.at("split.csv").exists());
+    run.resume(&[]).ok();
+    assert_eq!(run.nets(), again.nets());
+}

@@ -181,14 +181,16 @@ fn a_run_that_is_killed_again_and_again_ends_with_the_same_bytes() {
     let mut kills = 0;
     for round in 0.. {
         let mut child = program(&["run", "small.toml", "--out", "run", "--resume"]);
-        let mut child = child.current_dir(run.root()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let messages = run.root().join("stderr");
+        let stderr = std::fs::File::create(&messages).unwrap();
+        let mut child = child.current_dir(run.root()).stdout(Stdio::null()).stderr(stderr).spawn().unwrap();
         if kills < 12 {
             std::thread::sleep(Duration::from_millis(90 + 77 * round % 400));
         } else {
             child.wait().unwrap();
         }
         if let Some(status) = child.try_wait().unwrap() {
-            assert!(status.success(), "{status}");
+            assert!(status.success(), "{status} after {kills} kills: {}", std::fs::read_to_string(messages).unwrap());
             break;
         }
         child.kill().unwrap();
