@@ -68,7 +68,7 @@ fn main() -> Result<()> {
             let lines: Lines<Line> = Lines::load(&experiment.name)?;
             for unit in experiment.units() {
                 let state = if lines.of(&unit.to_string()).is_some() { "done" } else { "" };
-                println!("{unit:<40} {state}");
+                println!("{:<40} {state}", unit.to_string());
             }
         }
         Command::Run { experiment, data, work, units } => {
