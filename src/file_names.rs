@@ -4,7 +4,7 @@ use ofa_space::digest;
 
 /// Bytes of a name: file systems allow 255, with the endings that come after it.
 const LONGEST: usize = 200;
-/// Digits of the digest that stands for what is left out.
+/// Digits of the digest that replaces what is left out.
 const DIGITS: usize = 12;
 
 /// The name, cut and ended with a digest of all of it if it is too long.

@@ -1,7 +1,7 @@
 //! Batches of images in `.npy` files: f32, (N,C,H,W).
 
 use npyz::WriterBuilder;
-use ofa_space::{atomic_file, input_file};
+use ofa_space::{atomic_file, first_not_finite, input_file};
 use ofa_train::Images;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
@@ -33,7 +33,7 @@ pub fn read(path: &Path) -> Result<Images, String> {
         return Err(format!("is truncated: {count} numbers of shape ({n},{c},{h},{w}) do not fit into {length} bytes"));
     }
     let values: Vec<f32> = array.into_vec().map_err(|e| format!("must hold float32: {e}"))?;
-    if let Some((at, value)) = values.iter().enumerate().find(|(_, value)| !value.is_finite()) {
+    if let Some((at, value)) = first_not_finite(&values) {
         let image = at as u64 / (c * h * w);
         return Err(format!("holds {value} in image {image}, expected finite numbers"));
     }

@@ -1,4 +1,4 @@
-//! Changes of bytes and of text that turn a valid file into one that nobody wrote.
+//! Changes of bytes and of text that turn a valid file into a damaged or hostile one.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;

@@ -108,7 +108,7 @@ pub enum HwError {
         /// The folder of the profile.
         folder: PathBuf,
     },
-    /// A profile runs a program, and nobody has allowed it.
+    /// A profile runs a program, which was not allowed.
     #[error("the profile `{profile}` runs a program on this machine, which must be allowed first: {command}")]
     CommandNotAllowed {
         /// The profile, or the name of its device.

@@ -37,7 +37,7 @@ pub use spaces::elasticity::{BlockChoices, Elasticity, OtherChoices};
 pub use spaces::registry::{self, SpaceEntry};
 pub use spaces::space::{FixedPart, SearchSpace, SpaceInfo};
 pub use weights::model::{CALIBRATED, InputFormat, Model, ModelBody, ModelError, Resize};
-pub use weights::tensors::{Tensor, Weights};
+pub use weights::tensors::{Tensor, Weights, first_not_finite};
 pub use weights::{extraction, importance, initialisation, slicing, supernet};
 
 // Plugins need the very versions whose registries we read.

@@ -17,9 +17,8 @@ use ofa_space::{initialisation, registry, supernet};
 use ofa_train::data::batches::epoch_order;
 use ofa_train::data::prefetch::prefetch;
 use ofa_train::data::{self, Augmentation, Dataset, Flip, LoadOptions};
-use ofa_train::loss::SoftCrossEntropy;
 use ofa_train::training::optimizer::Optimizer;
-use ofa_train::training::step::{StepInput, Teacher, Trains, step};
+use ofa_train::training::step::{StepInput, step};
 use ofa_train::{Images, Supernet};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -121,18 +120,7 @@ fn training(dataset: &Dataset, steps: usize) -> Result<(), Box<dyn Error>> {
     let mut optimizer = Optimizer::new(0.9, 3e-5);
     let order = epoch_order(dataset.train.len(), 0, 0);
     let mut train = |images: &Images, labels: &[usize]| {
-        let input = StepInput {
-            images,
-            labels,
-            subnets: std::slice::from_ref(&net),
-            teacher: Teacher::None,
-            loss: &SoftCrossEntropy {},
-            distillation: 0.0,
-            label_smoothing: 0.1,
-            bn_momentum: 0.1,
-            trains: Trains::Everything,
-            gradient_clip: None,
-        };
+        let input = StepInput::from_labels(images, labels, std::slice::from_ref(&net));
         step(&mut model, &mut optimizer, 0.01, &input)
     };
     let prepared = (0..steps).map(|number| batch(dataset, &order, SIDE, number)).collect::<Result<Vec<_>, _>>()?;

@@ -10,10 +10,9 @@
 use burn::tensor::Device;
 use ofa_space::{initialisation, registry, supernet};
 use ofa_train::communication::{CommunicationError, Communicator, connect};
-use ofa_train::loss::SoftCrossEntropy;
 use ofa_train::training::optimizer::Optimizer;
 use ofa_train::training::shards::Shards;
-use ofa_train::training::step::{StepInput, Teacher, Trains, step};
+use ofa_train::training::step::{StepInput, step};
 use ofa_train::{Images, Supernet};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -84,20 +83,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let data = (0..shape.iter().product()).map(|_| rng.random_range(-1.0f32..1.0)).collect();
     let images = Images { data, shape };
     let labels: Vec<usize> = (0..shape[0]).map(|image| image % net.classes).collect();
-    let inputs: Vec<StepInput<'_>> = (0..shards.own())
-        .map(|_| StepInput {
-            images: &images,
-            labels: &labels,
-            subnets: std::slice::from_ref(&net),
-            teacher: Teacher::None,
-            loss: &SoftCrossEntropy {},
-            distillation: 0.0,
-            label_smoothing: 0.1,
-            bn_momentum: 0.1,
-            trains: Trains::Everything,
-            gradient_clip: None,
-        })
-        .collect();
+    let inputs: Vec<StepInput<'_>> =
+        (0..shards.own()).map(|_| StepInput::from_labels(&images, &labels, std::slice::from_ref(&net))).collect();
     let mut optimizer = Optimizer::new(0.9, 3e-5);
     let mut times = Vec::new();
     let mut communication = Vec::new();

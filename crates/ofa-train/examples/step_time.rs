@@ -10,9 +10,8 @@
 
 use burn::tensor::Device;
 use ofa_space::{NetSpec, initialisation, registry, supernet};
-use ofa_train::loss::SoftCrossEntropy;
 use ofa_train::training::optimizer::Optimizer;
-use ofa_train::training::step::{StepInput, Teacher, Trains, step};
+use ofa_train::training::step::{StepInput, step};
 use ofa_train::{Images, Supernet, to_host};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -78,18 +77,7 @@ fn training(
     repetitions: usize,
 ) -> Result<Vec<f64>, Box<dyn Error>> {
     let mut optimizer = Optimizer::new(0.9, 3e-5);
-    let input = StepInput {
-        images,
-        labels,
-        subnets: std::slice::from_ref(net),
-        teacher: Teacher::None,
-        loss: &SoftCrossEntropy {},
-        distillation: 0.0,
-        label_smoothing: 0.1,
-        bn_momentum: 0.1,
-        trains: Trains::Everything,
-        gradient_clip: None,
-    };
+    let input = StepInput::from_labels(images, labels, std::slice::from_ref(net));
     timed(repetitions, || {
         step(model, &mut optimizer, 0.01, &input)?;
         Ok(())

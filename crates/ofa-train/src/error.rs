@@ -59,7 +59,7 @@ pub enum TrainError {
     /// Training left the range of finite numbers.
     #[error(
         "the loss became {loss} at step {step} of phase `{phase}`: lower the learning rate (it was {learning_rate}), or limit \
-         the gradient's norm with `gradient_clip`; checkpoints before it are kept"
+         the gradient's norm with `gradient_clip`"
     )]
     Diverged {
         /// The value.

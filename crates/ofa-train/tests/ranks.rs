@@ -115,7 +115,7 @@ fn train(ranks: usize, folder: &Path, text: &str, stop_after: usize) {
     });
 }
 
-/// The training of one process that nobody disturbed.
+/// The undisturbed training of one process.
 fn undisturbed() -> &'static Path {
     static RUN: OnceLock<TempDir> = OnceLock::new();
     let run = RUN.get_or_init(|| {

@@ -69,7 +69,7 @@ pub struct RunArgs {
     #[arg(long)]
     finetune_epochs: Option<f64>,
     /// Fit a new run into this time on this machine, such as 15m or 2h: epochs are scaled once, by a short measurement, and
-    /// stand in the run's plan.
+    /// written into the run's plan.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     budget: Option<Duration>,
     /// Print the plan, with an estimate of time and memory, and stop.
@@ -250,7 +250,7 @@ struct Planned {
     config: PipelineConfig,
     dataset: Option<Dataset>,
     estimate: Option<Estimate>,
-    /// Where the plan of a run that goes on stands.
+    /// The plan of a run that goes on.
     begun: Option<PathBuf>,
 }
 
@@ -260,7 +260,7 @@ impl Planned {
         let Some(time) = budget else { return Ok(self) };
         if let Some(plan) = &self.begun {
             return Err(Failure::Input(format!(
-                "--budget is for a new run: the epochs of this one stand in {}",
+                "--budget is for a new run: the epochs of this one are in {}",
                 plan.display()
             )));
         }

@@ -115,7 +115,8 @@ pub fn run(args: &TrainArgs, context: &Context) -> Result<(), Failure> {
     announce(&dataset, context);
     let _lock = ranks.together(ranks.is_first().then(|| folder(args, out)).transpose())?;
     let device = ranks.together(device::open(&context.common.backend).map_err(Failure::from))?;
-    let config = args.budgeted_on_ranks(config, out, &dataset, &device, context)?;
+    let config =
+        args.as_on_rank_0(config, out, context, |config| args.budgeted(config, out, &dataset, &device, context))?;
     let trainer = Trainer::new(&config, &dataset, &device).and_then(|trainer| trainer.on(ranks.all()));
     let trainer = ranks.together(trainer.map_err(Failure::from))?;
     ranks.noted(trainer.check_ranks())?;
@@ -152,22 +153,19 @@ pub fn run(args: &TrainArgs, context: &Context) -> Result<(), Failure> {
 const BUDGETED: &str = "train.toml";
 
 impl TrainArgs {
-    /// [`budgeted`](Self::budgeted) as rank 0 has it.
-    fn budgeted_on_ranks(
+    /// The configuration with the epochs that `budgeted` gives rank 0, on every rank.
+    fn as_on_rank_0(
         &self,
         config: Checked<TrainConfig>,
         out: &Path,
-        dataset: &Dataset,
-        device: &Device,
         context: &Context,
+        budgeted: impl FnOnce(Checked<TrainConfig>) -> Result<Checked<TrainConfig>, Failure>,
     ) -> Result<Checked<TrainConfig>, Failure> {
         let ranks = &context.ranks;
-        let own = match ranks.is_first() {
-            true => self.budgeted(config, out, dataset, device, context),
-            false => Ok(config),
-        };
-        let config = ranks.together(own)?;
-        let mut begun = match ranks.is_first() {
+        let config = ranks.together(if ranks.is_first() { budgeted(config) } else { Ok(config) })?;
+        // A file of an earlier training in the folder counts only where rank 0 reads it too.
+        let is_budgeted = ranks.is_first() && (self.budget.is_some() || self.resume);
+        let mut begun = match is_budgeted {
             true => std::fs::read(out.join(BUDGETED)).unwrap_or_default(),
             false => Vec::new(),
         };

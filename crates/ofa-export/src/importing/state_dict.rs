@@ -3,7 +3,7 @@
 //! The pickle reader builds tensors only; any other object in a file is an error, never executed.
 
 use crate::error::ExportError;
-use ofa_space::{Tensor, digest, input_file};
+use ofa_space::{Tensor, digest, first_not_finite, input_file};
 use pytorch_reader::{DType, PickleValue, PytorchReader};
 use safetensors::tensor::{Dtype, SafeTensors};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -44,7 +44,7 @@ impl StateDict {
         .map_err(bad)?;
         let mut tensors = BTreeMap::new();
         for (name, tensor) in entries {
-            if let Some((at, value)) = tensor.data.iter().enumerate().find(|(_, value)| !value.is_finite()) {
+            if let Some((at, value)) = first_not_finite(&tensor.data) {
                 return Err(bad(format!("tensor `{name}` holds {value} at element {at}, expected finite numbers")));
             }
             if tensors.insert(name.clone(), tensor).is_some() {

@@ -89,11 +89,16 @@ pub fn allow() {
     ALLOWED.store(true, Ordering::SeqCst);
 }
 
-/// Refuses a command line that nobody has allowed; `profile` is for messages.
+/// Refuses a device that runs a program, unless [`allow`] was called; `profile` is for messages.
 ///
 /// # Errors
 /// [`HwError::CommandNotAllowed`].
-pub(crate) fn check_allowed(profile: &str, words: &[String]) -> Result<(), HwError> {
+pub(crate) fn check_device(profile: &str, device: &dyn HardwareBackend) -> Result<(), HwError> {
+    device.command().map_or(Ok(()), |words| check_allowed(profile, words))
+}
+
+/// Refuses a command line, unless [`allow`] was called.
+fn check_allowed(profile: &str, words: &[String]) -> Result<(), HwError> {
     match ALLOWED.load(Ordering::SeqCst) {
         true => Ok(()),
         false => {
@@ -293,8 +298,7 @@ impl HardwareBackend for CommandDevice {
     }
 
     fn open(&mut self, folder: &Path) -> Result<(), HwError> {
-        let Some(named) = self.0.cache.clone().filter(|named| !named.as_os_str().is_empty()) else { return Ok(()) };
-        let cache = MeasurementCache::confined(&named, folder)?;
+        let Some(cache) = MeasurementCache::confined(self.0.cache.as_deref(), folder)? else { return Ok(()) };
         self.0 = self.0.clone().changed(|profile| profile.cache = Some(cache)).map_err(HwError::Setting)?;
         Ok(())
     }

@@ -180,8 +180,7 @@ impl HardwareBackend for Host {
     }
 
     fn open(&mut self, folder: &Path) -> Result<(), HwError> {
-        let Some(named) = self.0.cache.clone().filter(|named| !named.as_os_str().is_empty()) else { return Ok(()) };
-        let cache = MeasurementCache::confined(&named, folder)?;
+        let Some(cache) = MeasurementCache::confined(self.0.cache.as_deref(), folder)? else { return Ok(()) };
         self.0 = self.0.clone().changed(|settings| settings.cache = Some(cache)).map_err(HwError::Setting)?;
         Ok(())
     }

@@ -93,7 +93,7 @@ pub fn load(name_or_path: &str) -> Result<Arc<dyn HardwareBackend>, HwError> {
         Some(path) => {
             let device = DeviceProfile::load(&path)?.device;
             // Refused here, before any work that would end with the refusal.
-            device.command().map_or(Ok(()), |words| command::check_allowed(&path.display().to_string(), words))?;
+            command::check_device(&path.display().to_string(), device.as_ref())?;
             Ok(device)
         }
         None => named(name_or_path),

@@ -48,7 +48,7 @@ impl MeasurableDevice {
         let origin = path.display().to_string();
         // As a device of any kind first, whose errors name the field.
         let device = profile::read::<Box<dyn HardwareBackend>>(&text, &origin)?;
-        device.command().map_or(Ok(()), |words| command::check_allowed(&origin, words))?;
+        command::check_device(&origin, device.as_ref())?;
         let mut device: Self = profile::read(&text, &origin).map_err(|_| unfit("is of another kind"))?;
         let folder = path.parent().unwrap_or(Path::new(""));
         match &mut device {

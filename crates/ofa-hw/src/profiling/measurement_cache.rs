@@ -38,19 +38,20 @@ impl MeasurementCache {
         Some(Self::new(&base_of_user()?.join("measurements")))
     }
 
-    /// The folder that a profile in `folder` names, seen from there. It must lie in `folder`, or in the user's own cache: a
+    /// The folder that a profile in `folder` names, seen from there; `None` if it names none. It must lie in `folder`, or in the user's own cache: a
     /// profile that comes from elsewhere writes nowhere else.
     ///
     /// # Errors
     /// [`HwError::CacheOutside`].
-    pub(crate) fn confined(named: &Path, folder: &Path) -> Result<PathBuf, HwError> {
+    pub(crate) fn confined(named: Option<&Path>, folder: &Path) -> Result<Option<PathBuf>, HwError> {
+        let Some(named) = named.filter(|named| !named.as_os_str().is_empty()) else { return Ok(None) };
         let wanted = folder.join(named);
         let goes_up = named.components().any(|part| part == Component::ParentDir);
         let own = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         let allowed = [Some(own.to_owned()), base_of_user()];
         let is_inside = |base: PathBuf| Some(real(&wanted)?.starts_with(real(&base)?));
         match !goes_up && allowed.into_iter().flatten().filter_map(is_inside).any(|inside| inside) {
-            true => Ok(wanted),
+            true => Ok(Some(wanted)),
             false => Err(HwError::CacheOutside { cache: named.to_owned(), folder: own.to_owned() }),
         }
     }

@@ -6,7 +6,7 @@
 
 use crate::error::PredictorError;
 use crate::estimators::gaussian_process::{FEWEST, GaussianProcess, Tried};
-use crate::estimators::{Effort, Estimator, EstimatorEntry, at_least};
+use crate::estimators::{Effort, Estimator, EstimatorEntry, MOST_SQUARED, at_least};
 use crate::inference::Predictor;
 use crate::standardise::columns;
 use ofa_space::settings::{self, InvalidSetting, Settings};
@@ -59,6 +59,10 @@ impl Estimator for CostProcess {
     fn is_for_few(&self) -> bool {
         true
     }
+
+    fn most_pairs(&self) -> Option<usize> {
+        Some(MOST_SQUARED)
+    }
 }
 
 inventory::submit! {
@@ -103,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn it_repeats_and_knows_what_it_has_not_seen() {
+    fn it_repeats_and_is_less_certain_of_what_it_has_not_seen() {
         let (features, targets) = data(40);
         let fit = || CostProcess::default().fit(&features, &targets, 1).unwrap();
         let far: Vec<f32> = features[0].iter().map(|v| 3.0 * v).collect();

@@ -87,9 +87,7 @@ impl dyn Estimator + '_ {
     pub(crate) fn check_settings(&self) -> Result<(), PredictorError> {
         self.check().map_err(|invalid| PredictorError::Setting { estimator: self.kind(), invalid })
     }
-}
 
-impl dyn Estimator + '_ {
     /// Refuses more pairs than it takes.
     ///
     /// # Errors

@@ -48,6 +48,11 @@ pub struct Weights {
     tensors: BTreeMap<String, Tensor>,
 }
 
+/// Place and value of the first NaN or infinity.
+pub fn first_not_finite(values: &[f32]) -> Option<(usize, f32)> {
+    values.iter().copied().enumerate().find(|(_, value)| !value.is_finite())
+}
+
 impl Weights {
     /// The tensor called `name`.
     pub fn get(&self, name: &str) -> Option<&Tensor> {
@@ -101,7 +106,7 @@ impl Weights {
     /// The name of the tensor, the number and its place, in words.
     pub fn check_finite(&self) -> Result<(), String> {
         for (name, tensor) in self.iter() {
-            if let Some((at, value)) = tensor.data.iter().enumerate().find(|(_, value)| !value.is_finite()) {
+            if let Some((at, value)) = first_not_finite(&tensor.data) {
                 let shape = &tensor.shape;
                 return Err(format!(
                     "tensor `{name}` {shape:?} holds {value} at element {at}, expected finite numbers"
@@ -215,18 +220,17 @@ impl Weights {
         let explain =
             |e: safetensors::SafeTensorError| problem(format!("not a readable safetensors file, or damaged ({e})"));
         let file = SafeTensors::deserialize(bytes).map_err(explain)?;
-        let length = bytes.first_chunk::<8>().map_or(0, |length| u64::from_le_bytes(*length) as usize);
-        if let Some(header) = bytes.get(8..8usize.saturating_add(length)) {
-            json::from_slice::<serde::de::IgnoredAny>(header).map_err(|e| problem(format!("bad header: {e}")))?;
-        }
         let (header_length, header) = SafeTensors::read_metadata(bytes).map_err(explain)?;
+        let (beginning, tensors) = bytes.split_at_checked(HEADER_LENGTH + header_length).unwrap_or_default();
+        // The library takes the last of two fields with the same name.
+        json::from_slice::<serde::de::IgnoredAny>(beginning.get(HEADER_LENGTH..).unwrap_or_default())
+            .map_err(|e| problem(format!("bad header: {e}")))?;
         let mut metadata: BTreeMap<String, String> = match header.metadata().as_ref().and_then(|map| map.get(OURS)) {
             Some(text) => json::from_str(text).map_err(|e| problem(format!("bad metadata `{OURS}`: {e}")))?,
             None => BTreeMap::new(),
         };
         // Files of earlier versions and of others have none.
         if let Some(checksum) = metadata.remove(CHECKSUM) {
-            let tensors = bytes.get(HEADER_LENGTH + header_length..).unwrap_or_default();
             let found = digest::crc32c([tensors]);
             if found != checksum {
                 return Err(problem(format!(

@@ -2,7 +2,7 @@
 
 use super::{CommunicationError, Communicator};
 use ofa_space::dependencies::Dependencies;
-use ofa_space::digest;
+use ofa_space::{digest, listing};
 
 /// Compares what the work of every rank depends on, program, settings and data.
 ///
@@ -17,7 +17,7 @@ pub fn agree(ranks: &dyn Communicator, own: &Dependencies) -> Result<(), Communi
         let other: Dependencies = serde_json::from_slice(bytes).unwrap_or_default();
         let names: Vec<String> =
             other.since(own).into_iter().map(|difference| format!("`{}`", difference.name)).collect();
-        (!names.is_empty()).then(|| (rank, in_words(&names)))
+        (!names.is_empty()).then(|| (rank, listing::beginning(&names, MOST)))
     });
     let mut verdict = match differing {
         Some((rank, differences)) => [&(rank as u64).to_le_bytes()[..], differences.as_bytes()].concat(),
@@ -35,13 +35,6 @@ pub fn agree(ranks: &dyn Communicator, own: &Dependencies) -> Result<(), Communi
 
 /// Longest list of names.
 const MOST: usize = 5;
-
-fn in_words(names: &[String]) -> String {
-    match names.get(..MOST) {
-        Some(first) if names.len() > MOST => format!("{} and {} more", first.join(", "), names.len() - MOST),
-        _ => names.join(", "),
-    }
-}
 
 /// The program that runs: its version, and the content of its file where that can be read.
 pub fn program() -> String {

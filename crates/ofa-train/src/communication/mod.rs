@@ -117,7 +117,7 @@ pub trait Communicator: Send + Sync {
         self.broadcast(&mut Vec::new())
     }
 
-    /// Whether any rank says yes: a request to stop that has reached one of them stops all at the same place.
+    /// Whether the flag is set on any rank, on all of them: a request to stop that has reached one stops all at the same place.
     ///
     /// # Errors
     /// [`CommunicationError`] if a rank is gone.
@@ -131,7 +131,7 @@ pub trait Communicator: Send + Sync {
 /// Why ranks cannot work together.
 #[derive(Debug, thiserror::Error)]
 pub enum CommunicationError {
-    /// Nobody registered such a way.
+    /// No such way is registered.
     #[error(transparent)]
     Unknown(#[from] UnknownName),
     /// A way that this binary was built without.

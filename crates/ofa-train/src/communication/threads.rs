@@ -13,7 +13,7 @@ enum Parcel {
 /// One of several threads. A rank that is dropped is gone for the others.
 pub struct Threads {
     rank: usize,
-    /// To every rank; to itself, a channel that nobody reads.
+    /// To every rank; the channel to itself is never read.
     to: Vec<Mutex<Sender<Parcel>>>,
     from: Vec<Mutex<Receiver<Parcel>>>,
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A rank says that it ends as it should.
+/// A rank ends as it should.
 const ENDS: u8 = b'e';
 /// A rank has failed, and the reason is reported.
 const FAILS: u8 = b'f';
@@ -188,7 +188,7 @@ mod tests {
         // As the system does for a process that ends.
         watches[2].connections.ended.store(true, Ordering::SeqCst);
         watches[2].connections.all[0].1.shutdown(std::net::Shutdown::Both).unwrap();
-        // Rank 1 is told by rank 0.
+        // Rank 1 learns it from rank 0.
         let mut noted = noted_after_a_while();
         noted.sort_unstable();
         assert_eq!(noted, [(0, false), (2, true)]);

@@ -13,7 +13,7 @@ pub use sets::{
 use crate::elastic::batch_norm::RunningStatistics;
 use crate::elastic::{Supernet, to_host};
 use crate::error::TrainError;
-use ofa_space::NetSpec;
+use ofa_space::{NetSpec, first_not_finite};
 use serde::{Deserialize, Serialize};
 
 /// Accuracy over a set of images, as fractions.
@@ -86,13 +86,13 @@ pub fn answers(
     Ok(count.answers())
 }
 
-/// Refuses answers of which any is NaN or infinite: they say nothing.
+/// Refuses answers of which any is NaN or infinite.
 ///
 /// # Errors
 /// [`TrainError::NotFinite`].
 pub fn check_finite(logits: &[f32]) -> Result<(), TrainError> {
-    match logits.iter().find(|logit| !logit.is_finite()) {
-        Some(logit) => Err(TrainError::NotFinite { logit: *logit }),
+    match first_not_finite(logits) {
+        Some((_, logit)) => Err(TrainError::NotFinite { logit }),
         None => Ok(()),
     }
 }

@@ -21,15 +21,12 @@ impl Rehearsal {
     pub fn within(&self, seconds: f64, config: Checked<TrainConfig>) -> Result<Checked<TrainConfig>, TrainError> {
         let factor = STEPS_SHARE * seconds / self.seconds.max(f64::MIN_POSITIVE);
         let several = |phase: &PhaseConfig| phase.subnets_per_step > 1;
-        let steps = |config: &TrainConfig| -> f64 {
-            let epochs = config.phases.iter().filter(|phase| several(phase)).map(|phase| phase.epochs);
-            epochs.sum::<f64>() * factor * self.steps_per_epoch as f64
-        };
+        let epochs = config.phases.iter().filter(|phase| several(phase)).map(|phase| phase.epochs);
+        let steps = epochs.sum::<f64>() * factor * self.steps_per_epoch as f64;
         let most = config.phases.iter().map(|phase| phase.subnets_per_step).max().unwrap_or(1);
-        let share = (1..=most).rev().map(|count| count as f64 / most as f64);
         // What a step costs is nearly in proportion to its subnets.
-        let kept = share.clone().find(|share| steps(&config) / share >= ENOUGH_STEPS as f64);
-        let kept = kept.unwrap_or(1.0 / most as f64);
+        let mut shares = (1..=most).rev().map(|count| count as f64 / most as f64);
+        let kept = shares.find(|share| steps / share >= ENOUGH_STEPS as f64).unwrap_or(1.0 / most as f64);
         let subnets = |phase: &PhaseConfig| match several(phase) {
             true => ((phase.subnets_per_step as f64 * kept).round() as usize).max(1),
             false => phase.subnets_per_step,
@@ -67,7 +64,7 @@ fn rounded(epochs: f64) -> f64 {
 /// Takes over epochs and subnets a step that a budget decided when the training began.
 ///
 /// # Errors
-/// [`TrainError::Config`] if the phases are not those of the earlier configuration; `file` is where that stands.
+/// [`TrainError::Config`] if the phases are not those of the earlier configuration; `file` is the earlier one.
 pub fn as_begun(
     config: Checked<TrainConfig>,
     begun: &TrainConfig,

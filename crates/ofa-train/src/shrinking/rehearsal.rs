@@ -4,12 +4,11 @@ use crate::data::batches;
 use crate::elastic::{Supernet, to_host};
 use crate::error::TrainError;
 use crate::images::Images;
-use crate::loss::SoftCrossEntropy;
 use crate::sampler::{Teaching, smallest};
 use crate::shrinking::config::TrainConfig;
 use crate::shrinking::phases::PhasePlan;
 use crate::training::optimizer::Optimizer;
-use crate::training::step::{StepInput, Teacher, Trains, step};
+use crate::training::step::{StepInput, Trains, step};
 use burn::tensor::Device;
 use ofa_space::{Arch, NetSpec, Opened, SearchSpace, cost, initialisation, supernet};
 use rand::{RngExt, SeedableRng};
@@ -246,18 +245,7 @@ impl Probe {
 fn training_ms(net: &mut Supernet, spec: &NetSpec, images: &Images, labels: &[usize]) -> Result<f64, TrainError> {
     let mut optimizer = Optimizer::new(0.9, 0.0);
     median_ms(labels.len(), || {
-        let input = StepInput {
-            images,
-            labels,
-            subnets: std::slice::from_ref(spec),
-            teacher: Teacher::None,
-            loss: &SoftCrossEntropy {},
-            distillation: 0.0,
-            label_smoothing: 0.1,
-            bn_momentum: 0.1,
-            trains: Trains::Everything,
-            gradient_clip: None,
-        };
+        let input = StepInput::from_labels(images, labels, std::slice::from_ref(spec));
         step(net, &mut optimizer, 1e-6, &input)?;
         Ok(())
     })

@@ -207,8 +207,7 @@ mod tests {
     use crate::elastic::plan::Plan;
     use crate::elastic::transfer::upload;
     use crate::images::Images;
-    use crate::loss::SoftCrossEntropy;
-    use crate::training::step::{Teacher, Trains, pass_by};
+    use crate::training::step::pass_by;
     use ofa_space::{NetSpec, initialisation, registry, supernet};
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
@@ -248,16 +247,8 @@ mod tests {
                 .iter()
                 .zip(labels.chunks(16 / count))
                 .map(|(images, labels)| StepInput {
-                    images,
-                    labels,
-                    subnets: &subnets,
-                    teacher: Teacher::None,
-                    loss: &SoftCrossEntropy {},
-                    distillation: 0.0,
-                    label_smoothing: 0.1,
-                    bn_momentum: 0.1,
-                    trains: Trains::Everything,
                     gradient_clip: Some(1.0),
+                    ..StepInput::from_labels(images, labels, &subnets)
                 })
                 .collect();
             let (report, _) = shards.step_by(&mut supernet, &mut optimizer, 0.02, &inputs, false, pass).unwrap();
@@ -277,7 +268,7 @@ mod tests {
 
     #[test]
     fn one_batch_is_two_halves() {
-        // Where no image sees another, only rounding differs.
+        // Without statistics of the batch, images do not affect each other: only rounding differs.
         let (losses, weights) = differences(&with_running_statistics);
         eprintln!("batch norm in evaluation mode: losses differ by {losses:e}, weights by {weights:e}");
         assert!(losses <= 1e-5 && weights <= 1e-5, "{losses:e} {weights:e}");

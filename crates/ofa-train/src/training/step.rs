@@ -6,7 +6,7 @@ use crate::elastic::parameters::ParameterModule;
 use crate::elastic::{Supernet, to_host};
 use crate::error::TrainError;
 use crate::images::Images;
-use crate::loss::{self, DistillationLoss};
+use crate::loss::{self, DistillationLoss, SoftCrossEntropy};
 use crate::training::clipping::clip;
 use crate::training::optimizer::Optimizer;
 use burn::optim::{GradientsAccumulator, GradientsParams};
@@ -36,6 +36,25 @@ pub struct StepInput<'a> {
     pub trains: Trains,
     /// Largest norm of the summed gradients, all parameters together; larger ones are scaled down to it.
     pub gradient_clip: Option<f64>,
+}
+
+impl<'a> StepInput<'a> {
+    /// Learning from labels alone, everything else as in the paper: without a teacher, a limit on the gradient, or layers that do
+    /// not learn.
+    pub fn from_labels(images: &'a Images, labels: &'a [usize], subnets: &'a [NetSpec]) -> Self {
+        Self {
+            images,
+            labels,
+            subnets,
+            teacher: Teacher::None,
+            loss: &SoftCrossEntropy {},
+            distillation: 0.0,
+            label_smoothing: 0.1,
+            bn_momentum: 0.1,
+            trains: Trains::Everything,
+            gradient_clip: None,
+        }
+    }
 }
 
 /// Which parameters of a network learn.

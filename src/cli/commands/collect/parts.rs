@@ -6,7 +6,7 @@
 use crate::cli::{Context, Failure};
 use ofa_predictors::pairs;
 use ofa_space::dependencies::{self, Dependencies};
-use ofa_space::{Arch, atomic_file, digest};
+use ofa_space::{Arch, atomic_file, digest, input_file};
 use ofa_train::collection::CLUSTER;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -79,6 +79,10 @@ fn bare(line: &str) -> String {
     }
 }
 
+fn read(path: &Path) -> std::io::Result<String> {
+    input_file::read_text(path, input_file::LARGEST_RECORDS)
+}
+
 fn bare_lines(text: &str) -> Vec<String> {
     text.lines().filter(|line| !line.trim().is_empty()).map(bare).collect()
 }
@@ -93,7 +97,7 @@ fn in_lines(lines: &[String]) -> String {
 /// [`Failure::Running`] if the file cannot be read or written.
 pub fn mark(path: &Path, PartChoice { number, of }: PartChoice, from: &Dependencies) -> Result<(), Failure> {
     let writing = |e| Failure::writing(path, e);
-    let mut lines = bare_lines(&std::fs::read_to_string(path).map_err(writing)?);
+    let mut lines = bare_lines(&read(path).map_err(writing)?);
     let (pairs, sha256) = (lines.len(), digest::sha256(in_lines(&lines)));
     let mark = Mark { number, of, pairs, sha256, from: from.clone() };
     let mark = serde_json::to_string(&mark).map_err(|e| Failure::Running(e.to_string()))?;
@@ -113,7 +117,7 @@ struct Part {
 impl Part {
     fn read(path: &Path) -> Result<Self, Failure> {
         let wrong = |problem: String| Failure::Input(format!("{}: {problem}", path.display()));
-        let text = std::fs::read_to_string(path).map_err(|e| wrong(format!("cannot be read: {e}")))?;
+        let text = read(path).map_err(|e| wrong(format!("cannot be read: {e}")))?;
         let first: Value = serde_json::from_str(text.lines().next().unwrap_or_default()).unwrap_or_default();
         let mark: Mark = serde_json::from_value(first.get("part").cloned().unwrap_or_default()).map_err(|_| {
             wrong("is not a finished part of a collection (`ofa collect --part K/N` makes one)".to_owned())

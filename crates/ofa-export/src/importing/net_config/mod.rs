@@ -83,11 +83,7 @@ const MAX_BYTES: u64 = 16 << 20;
 
 fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, ExportError> {
     let bad = |problem: String| ExportError::Checkpoint { path: path.to_owned(), problem };
-    let length = std::fs::metadata(path).map_err(|e| bad(format!("cannot be read: {e}")))?.len();
-    if length > MAX_BYTES {
-        return Err(bad(format!("is {length} bytes long, a network description has at most {MAX_BYTES}")));
-    }
-    let bytes = input_file::read(path, input_file::LARGEST_TEXT).map_err(|e| bad(format!("cannot be read: {e}")))?;
+    let bytes = input_file::read(path, MAX_BYTES).map_err(|e| bad(format!("cannot be read: {e}")))?;
     json::from_slice(&bytes).map_err(|e| bad(e.to_string()))
 }
 
