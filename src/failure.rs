@@ -65,6 +65,12 @@ impl From<InvalidSetting> for Failure {
     }
 }
 
+impl From<CommunicationError> for Failure {
+    fn from(error: CommunicationError) -> Self {
+        TrainError::from(error).into()
+    }
+}
+
 impl From<TrainError> for Failure {
     fn from(error: TrainError) -> Self {
         match error {

@@ -1,7 +1,7 @@
 //! How work ends that is asked to stop: most of it at once, since files are written whole or not at all; a training once it has
 //! saved a checkpoint.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// How long work that saves nothing at the end may take to answer by itself.
@@ -9,6 +9,7 @@ const PATIENCE: Duration = Duration::from_millis(800);
 const PAUSE: Duration = Duration::from_millis(20);
 
 static SAVING: AtomicUsize = AtomicUsize::new(0);
+static ASKED: AtomicBool = AtomicBool::new(false);
 
 /// A training in progress, which saves a checkpoint when it is asked to stop.
 #[derive(Debug)]
@@ -33,9 +34,15 @@ pub(crate) fn is_saving() -> bool {
     SAVING.load(Ordering::SeqCst) > 0
 }
 
-/// Calls `end` on a thread of its own as soon as no training has been in progress for a while. By then the command has mostly
+/// Whether this process was asked to stop.
+pub(crate) fn is_asked() -> bool {
+    ASKED.load(Ordering::SeqCst)
+}
+
+/// Notes that this process is asked to stop, and calls `end` on a thread of its own as soon as no training has been in progress for a while. By then the command has mostly
 /// ended by itself, with a message of its own.
 pub(crate) fn end_soon(end: impl FnOnce() + Send + 'static) {
+    ASKED.store(true, Ordering::SeqCst);
     std::thread::spawn(move || {
         let mut idle = Duration::ZERO;
         while idle < PATIENCE {

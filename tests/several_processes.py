@@ -39,6 +39,81 @@ learning_rate = 0.02
 subnets_per_step = %d
 """
 PHASES = [("largest", "", 1), ("kernel", "kernel_size = 1", 1), ("depth", "depth = 2", 2), ("expansion", "expansion = 2", 2)]
+PIPELINE = """
+[train]
+data = "%s"
+seed = 3
+batch_size = 12
+shards = 2
+validation_images = 36
+calibration_images = 24
+checkpoint_steps = 2
+
+[train.space]
+kind = "mbv3"
+name = "smallest"
+width = 0.5
+classes = 3
+input_channels = 3
+expand_ratios = [2, 3]
+depths = [1, 2]
+resolutions = [20, 28]
+stem_channels = 8
+final_expand_channels = 16
+feature_mix_channels = 16
+
+[[train.space.stages]]
+channels = 8
+stride = 1
+activation = "relu"
+
+[[train.space.stages]]
+channels = 16
+stride = 2
+activation = "relu"
+
+[[train.phases]]
+name = "resolution"
+epochs = 3
+learning_rate = 0.05
+
+[[train.phases]]
+name = "everything"
+opens = { kernel_size = 1, depth = 1, expansion = 1 }
+epochs = 2
+learning_rate = 0.02
+
+[collect]
+count = 16
+calibration_images = 24
+
+[fit]
+predictor = "ridge"
+holdout = 0.25
+
+[search]
+strategy = { kind = "random" }
+evaluations = 60
+candidates = 6
+
+[search.refine]
+rounds = 2
+per_round = 3
+
+[[search.devices]]
+device = "pixel4-cpu"
+limits = 3
+
+[deploy]
+calibration_images = 24
+verify_images = 2
+host_runs = 0
+host_nets = 0
+
+[deploy.finetune]
+epochs = 8
+batch_size = 12
+"""
 # Seconds after which nothing of ours may be left, once a rank is gone.
 PROMPT = 10
 # Asked to stop, Open MPI waits so long, sends SIGTERM, waits so long again and sends SIGKILL; by default one second, which can be
@@ -224,6 +299,63 @@ class Suite:
             run(self.program, 4, [*self.train(name), "--resume"])
             assert_same(self.folder / name, self.whole())
 
+    def run(self, name, ranks, *options):
+        """A whole run on photos: its networks are fine-tuned, and candidates measured."""
+        data = self.folder / "photos"
+        if not data.exists():
+            number = 0
+            for part, images in (("train", 20), ("val", 12), ("test", 12)):
+                for kind in range(3):
+                    folder = data / part / ("stripes", "columns", "slopes")[kind]
+                    folder.mkdir(parents=True)
+                    for image in range(images):
+                        number += 1
+                        (folder / f"{image:02}.bmp").write_bytes(bmp(drawn(kind, number)))
+            (self.folder / "pipeline.toml").write_text(PIPELINE % data)
+        arguments = ["run", str(self.folder / "pipeline.toml"), "--out", str(self.folder / name), *options]
+        return Job(command(self.program, ranks, arguments))
+
+    def check_run(self):
+        """The files of a run by one process, with measured times left out; also after rank 1 was killed while it fine-tuned, and
+        after all were asked to stop."""
+
+        def results(name):
+            root = self.folder / name
+            timed = ("timings.json", "report.html", "report.md", "data-files.json")
+            paths = [path for path in root.rglob("*") if path.is_file() and path.name not in timed]
+            return {str(path.relative_to(root)): path.read_bytes() for path in paths if "lock" not in path.name}
+
+        def ends_well(job):
+            code, text = job.ends()
+            assert code == 0, text
+
+        def assert_as_alone(name):
+            found = results(name)
+            assert found.keys() == alone.keys(), (name, sorted(found.keys() ^ alone.keys()))
+            different = [file for file in found if found[file] != alone[file]]
+            assert not different, (name, different)
+
+        ends_well(self.run("run-alone", 0))
+        alone = results("run-alone")
+        assert any(file.startswith("nets/") for file in alone), sorted(alone)
+        for ranks in (1, 2):
+            ends_well(self.run(f"run{ranks}", ranks))
+            assert_as_alone(f"run{ranks}")
+        for name, number in (("run-killed", signal.SIGKILL), ("run-stopped", signal.SIGTERM)):
+            job = self.run(name, 2)
+            tuned = self.folder / name / "work/tuned"
+            # The full network is kept before the others are fine-tuned.
+            wait_for(job, lambda: list(tuned.glob("full.json")), "the full network")
+            ranks = job.ranks()
+            if number == signal.SIGKILL:
+                os.kill(ranks[1], number)
+                stops_promptly(job, ranks.values(), "rank 1 killed in a run", "error: rank 1 is gone")
+            else:
+                job.process.send_signal(number)
+                stops_promptly(job, ranks.values(), "a run asked to stop", within=2 * GRACE)
+            ends_well(self.run(name, 2, "--resume"))
+            assert_as_alone(name)
+
     def check_killed_in_training(self):
         for rank in range(4):
             name = f"killed{rank}"
@@ -304,6 +436,14 @@ class Suite:
         refused(2, self.train("refused", self.folder / "missing.toml"), "error: .*missing.toml")
         wrapper = 'if [ "$OMPI_COMM_WORLD_RANK" = 1 ]; then set -- "$@" --data /nowhere; fi; exec "$@"'
         refused(2, self.train("refused"), "error: rank 1: .*nowhere", wrapper)
+
+
+def drawn(kind, number, side=28):
+    """Stripes in one of three directions, with something of their own in every image."""
+    def value(x, y):
+        return ((x, y, x + y)[kind] * 31 + number * 7) % 160 + (x * 37 + y * 23 + number * 113) % 89
+
+    return [value(x, y) for y in range(side) for x in range(side)]
 
 
 def bmp(pixels, side=28):

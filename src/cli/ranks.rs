@@ -2,6 +2,7 @@
 
 use super::Failure;
 use super::output::to_stderr;
+use crate::interruption;
 use clap::Args;
 use ofa_train::TrainError;
 use ofa_train::communication::{self, CommunicationError, Communicator, Single};
@@ -122,14 +123,15 @@ impl Ranks {
     }
 }
 
-/// Ends this process because another is gone.
+/// Ends this process because another is gone. Where all are asked to stop, the first may be gone before the others.
 fn lost(rank: usize, reports: bool) {
-    if reports {
+    let is_asked = interruption::is_asked();
+    if reports && !is_asked {
         to_stderr(&format!(
             "error: rank {rank} is gone: it was killed, or its machine ran out of memory; --resume goes on from what is saved"
         ));
     }
-    std::process::exit(1);
+    std::process::exit(if is_asked { 130 } else { 1 });
 }
 
 /// Cores of this machine, whether this process may use them or not.

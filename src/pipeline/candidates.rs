@@ -3,6 +3,7 @@
 
 use super::collect;
 use super::config::PipelineConfig;
+use super::ranks;
 use super::{Progress, Subject};
 use crate::failure::Failure;
 use ofa_predictors::FittedPredictor;
@@ -51,7 +52,7 @@ impl Choice<'_> {
         let mut measured: BTreeMap<Arch, f64> = BTreeMap::new();
         let mut evaluator = Evaluator::new(model, dataset, device, &collect::evaluation(self.config))?;
         progress.begin("measure candidates", archs.len());
-        let kept = evaluator.collect(&archs, self.stop, |arch, top1| -> Result<(), Failure> {
+        let kept = ranks::measure(self.subject, &mut evaluator, &archs, self.stop, |arch, top1| {
             measured.insert(arch.clone(), top1);
             progress.advance(measured.len(), &format!("{:.2} %", 100.0 * top1));
             Ok(())

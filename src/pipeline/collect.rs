@@ -2,14 +2,12 @@
 
 use super::config::PipelineConfig;
 use super::keys::Key;
-use super::ranks::{Order, tell};
+use super::ranks;
 use super::record::RunFolder;
-use super::train::SUPERNET;
 use super::{Progress, Subject};
 use crate::failure::Failure;
 use ofa_predictors::{PairsFile, Target};
 use ofa_train::collection::clustered_archs;
-use ofa_train::communication::Communicator;
 use ofa_train::data::SplitName;
 use ofa_train::evaluation::{EvaluationSettings, Evaluator, few_calibration_images};
 use std::sync::atomic::AtomicBool;
@@ -39,7 +37,7 @@ pub(super) fn run(
     key: &Key,
     folder: &RunFolder,
     progress: &mut dyn Progress,
-    (ranks, stop): (&dyn Communicator, &AtomicBool),
+    stop: &AtomicBool,
 ) -> Result<usize, Failure> {
     let Subject { space, dataset, device, model, .. } = subject;
     let seed = evaluation(config).seed;
@@ -54,14 +52,7 @@ pub(super) fn run(
     }
     progress.begin("collect", archs.len());
     let mut count = done;
-    if ranks.size() > 1 {
-        Order::Collect { done }.give(ranks)?;
-        let supernet = folder.path(SUPERNET);
-        let bytes = std::fs::read(&supernet)
-            .map_err(|e| Failure::Running(format!("cannot read {}: {e}", supernet.display())))?;
-        tell(ranks, &bytes)?;
-    }
-    let measured = evaluator.collect_on(ranks, &archs[done..], stop, |arch, top1| -> Result<(), Failure> {
+    let measured = ranks::measure(subject, &mut evaluator, &archs[done..], stop, |arch, top1| {
         let written = file.push(space.as_ref(), arch, top1);
         count += 1;
         progress.advance(count, &format!("{:.2} %", 100.0 * top1));

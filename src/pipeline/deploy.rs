@@ -110,6 +110,8 @@ pub(super) fn run(
     let nets = folder.path(NETS);
     std::fs::create_dir_all(&nets).map_err(|e| Failure::writing(&nets, e))?;
     let mut tuning = Tuning::new(subject, config, key, folder, stop)?;
+    let archs = found.cases.iter().filter_map(|case| case.arch.as_ref()).map(|arch| space.parse(arch));
+    tuning.make_on_ranks(&archs.collect::<Result<Vec<_>, _>>()?, folder, progress)?;
     let mut exporting = Exporting {
         subject,
         nets,

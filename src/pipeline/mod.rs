@@ -14,8 +14,11 @@ mod host_profile;
 mod kept;
 mod keys;
 mod layout;
+mod making;
 pub mod next_device;
 mod outlook;
+mod parcel;
+mod pieces;
 pub mod plan;
 pub mod ranks;
 mod record;
@@ -79,7 +82,7 @@ pub struct RunOptions<'a> {
     pub estimate: Option<estimate::Estimate>,
     /// Time this machine's blocks again, where networks are chosen by them.
     pub reprofile: bool,
-    /// Those that train and measure together; this is the first of them.
+    /// Those that work together; this is the first of them.
     pub ranks: &'a dyn Communicator,
     /// Set from outside to stop.
     pub stop: &'a AtomicBool,
@@ -163,7 +166,7 @@ pub fn run(
     }
     is_measurable(&dataset)?;
     let trainer = Trainer::new(&config.train, &dataset, &device)?.on(options.ranks)?;
-    trainer.check_ranks()?;
+    ranks::check(&trainer, &dataset, options.ranks)?;
     let space = trainer.space().clone();
     progress.note(&format!(
         "{}: {} subnets at each of {:?} px",
@@ -189,12 +192,12 @@ pub fn run(
         train::run(&trainer, folder, progress, options.stop)
     })?;
     let model = ofa_space::Model::load(&model_path)?;
-    let subject = Subject { space: &space, dataset: &dataset, device: &device, model: &model };
+    ranks::share_supernet(&model_path, options.ranks)?;
+    let subject = Subject { space: &space, dataset: &dataset, device: &device, model: &model, ranks: options.ranks };
 
     folder.step(Step::Collect, &keys.collect, progress, written(collect::PAIRS), |folder, progress| {
-        collect::run(&subject, config, &keys.collect, folder, progress, (options.ranks, options.stop))
+        collect::run(&subject, config, &keys.collect, folder, progress, options.stop)
     })?;
-    Order::End.give(options.ranks)?;
     let fit = folder.step(Step::Fit, &keys.fit, progress, written(specialise::PREDICTOR), |folder, progress| {
         specialise::fit(&subject, config, folder, progress)
     })?;
@@ -237,6 +240,7 @@ pub fn run(
     let deployed = folder.step(Step::Deploy, &choices.deploy, progress, outputs, |folder, progress| {
         deploy::run(&subject, config, &found, &keys.tuned, folder, progress, options.stop)
     })?;
+    Order::End.give(options.ranks)?;
     if let Some(aside) = deploy::sweep(&folder, &deployed, &earlier_nets)? {
         progress.note(&format!("files among the networks that are none of this run's are now in {aside}"));
     }
@@ -327,6 +331,8 @@ struct Subject<'a> {
     dataset: &'a data::Dataset,
     device: &'a ofa_train::device::Device,
     model: &'a ofa_space::Model,
+    /// Those that measure subnets and make networks together.
+    ranks: &'a dyn Communicator,
 }
 
 /// Writes `results.json`, `report.html`, `report.md` and the plots; returns the report's path.

@@ -9,7 +9,6 @@ use ofa_predictors::{
 use ofa_search::refinement::{Ended, Measurement, Surrogate};
 use ofa_search::{Budget, Search, strategy};
 use ofa_space::{Arch, Genes, Objective, SearchSpace};
-use ofa_train::evaluation::Evaluator;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -140,13 +139,17 @@ impl Surrogate for Fitted {
     }
 }
 
-/// Runs the rounds, measuring with `evaluator`, and returns the predictor that is fitted on all pairs at the end.
+/// Takes the accuracy of a subnet.
+pub type OnPair<'a> = &'a mut dyn FnMut(&Arch, f64) -> Result<(), Failure>;
+
+/// Runs the rounds and returns the predictor that is fitted on all pairs at the end. `measure` passes on the accuracy of subnets in
+/// their order, as [`Evaluator::collect`](ofa_train::evaluation::Evaluator::collect) does.
 ///
 /// # Errors
 /// [`Failure`] of the fit, the search or the evaluation; [`Failure::Interrupted`] with the pairs saved.
 pub fn run(
     refinement: &Refinement<'_>,
-    evaluator: &mut Evaluator<'_>,
+    mut measure: impl FnMut(&[Arch], OnPair<'_>) -> Result<usize, Failure>,
     growing: &mut GrowingPairs,
     progress: &mut dyn Progress,
     mut on_round: impl FnMut(&Round) -> Result<(), Failure>,
@@ -176,7 +179,7 @@ pub fn run(
         round += 1;
         let mut values = Vec::with_capacity(archs.len());
         shown.borrow_mut().begin(&format!("round {round}"), archs.len());
-        let kept = evaluator.collect(archs, stop, |arch, top1| -> Result<(), Failure> {
+        let kept = measure(archs, &mut |arch, top1| {
             let written = growing.push(space, arch, top1);
             values.push(top1);
             shown.borrow_mut().advance(values.len(), &format!("{:.2} %", 100.0 * top1));

@@ -4,14 +4,15 @@
 use super::collect::{self, PAIRS};
 use super::config::{PipelineConfig, RefineConfig};
 use super::host_profile;
+use super::ranks;
 use super::record::RunFolder;
-use super::refine::{self, GrowingPairs, Refinement, Round, Searched};
+use super::refine::{self, GrowingPairs, OnPair, Refinement, Round, Searched};
 use super::{Progress, Subject};
 use crate::failure::Failure;
 use ofa_hw::LatencyObjective;
 use ofa_predictors::FittedPredictor;
 use ofa_search::strategy;
-use ofa_space::{BlockObjective, cost};
+use ofa_space::{Arch, BlockObjective, cost};
 use ofa_train::evaluation::Evaluator;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -30,7 +31,7 @@ pub(super) fn run(
     progress: &mut dyn Progress,
     stop: &AtomicBool,
 ) -> Result<Vec<Round>, Failure> {
-    let Subject { space, dataset, device, model } = *subject;
+    let Subject { space, dataset, device, model, .. } = *subject;
     let (from, to) = (folder.path(PAIRS), folder.path(REFINED_PAIRS));
     let writing = |e| Failure::writing(&to, e);
     if let Some(parent) = to.parent() {
@@ -65,7 +66,8 @@ pub(super) fn run(
         stop,
     };
     let mut rounds = Vec::new();
-    let fitted = refine::run(&refinement, &mut evaluator, &mut growing, progress, |round| {
+    let measure = |archs: &[Arch], on_pair: OnPair<'_>| ranks::measure(subject, &mut evaluator, archs, stop, on_pair);
+    let fitted = refine::run(&refinement, measure, &mut growing, progress, |round| {
         rounds.push(round.clone());
         Ok(())
     });

@@ -4,17 +4,21 @@
 use super::config::PipelineConfig;
 use super::kept::{self, AsCut, Delivered, Kept, Record};
 use super::keys::Key;
+use super::making::{Cut, Maker, Scored};
+use super::parcel::Parcel;
+use super::pieces::{self, Outcome, Piece, Supplies, Wanted};
+use super::ranks::Order;
 use super::record::RunFolder;
 use super::{Progress, Subject};
 use crate::failure::Failure;
 use crate::interruption::Saving;
 use crate::measured_accuracy::RightAnswers;
-use ofa_space::{Arch, Checked, Model, NetSpec, digest};
+use ofa_space::{Arch, Checked, Model, NetSpec, atomic_file, digest};
 use ofa_train::checkpoint::Checkpoint;
-use ofa_train::data::SplitName;
-use ofa_train::evaluation::{Accuracy, Answers, Confusion, EvaluationSettings, Evaluator};
-use ofa_train::fine_tuning::FineTuningObserver;
-use ofa_train::{FineTuner, FineTuning, TrainError};
+use ofa_train::evaluation::Confusion;
+use ofa_train::{FineTuning, TrainError};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
@@ -46,13 +50,9 @@ pub(super) struct Tuning<'a> {
     pub kept: Kept,
     /// Digest of the test images.
     test: String,
-    evaluation: EvaluationSettings,
-    /// Of the supernet, from the first subnet on that is not known.
-    evaluator: Option<Evaluator<'a>>,
-    settings: Option<Checked<FineTuning>>,
-    /// Images to recalibrate the full network on; none where its statistics are its own.
-    full_calibration_images: usize,
-    teacher: Option<Model>,
+    maker: Maker<'a>,
+    /// Seconds of the networks that ranks have fine-tuned, by name.
+    seconds: BTreeMap<String, f64>,
     stop: &'a AtomicBool,
 }
 
@@ -68,18 +68,6 @@ impl<'a> Tuning<'a> {
         folder: &mut RunFolder,
         stop: &'a AtomicBool,
     ) -> Result<Self, Failure> {
-        let evaluation = EvaluationSettings {
-            split: SplitName::Test,
-            images: None,
-            calibration_images: config.deploy.calibration_images,
-            seed: config.train.seed,
-        };
-        let largest = subject.space.info().resolutions.last().copied().unwrap_or_default();
-        let full_calibration_images =
-            match config.train.teacher_has_own_statistics(largest, subject.dataset.train.len()) {
-                true => 0,
-                false => evaluation.calibration_images,
-            };
         let kept = Kept::of(folder)?;
         let path = folder.path(kept::FOLDER);
         let left = std::fs::read_dir(&path).map_err(|e| Failure::Running(format!("{}: {e}", path.display())))?;
@@ -94,11 +82,8 @@ impl<'a> Tuning<'a> {
             subject,
             kept,
             test: subject.dataset.test.content()?,
-            evaluation,
-            evaluator: None,
-            settings: config.deploy.finetune.clone(),
-            full_calibration_images,
-            teacher: None,
+            maker: Maker::new(subject, config),
+            seconds: BTreeMap::new(),
             stop,
         })
     }
@@ -112,23 +97,19 @@ impl<'a> Tuning<'a> {
     /// teaches the fine-tuned ones too. `None` where nothing is fine-tuned, or training had no frozen teacher.
     pub fn reference(&mut self, folder: &RunFolder) -> Result<Option<Tuned>, Failure> {
         let path = folder.path(super::train::TEACHER);
-        if self.settings.is_none() || !path.is_file() {
+        if self.maker.settings.is_none() || !path.is_file() {
             return Ok(None);
         }
         let tuned = match self.known(FULL)? {
             Some(known) => known,
             None => {
-                let supernet = Model::load(&path)?;
-                let Subject { dataset, device, space, .. } = *self.subject;
-                let calibration_images = self.full_calibration_images;
-                let evaluation = EvaluationSettings { calibration_images, ..self.evaluation };
-                let mut evaluator = Evaluator::new(&supernet, dataset, device, &evaluation)?;
-                let full = evaluator.specialise(&space.max_arch())?;
-                let weights = self.kept.keep_model(FULL, &full.model)?;
-                self.delivered(FULL, full.model, weights, full.answers.accuracy.top1, 0.0, full.answers)?
+                let Cut { model, scored } = self.maker.full(&Model::load(&path)?)?;
+                let weights = self.kept.keep_model(FULL, &model)?;
+                let as_cut = scored.top1;
+                delivered((&self.kept, &self.test), FULL, (model, weights), as_cut, 0.0, scored)?
             }
         };
-        self.teacher = Some(tuned.model.clone());
+        self.maker.teacher = Some(tuned.model.clone());
         Ok(Some(tuned))
     }
 
@@ -140,28 +121,28 @@ impl<'a> Tuning<'a> {
         }
         let tuned_before = self.kept.model(&name)?;
         let as_cut = self.kept.record(&name).as_cut.filter(|score| score.test == self.test);
-        if let (Some((model, weights)), Some(as_cut)) = (&tuned_before, &as_cut) {
-            let scored = self.score_network(model)?;
-            return self.delivered(&name, model.clone(), weights.clone(), as_cut.top1, 0.0, scored);
+        if let (Some(network), Some(as_cut)) = (&tuned_before, &as_cut) {
+            let scored = self.maker.answers(&network.0)?;
+            return delivered((&self.kept, &self.test), &name, network.clone(), as_cut.top1, 0.0, scored);
         }
-        let subnet = self.evaluator()?.specialise(arch)?;
-        let as_cut = subnet.answers.accuracy.top1;
-        let (model, weights, seconds) = match (tuned_before, self.settings.clone()) {
-            (Some((model, weights)), _) => (model, weights, 0.0),
+        let Cut { model, scored } = self.maker.cut(arch)?;
+        let as_cut = scored.top1;
+        let (network, seconds) = match (tuned_before, self.maker.settings.clone()) {
+            (Some(network), _) => (network, 0.0),
             (None, None) => {
-                let weights = self.kept.keep_model(&name, &subnet.model)?;
-                return self.delivered(&name, subnet.model, weights, as_cut, 0.0, subnet.answers);
+                let weights = self.kept.keep_model(&name, &model)?;
+                return delivered((&self.kept, &self.test), &name, (model, weights), as_cut, 0.0, scored);
             }
             (None, Some(settings)) => {
                 let started = Instant::now();
-                let model = self.fine_tuned(subnet.model, &name, &settings, folder, progress)?;
+                let model = self.fine_tuned(model, &name, &settings, folder, progress)?;
                 let weights = self.kept.keep_model(&name, &model)?;
-                self.forget_checkpoint(&name, folder)?;
-                (model, weights, started.elapsed().as_secs_f64())
+                forget_checkpoint(&name, folder)?;
+                ((model, weights), started.elapsed().as_secs_f64())
             }
         };
-        let scored = self.score_network(&model)?;
-        self.delivered(&name, model, weights, as_cut, seconds, scored)
+        let scored = self.maker.answers(&network.0)?;
+        delivered((&self.kept, &self.test), &name, network, as_cut, seconds, scored)
     }
 
     /// Accuracy on test images of a subnet that is not delivered.
@@ -171,7 +152,7 @@ impl<'a> Tuning<'a> {
         if let Some(known) = record.as_cut.as_ref().filter(|score| score.test == self.test) {
             return Ok(known.top1);
         }
-        let top1 = self.evaluator()?.score(Some(arch))?.top1;
+        let top1 = self.maker.score(arch)?;
         let as_cut = Some(AsCut { test: self.test.clone(), top1 });
         self.kept.write(&name, &Record { as_cut, ..record })?;
         Ok(top1)
@@ -179,17 +160,6 @@ impl<'a> Tuning<'a> {
 
     fn name_of(&self, arch: &Arch) -> String {
         digest::sha256(self.subject.space.format(arch).to_string())[..16].to_owned()
-    }
-
-    fn evaluator(&mut self) -> Result<&mut Evaluator<'a>, Failure> {
-        let evaluator = match self.evaluator.take() {
-            Some(evaluator) => evaluator,
-            None => {
-                let Subject { model, dataset, device, .. } = *self.subject;
-                Evaluator::new(model, dataset, device, &self.evaluation)?
-            }
-        };
-        Ok(self.evaluator.insert(evaluator))
     }
 
     /// A network of which everything is known.
@@ -212,42 +182,8 @@ impl<'a> Tuning<'a> {
             confusion: delivered.confusion,
             right: delivered.right,
             supernet_accuracy: as_cut.top1,
-            seconds: 0.0,
+            seconds: self.seconds.get(name).copied().unwrap_or_default(),
         }))
-    }
-
-    /// Records a network with its scores.
-    fn delivered(
-        &self,
-        name: &str,
-        model: Model,
-        weights: String,
-        supernet_accuracy: f64,
-        seconds: f64,
-        Answers { accuracy: Accuracy { top1, .. }, confusion, right }: Answers,
-    ) -> Result<Tuned, Failure> {
-        let right = RightAnswers::of(&right);
-        let test = || self.test.clone();
-        let record = Record {
-            as_cut: Some(AsCut { test: test(), top1: supernet_accuracy }),
-            delivered: Some(Delivered {
-                test: test(),
-                weights: weights.clone(),
-                top1,
-                confusion: confusion.clone(),
-                right: right.clone(),
-            }),
-            ..self.kept.record(name)
-        };
-        self.kept.write(name, &record)?;
-        let net = model.net(None)?;
-        let name = name.to_owned();
-        Ok(Tuned { name, model, weights, net, accuracy: top1, confusion, right, supernet_accuracy, seconds })
-    }
-
-    fn score_network(&self, model: &Model) -> Result<Answers, Failure> {
-        let Subject { dataset, device, .. } = *self.subject;
-        Ok(Evaluator::new(model, dataset, device, &self.evaluation)?.answers(None)?)
     }
 
     /// Fine-tunes a network, or goes on from its checkpoint.
@@ -259,55 +195,154 @@ impl<'a> Tuning<'a> {
         folder: &RunFolder,
         progress: &mut dyn Progress,
     ) -> Result<Model, Failure> {
-        let Subject { dataset, device, .. } = *self.subject;
-        let mut tuner = FineTuner::new(settings, &cut, dataset, device)?;
-        if let Some(teacher) = self.teacher.as_ref().filter(|_| settings.distillation > 0.0) {
-            tuner = tuner.with_teacher(teacher)?;
-        }
         let checkpoints = folder.path(&checkpoint_of(name));
         std::fs::create_dir_all(&checkpoints).map_err(|e| Failure::writing(&checkpoints, e))?;
         let saving = Saving::begin();
-        let tuned = tuner.train(Some(&checkpoints), &mut Shown { progress }, self.stop);
+        let tuned = self.maker.fine_tuned(cut, settings, &checkpoints, &mut |note| progress.note(note), self.stop);
         drop(saving);
-        let tuned = tuned.map_err(|error| match error {
-            TrainError::Interrupted => folder.interrupted(", the checkpoint is saved"),
+        tuned.map_err(|error| match error {
+            TrainError::Interrupted => folder.interrupted(CHECKPOINT_IS_SAVED),
             other => other.into(),
-        })?;
-        if tuned.is_no_worse() {
-            return Ok(tuned.model);
-        }
-        progress.note(&format!(
-            "fine-tuning made a network worse on the validation images ({:.2} % before, {:.2} % after): the weights before \
-             are kept",
-            100.0 * tuned.before.top1,
-            100.0 * tuned.after.top1
-        ));
-        Ok(cut)
+        })
     }
 
-    /// Removes the checkpoint of a network that is finished.
-    fn forget_checkpoint(&self, name: &str, folder: &RunFolder) -> Result<(), Failure> {
-        let checkpoints = folder.path(&checkpoint_of(name));
-        for file in Checkpoint::files(&checkpoints) {
-            std::fs::remove_file(&file).map_err(|e| Failure::writing(&file, e))?;
+    /// Has all ranks make what is missing: scores of the smallest and the largest subnet, the full network, and the networks of these
+    /// archs. All are then known.
+    pub fn make_on_ranks(
+        &mut self,
+        archs: &[Arch],
+        folder: &RunFolder,
+        progress: &mut dyn Progress,
+    ) -> Result<(), Failure> {
+        if self.subject.ranks.size() == 1 {
+            return Ok(());
         }
-        // The folder is empty now; one that something else was put into stays.
-        let _ = std::fs::remove_dir(&checkpoints);
-        Ok(())
+        let space = self.subject.space;
+        let piece = |name: String, arch: &Arch, wanted| Piece { name, arch: space.format(arch), wanted };
+        let is_scored = |name: &String| self.kept.record(name).as_cut.is_some_and(|score| score.test == self.test);
+        let extremes = [space.min_arch(), space.max_arch()];
+        let unscored = extremes.iter().map(|arch| (self.name_of(arch), arch)).filter(|(name, _)| !is_scored(name));
+        let mut pieces: Vec<Piece> = unscored.map(|(name, arch)| piece(name, arch, Wanted::Score)).collect();
+        let teacher = folder.path(super::train::TEACHER);
+        if self.maker.settings.is_some() && teacher.is_file() && self.known(FULL)?.is_none() {
+            pieces.push(piece(FULL.to_owned(), &space.max_arch(), Wanted::Full));
+        }
+        self.make_pieces(&pieces, folder, progress)?;
+        // It teaches the others.
+        self.reference(folder)?;
+        let mut pieces: Vec<Piece> = Vec::new();
+        for arch in archs {
+            let name = self.name_of(arch);
+            let is_listed = pieces.iter().any(|piece| piece.name == name);
+            // One that is fine-tuned, but not scored on these images, is left to this rank.
+            if !is_listed && self.known(&name)?.is_none() && self.kept.model(&name)?.is_none() {
+                pieces.push(piece(name, arch, Wanted::Network));
+            }
+        }
+        self.make_pieces(&pieces, folder, progress)
+    }
+
+    fn make_pieces(
+        &mut self,
+        pieces: &[Piece],
+        folder: &RunFolder,
+        progress: &mut dyn Progress,
+    ) -> Result<(), Failure> {
+        if pieces.is_empty() {
+            return Ok(());
+        }
+        let Self { subject: Subject { space, ranks, .. }, kept, test, maker, seconds: made_in, stop } = self;
+        let checkpoints_of = |name: &str| folder.path(&checkpoint_of(name));
+        let networks = pieces.iter().filter(|piece| piece.wanted == Wanted::Network);
+        let checkpoints: Vec<(String, PathBuf)> =
+            networks.map(|piece| (piece.name.clone(), checkpoints_of(&piece.name))).collect();
+        let full = pieces.iter().any(|piece| piece.wanted == Wanted::Full);
+        let full = full.then(|| folder.path(super::train::TEACHER));
+        let teacher = maker.teacher.as_ref().filter(|_| !checkpoints.is_empty());
+        let supplies = Supplies::of(full.as_deref(), checkpoints)?;
+        let files = supplies.files(teacher)?;
+        Order::Make(pieces.to_vec()).give_with(files, *ranks)?;
+        progress.begin("networks", pieces.len());
+        let mut done = 0;
+        let done_with = |Piece { name, .. }: &Piece, Parcel { content, files }: Parcel<Outcome>| {
+            match content {
+                Outcome::Score(top1) => {
+                    let as_cut = Some(AsCut { test: test.clone(), top1 });
+                    kept.write(name, &Record { as_cut, ..kept.record(name) })?;
+                }
+                Outcome::Network { as_cut, scored, seconds, notes } => {
+                    notes.iter().for_each(|note| progress.note(note));
+                    let model = pieces::network(&files)?;
+                    let weights = kept.keep_model(name, &model)?;
+                    forget_checkpoint(name, folder)?;
+                    delivered((&*kept, &*test), name, (model, weights), as_cut, seconds, scored)?;
+                    made_in.insert(name.clone(), seconds);
+                }
+                Outcome::Stopped => {
+                    let checkpoints = checkpoints_of(name);
+                    std::fs::create_dir_all(&checkpoints).map_err(|e| Failure::writing(&checkpoints, e))?;
+                    for (file, bytes) in &files {
+                        let path = checkpoints.join(file);
+                        atomic_file::write(&path, bytes).map_err(|e| Failure::writing(&path, e))?;
+                    }
+                }
+            }
+            done += 1;
+            progress.advance(done, name);
+            Ok(())
+        };
+        let saving = maker.settings.is_some().then(Saving::begin);
+        let work = (pieces, &supplies);
+        let all = pieces::hand_out_all(*ranks, (maker, space.as_ref()), work, &checkpoints_of, done_with, stop);
+        drop(saving);
+        progress.end();
+        match all? {
+            true => Ok(()),
+            false => Err(folder.interrupted(CHECKPOINT_IS_SAVED)),
+        }
     }
 }
+
+/// Records a network with its scores.
+fn delivered(
+    (kept, test): (&Kept, &String),
+    name: &str,
+    (model, weights): (Model, String),
+    supernet_accuracy: f64,
+    seconds: f64,
+    Scored { top1, confusion, right }: Scored,
+) -> Result<Tuned, Failure> {
+    let record = Record {
+        as_cut: Some(AsCut { test: test.clone(), top1: supernet_accuracy }),
+        delivered: Some(Delivered {
+            test: test.clone(),
+            weights: weights.clone(),
+            top1,
+            confusion: confusion.clone(),
+            right: right.clone(),
+        }),
+        ..kept.record(name)
+    };
+    kept.write(name, &record)?;
+    let net = model.net(None)?;
+    let name = name.to_owned();
+    Ok(Tuned { name, model, weights, net, accuracy: top1, confusion, right, supernet_accuracy, seconds })
+}
+
+/// Removes the checkpoint of a network that is finished.
+fn forget_checkpoint(name: &str, folder: &RunFolder) -> Result<(), Failure> {
+    let checkpoints = folder.path(&checkpoint_of(name));
+    for file in Checkpoint::files(&checkpoints) {
+        std::fs::remove_file(&file).map_err(|e| Failure::writing(&file, e))?;
+    }
+    // The folder is empty now; one that something else was put into stays.
+    let _ = std::fs::remove_dir(&checkpoints);
+    Ok(())
+}
+
+/// What is left of a network whose fine-tuning is interrupted.
+const CHECKPOINT_IS_SAVED: &str = ", the checkpoint is saved";
 
 fn checkpoint_of(name: &str) -> String {
     format!("{}/{name}", kept::FOLDER)
-}
-
-/// Messages of fine-tuning among those of the pipeline, whose bar counts networks.
-struct Shown<'a> {
-    progress: &'a mut dyn Progress,
-}
-
-impl FineTuningObserver for Shown<'_> {
-    fn on_message(&mut self, message: &str) {
-        self.progress.note(message);
-    }
 }

@@ -5,7 +5,7 @@
 //! mpirun --bind-to none -n 2 target/release/examples/scaling cifar-32 --batch 64 --steps 20 --threads 1 --shards 2 --distributed mpi
 //! ```
 //!
-//! Steps train the largest subnet. `benches/scaling` compares the two lines in turn.
+//! Steps train the largest subnet. `--json yes` prints a record. `benches/scaling` compares several such lines in turn.
 
 use burn::tensor::Device;
 use ofa_space::{initialisation, registry, supernet};
@@ -101,19 +101,49 @@ fn main() -> Result<(), Box<dyn Error>> {
             communication.push((ranks.nanoseconds.load(Ordering::Relaxed) - before) as f64 / 1e6);
         }
     }
+    let bytes = ranks.bytes.load(Ordering::Relaxed) / (steps as u64 + 1);
+    let mut alone = sums_alone(&ranks, bytes, steps)?;
     if ranks.rank() == 0 {
-        times.sort_by(f64::total_cmp);
-        communication.sort_by(f64::total_cmp);
-        let (time, spent) = (times[steps / 2], communication[steps / 2]);
+        let (time, spent, alone) = (median(&mut times), median(&mut communication), median(&mut alone));
+        if option("--json").is_some() {
+            let record = serde_json::json!({
+                "space": space.name(), "ranks": ranks.size(), "threads": threads, "batch": batch, "shards": count,
+                "step_ms": time, "least_ms": times[0], "exchange_ms": spent, "sum_ms": alone, "bytes": bytes,
+            });
+            println!("{record}");
+            return Ok(());
+        }
         println!(
             "{}: {} ranks of {threads} threads, batch {batch} in {count} shards: {time:.1} ms a step (least {:.1}), exchanges \
-             {spent:.2} ms ({:.1} %), waiting included; {} bytes sent by a rank",
+             {spent:.2} ms ({:.1} %), waiting included; a sum alone {alone:.2} ms; {bytes} bytes sent by a rank",
             space.name(),
             ranks.size(),
             times[0],
             100.0 * spent / time,
-            ranks.bytes.load(Ordering::Relaxed) / (steps as u64 + 1),
         );
     }
     Ok(())
+}
+
+/// Milliseconds of sums of as many bytes as a step's, all ranks being there when each begins.
+fn sums_alone(ranks: &Counted, bytes: u64, times: usize) -> Result<Vec<f64>, Box<dyn Error>> {
+    let size = ranks.size();
+    // Of a buffer, a rank sends 2 (R − 1) / R.
+    let values = bytes as usize * size / (8 * (size - 1).max(1));
+    let mut buffer = vec![1.0f32; values];
+    let mut spent = Vec::new();
+    for _ in 0..times.max(1) {
+        ranks.barrier()?;
+        let started = Instant::now();
+        ranks.sum(&mut buffer)?;
+        spent.push(started.elapsed().as_secs_f64() * 1e3);
+        buffer.fill(1.0);
+    }
+    Ok(spent)
+}
+
+/// Sorts them.
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }

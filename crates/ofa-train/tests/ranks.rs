@@ -13,8 +13,9 @@ use ofa_train::evaluation::{EvaluationSettings, Evaluator};
 use ofa_train::shrinking::{Observer, Silent, TrainConfig, Trainer};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// Every phase of progressive shrinking, 20 steps each, with a judging sampler, a moving average, clipping and validation within
@@ -152,6 +153,47 @@ fn training_on_one_two_and_four_ranks_has_the_same_bytes() {
         train(ranks, folder.path(), PHASES, usize::MAX);
         assert_same(folder.path(), undisturbed(), &format!("{ranks} ranks"));
     }
+}
+
+/// Takes a while for every step, and keeps the messages.
+struct Slow<'a>(Duration, &'a Mutex<Vec<String>>);
+
+impl Observer for Slow<'_> {
+    fn on_step(&mut self, _: usize, _: usize, _: f32) {
+        std::thread::sleep(self.0);
+    }
+
+    fn on_message(&mut self, message: &str) {
+        self.1.lock().unwrap().push(message.to_owned());
+    }
+}
+
+#[test]
+fn a_rank_that_is_steadily_slower_is_named_once_and_changes_nothing() {
+    let (config, dataset) = config(PHASES);
+    let folder = tempfile::tempdir().unwrap();
+    let messages = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for rank in Threads::ranks(2) {
+            let (config, dataset, messages, folder) = (&config, &dataset, &messages, folder.path());
+            scope.spawn(move || {
+                let trainer = Trainer::new(config, dataset, &Device::flex()).unwrap().on(&rank).unwrap();
+                let stop = AtomicBool::new(false);
+                match rank.rank() {
+                    0 => {
+                        let observer = &mut Slow(Duration::ZERO, messages);
+                        let trained = trainer.train(Some(folder), observer, &stop).unwrap();
+                        trained.model.save(&folder.join("supernet.safetensors")).unwrap();
+                    }
+                    _ => drop(trainer.train(None, &mut Slow(Duration::from_millis(100), &Mutex::default()), &stop)),
+                }
+            });
+        }
+    });
+    let messages = messages.into_inner().unwrap();
+    assert_eq!(messages.len(), 1, "{messages:?}");
+    assert!(messages[0].contains("rank 1 is slower than the others"), "{messages:?}");
+    assert_same(folder.path(), undisturbed(), "a slow rank");
 }
 
 #[test]

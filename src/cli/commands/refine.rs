@@ -9,13 +9,13 @@ use crate::cli::args::model_data::{Reading, load_for};
 use crate::cli::args::search_devices::{supported, wanted};
 use crate::cli::output::pipeline_display::Display;
 use crate::cli::{Context, Failure};
-use crate::pipeline::refine::{self, GrowingPairs, Refinement, Round, Searched};
+use crate::pipeline::refine::{self, GrowingPairs, OnPair, Refinement, Round, Searched};
 use crate::prediction::metric;
 use clap::Args;
 use ofa_hw::LatencyObjective;
 use ofa_predictors::{EstimatorChoice, FittedPredictor};
 use ofa_search::strategy;
-use ofa_space::{BlockObjective, cost};
+use ofa_space::{Arch, BlockObjective, cost};
 use ofa_train::data::SplitName;
 use ofa_train::device;
 use ofa_train::evaluation::{EvaluationSettings, Evaluator};
@@ -142,7 +142,8 @@ pub fn run(args: &RefineArgs, context: &Context) -> Result<(), Failure> {
     };
     let mut rounds = Vec::new();
     let mut display = Display::new(context.output);
-    let fitted = refine::run(&refinement, &mut evaluator, &mut growing, &mut display, |round| {
+    let measure = |archs: &[Arch], on_pair: OnPair<'_>| evaluator.collect(archs, &context.stop, on_pair);
+    let fitted = refine::run(&refinement, measure, &mut growing, &mut display, |round| {
         rounds.push(round.clone());
         context.output.part(&text(round))
     })?;

@@ -7,6 +7,7 @@
 mod agreement;
 #[cfg(feature = "mpi")]
 mod mpi;
+mod pace;
 mod single;
 mod threads;
 mod tree;
@@ -17,10 +18,12 @@ mod work;
 #[cfg(feature = "mpi")]
 pub use self::mpi::Mpi;
 pub use agreement::{agree, program};
+pub(crate) use pace::Pace;
+pub use pace::SlowRank;
 pub use single::Single;
 pub use threads::Threads;
 pub use tree::TreeSum;
-pub use work::{Attend, hand_out};
+pub use work::{Attend, attended, hand_out};
 
 use ofa_space::plugin::{self, Entry, UnknownName};
 

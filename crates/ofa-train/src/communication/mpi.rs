@@ -44,10 +44,14 @@ impl Mpi {
     /// Joins the ranks that this process was started with; without a launcher it is the only one.
     ///
     /// # Errors
-    /// [`CommunicationError::Start`] if MPI was started before in this process.
+    /// [`CommunicationError::Start`] if MPI was started before in this process, or cannot be called from several threads in turn.
     pub fn start(on_lost: OnLost) -> Result<Self, CommunicationError> {
-        let (universe, _) = initialize_with_threading(Threading::Serialized)
+        let (universe, threading) = initialize_with_threading(Threading::Serialized)
             .ok_or_else(|| CommunicationError::Start("MPI is started already".to_owned()))?;
+        if threading < Threading::Serialized {
+            let problem = "the MPI library was built without support for threads";
+            return Err(CommunicationError::Start(problem.to_owned()));
+        }
         let world = universe.world();
         let own = world.split_shared(0);
         let mut started = Self {

@@ -10,6 +10,7 @@ use crate::shrinking::phases::PhasePlan;
 use crate::shrinking::trainer::{Outside, State, Trainer};
 use crate::shrinking::weight_average;
 use crate::training::epochs::{EpochOrder, Learner, Position, Steps, overflown};
+use crate::training::shards::StepOnRanks;
 use crate::training::step::{StepInput, Teacher, step};
 use ofa_space::{Arch, NetSpec, Opened, importance, supernet};
 use rand::{RngExt, SeedableRng};
@@ -229,8 +230,9 @@ impl Phase<'_, '_> {
             ([whole], 1) => step(supernet, optimizer, rate, whole)?,
             (own, _) => {
                 let asked = self.outside.stop.load(Ordering::Relaxed);
-                let (report, stopping) = shards.step(supernet, optimizer, rate, own, asked)?;
+                let StepOnRanks { report, stopping, slow } = shards.step(supernet, optimizer, rate, own, asked)?;
                 self.stopping = stopping;
+                slow.iter().for_each(|slow| self.outside.observer.on_message(&slow.to_string()));
                 report
             }
         };

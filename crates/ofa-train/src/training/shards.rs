@@ -4,7 +4,7 @@
 //! GPU; gradients, statistics, losses and counts are summed over the shards in one buffer, once a step, in the order of a binary
 //! tree over the numbers of the shards. The bits of the result depend on the number of shards, not on that of the ranks.
 
-use crate::communication::{CommunicationError, Communicator, TreeSum, check_division};
+use crate::communication::{CommunicationError, Communicator, Pace, SlowRank, TreeSum, check_division};
 use crate::elastic::batch_norm::BatchMoments;
 use crate::elastic::parameters::ParameterModule;
 use crate::elastic::{Supernet, to_host};
@@ -16,12 +16,27 @@ use burn::module::{Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// The shards of a batch, and the ranks that share them.
-#[derive(Clone, Copy)]
 pub struct Shards<'a> {
     ranks: &'a dyn Communicator,
     count: usize,
+    /// How long ranks work; it decides nothing.
+    pace: Mutex<Pace>,
+}
+
+/// A step that all ranks have done.
+#[derive(Clone, PartialEq, Debug)]
+pub struct StepOnRanks {
+    /// What came out, over all shards.
+    pub report: StepReport,
+    /// Whether any rank was asked to stop before it.
+    pub stopping: bool,
+    /// Ranks that have turned out to be steadily slower than the others: in 40 of 50 steps, they worked 1.25 times as long as the
+    /// others at their median. Each is named once.
+    pub slow: Vec<SlowRank>,
 }
 
 impl<'a> Shards<'a> {
@@ -31,7 +46,7 @@ impl<'a> Shards<'a> {
     /// [`CommunicationError::Division`] unless both numbers are powers of two and every rank gets a shard.
     pub fn new(ranks: &'a dyn Communicator, count: usize) -> Result<Self, CommunicationError> {
         check_division(ranks.size(), count)?;
-        Ok(Self { ranks, count })
+        Ok(Self { ranks, count, pace: Mutex::new(Pace::new(ranks.size())) })
     }
 
     /// The ranks.
@@ -63,12 +78,23 @@ impl<'a> Shards<'a> {
         let mut sum = TreeSum::default();
         own.into_iter().for_each(|value| sum.add(vec![value]));
         let mut sum = sum.finish();
-        self.ranks.sum(&mut sum)?;
+        self.sum(&mut sum)?;
         Ok(sum.first().copied().unwrap_or_default() / self.count as f32)
     }
 
-    /// A step on all shards; `inputs` are those of this rank, in order. With it a request to stop that has reached any rank:
-    /// `asked` is whether it has reached this one.
+    /// [`Communicator::sum`], which waits for the slowest rank.
+    fn sum(&self, values: &mut [f32]) -> Result<(), CommunicationError> {
+        let begun = Instant::now();
+        self.ranks.sum(values)?;
+        self.pace().wait(begun.elapsed());
+        Ok(())
+    }
+
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A step on all shards; `inputs` are those of this rank, in order. `asked` is whether a request to stop has reached this rank.
     ///
     /// # Errors
     /// [`TrainError::Compute`] if the backend fails, [`TrainError::Communication`] if a rank is gone.
@@ -79,7 +105,7 @@ impl<'a> Shards<'a> {
         rate: f64,
         inputs: &[StepInput<'_>],
         asked: bool,
-    ) -> Result<(StepReport, bool), TrainError> {
+    ) -> Result<StepOnRanks, TrainError> {
         self.step_by(supernet, optimizer, rate, inputs, asked, &pass)
     }
 
@@ -92,7 +118,7 @@ impl<'a> Shards<'a> {
         inputs: &[StepInput<'_>],
         asked: bool,
         pass: &dyn Fn(&Supernet, &StepInput<'_>) -> Result<Pass, TrainError>,
-    ) -> Result<(StepReport, bool), TrainError> {
+    ) -> Result<StepOnRanks, TrainError> {
         let mut sum = TreeSum::default();
         let mut layout = None;
         for input in inputs {
@@ -104,15 +130,27 @@ impl<'a> Shards<'a> {
             return Err(TrainError::Compute("a rank has no shard".to_owned()));
         };
         let mut values = sum.finish();
-        self.ranks.sum(&mut values)?;
+        let slow = self.sum_step(&mut values)?;
         let device = supernet.device().clone().inner();
-        let (Pass { mut gradients, report, moments }, stop) = layout.mean(values, self.count, &device);
+        let (Pass { mut gradients, report, moments }, stopping) = layout.mean(values, self.count, &device);
         supernet.running.follow(&moments, first.bn_momentum);
         if let Some(largest) = first.gradient_clip {
             clip(&mut gradients, &supernet.parameters.module, largest)?;
         }
         supernet.parameters.update(|module| optimizer.step(rate, module, gradients));
-        Ok((report, stop))
+        Ok(StepOnRanks { report, stopping, slow })
+    }
+
+    /// Sums the buffer of a step. Of several ranks, each adds how long it has worked, in a place of its own at the end.
+    fn sum_step(&self, values: &mut Vec<f32>) -> Result<Vec<SlowRank>, CommunicationError> {
+        if self.ranks.size() == 1 {
+            return self.sum(values).map(|()| Vec::new());
+        }
+        let (own, worked) = (self.ranks.rank(), self.pace().worked());
+        let buffer = values.len();
+        values.extend((0..self.ranks.size()).map(|rank| if rank == own { worked } else { 0.0 }));
+        self.sum(values)?;
+        Ok(self.pace().done(values.split_off(buffer)))
     }
 }
 
@@ -251,8 +289,8 @@ mod tests {
                     ..StepInput::from_labels(images, labels, &subnets)
                 })
                 .collect();
-            let (report, _) = shards.step_by(&mut supernet, &mut optimizer, 0.02, &inputs, false, pass).unwrap();
-            losses.extend(report.losses);
+            let done = shards.step_by(&mut supernet, &mut optimizer, 0.02, &inputs, false, pass).unwrap();
+            losses.extend(done.report.losses);
         }
         let weights = supernet.weights().unwrap();
         (losses, weights.iter().map(|(name, tensor)| (name.clone(), tensor.data.clone())).collect())
