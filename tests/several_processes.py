@@ -344,17 +344,34 @@ class Suite:
         for name, number in (("run-killed", signal.SIGKILL), ("run-stopped", signal.SIGTERM)):
             job = self.run(name, 2)
             tuned = self.folder / name / "work/tuned"
-            # The full network is kept before the others are fine-tuned.
-            wait_for(job, lambda: list(tuned.glob("full.json")), "the full network")
+            # The full network is kept before the others are fine-tuned; each has a folder for its checkpoints.
+            begun = lambda: (tuned / "full.json").exists() and any(path.is_dir() for path in tuned.iterdir())
+            wait_for(job, begun, "the first fine-tuning")
             ranks = job.ranks()
             if number == signal.SIGKILL:
                 os.kill(ranks[1], number)
                 stops_promptly(job, ranks.values(), "rank 1 killed in a run", "error: rank 1 is gone")
             else:
-                job.process.send_signal(number)
-                stops_promptly(job, ranks.values(), "a run asked to stop", within=2 * GRACE)
+                # As srun does; mpirun would wait before it sends the signal on.
+                for pid in ranks.values():
+                    os.kill(pid, number)
+                stops_promptly(job, ranks.values(), "a run asked to stop")
+                saved = list(tuned.glob("*/checkpoint.ofa"))
+                assert len(saved) == 2, f"not a checkpoint of each rank: {saved}"
             ends_well(self.run(name, 2, "--resume"))
             assert_as_alone(name)
+
+        # Other test images on rank 1.
+        elsewhere = self.folder / "elsewhere"
+        shutil.copytree(self.folder / "photos", elsewhere / "photos")
+        (elsewhere / "photos/test/slopes/00.bmp").write_bytes(bmp(drawn(2, 1000)))
+        relative = self.folder / "relative.toml"
+        relative.write_text(PIPELINE % "photos")
+        wrapper = f'cd {self.folder}; if [ "$OMPI_COMM_WORLD_RANK" = 1 ]; then cd {elsewhere}; fi; exec "$@"'
+        arguments = ["run", str(relative), "--out", str(self.folder / "run-different")]
+        code, text = Job(command(self.program, 2, arguments, wrapper)).ends(120)
+        assert code == 1, f"code {code}\n{text}"
+        assert len(re.findall("error: rank 1 differs from rank 0 in `data.test_images`", text)) == 1, text
 
     def check_killed_in_training(self):
         for rank in range(4):

@@ -140,10 +140,12 @@ pub(super) fn hand_out_all(
         let piece = &pieces[index];
         let folder = checkpoints(&piece.name);
         let made = attended(attend, || {
-            std::fs::create_dir_all(&folder).map_err(|e| Failure::writing(&folder, e))?;
+            if piece.wanted == Wanted::Network {
+                std::fs::create_dir_all(&folder).map_err(|e| Failure::writing(&folder, e))?;
+            }
             make(maker, space, piece, supplies, &folder, stop)
         })?;
-        // Only a folder with checkpoints is not empty, and stays.
+        // One with checkpoints is not empty, and stays.
         let _ = std::fs::remove_dir(&folder);
         made?.to_bytes()
     };

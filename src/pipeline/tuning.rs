@@ -293,7 +293,7 @@ impl<'a> Tuning<'a> {
         };
         let saving = maker.settings.is_some().then(Saving::begin);
         let work = (pieces, &supplies);
-        let all = pieces::hand_out_all(*ranks, (maker, space.as_ref()), work, &checkpoints_of, done_with, stop);
+        let all = pieces::hand_out_all(*ranks, (maker, space.as_ref()), work, checkpoints_of, done_with, stop);
         drop(saving);
         progress.end();
         match all? {
