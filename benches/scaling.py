@@ -23,6 +23,8 @@ BUFFER = 30.9e6
 LINKS = {"10 Gb/s": (1.25e9, 20e-6), "100 Gb/s": (12.5e9, 5e-6), "NVLink": (300e9, 3e-6)}
 # Seconds of a step without communication, that the model assumes of a GPU.
 STEPS = {"200 ms a step": 0.2, "50 ms a step": 0.05}
+# Points of the plot.
+SMALL, LARGE = "CIFAR-size step", "OFA-MobileNetV3"
 # What is expected of the figures.
 TARGETS = {"throughput": 0.95, "collect": 1.85, "communication": 0.05}
 
@@ -79,10 +81,10 @@ def measure(build, rounds, quick):
         "1 rank of 2 threads, 2 shards": (cifar, 1, 2, batch, 2, steps),
         "2 ranks of 1 thread": (cifar, 2, 1, batch, 2, steps),
     }
-    # As many images a rank.
+    # As many images a rank: the points of the plot.
     for ranks in (1, 2, 4):
-        cases[f"{cifar}, {ranks} ranks"] = (cifar, ranks, 1, batch // 2 * ranks, ranks, steps)
-        cases[f"{large}, {ranks} ranks, large"] = (large, ranks, 1, images * ranks, ranks, max(2, steps // 3))
+        cases[f"{SMALL}, {ranks} × 1"] = (cifar, ranks, 1, batch // 2 * ranks, ranks, steps)
+        cases[f"{LARGE}, {ranks} × 1"] = (large, ranks, 1, images * ranks, ranks, max(2, steps // 3))
     records = {name: [] for name in cases}
     collecting = {1: [], 2: []}
     with tempfile.TemporaryDirectory() as folder:
@@ -101,7 +103,7 @@ def measure(build, rounds, quick):
                 output = Path(folder, f"pairs-{ranks}-{number}.jsonl")
                 times.append(seconds_of(launched(ranks, [*collect, "-o", str(output)])))
                 pairs[ranks] = output.read_bytes()
-                print(f"round {number + 1}: collecting {count} subnets, {ranks} ranks: {times[-1]:.1f} s", flush=True)
+                print(f"round {number + 1}: collecting {count} subnets on {ranks} × 1: {times[-1]:.1f} s", flush=True)
             assert pairs[1] == pairs[2], "2 ranks have collected other pairs than 1"
     steps = {name: median_of(found) for name, found in records.items()}
     times = {ranks: statistics.median(found) for ranks, found in collecting.items()}
@@ -159,17 +161,13 @@ def plot(results):
             points = " ".join(f"{x(2**power):.1f},{y(share):.1f}" for power, share in zip(powers, shares))
             parts.append(f'<polyline points="{points}" {style}/>')
             entry(f'<path d="M0 0H28" {style}/>', f"{link}, {name}")
-    for kind, colour, label in (("", "#000", "measured, CIFAR-size step"), (", large", "#888", "measured, OFA-MobileNetV3")):
-        found = [
-            record
-            for name, record in results.get("steps", {}).items()
-            if " ranks" in name and ", " in name and name.endswith(", large") == bool(kind) and "threads" not in name
-        ]
+    for kind, colour in ((SMALL, "#000"), (LARGE, "#888")):
+        found = [record for name, record in results.get("steps", {}).items() if name.startswith(kind)]
         for record in found:
             share = 1 - record["exchange_ms"] / record["step_ms"]
             parts.append(f'<circle cx="{x(record["ranks"]):.1f}" cy="{y(max(share, 0.4)):.1f}" r="5" fill="{colour}"/>')
         if found:
-            entry(f'<circle cx="14" cy="0" r="5" fill="{colour}"/>', label)
+            entry(f'<circle cx="14" cy="0" r="5" fill="{colour}"/>', f"measured, {kind}")
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 

@@ -128,9 +128,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// Milliseconds of sums of as many bytes as a step's, all ranks being there when each begins.
 fn sums_alone(ranks: &Counted, bytes: u64, times: usize) -> Result<Vec<f64>, Box<dyn Error>> {
     let size = ranks.size();
-    // Of a buffer, a rank sends 2 (R − 1) / R.
-    let values = bytes as usize * size / (8 * (size - 1).max(1));
-    let mut buffer = vec![1.0f32; values];
+    // Of a buffer, a rank sends 2 (R − 1) / R; of one that ranks do not divide, some send a little more.
+    let mut values = (bytes * size as u64 / (8 * (size as u64 - 1).max(1))).to_le_bytes().to_vec();
+    ranks.broadcast(&mut values)?;
+    let values = values.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    let mut buffer = vec![1.0f32; values as usize];
     let mut spent = Vec::new();
     for _ in 0..times.max(1) {
         ranks.barrier()?;
