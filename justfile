@@ -12,9 +12,16 @@ features:
 asan:
     crates/ofa-kernels/sanitize
 
-# Runs killed at random moments and resumed, byte for byte.
+# Training, collecting and whole runs killed at random moments and resumed, byte for byte.
 kills:
     cargo test --release --test resume -- --ignored
+    cargo build --release --workspace --bin ofa
+    python3 tests/kills.py target/release/ofa
+
+# Every command that writes, with a fault in each of its system calls. Needs Debian's strace.
+faults:
+    cargo build --release --workspace --bin ofa
+    python3 tests/faults.py target/release/ofa
 
 # Every file of a finished run damaged in every way, and gone on with.
 damage:

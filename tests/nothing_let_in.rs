@@ -4,6 +4,10 @@
 #[allow(dead_code)] // other tests use the rest of it
 mod program;
 
+#[allow(dead_code)]
+#[path = "state/small_run.rs"]
+mod small_run;
+
 mod nothing_let_in {
     mod commands;
     mod files;
@@ -27,10 +31,20 @@ fn fixture(path: &str) -> PathBuf {
 
 /// Runs the program, which is ended if it takes too long: `code` is then `None`.
 fn run_within<A: AsRef<std::ffi::OsStr>>(seconds: u64, arguments: &[A]) -> Outcome {
+    run_in_within(Path::new("."), seconds, arguments)
+}
+
+/// The same in a folder.
+fn run_in_within<A: AsRef<std::ffi::OsStr>>(folder: &Path, seconds: u64, arguments: &[A]) -> Outcome {
     use std::io::Read;
     use std::process::Stdio;
-    let mut child =
-        program(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = program(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
     let reading = std::thread::spawn(move || {
         let mut bytes = Vec::new();

@@ -20,7 +20,7 @@ use ofa_export::{Batch, Exporter};
 use ofa_hw::{Arithmetic, Host, HostSettings, HwError};
 use ofa_predictors::{FittedPredictor, Target};
 use ofa_space::memory::{Schedule, peak_activation_bytes};
-use ofa_space::{ArchJson, atomic_file, cost, digest};
+use ofa_space::{ArchJson, atomic_file, cost, digest, input_file};
 use ofa_train::data::{SplitName, stratified};
 use ofa_train::evaluation::{Confusion, logits};
 use serde::{Deserialize, Serialize};
@@ -91,7 +91,7 @@ fn is_beside_one(file: &str, delivered: &[String]) -> bool {
 
 /// Networks that a deployment delivered, by its result in the folder, whatever version wrote it.
 pub(super) fn delivered_before(folder: &RunFolder) -> Vec<String> {
-    let text = std::fs::read_to_string(folder.path("deploy.json")).unwrap_or_default();
+    let text = input_file::read_text(&folder.path("deploy.json"), input_file::LARGEST_RECORDS).unwrap_or_default();
     let by_result = serde_json::from_str::<Deployed>(&text).map(|deployed| deployed.files()).unwrap_or_default();
     folder.written_by(Step::Deploy).into_iter().chain(by_result).collect()
 }

@@ -4,7 +4,7 @@
 use super::record::{RunFolder, write_json};
 use crate::failure::Failure;
 use crate::measured_accuracy::RightAnswers;
-use ofa_space::{Model, atomic_file, digest};
+use ofa_space::{Model, atomic_file, digest, input_file};
 use ofa_train::evaluation::Confusion;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -118,7 +118,7 @@ impl Kept {
     }
 
     fn read<T: serde::de::DeserializeOwned>(&self, name: &str, extension: &str) -> Option<T> {
-        let text = std::fs::read_to_string(self.path(name, extension)).ok()?;
+        let text = input_file::read_text(&self.path(name, extension), input_file::LARGEST_RECORDS).ok()?;
         let Written { sha256, record } = serde_json::from_str(&text).ok()?;
         (digest::sha256(&record) == sha256).then(|| serde_json::from_str(&record).ok())?
     }
@@ -150,7 +150,7 @@ impl Kept {
     /// [`Failure::Input`] if a whole file holds no model.
     pub fn model(&self, name: &str) -> Result<Option<(Model, String)>, Failure> {
         let path = self.path(name, WEIGHTS);
-        let written = std::fs::read_to_string(self.path(name, "sha256")).ok();
+        let written = input_file::read_text(&self.path(name, "sha256"), input_file::LARGEST_TEXT).ok();
         match digest::sha256_of_file(&path) {
             // Earlier versions wrote no checksum.
             Ok(found) if written.is_none_or(|written| written == found) => Ok(Some((Model::load(&path)?, found))),
@@ -172,7 +172,7 @@ impl Kept {
 
     /// A file of a network, if it has this SHA-256.
     pub fn file(&self, name: &str, extension: &str, sha256: &str) -> Option<Vec<u8>> {
-        let bytes = std::fs::read(self.path(name, extension)).ok()?;
+        let bytes = input_file::read(&self.path(name, extension), input_file::LARGEST_MODEL).ok()?;
         (digest::sha256(&bytes) == sha256).then_some(bytes)
     }
 

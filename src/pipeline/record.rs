@@ -14,7 +14,7 @@ use crate::folder_lock::FolderLock;
 use crate::report::Timings;
 use ofa_space::dependencies::{self, Dependencies, Difference};
 use ofa_space::file_digest::KnownFiles;
-use ofa_space::{atomic_file, digest};
+use ofa_space::{atomic_file, digest, input_file};
 use ofa_train::data::{Dataset, SPLIT_TABLE};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -340,7 +340,7 @@ impl RunFolder {
         if let Some(file) = done.files.iter().find_map(damaged) {
             return Known::Damaged(file);
         }
-        let text = std::fs::read_to_string(self.path(&result_of(step))).unwrap_or_default();
+        let text = state(&self.path(&result_of(step))).unwrap_or_default();
         let Ok(result) = serde_json::from_str(&text) else { return Known::Damaged(result_of(step)) };
         match outputs(self, &result).into_iter().find(|file| !self.path(file).is_file()) {
             Some(missing) => Known::Damaged(missing),
@@ -395,8 +395,7 @@ impl RunFolder {
         if known.as_ref() == Some(&key.depends_on) {
             return Ok(false);
         }
-        let by_an_earlier_version =
-            known.is_none() && std::fs::read_to_string(&path).is_ok_and(|text| text == key.earlier);
+        let by_an_earlier_version = known.is_none() && state(&path).is_ok_and(|text| text == key.earlier);
         if !by_an_earlier_version {
             for leftover in leftovers {
                 if leftover.exists() {
@@ -437,9 +436,14 @@ impl RunFolder {
     }
 }
 
+/// The text of a file in which a run keeps its state.
+fn state(path: &Path) -> std::io::Result<String> {
+    input_file::read_text(path, input_file::LARGEST_RECORDS)
+}
+
 /// Measured times of a run, whose work is in this folder; none if there are none.
 pub fn timings_in(work: &Path) -> Timings {
-    let text = std::fs::read_to_string(work.join(TIMINGS)).ok();
+    let text = state(&work.join(TIMINGS)).ok();
     text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
 }
 
@@ -488,7 +492,7 @@ fn result_of(step: Step) -> String {
 
 /// What is known of finished steps. What is damaged is not known: those steps are done again from what there is.
 fn recorded(root: &Path, notes: &mut Vec<String>) -> BTreeMap<Step, Done> {
-    let Ok(text) = std::fs::read_to_string(root.join(RECORD)) else { return BTreeMap::new() };
+    let Ok(text) = state(&root.join(RECORD)) else { return BTreeMap::new() };
     let mut done: BTreeMap<Step, Done> = match serde_json::from_str(&text) {
         Ok(done) => done,
         Err(e) => {

@@ -1,9 +1,10 @@
 //! Number 11: sizes are bounded before memory is taken, and only regular files are read.
 
-use crate::{assert_refused, changed_model, fixture, line, photo};
+use crate::small_run::SmallRun;
+use crate::{assert_refused, changed_model, fixture, line, photo, run_in_within};
 use serde_json::json;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// 208 bytes took 4 GB in `classify`: the image was resized to 256 × 16,776,960 pixels before its centre was cut out.
 #[test]
@@ -102,6 +103,28 @@ fn only_regular_files_are_read() {
         let command = command.replace("{mobile}", "{}").replace("{out}", at("out").to_str().unwrap());
         let paths: Vec<&Path> = if command.matches("{}").count() == 2 { vec![&mobile, &path] } else { vec![&path] };
         assert_refused(&line(&command, &paths), &["endless"]);
+    }
+}
+
+/// A pipe among the files of somebody else's run kept `--resume` waiting for ever.
+#[cfg(unix)]
+#[test]
+fn no_file_of_a_run_is_waited_for() {
+    let files: Vec<PathBuf> = {
+        let run = SmallRun::finished();
+        let folders = [run.out(), run.at("train"), run.at("pairs.jsonl").parent().unwrap().to_owned()];
+        let entries = folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
+        let files = entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+        files.map(|path| path.strip_prefix(run.root()).unwrap().to_owned()).collect()
+    };
+    assert!(files.len() > 10, "{files:?}");
+    for file in files {
+        let run = SmallRun::finished();
+        let path = run.root().join(&file);
+        std::fs::remove_file(&path).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let outcome = run_in_within(run.root(), 60, &["run", "--resume", "--out", "run"]);
+        assert!(matches!(outcome.code, Some(0..=2)), "{}: {outcome:#?}", file.display());
     }
 }
 

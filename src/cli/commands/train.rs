@@ -9,7 +9,7 @@ use crate::cli::{Context, Failure};
 use crate::folder_lock::FolderLock;
 use crate::interruption::Saving;
 use clap::Args;
-use ofa_space::{Checked, Settings, atomic_file};
+use ofa_space::{Checked, Settings, atomic_file, input_file};
 use ofa_train::TrainError;
 use ofa_train::checkpoint::Checkpoint;
 use ofa_train::data::{Dataset, SPLIT_TABLE};
@@ -166,7 +166,7 @@ impl TrainArgs {
         // A file of an earlier training in the folder counts only where rank 0 reads it too.
         let is_budgeted = ranks.is_first() && (self.budget.is_some() || self.resume);
         let mut begun = match is_budgeted {
-            true => std::fs::read(out.join(BUDGETED)).unwrap_or_default(),
+            true => input_file::read(&out.join(BUDGETED), input_file::LARGEST_TEXT).unwrap_or_default(),
             false => Vec::new(),
         };
         ranks.all().broadcast(&mut begun).map_err(TrainError::from)?;

@@ -6,6 +6,7 @@
 
 mod identity;
 mod table;
+mod work_folder;
 
 use super::Failure;
 use crate::folder_lock::FolderLock;
@@ -19,6 +20,7 @@ use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 pub use table::{OUTPUTS, OneFile, OutputOption, Writes, netspec_weights};
+use work_folder::NoFile;
 
 /// The argument that lets a command write over what it reads.
 const FORCE: &str = "force";
@@ -86,7 +88,10 @@ pub fn check(command: &Command, matches: &ArgMatches) -> Result<Outputs, Failure
     if flag("dry_run") {
         return Ok(outputs);
     }
-    line.runs().for_each(|run| atomic_file::sweep_all(&run));
+    for run in line.runs() {
+        refuse("RUN", work_folder::first_in(&run))?;
+        atomic_file::sweep_all(&run);
+    }
     let (inputs, mut written) = (line.inputs(), Vec::new());
     for output in of_command(&line.path) {
         let Some(path) = line.values(output.option).next().map(PathBuf::from) else { continue };
@@ -103,6 +108,8 @@ pub fn check(command: &Command, matches: &ArgMatches) -> Result<Outputs, Failure
                 }
             }
             Writes::Folder { models, others } => {
+                let names = models.iter().chain(others).map(Path::new);
+                refuse(&option, work_folder::first_of(&path, names))?;
                 atomic_file::sweep_all(&path);
                 let goes_on = flag("resume") || outputs.force || !Checkpoint::files(&path).is_empty();
                 // Where a command has worked before, its files are its own, but a model is the end of much work.
@@ -115,11 +122,19 @@ pub fn check(command: &Command, matches: &ArgMatches) -> Result<Outputs, Failure
                     )));
                 }
             }
-            Writes::Run => atomic_file::sweep_all(&path),
+            Writes::Run => {
+                refuse(&option, work_folder::first_in(&path))?;
+                atomic_file::sweep_all(&path);
+            }
             Writes::Cache => atomic_file::sweep(&path),
         }
     }
     Ok(outputs)
+}
+
+fn refuse(option: &str, found: Option<NoFile>) -> Result<(), Failure> {
+    let refused = |NoFile { path, problem }| Failure::Input(format!("{option}: {} {problem}", path.display()));
+    found.map_or(Ok(()), |found| Err(refused(found)))
 }
 
 /// Refuses an output whose name the command chose itself, and that is there but was not written by this program; or that is the

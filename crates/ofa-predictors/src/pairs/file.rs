@@ -90,6 +90,11 @@ impl PairsFile {
         if let Err(TryLockError::WouldBlock) = file.try_lock() {
             return Err(PredictorError::InUse { path });
         }
+        let length = file.metadata().map_err(writing)?.len();
+        if length > input_file::LARGEST_RECORDS {
+            let most = input_file::LARGEST_RECORDS;
+            return Err(bad(None, format!("it has {length} bytes, expected at most {most}")));
+        }
         let mut text = String::new();
         file.read_to_string(&mut text).map_err(|e| bad(None, format!("cannot be read: {e}")))?;
         let (lines, last) = text.split_at(text.rfind('\n').map_or(0, |end| end + 1));
