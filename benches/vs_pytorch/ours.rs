@@ -23,6 +23,7 @@ pub fn serve(arguments: &[String]) -> Outcome<()> {
             let labels: Vec<usize> = (0..case.batch).map(|image| image % net.classes).collect();
             let input = StepInput {
                 images: &images,
+                first_images: None,
                 labels: &labels,
                 subnets: std::slice::from_ref(&net),
                 teacher: ofa::train::training::step::Teacher::None,

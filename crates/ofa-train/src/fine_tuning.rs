@@ -272,6 +272,7 @@ impl Learner for Run<'_> {
         };
         let input = StepInput {
             images: &images,
+            first_images: None,
             labels: &labels,
             subnets: std::slice::from_ref(&self.tuner.net),
             teacher,

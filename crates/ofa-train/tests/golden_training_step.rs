@@ -84,6 +84,7 @@ fn the_first_step_is_the_authors() {
     let mut optimizer = Optimizer::new(steps["momentum"].as_f64().unwrap(), steps["weight_decay"].as_f64().unwrap());
     let input = StepInput {
         images: &images,
+        first_images: None,
         labels: &labels,
         subnets: &subnets,
         teacher: Teacher::Logits(teacher),

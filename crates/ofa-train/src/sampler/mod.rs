@@ -21,7 +21,8 @@ use std::fmt::Debug;
 /// Chooses the subnets of a step. Configured by `kind` in TOML; plugins submit a [`SamplerEntry`].
 #[typetag::serde(tag = "kind")]
 pub trait Sampler: Settings + Debug + Send + Sync {
-    /// `request.count` archs among the opened choices; the trainer sets their resolution (one for the whole batch).
+    /// `request.count` archs among the opened choices; the trainer sets their resolution: that of the batch, but see
+    /// [`first_at_largest_resolution`](Self::first_at_largest_resolution).
     /// Everything random comes from the request's generator, so that a step can be repeated.
     ///
     /// # Errors
@@ -31,6 +32,11 @@ pub trait Sampler: Settings + Debug + Send + Sync {
     /// Which network teaches the subnets of a step.
     fn teaching(&self) -> Teaching {
         Teaching::Frozen
+    }
+
+    /// Whether the first subnet of every step takes the batch at the largest resolution of the phase, whatever the others take.
+    fn first_at_largest_resolution(&self) -> bool {
+        false
     }
 }
 

@@ -11,16 +11,24 @@ use serde::{Deserialize, Serialize};
 /// | name | default | purpose |
 /// |---|---|---|
 /// | `in_place` | true | the step's largest subnet teaches; false: the frozen one of the paper |
+/// | `largest_resolution` | false | the largest subnet takes every batch at the largest resolution, the others at the batch's own, as in BigNAS; false: all at the batch's own, as in the paper of Once-for-All |
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sandwich {
     /// Whether the step's largest subnet teaches.
     pub in_place: bool,
+    /// Whether the largest subnet takes every batch at the largest resolution.
+    #[serde(skip_serializing_if = "is_off")]
+    pub largest_resolution: bool,
+}
+
+fn is_off(flag: &bool) -> bool {
+    !flag
 }
 
 impl Default for Sandwich {
     fn default() -> Self {
-        Self { in_place: true }
+        Self { in_place: true, largest_resolution: false }
     }
 }
 
@@ -41,6 +49,10 @@ impl Sampler for Sandwich {
 
     fn teaching(&self) -> Teaching {
         if self.in_place { Teaching::InPlace } else { Teaching::Frozen }
+    }
+
+    fn first_at_largest_resolution(&self) -> bool {
+        self.largest_resolution
     }
 }
 
@@ -65,5 +77,14 @@ mod tests {
         assert_eq!(archs[0], space.max_arch());
         assert_eq!(archs[1].choices(), space.min_arch().choices());
         assert_eq!(draw(&Sandwich::default(), space.as_ref(), Opened::EVERYTHING, 1), [space.max_arch()]);
+    }
+
+    #[test]
+    fn the_largest_resolution_is_asked_for_and_left_out_of_older_files() {
+        let read = |text: &str| toml::from_str::<Box<dyn Sampler>>(text).unwrap();
+        let plain = read("kind = \"sandwich\"");
+        assert!(!plain.first_at_largest_resolution());
+        assert!(!serde_json::to_string(&plain).unwrap().contains("largest_resolution"));
+        assert!(read("kind = \"sandwich\"\nlargest_resolution = true").first_at_largest_resolution());
     }
 }

@@ -23,6 +23,8 @@ const LOG_STEPS: usize = 20;
 /// What a step learns from.
 struct Batch {
     resolution: u32,
+    /// Resolution of the first subnet, where it has one of its own.
+    first_resolution: Option<u32>,
     /// The whole batch, or this rank's parts of it.
     shards: Vec<Shard>,
     /// The step's generator, after the resolution was drawn from it.
@@ -33,6 +35,8 @@ struct Batch {
 struct Shard {
     images: Images,
     labels: Vec<usize>,
+    /// The same crops at the first subnet's own resolution.
+    for_first: Option<Images>,
     /// The same crops as the teacher of the configuration takes them, where it teaches and they differ.
     for_teacher: Option<Images>,
 }
@@ -111,18 +115,21 @@ impl Trainer<'_> {
         let augmentation = &self.config.augmentation;
         let at = |size| self.dataset.train_batch(images, size, augmentation, self.config.seed, *epoch);
         let (images, labels) = at(resolution)?;
+        let largest = resolutions.last().copied().filter(|_| self.config.sampler.first_at_largest_resolution());
+        let first_resolution = largest.filter(|largest| *largest != resolution);
+        let for_first = first_resolution.map(|largest| Ok::<_, DataError>(at(largest)?.0)).transpose()?;
         let for_teacher = match self.teacher.as_ref().filter(|_| plan.distil) {
             Some(teacher) => teacher.crops(&images, resolution, at)?,
             None => None,
         };
-        let whole = Shard { images, labels, for_teacher };
+        let whole = Shard { images, labels, for_first, for_teacher };
         let shards = if self.shards.own() == 1 { vec![whole] } else { whole.cut(self.shards.own()) };
-        Ok(Batch { resolution, shards, rng })
+        Ok(Batch { resolution, first_resolution, shards, rng })
     }
 
     /// The subnets of a step.
     fn draw(&self, opened: (&Opened, usize), supernet: &Supernet, batch: &mut Batch) -> Result<Vec<Arch>, TrainError> {
-        let Batch { resolution, shards, rng } = batch;
+        let Batch { resolution, shards, rng, .. } = batch;
         let mut judge = |arch: &Arch| {
             let net = self.space.resolve(&arch.with_resolution(*resolution))?;
             let losses = shards.iter().map(|Shard { images, labels, .. }| {
@@ -188,11 +195,13 @@ impl Shard {
     /// Equal parts, in order.
     fn cut(self, parts: usize) -> Vec<Self> {
         let size = self.labels.len() / parts;
-        let mut for_teacher = self.for_teacher.map(|images| images.split(&[size]).into_iter());
+        let cut = |images: Option<Images>| images.map(|images| images.split(&[size]).into_iter());
+        let (mut for_first, mut for_teacher) = (cut(self.for_first), cut(self.for_teacher));
         let images = self.images.split(&[size]).into_iter();
         let shard = |(images, labels): (Images, &[usize])| Self {
             images,
             labels: labels.to_vec(),
+            for_first: for_first.as_mut().and_then(Iterator::next),
             for_teacher: for_teacher.as_mut().and_then(Iterator::next),
         };
         images.zip(self.labels.chunks(size.max(1))).map(shard).collect()
@@ -205,14 +214,17 @@ impl Phase<'_, '_> {
         let plan = self.plan;
         let archs = self.trainer.draw((&plan.opened, plan.subnets_per_step), &self.state.supernet, &mut batch)?;
         let resolution = batch.resolution;
+        let resolutions = batch.first_resolution.into_iter().chain(std::iter::repeat(resolution));
         let subnets = archs
             .iter()
-            .map(|arch| Ok(space.resolve(&arch.with_resolution(resolution))?))
+            .zip(resolutions)
+            .map(|(arch, resolution)| Ok(space.resolve(&arch.with_resolution(resolution))?))
             .collect::<Result<Vec<NetSpec>, TrainError>>()?;
         let mut inputs = Vec::with_capacity(batch.shards.len());
         for shard in &batch.shards {
             inputs.push(StepInput {
                 images: &shard.images,
+                first_images: shard.for_first.as_ref(),
                 labels: &shard.labels,
                 subnets: &subnets,
                 teacher: self.teacher_of(shard, resolution)?,

@@ -165,7 +165,10 @@ fn phase_cost(
         (true, None) if frozen => probe.teacher_ms * mean_area,
         _ => 0.0,
     };
-    let per_image = subnet_ms * plan.subnets_per_step as f64 * mean_area + teacher_ms;
+    let alone = usize::from(config.sampler.first_at_largest_resolution());
+    let largest_area = resolutions.last().map_or(1.0, |&r| area(r));
+    let others_ms = subnet_ms * plan.subnets_per_step.saturating_sub(alone) as f64 * mean_area;
+    let per_image = others_ms + probe.largest_ms * alone as f64 * largest_area + teacher_ms;
     Ok(PhaseCost {
         name: plan.name.clone(),
         opened: plan.opened,

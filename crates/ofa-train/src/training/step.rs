@@ -18,6 +18,8 @@ use serde::{Deserialize, Serialize};
 pub struct StepInput<'a> {
     /// The batch.
     pub images: &'a Images,
+    /// The batch for the first subnet, where that takes it at another resolution than the others.
+    pub first_images: Option<&'a Images>,
     /// Class of every image.
     pub labels: &'a [usize],
     /// The subnets to train, in order.
@@ -44,6 +46,7 @@ impl<'a> StepInput<'a> {
     pub fn from_labels(images: &'a Images, labels: &'a [usize], subnets: &'a [NetSpec]) -> Self {
         Self {
             images,
+            first_images: None,
             labels,
             subnets,
             teacher: Teacher::None,
@@ -145,8 +148,9 @@ pub(crate) fn pass_by(
     let labels: Vec<i64> = input.labels.iter().map(|l| *l as i64).collect();
     let labels = TensorData::new(labels, [input.labels.len()]);
     let mut first_logits: Option<Tensor<2>> = None;
-    for net in input.subnets {
-        let output = forward(net, input.images);
+    for (index, net) in input.subnets.iter().enumerate() {
+        let images = input.first_images.filter(|_| index == 0).unwrap_or(input.images);
+        let output = forward(net, images);
         let targets = Tensor::<1, Int>::from_data(labels.clone(), supernet.device());
         let hard = || loss::smoothed_cross_entropy(output.logits.clone(), targets, input.label_smoothing);
         let soft = |teacher: &Tensor<2>| {
@@ -204,4 +208,37 @@ fn argmax(row: &[f32]) -> Option<usize> {
         }
     }
     best.map(|(index, _)| index)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use burn::tensor::Device;
+    use ofa_space::{initialisation, registry, supernet};
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    #[test]
+    fn the_first_subnet_takes_images_of_its_own() {
+        let space = registry::named("tiny-28").unwrap();
+        let defs = supernet::tensors(space.as_ref()).unwrap();
+        let weights = initialisation::initialise(&defs, &mut ChaCha8Rng::seed_from_u64(4));
+        let net = Supernet::new(defs, &weights, &Device::flex().autodiff()).unwrap();
+        let at = |arch: ofa_space::Arch, size| space.resolve(&arch.with_resolution(size)).unwrap();
+        let batch = |size: usize| {
+            let shape = [4, size, size, 1];
+            Images { data: (0..shape.iter().product()).map(|index| (index as f32 * 0.7).sin()).collect(), shape }
+        };
+        let labels = [1, 2, 3, 4];
+        let [large, small] = [28, 20].map(batch);
+        let losses = |images: &Images, first_images: Option<&Images>, subnets: &[NetSpec]| {
+            let input = StepInput { first_images, ..StepInput::from_labels(images, &labels, subnets) };
+            pass(&net, &input).unwrap().report.losses
+        };
+        let (max, min) = (at(space.max_arch(), 28), at(space.min_arch(), 20));
+        let [first] = losses(&large, None, std::slice::from_ref(&max))[..] else { panic!("one loss") };
+        let [second] = losses(&small, None, std::slice::from_ref(&min))[..] else { panic!("one loss") };
+        assert_eq!(losses(&small, Some(&large), &[max, min]), [first, second]);
+    }
 }
