@@ -1,6 +1,7 @@
 //! What ranks send each other besides numbers: something short, as JSON, and files with it.
 
 use crate::failure::Failure;
+use ofa_space::input_file;
 use ofa_train::TrainError;
 use ofa_train::communication::CommunicationError;
 use serde::de::DeserializeOwned;
@@ -64,8 +65,8 @@ pub(super) fn read(paths: impl IntoIterator<Item = impl AsRef<Path>>) -> Result<
     let mut files = Files::new();
     for path in paths {
         let path = path.as_ref();
-        let bytes =
-            std::fs::read(path).map_err(|e| Failure::Running(format!("cannot read {}: {e}", path.display())))?;
+        let bytes = input_file::read(path, input_file::LARGEST_MODEL)
+            .map_err(|e| Failure::Running(format!("cannot read {}: {e}", path.display())))?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         files.insert(name, bytes);
     }
