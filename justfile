@@ -1,6 +1,6 @@
 # The heavier suites, which .ci/run leaves out. `just --list` shows them.
 
-# Everything that a change must pass.
+# All checks that a change must pass.
 ci:
     .ci/run
 
@@ -8,7 +8,7 @@ ci:
 features:
     .ci/features
 
-# The kernels under AddressSanitizer, each instruction set forced in turn.
+# The kernels under AddressSanitizer, with each instruction set.
 asan:
     crates/ofa-kernels/sanitize
 
@@ -23,7 +23,7 @@ faults:
     cargo build --release --workspace --bin ofa
     python3 tests/faults.py target/release/ofa
 
-# Every file of a finished run damaged in every way, and gone on with.
+# Every file of a finished run, damaged in every way and resumed.
 damage:
     cargo test --release --test state -- --ignored --nocapture
 
@@ -31,11 +31,11 @@ damage:
 mpi:
     tests/mpi.sh
 
-# Two ranks of one thread against one of two.
+# Two ranks of one thread compared with one of two.
 scaling:
     benches/scaling
 
-# Every reader on files that are nearly right; `cargo test` does a few thousand.
+# Every reader on nearly correct files; `cargo test` does a few thousand.
 fuzz cases="1000000" seed="1":
     cargo run --release --example fuzz -- --cases {{cases}} --seed {{seed}}
 
@@ -43,15 +43,15 @@ fuzz cases="1000000" seed="1":
 predictors:
     cargo test --release -p ofa-predictors -- --ignored --nocapture
 
-# Search against the authors' finder.
+# Search compared with the authors' finder.
 search:
     cargo bench --bench search_vs_reference
 
-# Training steps and evaluation against PyTorch.
+# Training steps and evaluation compared with PyTorch.
 pytorch:
     benches/vs-pytorch
 
-# Import of a full-size checkpoint against PyTorch.
+# Import of a full-size checkpoint compared with PyTorch.
 import:
     cargo build --release
     python tests/import_speed.py target/release/ofa
@@ -68,7 +68,7 @@ browser:
     cargo build --release --workspace --bin ofa
     python3 tests/report_in_browser.py target/release/ofa
 
-# PyTorch modules of networks of all spaces against our own logits. Needs what tests/ways_onto_a_device.py names, from PyPI.
+# PyTorch modules of networks of all spaces compared with our own logits. Needs the PyPI packages named in tests/ways_onto_a_device.py.
 modules:
     cargo build --release --workspace --bin ofa
     python tests/ways_onto_a_device.py logits target/release/ofa
@@ -77,7 +77,7 @@ modules:
 devices data +models: modules
     python tests/ways_onto_a_device.py accuracy target/release/ofa {{data}} {{models}}
 
-# Every shell block of README and docs, each page from an empty folder.
+# All shell blocks of README and docs; each page starts in an empty folder.
 documentation:
     cargo build --release --workspace --bin ofa
     python3 tests/documentation.py

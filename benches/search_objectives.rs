@@ -1,11 +1,12 @@
-//! What a limit costs a search: as many evaluations with each kind of objective, beside the Note10 table.
+//! How much a limit slows down a search: the same number of evaluations with each kind of objective and with the Note10
+//! table.
 //!
 //! ```text
 //! cargo bench --bench search_objectives
 //! ```
-//! One thread; the minimum of three searches of 20,000 random evaluations and of evolution's 20,000, for each objective; the
-//! score is the number of parameters, so that the limited quantity is all that differs. Tables are made in an untimed search
-//! before.
+//! One thread; the minimum of three searches of 20,000 random evaluations and of evolution's 20,000, for each
+//! objective; the score is the number of parameters, so that only the limited quantity differs. Tables are built in an
+//! untimed search first.
 #![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs)]
 
 use ofa::hw::devices::regression::Regression;

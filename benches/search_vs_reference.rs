@@ -1,10 +1,10 @@
-//! Search beside the reference: throughput of the objectives, and the five Note10 limits.
+//! Search compared with the reference: throughput of the objectives, and the five Note10 limits.
 //!
 //! ```text
 //! cargo bench --bench search_vs_reference                    # needs ../shared or OFA_SHARED
 //! OFA_PYTHON=/path/to/python cargo bench --bench search_vs_reference   # beside PyTorch and NumPy
 //! ```
-//! Two threads on both sides, the minimum of three runs. PyTorch's rate leaves its encoding out, ours has it in.
+//! Two threads on both sides, the minimum of three runs. PyTorch's rate excludes the encoding, ours includes it.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used, missing_docs)]
 
 use ofa::hw::LatencyObjective;

@@ -1,4 +1,4 @@
-//! What progressive shrinking buys: the same 20 subnets scored in three supernets — random weights, the max subnet
+//! What progressive shrinking gains: the same 20 subnets are scored in three supernets: random weights, the max subnet
 //! trained alone for as many optimizer steps, and the finished quickstart.
 //!
 //! ```text
@@ -6,9 +6,9 @@
 //! cargo run --release --example ablation -- ofa-run
 //! ```
 //!
-//! All three read the run's own configuration. Every subnet is BN-recalibrated on training images and scored on all
-//! test images. The second supernet sees the same resolutions, batches and learning rate, but only ever its largest
-//! subnet: what differs is the shrinking.
+//! All three use the configuration of the run. Every subnet is BN-recalibrated on training images and scored on all
+//! test images. The second supernet is trained at the same resolutions, with the same batches and learning rate, but
+//! only its largest subnet: the shrinking is the only difference.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use ofa::pipeline::{PLAN, config::PipelineConfig};

@@ -1,13 +1,13 @@
-//! What the supernet is worth to the networks of a run: each of them against the same architecture cut from the full network
-//! as it was before its subnets learnt, and fine-tuned alone with the same settings, seed and images.
+//! How much the networks of a run gain from the supernet: compares each with the same architecture, cut from the full
+//! network as it was before its subnets were trained and fine-tuned with the same settings, seed and images.
 //!
 //! ```text
 //! ofa run forty.toml --out forty            # `max_macs` with forty limits; see docs/results.md
 //! cargo run --release --example cut_from_full -- forty forty-alone.jsonl
 //! ```
 //!
-//! A line is appended for each network, and networks that the file has already are not trained again. The full network's
-//! channels are sorted by importance before it is cut, as the run sorts them before its subnets learn.
+//! Appends one line for each network; networks already in the file are not trained again. The channels of the full
+//! network are sorted by importance before it is cut, as in the run before its subnets are trained.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use ofa::pipeline::{PLAN, config::PipelineConfig};

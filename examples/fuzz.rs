@@ -1,12 +1,12 @@
-//! Fuzzes the readers for as long as is wanted:
+//! Fuzzes the readers with any number of cases:
 //!
 //! ```sh
 //! cargo run --release --example fuzz -- --cases 1000000 --seed 1
 //! ```
 //!
 //! `--cases` is divided among all targets; `--target NAME` fuzzes one of them. Inputs that fail are written to `--out`
-//! (default: `target/fuzz`), from where they are moved to `tests/corpus` once they are mended. A process that is aborted, or that
-//! hangs, leaves the input there as well, under the name `TARGET-current`.
+//! (default: `target/fuzz`), and should be moved to `tests/corpus` once the defect is fixed. If the process aborts or
+//! hangs, the input is there too, as `TARGET-current`.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../tests/fuzzing/mod.rs"]

@@ -1,11 +1,11 @@
 //! Prints the table of `docs/official-models.md`: every published specialised network in a folder, with its published
-//! figures and ours.
+//! figures and those computed by `ofa`.
 //!
 //! ```text
 //! cargo run --release --example official_models -- FOLDER
 //! ```
 //!
-//! FOLDER holds one folder for each network, called as published (`note10_lat-16ms_top1-75.5_finetune-25`), with its
+//! FOLDER contains one folder for each network, named as published (`note10_lat-16ms_top1-75.5_finetune-25`), with its
 //! `net.config` and `run.config`.
 
 use ofa::export::importing::net_config::{NetConfig, read_run_config};

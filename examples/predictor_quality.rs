@@ -5,10 +5,10 @@
 //! cargo run --release --example predictor_quality -- ofa-run
 //! ```
 //!
-//! 100 random subnets that the run has not seen are BN-recalibrated and scored on all test images. Kendall's tau of
-//! the predictions stands beside its ceiling: the tau between the scores on two disjoint halves of the test images, which
-//! is what a perfect predictor of one half would reach on the other. For the nets that the run chose, the error of the
-//! prediction stands beside that of predicting the mean of the measured pairs.
+//! Recalibrates 100 random subnets that the run has not measured, and scores them on all test images. Prints Kendall's
+//! tau of the predictions and its upper bound: the tau between the scores on two disjoint halves of the test images,
+//! which a perfect predictor of one half would reach on the other. For the networks that the run chose, prints the
+//! error of the predictions and the error of predicting the mean of the measured pairs.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use ofa::pipeline::{PLAN, config::PipelineConfig};

@@ -1,4 +1,4 @@
-//! The whole job by library calls, at a small scale: train a supernet on the bundled digits, measure some subnets, fit a
+//! Everything by library calls, at a small scale: train a supernet on the bundled digits, measure some subnets, fit a
 //! predictor, search a device, and write the chosen network as ONNX.
 //!
 //! `cargo run --release --example quickstart`

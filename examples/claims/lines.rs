@@ -1,4 +1,4 @@
-//! Results, one JSON line a unit.
+//! Results, one JSON line per unit.
 
 use crate::Result;
 use serde::de::DeserializeOwned;

@@ -1,5 +1,5 @@
-//! The paper's claims at a size that two cores can train: subnets of a supernet beside the same networks trained alone, and
-//! recipes of training beside each other.
+//! The paper's claims at a size that two cores can train: compares subnets of a supernet with the same networks trained
+//! alone, and training recipes with each other.
 //!
 //! ```text
 //! cargo run --release --example claims -- list  examples/claims/cifar10.toml
@@ -8,9 +8,9 @@
 //! cargo run --release --example claims -- table examples/claims/cifar10.toml
 //! ```
 //!
-//! A unit is one training: of one network, or of one supernet, with one seed. It can be interrupted and run again, and ends
-//! in a line of `docs/results/claims/EXPERIMENT.jsonl`; units that have their line are skipped. `UNIT` names those to run by
-//! the beginning of their names.
+//! A unit is one training, of a network or a supernet, with one seed. It can be interrupted and resumed, and adds one
+//! line to `docs/results/claims/EXPERIMENT.jsonl`; units with a line are skipped. `UNIT` selects units by the beginning
+//! of their names.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod experiment;

@@ -1,5 +1,5 @@
-//! Networks that a search finds beside those that a person would set by hand: one kernel size, one expansion ratio, one depth and
-//! one resolution for the whole network.
+//! Compares networks found by a search with those one would choose by hand: one kernel size, one expansion ratio, one
+//! depth and one resolution for the whole network.
 
 use crate::Result;
 use crate::experiment::{Experiment, Searched};

@@ -1,4 +1,4 @@
-//! Doing a unit: training, and the accuracies of what it gave.
+//! Running a unit: training, and the accuracies of the result.
 
 use crate::Result;
 use crate::experiment::{Experiment, Unit};

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Once-for-All networks: train one elastic supernet, specialise it for any device without retraining.
+/// Once-for-All networks: train one elastic supernet and specialise it for any device without retraining.
 #[derive(Parser, Debug)]
 #[command(
     name = "ofa",
@@ -43,25 +43,25 @@ const GLOBAL: &str = "Options of every command";
 /// Options of every command.
 #[derive(Args, Debug, Clone)]
 pub struct Common {
-    /// Print exactly one JSON value (or JSON Lines) on stdout.
+    /// Print one JSON value (or JSON Lines) on stdout.
     #[arg(long, global = true, help_heading = GLOBAL)]
     json: bool,
-    /// Print no progress.
+    /// Do not print progress.
     #[arg(short, long, global = true, help_heading = GLOBAL)]
     quiet: bool,
-    /// Print more.
+    /// Print more details.
     #[arg(short, long, global = true, help_heading = GLOBAL, action = clap::ArgAction::Count)]
     verbose: u8,
-    /// Seed of every random choice.
+    /// Seed of all random choices.
     #[arg(long, global = true, help_heading = GLOBAL, default_value_t = 0)]
     seed: u64,
     /// Compute backend: flex, tch, cuda:0, wgpu.
     #[arg(long, global = true, help_heading = GLOBAL, default_value = "flex")]
     backend: String,
-    /// Threads of compute; all cores if left out, divided among the ranks of a machine.
+    /// Number of compute threads [default: all cores, divided among the ranks on the machine].
     #[arg(long, global = true, help_heading = GLOBAL)]
     threads: Option<usize>,
-    /// Let device profiles run the programs that they name.
+    /// Allow device profiles to run the programs that they name.
     #[arg(long, global = true, help_heading = GLOBAL)]
     allow_commands: bool,
 }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// How several processes work together.
 #[derive(Args, Debug, Clone)]
 pub struct DistributedArgs {
-    /// Work on all processes that a launcher started: `mpi` (mpirun, srun).
+    /// Use all processes started by a launcher: `mpi` (mpirun, srun).
     #[arg(long, value_name = "KIND")]
     pub distributed: Option<String>,
 }

@@ -1,5 +1,5 @@
-//! How well every fast kind, and `auto`, rank few and noisy pairs that they have not seen: Kendall's tau within folds,
-//! averaged over five folds and as many divisions as asked for (ten are in the files).
+//! How well all fast kinds and `auto` rank unseen pairs when pairs are few and noisy: Kendall's tau within folds,
+//! averaged over five folds and the given number of divisions (the files contain ten).
 //!
 //! ```text
 //! cargo run --release -p ofa-predictors --example few_pairs -- 10

@@ -1,4 +1,4 @@
-//! Two genes of one's own: the oven settings of the best bread within an hour.
+//! A search over two genes of your own: oven settings for the best bread within an hour.
 #![allow(clippy::print_stdout)]
 use ofa_search::{Arch, Constraint, FnObjective, Gene, Genes, Search};
 

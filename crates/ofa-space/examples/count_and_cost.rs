@@ -1,4 +1,4 @@
-//! Counts the subnets of a space and costs three of them, without any deep-learning framework.
+//! Counts the subnets of a space and computes the cost of three of them, without a deep-learning framework.
 //!
 //! `cargo run --release -p ofa-space --example count_and_cost [SPACE or FILE.toml]`
 #![allow(clippy::print_stdout)]

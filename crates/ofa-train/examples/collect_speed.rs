@@ -1,12 +1,12 @@
-//! Collecting accuracies in clusters against one by one, on the paper's space at three resolutions.
+//! Compares collecting accuracies in clusters and one by one, on the paper's space at three resolutions.
 //!
 //! ```text
 //! cargo run --release -p ofa-train --example collect_speed               # 200 subnets, 64 + 64 images
 //! cargo run --release -p ofa-train --example collect_speed -- 40 32      # 40 subnets, 32 + 32 images
 //! ```
 //!
-//! Weights and images are random: neither changes how long it takes. Printed: seconds, their ratio, the largest
-//! difference of any accuracy, and how much work the clusters save in multiply-accumulates.
+//! Weights and images are random, since they do not affect the time. Prints the seconds, their ratio, the largest
+//! difference of any accuracy, and the multiply-accumulates that clusters save.
 
 use burn::tensor::Device;
 use ofa_space::spaces::mbv3::{Mbv3, Mbv3Config};

@@ -1,15 +1,16 @@
-//! How fast images come from a folder, and what they cost a training run.
+//! How fast images are loaded from a folder, and how much this slows down training.
 //!
 //! ```text
 //! cargo run --release -p ofa-train --example loader_speed -- FOLDER [SIDE] [IMAGES] [STEPS] [PYTHON]
 //! ```
 //!
-//! 1. The loader alone: JPEG files decoded anew, varied and normalised, in batches of 64; then the same from memory.
+//! 1. The loader alone: JPEG files decoded, augmented and normalised, in batches of 64; then the same from memory.
 //!    Small images of one size are shifted and mirrored, photos cropped at random and mirrored.
-//! 2. With PYTHON, an interpreter that has torchvision: its `ImageFolder` and `DataLoader(num_workers=2)` on the same files
-//!    with the same transforms (`loader_speed.py`). The two take turns three times; the median of the ratios is printed.
-//! 3. Training steps of the largest subnet of a CIFAR-sized space, fed by the loader against fed from tensors that were
-//!    prepared before: the two take turns, the medians over all steps are compared.
+//! 2. With PYTHON, an interpreter that has torchvision: its `ImageFolder` and `DataLoader(num_workers=2)` on the same
+//!    files with the same transforms (`loader_speed.py`). They alternate three times; the median of the ratios is
+//!    printed.
+//! 3. Training steps of the largest subnet of a CIFAR-sized space, with images from the loader or from tensors prepared
+//!    in advance, alternating; compares the medians over all steps.
 
 use burn::tensor::Device;
 use ofa_space::Resize;

@@ -5,11 +5,11 @@
 //! cargo run --release -p ofa-train --example recipes -- 1       # one
 //! ```
 //!
-//! All start from the same largest network, trained a little; then everything is open and four subnets are trained a
+//! All start from the same largest network, trained briefly; then everything is open and four subnets are trained per
 //! step. The cost of a step is counted in forward passes: three for each subnet that is trained (forward and backward),
-//! one for the frozen teacher and for each subnet that a sampler judges. Recipes with dearer steps take fewer.
-//! Printed: mean top-1 over seeds of the smallest, the middle, the largest and ten random subnets, on validation images
-//! after BN recalibration, and the standard deviation over seeds of the mean of all thirteen.
+//! one for the frozen teacher and for each subnet that a sampler judges. Recipes with more expensive steps have fewer
+//! of them. Prints the mean top-1 over seeds of the smallest, the middle, the largest and ten random subnets, on
+//! validation images after BN recalibration, and the standard deviation over seeds of the mean of all thirteen.
 
 use ofa_space::{Arch, Opened, SearchSpace};
 use ofa_train::collection::distinct_archs;

@@ -1,5 +1,5 @@
 //! Trains a supernet from a pretrained network, picks a subnet under each limit of multiply-accumulates by validation
-//! images, and fine-tunes it with and without a teacher: one row of a recipe's ablation on standard output.
+//! images, and fine-tunes it with and without a teacher. Prints one row of an ablation of the recipe.
 //!
 //! ```text
 //! cargo run --release -p ofa-train --example shrink_pretrained -- train.toml 4.0,6.5 6 0.03

@@ -6,7 +6,7 @@
 //! cargo run -p ofa-train --example step_time -- cifar-32 20     # one space, 20 repetitions
 //! ```
 //!
-//! The median is what to expect; the minimum is what to compare on a machine that others use too.
+//! The median is the expected time; on a shared machine, compare the minimum.
 
 use burn::tensor::Device;
 use ofa_space::{NetSpec, initialisation, registry, supernet};

@@ -1,4 +1,4 @@
-//! Two devices of our own: a model of a systolic array, and a board described by nothing but a roofline profile.
+//! Two example devices: a model of a systolic array, and a board described by a roofline profile only.
 #![forbid(unsafe_code)]
 
 use inventory::submit;

@@ -1,4 +1,4 @@
-//! The `ofa` binary with our devices in it.
+//! The `ofa` program with these devices.
 
 // Naming the crate is what links it, and linking it is what registers its devices.
 use example_device as _;

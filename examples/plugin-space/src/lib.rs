@@ -1,6 +1,6 @@
-//! A search space of our own: depthwise separable convolutions (MobileNetV1) with elastic kernel size and depth.
+//! An example search space: depthwise separable convolutions (MobileNetV1) with elastic kernel size and depth.
 //!
-//! Two functions make a space: `info` lists the genes, `resolve` turns an arch into a network. Counting, sampling,
+//! A space is two functions: `info` lists the genes, `resolve` turns an arch into a network. Counting, sampling,
 //! training, prediction, search, extraction and export follow from them.
 #![forbid(unsafe_code)]
 

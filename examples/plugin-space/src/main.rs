@@ -1,4 +1,4 @@
-//! The `ofa` binary with our search space in it.
+//! The `ofa` program with this search space.
 
 // Naming the crate is what links it, and linking it is what registers its spaces.
 use example_space as _;

@@ -8,10 +8,10 @@ use std::path::PathBuf;
 /// How the classes of the data are found among the network's; by name, if left out.
 #[derive(Args, Debug)]
 pub struct ClassArgs {
-    /// Classes of the data that the network has under another name: a CSV file with lines `theirs,ours`.
+    /// CSV file for classes that have another name in the network: lines `theirs,ours` (data, network).
     #[arg(long, value_name = "FILE", conflicts_with = "classes_by_position")]
     pub class_map: Option<PathBuf>,
-    /// Take the classes of the data in their order, whatever they are called.
+    /// Match classes by their order, regardless of their names.
     #[arg(long)]
     pub classes_by_position: bool,
 }

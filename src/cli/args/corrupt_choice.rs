@@ -15,8 +15,8 @@ enum CorruptChoice {
 /// What to do with an image that cannot be decoded.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct CorruptArgs {
-    /// What to do with an image that cannot be decoded: `error` stops and names it, `skip` leaves it out and counts it
-    /// [default: error].
+    /// What to do if an image cannot be decoded: `error` stops and names it, `skip` skips and counts it [default:
+    /// error].
     #[arg(long, value_enum, hide_possible_values = true, value_name = "error|skip")]
     on_corrupt: Option<CorruptChoice>,
 }

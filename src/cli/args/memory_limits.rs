@@ -12,16 +12,16 @@ use std::sync::Arc;
 /// Limits on memory and energy.
 #[derive(Args, Debug)]
 pub struct MemoryLimits {
-    /// Limits on activation memory in kB of 1,024 bytes, at --precision; depthwise convolutions work in place.
+    /// Limits on activation memory in kB of 1,024 bytes, at --precision, with depthwise convolutions in place.
     #[arg(long, value_delimiter = ',', value_name = "KB|%")]
     max_sram_kb: Vec<Limit>,
     /// Limits on weights in kB of 1,024 bytes, at --precision.
     #[arg(long, value_delimiter = ',', value_name = "KB|%")]
     max_flash_kb: Vec<Limit>,
-    /// Width of weights and activations for the memory limits.
+    /// Number format of weights and activations for the memory limits.
     #[arg(long, value_enum, default_value = "int8")]
     precision: MemoryPrecision,
-    /// Limits on energy per image in millijoules, for a device whose profile gives it.
+    /// Limits on energy per image in millijoules, for devices whose profile includes energy.
     #[arg(long, value_delimiter = ',', requires = "device", value_name = "MJ|%")]
     max_energy_mj: Vec<Limit>,
 }

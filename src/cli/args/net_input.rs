@@ -10,16 +10,16 @@ use std::path::{Path, PathBuf};
 /// What a description may leave open about a network's input.
 #[derive(Args, Debug)]
 pub struct NetInputArgs {
-    /// The run.config beside the description, which holds the image size.
+    /// The run.config that belongs to the description and contains the image size.
     #[arg(long)]
     pub run_config: Option<PathBuf>,
     /// Height and width of the input in pixels.
     #[arg(long)]
     pub image_size: Option<u32>,
-    /// Mean of pixels in 0..1: one number for all channels, or one for each.
+    /// Mean of the pixels in 0..1: one number for all channels, or one for each.
     #[arg(long, value_delimiter = ',')]
     pub mean: Option<Vec<f32>>,
-    /// Standard deviation of pixels in 0..1: one number for all channels, or one for each.
+    /// Standard deviation of the pixels in 0..1: one number for all channels, or one for each.
     #[arg(long, value_delimiter = ',')]
     pub std: Option<Vec<f32>>,
 }

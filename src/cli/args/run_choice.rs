@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 /// Which network of a run.
 #[derive(Args, Debug)]
 pub struct RunNetworkArgs {
-    /// A network of the run by its name, instead of the recommended one.
+    /// Name of a network of the run, instead of the recommended one.
     #[arg(long, value_name = "NAME")]
     net: Option<String>,
-    /// The recommended network of this device of the run.
+    /// Device of the run whose recommended network is used.
     #[arg(long, conflicts_with_all = ["model", "net"])]
     device: Option<String>,
 }

@@ -7,7 +7,7 @@ use ofa_export::Runtime;
 /// Which inference runtime.
 #[derive(Args, Debug)]
 pub struct RuntimeArgs {
-    /// Inference runtime: rten (the default), onnxruntime or onnxruntime-cuda (these two if built in).
+    /// Inference runtime: rten (the default), onnxruntime or onnxruntime-cuda (if built in).
     #[arg(long)]
     runtime: Option<String>,
 }

@@ -20,8 +20,8 @@ use std::path::{Path, PathBuf};
 /// Arguments of `ofa classify`.
 #[derive(Args, Debug)]
 pub struct ClassifyArgs {
-    /// Model file, the name of a pretrained network (mcunet), or an exported ONNX file. Left out: the first argument is the
-    /// folder of a run, and its recommended network is taken.
+    /// Model file, the name of a pretrained network (mcunet), or an exported ONNX file [default: the recommended
+    /// network of the run given as the first argument].
     #[arg(long)]
     model: Option<PathBuf>,
     #[command(flatten)]
@@ -29,22 +29,22 @@ pub struct ClassifyArgs {
     /// Subnet of a supernet, or of the space derived from a whole network: max, min, random, JSON, or a file.
     #[arg(long)]
     arch: Option<String>,
-    /// Recalibrate a supernet's subnet on this data set's training images, or on an .npy batch.
+    /// Data set whose training images are used to recalibrate a subnet of a supernet, or an .npy batch.
     #[arg(long)]
     calibrate: Option<String>,
-    /// Keep the batch-norm statistics that all subnets share, without a warning.
+    /// Keep the batch-norm statistics shared by all subnets, without a warning.
     #[arg(long, conflicts_with = "calibrate")]
     no_calibrate: bool,
     #[command(flatten)]
     classes: ClassArgs,
-    /// How many classes to print.
+    /// Number of classes to print.
     #[arg(long, default_value_t = 5)]
     top: usize,
     #[command(flatten)]
     runtime: RuntimeArgs,
     #[command(flatten)]
     corrupt: CorruptArgs,
-    /// Image files, and folders of them; without --model, the folder of a run before them.
+    /// Image files, or folders of images. Without --model, the first argument is the folder of a run.
     #[arg(required = true, value_name = "[RUN] IMAGE")]
     images: Vec<PathBuf>,
 }

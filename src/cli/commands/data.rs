@@ -13,7 +13,7 @@ use serde::Serialize;
 pub struct DataArgs {
     /// `bundled` or a folder.
     data: String,
-    /// Count the images as if those of more than one part were dropped from the earlier one.
+    /// Count images as if those in several parts were dropped from the earlier part.
     #[arg(long)]
     drop_duplicates: bool,
     #[command(flatten)]

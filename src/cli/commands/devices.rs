@@ -20,9 +20,9 @@ pub struct DevicesArgs {
 
 #[derive(Subcommand, Debug)]
 enum DevicesCommand {
-    /// Fit an analytic device or a block table to a handful of networks measured on the real one.
+    /// Fit an analytic device or a block table to a few networks measured on the real device.
     Calibrate(CalibrateArgs),
-    /// Make a device from whole-network timings alone, by linear regression.
+    /// Make a device from timings of whole networks by linear regression.
     Fit(MeasuredFiles),
 }
 
@@ -42,7 +42,7 @@ struct MeasuredFiles {
     /// Space of the measured archs: registered name, TOML file or model file.
     #[arg(long)]
     space: String,
-    /// Measurements, one JSON a line: {"arch": …, "latency_ms": …}.
+    /// File of measurements, one JSON object per line: {"arch": …, "latency_ms": …}.
     #[arg(long)]
     measured: PathBuf,
     /// Output profile.

@@ -23,16 +23,16 @@ pub struct ExtractArgs {
     /// Output model file.
     #[arg(short, long = "out", alias = "output")]
     output: PathBuf,
-    /// Recalibrate BN on this data set's training images, or on an .npy batch.
+    /// Data set whose training images are used to recalibrate BN, or an .npy batch.
     #[arg(long)]
     calibrate: Option<String>,
-    /// Keep the batch-norm statistics that all subnets share, without a warning.
+    /// Keep the batch-norm statistics shared by all subnets, without a warning.
     #[arg(long, conflicts_with = "calibrate")]
     no_calibrate: bool,
     /// Training images for BN recalibration.
     #[arg(long, default_value_t = 2000)]
     calibration_images: usize,
-    /// Sizes of the batches that an .npy file is cut into, in order; the last one repeats.
+    /// Sizes of the batches into which an .npy file is divided, in order; the last one repeats.
     #[arg(long, value_delimiter = ',', default_value = "64")]
     calibrate_batches: Vec<usize>,
     #[command(flatten)]

@@ -22,7 +22,7 @@ use std::time::Instant;
 /// Arguments of `ofa finetune`.
 #[derive(Args, Debug)]
 pub struct FinetuneArgs {
-    /// Model file: a standalone net of `ofa extract` or `ofa import net`, or a supernet with --arch.
+    /// Model file: a standalone network of `ofa extract` or `ofa import net`, or a supernet with --arch.
     #[arg(long)]
     model: PathBuf,
     /// Subnet of a supernet, or of the space derived from a whole network: max, min, random, JSON, or a file.
@@ -34,60 +34,60 @@ pub struct FinetuneArgs {
     /// Output model file.
     #[arg(short, long = "out", alias = "output")]
     output: PathBuf,
-    /// Draw the last linear layer afresh, for the classes of the data.
+    /// Start with a new last linear layer, for the classes of the data.
     #[arg(long, conflicts_with_all = ["class_map", "classes_by_position"])]
     new_head: bool,
-    /// Train at this image size, instead of the network's own.
+    /// Image size to train at, instead of the network's own.
     #[arg(long, value_name = "PIXELS")]
     image_size: Option<u32>,
-    /// Learn from this network's logits too: a model file with the same classes and normalisation, of any size.
+    /// Network whose logits are also learnt: a model file with the same classes and normalisation, of any size.
     #[arg(long, value_name = "MODEL")]
     teacher: Option<PathBuf>,
     /// Weight of the teacher's term.
     #[arg(long, default_value_t = FineTuning::default().distillation, requires = "teacher")]
     distillation: f64,
-    /// Passes over the training images; may be a fraction.
+    /// Passes over the training images; can be a fraction.
     #[arg(long, default_value_t = 5.0)]
     epochs: f64,
-    /// Highest learning rate; it falls to 0 along a cosine [default: 0.0075, with --new-head 0.03].
+    /// Highest learning rate, followed by cosine decay to 0 [default: 0.0075, with --new-head 0.03].
     #[arg(long)]
     learning_rate: Option<f64>,
-    /// Passes before the others in which the last layer alone learns [default: 0, with --new-head 1].
+    /// Passes before the others in which only the last layer is trained [default: 0, with --new-head 1].
     #[arg(long)]
     head_epochs: Option<f64>,
     /// Highest learning rate of those passes.
     #[arg(long, default_value_t = FineTuning::default().head_learning_rate)]
     head_learning_rate: f64,
-    /// Learning rate of the last layer in the other passes, as a share of --learning-rate [default: 1, with --new-head
-    /// 0.1].
+    /// Learning rate of the last layer in the other passes, as a multiple of --learning-rate [default: 1, with
+    /// --new-head 0.1].
     #[arg(long)]
     head_rate: Option<f64>,
-    /// Scale the gradients of a step down to this norm if theirs is larger.
+    /// Maximum norm of the gradients of a step; larger gradients are scaled down.
     #[arg(long)]
     gradient_clip: Option<f64>,
-    /// Share of the steps in which the learning rate rises.
+    /// Share of the steps during which the learning rate rises.
     #[arg(long, default_value_t = 0.05)]
     warmup: f64,
-    /// Images a step.
+    /// Images per step.
     #[arg(long, default_value_t = 64)]
     batch_size: usize,
-    /// Show every class equally often, however many images it has.
+    /// Show every class equally often, regardless of its number of images.
     #[arg(long)]
     balanced: bool,
     /// Label smoothing.
     #[arg(long, default_value_t = 0.1)]
     label_smoothing: f64,
-    /// Deliver the weights after training even if they are worse on the validation images than those before; otherwise the
-    /// better ones are delivered.
+    /// Write the weights after training even if they are worse on the validation images than those before it. By
+    /// default the better ones are written.
     #[arg(long, conflicts_with = "keep_better")]
     keep_last: bool,
     /// Deliver the better weights by accuracy on validation images, as is usual.
     #[arg(long, hide = true)]
     keep_better: bool,
-    /// Resume a run that was interrupted, from its checkpoint in the folder OUTPUT.checkpoint.
+    /// Resume an interrupted fine-tuning from its checkpoint in the folder OUTPUT.checkpoint.
     #[arg(long)]
     resume: bool,
-    /// Leave images out of training that are validation or test images too (identical files).
+    /// Exclude images from training that are also validation or test images (identical files).
     #[arg(long)]
     drop_duplicates: bool,
     #[command(flatten)]

@@ -19,31 +19,31 @@ pub struct FitArgs {
     /// Registered name, TOML file, or model file.
     #[arg(long)]
     space: String,
-    /// Kind of predictor; `auto` for the best by cross-validation; or a kind with settings: a TOML table such as
-    /// `{ kind = "ridge", penalty = 1.0 }`, or a TOML file that holds one.
+    /// Kind of predictor: `auto` for the best by cross-validation, a name, or a name with settings, which is a TOML
+    /// table such as `{ kind = "ridge", penalty = 1.0 }` or a file that contains one.
     #[arg(long, default_value = "auto", value_parser = estimator_choice::parse)]
     predictor: EstimatorChoice,
-    /// What the pairs hold and the predictor predicts: `accuracy` (top-1, a fraction) or `latency` (milliseconds).
+    /// Quantity in the pairs, to be predicted: `accuracy` (top-1, a fraction) or `latency` (milliseconds).
     #[arg(long, default_value = "accuracy")]
     target: Target,
     /// Output predictor file.
     #[arg(short, long = "out", alias = "output")]
     output: PathBuf,
-    /// Fit to a random subset of this many pairs: for kinds whose memory grows with the square of their number.
+    /// Fit to a random subset of this many pairs, for kinds whose memory grows with the square of the number of pairs.
     #[arg(long, value_name = "PAIRS")]
     subset: Option<usize>,
-    /// Pairs to score on.
+    /// Pairs file to score on.
     #[arg(long, conflicts_with = "holdout")]
     test: Option<PathBuf>,
     /// Share of the pairs to hold out and score on.
     #[arg(long, default_value_t = 0.2)]
     holdout: f64,
-    /// How archs become features: `stages` (one-hot, the logarithms of MACs and parameters, and the MACs of every stage),
+    /// Encoding of archs as features: `stages` (one-hot, logarithms of MACs and parameters, and MACs of every stage),
     /// `one-hot-cost` (without the stages), `one-hot` (for exact search with a linear predictor), `official-mbv3`,
     /// `official-resnet50`.
     #[arg(long, default_value = "stages", value_parser = encoder)]
     encoder: Encoder,
-    /// Also fit on this many pairs each, and show how the error falls with their number.
+    /// Also fit to each of these numbers of pairs, and show how the error depends on the number.
     #[arg(long, value_delimiter = ',', num_args = 0.., default_missing_value = "100,200,500,1000,2000")]
     curve: Option<Vec<usize>>,
 }

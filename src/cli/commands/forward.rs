@@ -17,19 +17,20 @@ pub struct ForwardArgs {
     /// Model file, or the name of a pretrained network: mcunet.
     #[arg(long)]
     model: PathBuf,
-    /// Subnet of a supernet, or of the space derived from a whole network: max, min, random, JSON, or a file; the resolution is the input's.
+    /// Subnet of a supernet, or of the space derived from a whole network: max, min, random, JSON, or a file. The input
+    /// determines the resolution.
     #[arg(long)]
     arch: Option<String>,
-    /// Input batch: .npy, f32, (N,C,H,W), not normalised any further.
+    /// Input batch: .npy, f32, (N,C,H,W), already normalised.
     #[arg(long)]
     input: PathBuf,
     /// Output logits: .npy, f32, (N, classes).
     #[arg(short, long = "out", alias = "output")]
     output: PathBuf,
-    /// Recalibrate BN on this batch first (.npy as the input).
+    /// Batch on which to recalibrate BN first (.npy, like the input).
     #[arg(long)]
     calibrate: Option<PathBuf>,
-    /// Sizes of the calibration batches, in order; the last repeats.
+    /// Sizes of the calibration batches, in order; the last one repeats.
     #[arg(long, value_delimiter = ',', default_value = "64")]
     calibrate_batches: Vec<usize>,
 }

@@ -17,13 +17,13 @@ pub struct LatencyArgs {
     /// Registered name, TOML file, or model file.
     #[arg(long)]
     space: String,
-    /// Number of classes, instead of the space's own.
+    /// Number of classes, instead of that of the space.
     #[arg(long)]
     classes: Option<usize>,
     /// One arch: max, min, random, JSON, or a file.
     #[arg(long)]
     arch: Option<String>,
-    /// Archs, one JSON a line.
+    /// File of archs, one JSON object per line.
     #[arg(long, conflicts_with = "arch")]
     archs: Option<PathBuf>,
 }

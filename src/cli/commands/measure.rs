@@ -23,14 +23,14 @@ pub struct MeasureArgs {
     arch: Option<String>,
     #[command(flatten)]
     runtime: RuntimeArgs,
-    /// Timed runs; 50 if left out.
+    /// Number of timed runs [default: 50].
     #[arg(long)]
     runs: Option<usize>,
-    /// Refuse to report if the 10th and 90th percentile are further apart than this share of the median; 1 if left
-    /// out.
+    /// Largest difference between the 10th and 90th percentile, as a share of the median; more is an error [default:
+    /// 1].
     #[arg(long)]
     max_spread: Option<f64>,
-    /// Folder where results are kept, so that a network is measured once in the same way.
+    /// Folder where results are stored, so that a network is measured only once.
     #[arg(long)]
     cache: Option<PathBuf>,
 }

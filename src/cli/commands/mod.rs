@@ -31,56 +31,56 @@ use clap::Subcommand;
 /// The commands.
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    /// The whole job: train, collect, fit, search, deploy, report. No file: the bundled quickstart.
+    /// Do everything: train, collect, fit, search, deploy, report. Without arguments, run the bundled quickstart.
     #[command(after_help = help::RUN)]
     Run(run::RunArgs),
-    /// Render the report of a finished run again.
+    /// Write the report of a finished run again.
     #[command(after_help = help::REPORT)]
     Report(report::ReportArgs),
     /// List the registered search spaces.
     Spaces,
-    /// List the registered devices, and profiles found in OFA_DEVICE_PATH; fit a device to measured networks.
+    /// List the registered devices and the profiles in OFA_DEVICE_PATH; fit a device to measured networks.
     #[command(after_help = help::DEVICES)]
     Devices(devices::DevicesArgs),
     /// List the registered predictors.
     Predictors,
     /// List the registered search strategies.
     Strategies,
-    /// List the registered samplers: which subnets a training step trains.
+    /// List the registered samplers, which choose the subnets of a training step.
     Samplers,
     /// List the registered distillation losses.
     Losses,
-    /// Count the subnets of a space, cost one of them, or list what is elastic in a model.
+    /// Count the subnets of a space, show the cost of one, or list what is elastic in a model.
     #[command(after_help = help::INFO)]
     Info(info::InfoArgs),
-    /// What is in a data set: layout, classes, parts, what is not read or doubled, and the recipe that would be chosen.
+    /// Show a data set: layout, classes, parts, files not read, duplicates, and the recipe that a run would use.
     #[command(after_help = help::DATA)]
     Data(data::DataArgs),
     /// Train a supernet by progressive shrinking.
     #[command(after_help = help::TRAIN)]
     Train(train::TrainArgs),
-    /// Accuracy of a subnet or a standalone net.
+    /// Measure the accuracy of a subnet or a standalone network.
     #[command(after_help = help::EVAL)]
     Eval(eval::EvalArgs),
-    /// Logits of a batch in an .npy file.
+    /// Compute the logits of a batch in an .npy file.
     #[command(after_help = help::FORWARD)]
     Forward(forward::ForwardArgs),
-    /// Predictions for image files.
+    /// Classify image files.
     #[command(after_help = help::CLASSIFY)]
     Classify(classify::ClassifyArgs),
-    /// Measure (arch, accuracy) pairs of random subnets.
+    /// Measure the accuracy of random subnets and write (arch, accuracy) pairs.
     #[command(after_help = help::COLLECT)]
     Collect(collect::CollectArgs),
-    /// Fit and score a predictor on pairs.
+    /// Fit a predictor to pairs and score it.
     #[command(after_help = help::FIT)]
     Fit(fit::FitArgs),
-    /// Predicted accuracy of archs.
+    /// Predict the accuracy or latency of archs.
     #[command(after_help = help::PREDICT)]
     Predict(predict::PredictArgs),
-    /// Latency of archs on a device.
+    /// Print the latency of archs on a device.
     #[command(after_help = help::LATENCY)]
     Latency(latency::LatencyArgs),
-    /// Best subnet for each constraint, or the Pareto front.
+    /// Find the best subnet for each limit, or the Pareto front.
     #[command(after_help = help::SEARCH)]
     Search(search::SearchArgs),
     /// Search, measure subnets of the front, fit the predictor again, and repeat.
@@ -89,19 +89,19 @@ pub enum Command {
     /// Cut a standalone subnet out of a supernet.
     #[command(after_help = help::EXTRACT)]
     Extract(extract::ExtractArgs),
-    /// Train a standalone subnet further, from its inherited weights.
+    /// Continue training a standalone network from its weights.
     #[command(after_help = help::FINETUNE)]
     Finetune(finetune::FinetuneArgs),
-    /// Write a network as ONNX.
+    /// Write a network as ONNX or as a PyTorch module.
     #[command(after_help = help::EXPORT)]
     Export(export::ExportArgs),
-    /// Time a network in a real inference runtime.
+    /// Time a network in an inference runtime.
     #[command(after_help = help::MEASURE)]
     Measure(measure::MeasureArgs),
-    /// Time every block of a space on this machine, as a device for --device.
+    /// Time every block of a space on this machine and write a profile for --device.
     #[command(after_help = help::PROFILE)]
     Profile(profile::ProfileArgs),
-    /// Read official PyTorch checkpoints.
+    /// Import official checkpoints, pretrained networks and ONNX files.
     #[command(subcommand, after_help = help::IMPORT)]
     Import(import::ImportCommand),
     /// Print a completion script for a shell.

@@ -12,13 +12,13 @@ use std::path::PathBuf;
 /// Arguments of `ofa predict`.
 #[derive(Args, Debug)]
 pub struct PredictArgs {
-    /// Predictor file of ours, of accuracy or latency, or an official `.pth`.
+    /// Predictor of accuracy or latency: a file of `ofa fit`, or an official `.pth`.
     #[arg(long)]
     predictor: PathBuf,
     /// Registered name, TOML file, or model file.
     #[arg(long)]
     space: String,
-    /// Archs, one JSON a line.
+    /// File of archs, one JSON object per line.
     #[arg(long)]
     archs: Option<PathBuf>,
     /// One arch: max, min, random, JSON, or a file.

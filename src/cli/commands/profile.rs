@@ -29,30 +29,31 @@ pub struct ProfileArgs {
     /// Registered name, TOML file, or model file.
     #[arg(long)]
     space: String,
-    /// Number of classes, instead of the space's own.
+    /// Number of classes, instead of that of the space.
     #[arg(long)]
     classes: Option<usize>,
-    /// Image sizes to measure, instead of all of the space's.
+    /// Image sizes to measure, instead of all those of the space.
     #[arg(long, value_delimiter = ',')]
     resolutions: Vec<u32>,
     /// Output profile.
     #[arg(short, long = "out", alias = "output")]
     output: PathBuf,
-    /// Layout of the output: ours, or the published tables'.
+    /// Format of the output.
     #[arg(long, value_enum, default_value = "toml")]
     format: Format,
     #[command(flatten)]
     runtime: RuntimeArgs,
-    /// Timed runs of each block, at least; short blocks get more.
+    /// Minimum number of timed runs of each block; short blocks get more.
     #[arg(long, default_value_t = ProfileOptions::default().rounds)]
     rounds: usize,
-    /// Random networks that are measured whole, to fit what turns block times into a network's time; 0 = plain sum.
+    /// Number of random whole networks to measure, to fit a correction of the sum of block times; 0 = plain sum.
     #[arg(long, default_value_t = ProfileOptions::default().whole_nets)]
     nets: usize,
-    /// Compare predicted and measured latency of this many other random networks, timed in turn with these.
+    /// Number of other random networks for a comparison of predicted and measured latency, timed alternately with those
+    /// of --nets.
     #[arg(long, default_value_t = ProfileOptions::default().check_nets)]
     check: usize,
-    /// Write these comparisons to a file, one JSON a line.
+    /// Write these comparisons to a file, one JSON object per line.
     #[arg(long, requires = "check")]
     check_output: Option<PathBuf>,
     /// Draw these comparisons (SVG).
@@ -63,9 +64,9 @@ pub struct ProfileArgs {
 /// Layout of a profile.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Format {
-    /// A device profile of ours.
+    /// A device profile.
     Toml,
-    /// The layout of the authors' Note10 tables.
+    /// The format of the authors' Note10 tables.
     Yaml,
 }
 

@@ -32,38 +32,40 @@ pub struct RefineArgs {
     /// `bundled` or a folder.
     #[arg(long)]
     data: String,
-    /// Pairs to start from (JSON Lines), such as `ofa collect` writes. Not changed, unless --out-pairs is the same file.
+    /// Pairs to start from (JSON Lines), for example from `ofa collect`. Not changed, unless --out-pairs is the same
+    /// file.
     #[arg(long)]
     pairs: PathBuf,
-    /// Pairs file that grows, saved after every subnet [default: `pairs-refined.jsonl` beside the output]. If it exists
-    /// it must be the one of --pairs, which goes on from it.
+    /// Output pairs file, extended by every measured subnet [default: `pairs-refined.jsonl` next to the output]. If it
+    /// exists, it must be the same file as --pairs, to continue it.
     #[arg(long)]
     out_pairs: Option<PathBuf>,
-    /// Kind of predictor, `auto` for the best by cross-validation, or a TOML table with settings, as for `ofa fit`.
+    /// Kind of predictor, as for `ofa fit`: `auto` for the best by cross-validation, a name, or a TOML table with
+    /// settings.
     #[arg(long, default_value = "auto", value_parser = estimator_choice::parse)]
     predictor: EstimatorChoice,
-    /// Device whose latency the front trades accuracy against; MACs, if left out.
+    /// Device whose latency is the second objective of the front [default: MACs].
     #[arg(long)]
     device: Option<String>,
-    /// How many times to search and measure.
+    /// Number of rounds of searching and measuring.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// Subnets of the front to measure in each round.
     #[arg(long, default_value_t = 10)]
     per_round: usize,
-    /// Output predictor file, fitted on all pairs there are at the end; its folder is made if need be.
+    /// Output predictor file, fitted to all pairs at the end; its folder is created if needed.
     #[arg(short, long = "out", alias = "output")]
     output: PathBuf,
-    /// How to search.
+    /// Search strategy.
     #[arg(long, default_value = "nsga2")]
     strategy: String,
     /// Evaluations of the predictor in each search.
     #[arg(long, default_value_t = 5000)]
     evaluations: usize,
-    /// Training images for BN recalibration of each subnet. Take the number that the pairs were collected with.
+    /// Training images for BN recalibration of each subnet; use the number with which the pairs were collected.
     #[arg(long, default_value_t = 2000)]
     calibration_images: usize,
-    /// Validation images to score on; all, if left out. Take the number that the pairs were collected with.
+    /// Validation images to score on [default: all]; use the number with which the pairs were collected.
     #[arg(long)]
     validation_images: Option<usize>,
     #[command(flatten)]

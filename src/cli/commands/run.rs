@@ -28,54 +28,55 @@ pub struct RunArgs {
     /// Pipeline configuration (TOML), or the folder of a run to go on with. Left out: the bundled quickstart, or with
     /// --resume what the folder was started with.
     config: Option<PathBuf>,
-    /// Your own labelled images, instead of the configuration's data; alone: a plan is made for them.
+    /// Your own labelled images, instead of the data in the configuration. Without a configuration, a plan is made for
+    /// them.
     #[arg(long)]
     data: Option<String>,
-    /// Folder for everything that the run makes [default: ofa-run].
+    /// Folder for everything that the run writes [default: ofa-run].
     #[arg(short, long, alias = "output")]
     out: Option<PathBuf>,
-    /// Go on with the run in the output folder: finished steps are not redone, unless what they depend on has changed. In an
-    /// empty folder a run begins.
+    /// Resume the run in the output folder. Finished steps are repeated only if something they depend on has changed.
+    /// In an empty folder, a new run starts.
     #[arg(long)]
     resume: bool,
-    /// Go on with the run, but move its training aside and train anew.
+    /// Resume the run, but move its training aside and train again.
     #[arg(long)]
     retrain: bool,
-    /// Time this machine's blocks again, where networks were chosen for `host`, and choose anew.
+    /// Time the blocks on this machine again if networks were chosen for `host`, and choose them again.
     #[arg(long)]
     reprofile: bool,
-    /// Read every file of the data, also those that have kept size and time of change since they were read last.
+    /// Read every file of the data, including those with unchanged size and modification time.
     #[arg(long)]
     verify_data: bool,
-    /// What to start from, where a plan is made for --data: `mcunet` (photos by default), `scratch`, a model file, or a
-    /// checkpoint that `ofa import pretrained` reads without options.
+    /// Network to start from when a plan is made for --data: `mcunet` (default for photos), `scratch`, a model file, or
+    /// a checkpoint that `ofa import pretrained` reads without options.
     #[arg(long, requires = "data", conflicts_with = "config", value_name = "NAME|MODEL")]
     from: Option<String>,
-    /// Devices to search for, instead of the plan's; latency limits are for each of them.
+    /// Devices to search for, instead of those in the plan; latency limits apply to each of them.
     #[arg(long, value_delimiter = ',')]
     device: Vec<String>,
-    /// Latency limits in milliseconds, or shares of the largest subnet's, such as 60%.
+    /// Latency limits in milliseconds, or as shares of the largest subnet, such as 60%.
     #[arg(long, value_delimiter = ',', requires = "device")]
     max_latency_ms: Vec<Limit>,
-    /// Limits on multiply-accumulates, such as 300M, or shares such as 25%.
+    /// Limits on multiply-accumulates, such as 300M, or as shares, such as 25%.
     #[arg(long, value_delimiter = ',')]
     max_macs: Vec<Limit>,
-    /// Limits on parameters, or shares.
+    /// Limits on parameters, or as shares.
     #[arg(long, value_delimiter = ',')]
     max_params: Vec<Limit>,
     #[command(flatten)]
     memory: MemoryLimits,
-    /// Epochs of fine-tuning each chosen net, instead of the plan's; 0 = none.
+    /// Epochs of fine-tuning for each chosen network, instead of those in the plan; 0 = none.
     #[arg(long)]
     finetune_epochs: Option<f64>,
-    /// Fit a new run into this time on this machine, such as 15m or 2h: epochs are scaled once, by a short measurement, and
-    /// written into the run's plan.
+    /// Fit a new run into this time on this machine, such as 15m or 2h. Epochs are scaled once, after a short
+    /// measurement, and written to the plan of the run.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     budget: Option<Duration>,
-    /// Print the plan, with an estimate of time and memory, and stop.
+    /// Print the plan with an estimate of time and memory, and stop.
     #[arg(long)]
     dry_run: bool,
-    /// Leave images out of training that are validation or test images too (identical files).
+    /// Exclude images from training that are also validation or test images (identical files).
     #[arg(long)]
     drop_duplicates: bool,
     #[command(flatten)]

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 pub struct TrainArgs {
     /// Training configuration (TOML).
     config: PathBuf,
-    /// Data set, instead of the configuration's: `bundled` or a folder.
+    /// Data set, instead of the one in the configuration: `bundled` or a folder.
     #[arg(long)]
     data: Option<String>,
     /// Folder for the model, metrics and checkpoints.
@@ -34,20 +34,20 @@ pub struct TrainArgs {
     /// Print the steps, samples, estimated time and memory of the run, without training.
     #[arg(long)]
     dry_run: bool,
-    /// With --dry-run: assume this many training images instead of loading the data.
+    /// Number of training images to assume with --dry-run, instead of loading the data.
     #[arg(long, requires = "dry_run", value_name = "N")]
     images: Option<usize>,
     /// Resume from the checkpoint in the output folder, if there is one.
     #[arg(long)]
     resume: bool,
-    /// Fit the training into this time on this machine, such as 30m or 2h: epochs and subnets a step are chosen once, by a
-    /// short measurement, and written to train.toml in the output folder, where --resume reads them.
+    /// Fit the training into this time on this machine, such as 30m or 2h. Epochs and subnets per step are chosen once,
+    /// after a short measurement, and written to train.toml in the output folder, where --resume reads them.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     budget: Option<Duration>,
-    /// Start with a new classifier instead of that of the model in [init], for other classes.
+    /// Start with a new classifier for other classes, instead of that of the model in [init].
     #[arg(long)]
     new_head: bool,
-    /// Leave images out of training that are validation or test images too (identical files).
+    /// Exclude images from training that are also validation or test images (identical files).
     #[arg(long)]
     drop_duplicates: bool,
     #[command(flatten)]

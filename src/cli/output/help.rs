@@ -1,23 +1,23 @@
-//! Examples for the help pages: commands that a user would really type.
+//! Examples for the help pages: realistic commands.
 
 /// After `ofa --help`.
 pub const OVERVIEW: &str = "\
 Start here:
-  ofa run                                 the whole job on bundled handwritten digits
-  ofa run --data my-photos/ --out first   the same for your own images, in class folders
-  ofa run my-plan.toml --out second       every choice in a file; first/pipeline.toml is one
+  ofa run                                 everything, on the bundled handwritten digits
+  ofa run --data my-photos/ --out first   the same for your own images, one folder per class
+  ofa run my-plan.toml --out second       all settings from a file, such as first/pipeline.toml
 
 Values:
-  SPACE   a name of `ofa spaces`, a TOML file with a [space] table, or a MODEL, for the subnets that it has
-  MODEL   a file that ofa wrote, or mcunet, the pretrained network inside the program. A whole network is used as it
-          is without --arch, and with --arch as the supernet of its subnets
-  ARCH    max, min, random, JSON such as '{\"ks\":[…],\"e\":[…],\"d\":[…],\"r\":224}', or a file with it
-  DATA    bundled, or a folder: <class>/*.jpg, train/<class>/*.jpg beside val/ or test/, labels.csv, CIFAR binary,
-          MNIST IDX; `ofa data` shows what is read of it
-  DEVICE  a name of `ofa devices`, a profile (.toml), a table (.yaml), a folder of tables
+  SPACE   a name listed by `ofa spaces`, a TOML file with a [space] table, or a MODEL for its subnets
+  MODEL   a file that ofa wrote, or mcunet, the built-in pretrained network. Without --arch, a whole network is used
+          as it is; with --arch, it is the supernet of its subnets
+  ARCH    max, min, random, JSON such as '{\"ks\":[…],\"e\":[…],\"d\":[…],\"r\":224}', or a file
+  DATA    bundled, or a folder: <class>/*.jpg, train/<class>/*.jpg with val/ or test/, labels.csv, CIFAR binary,
+          MNIST IDX; `ofa data` shows how it is read
+  DEVICE  a name listed by `ofa devices`, a profile (.toml), a table (.yaml), or a folder of tables
 
-Exit codes: 0 done, 1 failed while running, 2 bad usage or bad input, 130 interrupted (work saved).
-Every random choice takes --seed; --json prints one JSON value on stdout; OFA_DEVICE_PATH lists folders of profiles.";
+Exit codes: 0 success, 1 failure at run time, 2 bad usage or input, 130 interrupted (work saved).
+--seed sets all random choices; --json prints one JSON value on stdout; OFA_DEVICE_PATH lists folders of profiles.";
 
 /// After `ofa run --help`.
 pub const RUN: &str = "\
@@ -26,11 +26,11 @@ Examples:
   ofa run --data my-photos/ --out photos
   ofa run --data my-photos/ --out photos --on-corrupt skip
   ofa run photos/pipeline.toml --out edited
-  ofa run photos                          go on after Ctrl-C, a crash or a power cut, or with an edited photos/pipeline.toml
-  ofa search photos --device pixel4-cpu --max-latency-ms 5,10    its next device
+  ofa run photos                          resume after Ctrl-C, a crash, a power cut, or editing photos/pipeline.toml
+  ofa search photos --device pixel4-cpu --max-latency-ms 5,10    networks for another device
 
-The folder then holds report.html, nets/*.onnx, nets/*.safetensors, results.json, pipeline.toml (the plan, with every
-default spelt out), README.txt, which explains the rest, and work/: train/supernet.safetensors, pairs.jsonl, predictor.json …";
+The folder then contains report.html, nets/*.onnx, nets/*.safetensors, results.json, pipeline.toml (the plan, including
+all defaults), README.txt, which explains the rest, and work/: train/supernet.safetensors, pairs.jsonl, predictor.json …";
 
 /// After `ofa report --help`.
 pub const REPORT: &str = "\
@@ -56,7 +56,7 @@ Examples:
 pub const DATA: &str = "\
 Examples:
   ofa data my-photos/
-  ofa data my-photos/ -v                  also names every file that is not read
+  ofa data my-photos/ -v                  also name every file that is not read
   ofa data my-photos/ --json";
 
 /// After `ofa train --help`.
@@ -68,7 +68,7 @@ Examples:
 /// After `ofa eval --help`.
 pub const EVAL: &str = "\
 Examples:
-  ofa eval photos                         the recommended network of a run, on its test images
+  ofa eval photos                         score the recommended network of a run on its test images
   ofa eval --model ofa-run/work/train/supernet.safetensors --arch min --data bundled
   ofa eval --model nets/phone.safetensors --data my-photos/ --limit 500";
 
@@ -81,7 +81,7 @@ Example:
 /// After `ofa classify --help`.
 pub const CLASSIFY: &str = "\
 Examples:
-  ofa classify photos new-photo.jpg       by the recommended network of a run
+  ofa classify photos new-photo.jpg       use the recommended network of a run
   ofa classify --model photos/nets/pixel4-cpu-1.2ms.safetensors new-photo.jpg
   ofa classify --model photos/nets/pixel4-cpu-1.2ms.onnx new-photos/
   ofa classify --model mcunet holiday.jpg
@@ -133,9 +133,9 @@ Examples:
       --device pixel4-cpu -o refined/predictor.json
   ofa refine --model supernet.safetensors --data my-photos/ --pairs pairs.jsonl --rounds 5 -o predictor.json
 
-The first writes refined/pairs-refined.jsonl and leaves ofa-run/work/pairs.jsonl as it is. After Ctrl-C, or for further
-rounds, give the grown file as --pairs: what is in it is not measured again. One round after another is the same as both
-in one call.";
+The first command writes refined/pairs-refined.jsonl and does not change ofa-run/work/pairs.jsonl. After Ctrl-C, or for
+further rounds, give the new file as --pairs: the subnets in it are not measured again. Two calls of one round give the same
+result as one call of two rounds.";
 
 /// After `ofa extract --help`.
 pub const EXTRACT: &str = "\
@@ -154,7 +154,7 @@ Ctrl-C saves a checkpoint in the folder tuned.safetensors.checkpoint, which is r
 /// After `ofa export --help`.
 pub const EXPORT: &str = "\
 Examples:
-  ofa export photos --device pixel4-cpu --int8    the recommended network of a run, beside its f32 file
+  ofa export photos --device pixel4-cpu --int8    export the recommended network of a run, next to its f32 file
   ofa export --model net.safetensors -o net.onnx --verify
   ofa export --model supernet.safetensors --arch min --calibrate bundled -o min.onnx --verify
   ofa export --model net.safetensors -o net-int8.onnx --int8 --calibrate my-photos/ --preprocess

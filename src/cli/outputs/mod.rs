@@ -60,7 +60,7 @@ fn with_force_below(mut command: Command, parents: &str) -> Command {
             Arg::new(FORCE)
                 .long(FORCE)
                 .action(ArgAction::SetTrue)
-                .help("Write over what the command reads, a trained supernet, or a file whose name was not given"),
+                .help("Replace files that the command reads, a trained supernet, or a file whose name was not given"),
         ),
         false => command,
     }

@@ -35,13 +35,13 @@ pub struct CollectArgs {
     /// `bundled` or a folder.
     #[arg(long, required_unless_present = "merge")]
     data: Option<String>,
-    /// How many subnets to measure.
+    /// Number of subnets to measure.
     #[arg(long, required_unless_present = "merge")]
     count: Option<usize>,
-    /// Pairs file (JSON Lines).
+    /// Output pairs file (JSON Lines).
     #[arg(short, long = "out", alias = "output", required_unless_present = "dry_run")]
     output: Option<PathBuf>,
-    /// Resume an interrupted run.
+    /// Resume an interrupted collection.
     #[arg(long)]
     resume: bool,
     /// Training images for BN recalibration of each subnet.
@@ -50,14 +50,14 @@ pub struct CollectArgs {
     /// Validation images to score on [default: all].
     #[arg(long)]
     validation_images: Option<usize>,
-    /// Draw every subnet independently, instead of in clusters of four that share the beginning of the network (which
-    /// is then computed once for all of them).
+    /// Draw every subnet independently, instead of in clusters of four that share the beginning of the network, which
+    /// is then computed only once.
     #[arg(long)]
     independent: bool,
-    /// Measure part K of N only, on any machine: the same command with every K, then --merge.
+    /// Measure only part K of N, on any machine. Use the same command for every K, then --merge.
     #[arg(long, value_name = "K/N", conflicts_with = "distributed")]
     part: Option<PartChoice>,
-    /// Put the files of all parts together, as one process would have written them.
+    /// Combine the files of all parts into the file that one process would have written.
     #[arg(long, value_name = "PART", num_args = 1.., conflicts_with_all = ["model", "data", "count", "part", "resume", "dry_run"])]
     merge: Vec<PathBuf>,
     /// Print the subnets that would be measured, without measuring them.

@@ -25,7 +25,8 @@ use std::time::Instant;
 /// Arguments of `ofa eval`.
 #[derive(Args, Debug)]
 pub struct EvalArgs {
-    /// The folder of a run: its recommended network, on its data. Beside --model or --onnx: a data set, as in --data.
+    /// Folder of a run, to score its recommended network on its data. With --model or --onnx: a data set, as for
+    /// --data.
     #[arg(value_name = "RUN", required_unless_present_any = ["model", "onnx"])]
     run: Option<PathBuf>,
     #[command(flatten)]
@@ -33,7 +34,7 @@ pub struct EvalArgs {
     /// Model file, or the name of a pretrained network: mcunet.
     #[arg(long)]
     model: Option<PathBuf>,
-    /// An exported ONNX file instead, run in a real runtime.
+    /// Exported ONNX file to run in an inference runtime, instead of a model file.
     #[arg(long, conflicts_with_all = ["model", "arch", "device"])]
     onnx: Option<PathBuf>,
     #[command(flatten)]
@@ -41,16 +42,16 @@ pub struct EvalArgs {
     /// Subnet of a supernet, or of the space derived from a whole network: max, min, random, JSON, or a file.
     #[arg(long)]
     arch: Option<String>,
-    /// `bundled` or a folder; a run's own data if left out.
+    /// `bundled` or a folder [default for a run: its own data].
     #[arg(long)]
     data: Option<String>,
-    /// Which images to score.
+    /// Images to score.
     #[arg(long, value_enum, default_value = "test")]
     split: SplitChoice,
-    /// Score a seeded class-balanced sample of this many images.
+    /// Score a class-balanced sample of this many images, drawn by the seed.
     #[arg(long)]
     limit: Option<usize>,
-    /// Training images for BN recalibration of a supernet's subnet; 0 = off.
+    /// Training images for BN recalibration of a subnet of a supernet; 0 = off.
     #[arg(long, default_value_t = 2000)]
     calibration_images: usize,
     /// Alternative spelling of --calibration-images.
@@ -65,14 +66,14 @@ pub struct EvalArgs {
 /// A split of a data set.
 #[derive(ValueEnum, Clone, Copy, Debug)]
 pub enum SplitChoice {
-    /// The images that networks learn from.
+    /// Training images.
     Train,
-    /// Images kept out of training, for predictors.
+    /// Images excluded from training, for choices and predictors.
     #[value(alias = "val")]
     Validation,
-    /// For final figures.
+    /// Images for final figures.
     Test,
-    /// Every image, for a network that was trained on other data.
+    /// All images, for a network that was trained on other data.
     All,
 }
 

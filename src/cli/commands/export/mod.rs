@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 /// Arguments of `ofa export`.
 #[derive(Args, Debug)]
 pub struct ExportArgs {
-    /// The folder of a run: its recommended network, with its data where images are needed.
+    /// Folder of a run, to export its recommended network. Its data are used where images are needed.
     #[arg(value_name = "RUN", required_unless_present = "model", conflicts_with_all = ["model", "arch"])]
     run: Option<PathBuf>,
     #[command(flatten)]
@@ -41,11 +41,11 @@ pub struct ExportArgs {
     /// Subnet of a supernet, or of the space derived from a whole network: max, min, random, JSON, or a file.
     #[arg(long)]
     arch: Option<String>,
-    /// What to write.
+    /// Output format.
     #[arg(long, value_enum, default_value_t = Format::Onnx)]
     to: Format,
-    /// Output file, ONNX or, with --to torch, Python; of a run's network in int8, in f16 or for PyTorch, a file beside it if left
-    /// out.
+    /// Output file: ONNX, or Python with --to torch. For a network of a run in int8, in f16 or as a PyTorch module, the
+    /// default is a file next to it.
     #[arg(short, long = "out", alias = "output", required_unless_present = "run")]
     output: Option<PathBuf>,
     /// Run the file in an independent runtime and compare logits.
@@ -53,44 +53,45 @@ pub struct ExportArgs {
     verify: bool,
     #[command(flatten)]
     runtime: RuntimeArgs,
-    /// Images of this data set (or an .npy batch): for BN statistics of a supernet's subnet, ranges for --int8, to judge
-    /// --fp16, and for --verify.
+    /// Data set (or .npy batch) with images for the BN statistics of a subnet of a supernet, the ranges of --int8, the
+    /// comparisons of --fp16, and --verify.
     #[arg(long)]
     calibrate: Option<String>,
-    /// Keep the batch-norm statistics that all subnets share, without a warning.
+    /// Keep the batch-norm statistics shared by all subnets, without a warning.
     #[arg(long, conflicts_with = "calibrate")]
     no_calibrate: bool,
-    /// Operator set, 13 to 21; 17 if left out.
+    /// Operator set, 13 to 21 [default: 17].
     #[arg(long)]
     opset: Option<i64>,
-    /// Version of the file format, 7 to 10; by default the one that came with the operator set.
+    /// Version of the file format, 7 to 10 [default: the version released with the operator set].
     #[arg(long)]
     ir_version: Option<i64>,
-    /// A fixed batch size instead of a dynamic one.
+    /// Fixed batch size instead of a dynamic one.
     #[arg(long)]
     static_batch: Option<usize>,
-    /// Take bytes (N,H,W,C) and normalise them inside the graph.
+    /// Make a graph that takes bytes (N,H,W,C) and normalises them.
     #[arg(long)]
     preprocess: bool,
-    /// Weights and arithmetic in f16; input and output stay in f32, as do as many of the first operations as it takes to
-    /// keep within --fp16-tolerance.
+    /// Use f16 weights and arithmetic. Input and output stay in f32, and so do as many of the first operations as
+    /// needed to stay within --fp16-tolerance.
     #[arg(long, conflicts_with = "int8")]
     fp16: bool,
-    /// How far f16 may move the logits, as a share of the largest, on images of --calibrate or on random ones; `inf`
-    /// leaves no operation in f32.
+    /// Largest change of the logits by f16, as a share of the largest logit, on images of --calibrate or random ones;
+    /// `inf` leaves no operation in f32.
     #[arg(long, default_value_t = 0.01, requires = "fp16")]
     fp16_tolerance: f64,
-    /// Static int8 quantisation (QDQ, per-channel weights); needs --calibrate, or a run.
+    /// Use static int8 quantisation (QDQ, per-channel weights); needs --calibrate or a run.
     #[arg(long)]
     int8: bool,
-    /// Further metadata of the file (of a PyTorch module, notes in its first lines), for example --metadata licence=CC-BY-4.0.
+    /// Additional metadata of the file (for a PyTorch module, notes in its first lines), such as --metadata
+    /// licence=CC-BY-4.0.
     #[arg(long, value_name = "KEY=VALUE")]
     metadata: Vec<String>,
     /// Also write the class names, one per line.
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
-    /// Also write the network as JSON (every operation, shape and tensor name), and its tensors to a safetensors file
-    /// beside it.
+    /// Also write the network as JSON (every operation, shape and tensor name), with its tensors in a safetensors file
+    /// next to it.
     #[arg(long, value_name = "FILE.json")]
     netspec: Option<PathBuf>,
     #[command(flatten)]
@@ -104,7 +105,7 @@ pub struct ExportArgs {
 enum Format {
     /// One file for an inference runtime.
     Onnx,
-    /// A Python file that needs nothing but PyTorch, and its weights beside it.
+    /// A Python file that needs only PyTorch, with its weights in a second file.
     Torch,
 }
 

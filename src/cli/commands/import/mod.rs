@@ -18,12 +18,12 @@ use std::path::{Path, PathBuf};
 /// What to import.
 #[derive(Subcommand, Debug)]
 pub enum ImportCommand {
-    /// An official supernet checkpoint.
+    /// Import an official supernet checkpoint.
     Supernet(SupernetArgs),
-    /// A single network and its description: net.config, or the JSON of MCUNet and ProxylessNAS.
+    /// Import a network with its description: net.config, or the JSON of MCUNet or ProxylessNAS.
     Net(NetArgs),
-    /// A pretrained network: a checkpoint of torchvision, timm or efficientnet_lite_pytorch (.pth, .safetensors), or an
-    /// ONNX file.
+    /// Import a pretrained network: a checkpoint of torchvision, timm or efficientnet_lite_pytorch (.pth,
+    /// .safetensors), or an ONNX file.
     Pretrained(pretrained::PretrainedArgs),
 }
 
@@ -32,13 +32,13 @@ pub enum ImportCommand {
 pub struct SupernetArgs {
     /// Checkpoint (.pth).
     checkpoint: PathBuf,
-    /// Its space: a registered name or a TOML file.
+    /// Space of the supernet: a registered name or a TOML file.
     #[arg(long)]
     space: String,
-    /// Number of classes, instead of the space's own; with --new-head, the number you need.
+    /// Number of classes, instead of that of the space; with --new-head, the number you need.
     #[arg(long)]
     classes: Option<usize>,
-    /// Import everything but the classifier, which starts from random weights (--seed).
+    /// Import everything but the classifier, which gets random weights (--seed).
     #[arg(long)]
     new_head: bool,
     /// Output model file.

@@ -24,32 +24,32 @@ use std::path::{Path, PathBuf};
 pub struct PretrainedArgs {
     /// Checkpoint (.pth or .safetensors) or .onnx file.
     file: PathBuf,
-    /// Description of the network (JSON of MCUNet or ProxylessNAS, or a net.config), if it is of no known family.
+    /// Description of the network (JSON of MCUNet or ProxylessNAS, or a net.config), if it belongs to no known family.
     #[arg(long, conflicts_with = "family")]
     config: Option<PathBuf>,
-    /// Family of the network, where names and shapes leave several.
+    /// Family of the network, if names and shapes match several.
     #[arg(long)]
     family: Option<String>,
-    /// Mean of pixels in 0..1, instead of the family's: one number for all channels, or one for each.
+    /// Mean of the pixels in 0..1, instead of that of the family: one number for all channels, or one for each.
     #[arg(long, value_delimiter = ',')]
     mean: Option<Vec<f32>>,
-    /// Standard deviation of pixels in 0..1, likewise.
+    /// Standard deviation of the pixels in 0..1, instead of that of the family.
     #[arg(long, value_delimiter = ',')]
     std: Option<Vec<f32>>,
-    /// Height and width of the input in pixels, instead of the family's.
+    /// Height and width of the input in pixels, instead of those of the family.
     #[arg(long)]
     image_size: Option<u32>,
-    /// Class names: a file with one a line or a JSON list, or `imagenet`.
+    /// Class names: a file with one name per line or a JSON list, or `imagenet`.
     #[arg(long)]
     labels: Option<String>,
     /// Number of classes; with --new-head, the number you need.
     #[arg(long)]
     classes: Option<usize>,
-    /// Import everything but the classifier, which starts from random weights (--seed).
+    /// Import everything but the classifier, which gets random weights (--seed).
     #[arg(long)]
     new_head: bool,
-    /// Put batch norms where an exporter folded them, measured on 512 training images of this data set (or on an .npy
-    /// batch): the network computes the same and can be trained.
+    /// Data set (or .npy batch) for inserting batch norms where an exporter folded them, measured on 512 training
+    /// images. The network computes the same and can be trained.
     #[arg(long)]
     calibrate: Option<String>,
     /// Output model file.

@@ -34,13 +34,13 @@ pub struct InfoArgs {
     config: Option<PathBuf>,
     #[command(flatten)]
     input: NetInputArgs,
-    /// Number of classes, instead of the space's own.
+    /// Number of classes, instead of that of the space.
     #[arg(long)]
     classes: Option<usize>,
     /// max, min, random, JSON, or a file.
     #[arg(long)]
     arch: Option<String>,
-    /// Device to give the latency of a model's smallest, middle and largest subnet on.
+    /// Device for which to print the latency of a model's smallest, middle and largest subnet.
     #[arg(long, requires = "model", conflicts_with = "arch")]
     device: Option<String>,
 }

@@ -26,8 +26,8 @@ use std::time::Instant;
 /// Arguments of `ofa search`.
 #[derive(Args, Debug)]
 pub struct SearchArgs {
-    /// The folder of a finished run: its next device. The devices and limits given here join its plan, and what is new is
-    /// searched, extracted, fine-tuned where the run did, tested and exported.
+    /// Folder of a finished run, to find networks for another device. The given devices and limits are added to its
+    /// plan, and new networks are searched, extracted, fine-tuned (if the run did), tested and exported.
     #[arg(value_name = "RUN", required_unless_present_all = ["space", "accuracy"], conflicts_with_all = OF_A_SEARCH_ALONE)]
     run: Option<PathBuf>,
     #[command(flatten)]
@@ -35,15 +35,15 @@ pub struct SearchArgs {
     /// Registered name, TOML file, or model file.
     #[arg(long, requires = "accuracy")]
     space: Option<String>,
-    /// Predictor of accuracy: a file of ours, or an official `.pth`.
+    /// Predictor of accuracy: a file of `ofa fit`, or an official `.pth`.
     #[arg(long, alias = "predictor", requires = "space")]
     accuracy: Option<PathBuf>,
-    /// Device that latency limits are for. May be given several times, or list several names; a device may have limits
-    /// of its own: `--device note10:15,20 --device v100:0.5,0.7`. Devices share what the search finds.
+    /// Device for the latency limits. Can be repeated or list several names, and a device can have its own limits:
+    /// `--device note10:15,20 --device v100:0.5,0.7`. Devices share what the search finds.
     #[arg(long, value_name = "DEVICE[:MS,…]")]
     device: Vec<String>,
-    /// Latency limits in milliseconds, for every device without limits of its own. Every limit may be a share of the largest
-    /// subnet instead: 60%.
+    /// Latency limits in milliseconds, for devices without their own limits. Every limit can also be a share of the
+    /// largest subnet, such as 60%.
     #[arg(long, value_delimiter = ',', requires = "device", value_name = "MS|%")]
     max_latency_ms: Vec<Limit>,
     /// Limits on multiply-accumulates, such as 300M.
@@ -54,21 +54,21 @@ pub struct SearchArgs {
     max_params: Vec<Limit>,
     #[command(flatten)]
     memory: MemoryLimits,
-    /// Return the front of everything evaluated instead of one net per limit.
+    /// Return the Pareto front of all evaluated subnets instead of one network per limit.
     #[arg(long)]
     pareto: bool,
-    /// How to search.
+    /// Search strategy.
     #[arg(long, default_value = strategy::DEFAULT)]
     strategy: String,
     /// Budget of evaluations per case [default: the strategy's own].
     #[arg(long)]
     evaluations: Option<usize>,
-    /// Wall time for all cases together in seconds, whatever the number of evaluations. The result then depends on the
-    /// machine's speed.
+    /// Wall time for all cases together in seconds, instead of a number of evaluations. The result then depends on the
+    /// speed of the machine.
     #[arg(long, conflicts_with = "evaluations")]
     seconds: Option<f64>,
-    /// Maximise the prediction less this many of its standard deviations, so that the search does not favour what the
-    /// predictor is least sure of.
+    /// Maximise the prediction minus this many standard deviations, so that the search does not prefer uncertain
+    /// predictions.
     #[arg(long, default_value_t = 0.0)]
     caution: f64,
     /// Draw the front, the limits and the chosen networks, block by block, into this SVG file.

@@ -19,13 +19,13 @@ use std::time::Instant;
 /// What only the search on a run takes.
 #[derive(Args, Debug)]
 pub struct NextDeviceArgs {
-    /// A new folder for the results, with a report of its own; the run stays as it is.
+    /// Output folder for the results and their report; must be new. The run is not changed.
     #[arg(short, long = "out", alias = "output", value_name = "DIR", requires = "run")]
     output: Option<PathBuf>,
-    /// Where the run's data are now, if they were moved.
+    /// New location of the run's data, if they were moved.
     #[arg(long, requires = "run")]
     data: Option<String>,
-    /// Epochs of fine-tuning each network in the new folder, instead of the run's; 0 = none.
+    /// Epochs of fine-tuning for each network in the new folder, instead of those of the run; 0 = none.
     #[arg(long, requires = "output")]
     finetune_epochs: Option<f64>,
 }
