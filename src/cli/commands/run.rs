@@ -25,8 +25,8 @@ use std::time::{Duration, Instant};
 /// Arguments of `ofa run`.
 #[derive(Args, Debug)]
 pub struct RunArgs {
-    /// Pipeline configuration (TOML), or the folder of a run to go on with. Left out: the bundled quickstart, or with
-    /// --resume what the folder was started with.
+    /// Pipeline configuration (TOML), or the folder of a run to resume [default: the bundled quickstart; with --resume, the
+    /// configuration in the output folder].
     config: Option<PathBuf>,
     /// Your own labelled images, instead of the data in the configuration. Without a configuration, a plan is made for
     /// them.
