@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock};
-use std::time::Duration;
+use std::time::Instant;
 use tempfile::TempDir;
 
 /// Every phase of progressive shrinking, 20 steps each, with a judging sampler, a moving average, clipping and validation within
@@ -155,16 +155,21 @@ fn training_on_one_two_and_four_ranks_has_the_same_bytes() {
     }
 }
 
-/// Takes a while for every step, and keeps the messages.
-struct Slow<'a>(Duration, &'a Mutex<Vec<String>>);
+/// Takes this many times as long for every step as it would without, and keeps the messages.
+struct Slow<'a> {
+    times: u32,
+    begun: Instant,
+    messages: &'a Mutex<Vec<String>>,
+}
 
 impl Observer for Slow<'_> {
     fn on_step(&mut self, _: usize, _: usize, _: f32) {
-        std::thread::sleep(self.0);
+        std::thread::sleep(self.begun.elapsed() * (self.times - 1));
+        self.begun = Instant::now();
     }
 
     fn on_message(&mut self, message: &str) {
-        self.1.lock().unwrap().push(message.to_owned());
+        self.messages.lock().unwrap().push(message.to_owned());
     }
 }
 
@@ -178,14 +183,16 @@ fn a_rank_that_is_steadily_slower_is_named_once_and_changes_nothing() {
             let (config, dataset, messages, folder) = (&config, &dataset, &messages, folder.path());
             scope.spawn(move || {
                 let trainer = Trainer::new(config, dataset, &Device::flex()).unwrap().on(&rank).unwrap();
-                let stop = AtomicBool::new(false);
-                match rank.rank() {
-                    0 => {
-                        let observer = &mut Slow(Duration::ZERO, messages);
-                        let trained = trainer.train(Some(folder), observer, &stop).unwrap();
-                        trained.model.save(&folder.join("supernet.safetensors")).unwrap();
-                    }
-                    _ => drop(trainer.train(None, &mut Slow(Duration::from_millis(100), &Mutex::default()), &stop)),
+                let (is_first, nowhere) = (rank.rank() == 0, Mutex::default());
+                let mut observer = Slow {
+                    times: if is_first { 1 } else { 3 },
+                    begun: Instant::now(),
+                    messages: if is_first { messages } else { &nowhere },
+                };
+                let folder = is_first.then_some(folder);
+                let trained = trainer.train(folder, &mut observer, &AtomicBool::new(false)).unwrap();
+                if let Some(folder) = folder {
+                    trained.model.save(&folder.join("supernet.safetensors")).unwrap();
                 }
             });
         }
