@@ -1,7 +1,7 @@
 //! What a run will take, before it starts: time from a short measured probe, and memory.
 
 use super::config::{DeviceConfig, PipelineConfig};
-use super::outlook::in_words;
+use super::time_left::in_words;
 use crate::failure::Failure;
 use ofa_space::cost;
 use ofa_train::data::Dataset;

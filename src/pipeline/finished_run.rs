@@ -3,7 +3,7 @@
 use super::Holds;
 use super::PLAN;
 use super::config::PipelineConfig;
-use super::layout;
+use super::folder::layout;
 use crate::failure::Failure;
 use crate::report::{ANY_DEVICE, Case, RunResults};
 use ofa_space::listing;

@@ -3,48 +3,37 @@
 //! Every step writes its output to a file of the run's folder and is keyed by everything it depends on: a finished
 //! step is not redone, and a changed configuration redoes exactly what depends on it.
 
-mod candidates;
-pub(crate) mod collect;
 pub mod config;
-mod deploy;
-pub mod device_file;
 pub mod estimate;
 pub mod finished_run;
-mod host_profile;
-mod kept;
-mod keys;
-mod layout;
-mod making;
+mod folder;
 pub mod next_device;
-mod outlook;
-mod parcel;
-mod pieces;
 pub mod plan;
-pub mod ranks;
-mod record;
-pub mod refine;
-mod refine_step;
-mod specialise;
-mod train;
-mod tuning;
+mod processes;
+mod steps;
+mod time_left;
 
 use crate::failure::Failure;
 use crate::measured_accuracy;
 use crate::report::{self, DrawnBlock, Infeasible, RESULTS_FORMAT, RunResults, Timings, plain_values};
 use config::PipelineConfig;
-use keys::Keys;
-pub use layout::{Holds, look, work_of};
+use folder::keys::Keys;
+pub use folder::layout::{Holds, look, work_of};
+use folder::{RunFolder, layout, timings_in, write_json};
+pub use folder::{copy_work, have_the_same_training};
 use ofa_space::settings::Settings;
 use ofa_space::{atomic_file, input_file, json};
 use ofa_train::communication::Communicator;
 use ofa_train::data::{self, SPLIT_TABLE, SplitName};
 use ofa_train::shrinking::Trainer;
-use outlook::Outlook;
+pub use processes::ranks;
 use ranks::Order;
-use record::{RunFolder, Step};
-pub use record::{copy_work, have_the_same_training};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
+pub use steps::deploy::device_file;
+pub use steps::refine::rounds as refine;
+use steps::{Step, Subject, collect, deploy, fit, profile, search, steps_of, train};
+use time_left::TimeLeft;
 
 /// Shows a pipeline's progress; the command line draws bars.
 pub trait Progress: Send {
@@ -127,7 +116,7 @@ pub struct Finished {
 /// [`Failure::Input`] if a setting, a device or all limits are impossible.
 pub fn check(config: &PipelineConfig) -> Result<Vec<String>, Failure> {
     config.check()?;
-    specialise::check(&config.train.space()?, config)
+    search::limits::check(&config.train.space()?, config)
 }
 
 /// Runs the whole job.
@@ -176,7 +165,7 @@ pub fn run(
     ));
 
     let chooses_for_host = config.chooses_for_host();
-    folder.outlook = Outlook::of(steps_of(config), options.estimate.as_ref());
+    folder.time_left = TimeLeft::of(steps_of(config), options.estimate.as_ref());
     let keys = Keys::of(config, &trainer);
     train::settle(&trainer, &keys.train, &mut folder, options.existing, progress)?;
     // The plan and the parts of the data are those of the work in the folder, so what was refused is not written.
@@ -198,34 +187,34 @@ pub fn run(
     folder.step(Step::Collect, &keys.collect, progress, written(collect::PAIRS), |folder, progress| {
         collect::run(&subject, config, &keys.collect, folder, progress, options.stop)
     })?;
-    let fit = folder.step(Step::Fit, &keys.fit, progress, written(specialise::PREDICTOR), |folder, progress| {
-        specialise::fit(&subject, config, folder, progress)
+    let fit = folder.step(Step::Fit, &keys.fit, progress, written(fit::PREDICTOR), |folder, progress| {
+        fit::run(&subject, config, folder, progress)
     })?;
     let profile = |folder: &mut RunFolder, progress: &mut dyn Progress| {
-        folder.step(Step::Profile, &keys.profile, progress, written(host_profile::FILE), |folder, progress| {
-            host_profile::run(&subject, config, folder, progress, options.stop)
+        folder.step(Step::Profile, &keys.profile, progress, written(profile::FILE), |folder, progress| {
+            profile::run(&subject, config, folder, progress, options.stop)
         })
     };
     if chooses_for_host {
         match options.reprofile {
             true => {
                 folder.forget(Step::Profile)?;
-                let profile = folder.path(host_profile::FILE);
+                let profile = folder.path(profile::FILE);
                 if profile.exists() {
                     std::fs::remove_file(&profile).map_err(|e| Failure::writing(&profile, e))?;
                 }
             }
-            false => host_profile::require(&folder, &keys.profile)?,
+            false => profile::require(&folder, &keys.profile)?,
         }
         profile(&mut folder, progress)?;
     }
     let choices = keys.choices(config, &dataset, &folder)?;
     if let Some(settings) = &config.search.refine {
         let outputs = |_: &RunFolder, _: &Vec<refine::Round>| {
-            [refine_step::PREDICTOR, refine_step::REFINED_PAIRS].map(str::to_owned).to_vec()
+            [steps::refine::PREDICTOR, steps::refine::REFINED_PAIRS].map(str::to_owned).to_vec()
         };
         folder.step(Step::Refine, &choices.refine, progress, outputs, |folder, progress| {
-            refine_step::run(&subject, config, settings, folder, progress, options.stop)
+            steps::refine::run(&subject, config, settings, folder, progress, options.stop)
         })?;
     }
     let found = folder.step(
@@ -233,15 +222,15 @@ pub fn run(
         &choices.search,
         progress,
         |_, _| Vec::new(),
-        |folder, progress| specialise::search(&subject, config, folder, progress, options.stop),
+        |folder, progress| search::run(&subject, config, folder, progress, options.stop),
     )?;
-    let earlier_nets = deploy::delivered_before(&folder);
+    let earlier_nets = deploy::leftovers::delivered_before(&folder);
     let outputs = |_: &RunFolder, deployed: &deploy::Deployed| deployed.files();
     let deployed = folder.step(Step::Deploy, &choices.deploy, progress, outputs, |folder, progress| {
         deploy::run(&subject, config, &found, &keys.tuned, folder, progress, options.stop)
     })?;
     Order::End.give(options.ranks)?;
-    if let Some(aside) = deploy::sweep(&folder, &deployed, &earlier_nets)? {
+    if let Some(aside) = deploy::leftovers::sweep(&folder, &deployed, &earlier_nets)? {
         progress.note(&format!("files among the networks that are none of this run's are now in {aside}"));
     }
     if config.deploy.host_nets > 0 && !chooses_for_host {
@@ -295,50 +284,21 @@ fn keep_plan(config: &PipelineConfig, plan: &Path) -> Result<(), Failure> {
     }
 }
 
-/// The steps of a run, in order.
-fn steps_of(config: &PipelineConfig) -> Vec<Step> {
-    let before = config.chooses_for_host();
-    let after = !before && config.deploy.host_nets > 0;
-    [
-        (Step::Train, true),
-        (Step::Collect, true),
-        (Step::Fit, true),
-        (Step::Profile, before),
-        (Step::Refine, config.search.refine.is_some()),
-        (Step::Search, true),
-        (Step::Deploy, true),
-        (Step::Profile, after),
-    ]
-    .into_iter()
-    .filter_map(|(step, is_there)| is_there.then_some(step))
-    .collect()
-}
-
 /// The configuration that a run was started with, in its folder; it can be edited and run again.
 pub const PLAN: &str = "pipeline.toml";
 
 /// What is in a run's folder.
-const FOLDER_README: &str = include_str!("folder_readme.txt");
+const FOLDER_README: &str = include_str!("folder/readme.txt");
 
 /// A step's only file besides its result.
 fn written<T>(file: &'static str) -> impl Fn(&RunFolder, &T) -> Vec<String> {
     move |_, _| vec![file.to_owned()]
 }
 
-/// What every step after training works on.
-struct Subject<'a> {
-    space: &'a std::sync::Arc<dyn ofa_space::SearchSpace>,
-    dataset: &'a data::Dataset,
-    device: &'a ofa_train::device::Device,
-    model: &'a ofa_space::Model,
-    /// Those that measure subnets and make networks together.
-    ranks: &'a dyn Communicator,
-}
-
 /// Writes `results.json`, `report.html`, `report.md` and the plots; returns the report's path.
 fn write_report(folder: &Path, results: &RunResults, timings: &Timings) -> Result<PathBuf, Failure> {
     let write = |path: &Path, bytes: &[u8]| atomic_file::write(path, bytes).map_err(|e| Failure::writing(path, e));
-    record::write_json(&folder.join("results.json"), results)?;
+    write_json(&folder.join("results.json"), results)?;
     let plots = folder.join("plots");
     std::fs::create_dir_all(&plots).map_err(|e| Failure::writing(&plots, e))?;
     for (name, svg) in report::plot_files(results, timings) {
@@ -356,7 +316,7 @@ fn write_report(folder: &Path, results: &RunResults, timings: &Timings) -> Resul
 /// [`Failure::Input`] if the folder holds no `results.json` of this version.
 pub fn report_of(folder: &Path) -> Result<PathBuf, Failure> {
     let results = results_of(folder)?;
-    write_report(folder, &results, &record::timings_in(&layout::work_of(folder)))
+    write_report(folder, &results, &timings_in(&layout::work_of(folder)))
 }
 
 /// The results of a finished run.

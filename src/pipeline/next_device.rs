@@ -1,4 +1,4 @@
-//! A finished run gets another device: its plan with further devices and limits, or a copy of its work for a folder of its own.
+//! A finished run gets another device: its plan with further devices and limits.
 
 use super::config::{DeviceConfig, PipelineConfig};
 use ofa_search::Limit;

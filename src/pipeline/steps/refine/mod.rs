@@ -1,19 +1,21 @@
 //! The refining step, where the plan asks for it: the predictor in the loop. Subnets of the front that the predictor promises are
 //! measured on validation images, and it is fitted again on all pairs. It is done for the first device of the plan.
 
-use super::collect::{self, PAIRS};
-use super::config::{PipelineConfig, RefineConfig};
-use super::host_profile;
-use super::ranks;
-use super::record::RunFolder;
-use super::refine::{self, GrowingPairs, OnPair, Refinement, Round, Searched};
-use super::{Progress, Subject};
+pub mod rounds;
+
 use crate::failure::Failure;
+use crate::pipeline::Progress;
+use crate::pipeline::config::{PipelineConfig, RefineConfig};
+use crate::pipeline::folder::RunFolder;
+use crate::pipeline::processes::ranks;
+use crate::pipeline::steps::collect::{self, PAIRS};
+use crate::pipeline::steps::{Subject, profile};
 use ofa_hw::LatencyObjective;
 use ofa_predictors::FittedPredictor;
 use ofa_search::strategy;
 use ofa_space::{Arch, BlockObjective, cost};
 use ofa_train::evaluation::Evaluator;
+use rounds::{GrowingPairs, OnPair, Refinement, Round, Searched};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -23,7 +25,7 @@ pub const PREDICTOR: &str = "refined/predictor.json";
 pub const REFINED_PAIRS: &str = "refined/pairs.jsonl";
 
 /// Runs the rounds. An interrupted step begins anew: it takes as long as collecting as many pairs.
-pub(super) fn run(
+pub(crate) fn run(
     subject: &Subject<'_>,
     config: &PipelineConfig,
     settings: &RefineConfig,
@@ -42,7 +44,7 @@ pub(super) fn run(
     }
     let mut growing = GrowingPairs::open(&from, &to, space.as_ref())?;
     let target = match config.search.devices.first() {
-        Some(wanted) => host_profile::device(wanted, folder)?,
+        Some(wanted) => profile::device(wanted, folder)?,
         None => None,
     };
     let searched = |predictor: &FittedPredictor| -> Result<Searched, Failure> {
@@ -67,7 +69,7 @@ pub(super) fn run(
     };
     let mut rounds = Vec::new();
     let measure = |archs: &[Arch], on_pair: OnPair<'_>| ranks::measure(subject, &mut evaluator, archs, stop, on_pair);
-    let fitted = refine::run(&refinement, measure, &mut growing, progress, |round| {
+    let fitted = rounds::run(&refinement, measure, &mut growing, progress, |round| {
         rounds.push(round.clone());
         Ok(())
     });

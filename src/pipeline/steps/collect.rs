@@ -1,11 +1,12 @@
 //! The collecting step: accuracy pairs of random subnets, on validation images.
 
-use super::config::PipelineConfig;
-use super::keys::Key;
-use super::ranks;
-use super::record::RunFolder;
-use super::{Progress, Subject};
 use crate::failure::Failure;
+use crate::pipeline::Progress;
+use crate::pipeline::config::PipelineConfig;
+use crate::pipeline::folder::RunFolder;
+use crate::pipeline::folder::keys::Key;
+use crate::pipeline::processes::ranks;
+use crate::pipeline::steps::Subject;
 use ofa_predictors::{PairsFile, Target};
 use ofa_train::collection::clustered_archs;
 use ofa_train::data::SplitName;
@@ -18,10 +19,10 @@ const SEED_OFFSET: u64 = 1000;
 pub(crate) const PAIRS: &str = "pairs.jsonl";
 
 /// Names what they depend on.
-pub(super) const PAIRS_KEY: &str = "pairs.key";
+pub(crate) const PAIRS_KEY: &str = "pairs.key";
 
 /// How subnets are measured.
-pub(super) fn evaluation(config: &PipelineConfig) -> EvaluationSettings {
+pub(crate) fn evaluation(config: &PipelineConfig) -> EvaluationSettings {
     EvaluationSettings {
         split: SplitName::Validation,
         images: None,
@@ -31,7 +32,7 @@ pub(super) fn evaluation(config: &PipelineConfig) -> EvaluationSettings {
 }
 
 /// Measures the pairs that are still missing; returns how many there are.
-pub(super) fn run(
+pub(crate) fn run(
     subject: &Subject<'_>,
     config: &PipelineConfig,
     key: &Key,

@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Files by name.
-pub(super) type Files = BTreeMap<String, Vec<u8>>;
+pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 
 /// Something short, and files that belong to it.
-pub(super) struct Parcel<T> {
+pub(crate) struct Parcel<T> {
     pub content: T,
     pub files: Files,
 }
@@ -61,7 +61,7 @@ impl<T: Serialize + DeserializeOwned> Parcel<T> {
 }
 
 /// These files, by their names without folders.
-pub(super) fn read(paths: impl IntoIterator<Item = impl AsRef<Path>>) -> Result<Files, Failure> {
+pub(crate) fn read(paths: impl IntoIterator<Item = impl AsRef<Path>>) -> Result<Files, Failure> {
     let mut files = Files::new();
     for path in paths {
         let path = path.as_ref();

@@ -1,8 +1,8 @@
 //! What lies where in the folder of a run, and whether a folder holds one. Results are at its top, everything else is in
 //! [`WORK`]; runs of earlier versions have everything at the top.
 
-use super::PLAN;
-use super::train::SUPERNET;
+use crate::pipeline::PLAN;
+use crate::pipeline::steps::train::SUPERNET;
 use ofa_space::atomic_file;
 use ofa_train::checkpoint::Checkpoint;
 use ofa_train::data::SPLIT_TABLE;
@@ -27,14 +27,14 @@ pub const WORK: &str = "work";
 const RESULTS: [&str; 7] = [PLAN, SPLIT_TABLE, "results.json", "report.html", "report.md", "plots", README];
 /// Explains the folder.
 pub const README: &str = "README.txt";
-pub(super) const RECORD: &str = "steps.json";
-pub(super) const TIMINGS: &str = "timings.json";
+pub(crate) const RECORD: &str = "steps.json";
+pub(crate) const TIMINGS: &str = "timings.json";
 /// SHA-256 of the data's files by path, size and time of change.
-pub(super) const DATA_FILES: &str = "data-files.json";
+pub(crate) const DATA_FILES: &str = "data-files.json";
 /// Folder of the training.
 pub const TRAIN: &str = "train";
 /// What a run writes besides; a folder that holds one of these, but no run, is somebody else's.
-pub(super) const OTHERS_WORK: [&str; 8] =
+pub(crate) const OTHERS_WORK: [&str; 8] =
     [SPLIT_TABLE, "results.json", "report.html", "report.md", "nets", "plots", "pairs.jsonl", "predictor.json"];
 
 /// Whether a folder holds the record of a run's steps.
@@ -63,14 +63,14 @@ fn names_in(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
     let mut names: Vec<String> =
-        names.filter(|name| !name.starts_with('.') && !super::plan::is_start_model(name)).collect();
+        names.filter(|name| !name.starts_with('.') && !crate::pipeline::plan::is_start_model(name)).collect();
     names.sort();
     names
 }
 
 /// Removes temporary files that a killed process left in the folder of a run, which must be locked: those of this version, and of
 /// earlier ones, which did not lock them.
-pub(super) fn remove_half_written(root: &Path) {
+pub(crate) fn remove_half_written(root: &Path) {
     atomic_file::sweep_all(root);
     let work = root.join(WORK);
     let folders = [root.to_owned(), root.join(NETS), root.join("plots"), root.join(TRAIN), work.join(TRAIN), work];
@@ -98,7 +98,7 @@ pub fn work_of(root: &Path) -> PathBuf {
 }
 
 /// A file of the run in the folder `root`, whose work is in `work`, by its name in the record.
-pub(super) fn place(root: &Path, work: &Path, name: &str) -> PathBuf {
+pub(crate) fn place(root: &Path, work: &Path, name: &str) -> PathBuf {
     let first = name.split('/').next().unwrap_or(name);
     // Unknown files among the networks are moved to a folder beside them.
     match RESULTS.contains(&first) || first == NETS || first.starts_with(NETS_ASIDE) {

@@ -1,11 +1,12 @@
-//! The training step of the pipeline.
+//! The training step: another training in the folder is never replaced, and an interrupted one goes on from its checkpoint.
 
-use super::keys::Key;
-use super::layout::TRAIN;
-use super::record::{Known, RunFolder, Step};
-use super::{Existing, Progress};
 use crate::failure::Failure;
 use crate::interruption::Saving;
+use crate::pipeline::folder::keys::Key;
+use crate::pipeline::folder::layout::TRAIN;
+use crate::pipeline::folder::{Known, RunFolder};
+use crate::pipeline::steps::Step;
+use crate::pipeline::{Existing, Progress};
 use crate::report::StepSeconds;
 use ofa_space::dependencies::{self, Difference};
 use ofa_train::TrainError;

@@ -1,14 +1,14 @@
 //! A run on several ranks: rank 0 runs the pipeline, and asks the others where they can help. They train, measure subnets, and make
 //! networks of them; rank 0 alone writes.
 
-use super::collect;
-use super::config::PipelineConfig;
-use super::making::Maker;
-use super::parcel::{Files, Parcel};
-use super::pieces::{self, Piece, Supplies};
-use super::{Subject, parcel};
 use crate::failure::Failure;
 use crate::interruption::Saving;
+use crate::pipeline::config::PipelineConfig;
+use crate::pipeline::processes::parcel;
+use crate::pipeline::processes::parcel::{Files, Parcel};
+use crate::pipeline::processes::pieces::{self, Piece, Supplies};
+use crate::pipeline::steps::deploy::maker::Maker;
+use crate::pipeline::steps::{Subject, collect};
 use ofa_space::dependencies::Dependencies;
 use ofa_space::{Arch, ArchJson, Model};
 use ofa_train::TrainError;
@@ -22,7 +22,7 @@ use std::sync::atomic::AtomicBool;
 
 /// What rank 0 asks for. The first orders are [`Train`](Self::Train), if at all, and [`Supernet`](Self::Supernet).
 #[derive(Serialize, Deserialize)]
-pub(super) enum Order {
+pub(crate) enum Order {
     /// To train, or to go on with it.
     Train,
     /// To work with the trained supernet, which is the only file.
@@ -63,7 +63,7 @@ pub fn tell(ranks: &dyn Communicator, message: &[u8]) -> Result<(), Failure> {
 }
 
 /// Gives the others the file of the trained supernet.
-pub(super) fn share_supernet(file: &Path, ranks: &dyn Communicator) -> Result<(), Failure> {
+pub(crate) fn share_supernet(file: &Path, ranks: &dyn Communicator) -> Result<(), Failure> {
     match ranks.size() {
         1 => Ok(()),
         _ => Order::Supernet.give_with(parcel::read([file])?, ranks),
@@ -71,7 +71,7 @@ pub(super) fn share_supernet(file: &Path, ranks: &dyn Communicator) -> Result<()
 }
 
 /// [`Evaluator::collect`] on all ranks of a run, with an evaluator as [`collect::evaluation`] has it.
-pub(super) fn measure(
+pub(crate) fn measure(
     subject: &Subject<'_>,
     evaluator: &mut Evaluator<'_>,
     archs: &[Arch],
@@ -86,7 +86,7 @@ pub(super) fn measure(
 ///
 /// # Errors
 /// [`TrainError::Communication`] on all ranks, naming the first that differs from rank 0.
-pub(super) fn check(trainer: &Trainer<'_>, dataset: &Dataset, ranks: &dyn Communicator) -> Result<(), TrainError> {
+pub(crate) fn check(trainer: &Trainer<'_>, dataset: &Dataset, ranks: &dyn Communicator) -> Result<(), TrainError> {
     trainer.check_ranks()?;
     if ranks.size() == 1 {
         return Ok(());

@@ -3,11 +3,13 @@
 //! Times never repeat, so the profile is measured once. Where networks are chosen by it (device `host`), it is an input of the
 //! run from then on; otherwise it is reported beside the results and decides nothing.
 
-use super::config::{DeviceConfig, PipelineConfig};
-use super::keys::Key;
-use super::record::{Known, RunFolder, Step};
-use super::{Progress, Subject};
 use crate::failure::Failure;
+use crate::pipeline::Progress;
+use crate::pipeline::config::{DeviceConfig, PipelineConfig};
+use crate::pipeline::folder::keys::Key;
+use crate::pipeline::folder::{Known, RunFolder};
+use crate::pipeline::steps::Step;
+use crate::pipeline::steps::Subject;
 use ofa_hw::{HardwareBackend, Host, HwError, ProfileOptions, Profiler};
 use ofa_space::digest;
 use std::sync::Arc;
@@ -20,7 +22,7 @@ pub const FILE: &str = "host.toml";
 ///
 /// # Errors
 /// [`Failure::Input`] if there is no such device, or its file cannot be read.
-pub(super) fn device(wanted: &DeviceConfig, folder: &RunFolder) -> Result<Option<Arc<dyn HardwareBackend>>, Failure> {
+pub(crate) fn device(wanted: &DeviceConfig, folder: &RunFolder) -> Result<Option<Arc<dyn HardwareBackend>>, Failure> {
     let Some(name) = &wanted.device else { return Ok(None) };
     let profile = folder.path(FILE);
     Ok(Some(if wanted.is_host() { ofa_hw::load(&profile.to_string_lossy())? } else { ofa_hw::load(name)? }))
@@ -30,7 +32,7 @@ pub(super) fn device(wanted: &DeviceConfig, folder: &RunFolder) -> Result<Option
 ///
 /// # Errors
 /// As [`device`].
-pub(super) fn content(wanted: &DeviceConfig, folder: &RunFolder) -> Result<Option<String>, Failure> {
+pub(crate) fn content(wanted: &DeviceConfig, folder: &RunFolder) -> Result<Option<String>, Failure> {
     let Some(name) = &wanted.device else { return Ok(None) };
     let profile = folder.path(FILE);
     let of_file =
@@ -42,7 +44,7 @@ pub(super) fn content(wanted: &DeviceConfig, folder: &RunFolder) -> Result<Optio
 ///
 /// # Errors
 /// [`Failure::Input`] with the remedies, if it is lost or damaged.
-pub(super) fn require(folder: &RunFolder, key: &Key) -> Result<(), Failure> {
+pub(crate) fn require(folder: &RunFolder, key: &Key) -> Result<(), Failure> {
     let outputs = |_: &RunFolder, _: &usize| vec![FILE.to_owned()];
     match folder.known(Step::Profile, key, &outputs) {
         Known::Damaged(file) => Err(Failure::Input(format!(
@@ -56,7 +58,7 @@ pub(super) fn require(folder: &RunFolder, key: &Key) -> Result<(), Failure> {
 }
 
 /// Writes the profile and notes the comparison among the run's times; returns the number of blocks.
-pub(super) fn run(
+pub(crate) fn run(
     subject: &Subject<'_>,
     config: &PipelineConfig,
     folder: &mut RunFolder,

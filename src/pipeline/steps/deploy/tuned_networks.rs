@@ -1,18 +1,19 @@
 //! Networks that leave the supernet: recalibrated, scored, and fine-tuned where the configuration asks for it. Every arch is
 //! done once, also by later runs in the same folder, and an interrupted run goes on where it was.
 
-use super::config::PipelineConfig;
-use super::kept::{self, AsCut, Delivered, Kept, Record};
-use super::keys::Key;
-use super::making::{Cut, Maker, Scored};
-use super::parcel::Parcel;
-use super::pieces::{self, Outcome, Piece, Supplies, Wanted};
-use super::ranks::Order;
-use super::record::RunFolder;
-use super::{Progress, Subject};
 use crate::failure::Failure;
 use crate::interruption::Saving;
 use crate::measured_accuracy::RightAnswers;
+use crate::pipeline::Progress;
+use crate::pipeline::config::PipelineConfig;
+use crate::pipeline::folder::RunFolder;
+use crate::pipeline::folder::kept_networks::{self, AsCut, Delivered, Kept, Record};
+use crate::pipeline::folder::keys::Key;
+use crate::pipeline::processes::parcel::Parcel;
+use crate::pipeline::processes::pieces::{self, Outcome, Piece, Supplies, Wanted};
+use crate::pipeline::processes::ranks::Order;
+use crate::pipeline::steps::Subject;
+use crate::pipeline::steps::deploy::maker::{Cut, Maker, Scored};
 use ofa_space::{Arch, Checked, Model, NetSpec, atomic_file, digest};
 use ofa_train::checkpoint::Checkpoint;
 use ofa_train::evaluation::Confusion;
@@ -23,7 +24,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 /// A network as it is delivered.
-pub(super) struct Tuned {
+pub(crate) struct Tuned {
     /// Under which it is kept.
     pub name: String,
     /// With batch-norm statistics of its own, fine-tuned if the configuration asks for it.
@@ -45,7 +46,7 @@ pub(super) struct Tuned {
 }
 
 /// Takes networks out of a supernet.
-pub(super) struct Tuning<'a> {
+pub(crate) struct Tuning<'a> {
     subject: &'a Subject<'a>,
     pub kept: Kept,
     /// Digest of the test images.
@@ -69,13 +70,13 @@ impl<'a> Tuning<'a> {
         stop: &'a AtomicBool,
     ) -> Result<Self, Failure> {
         let kept = Kept::of(folder)?;
-        let path = folder.path(kept::FOLDER);
+        let path = folder.path(kept_networks::FOLDER);
         let left = std::fs::read_dir(&path).map_err(|e| Failure::Running(format!("{}: {e}", path.display())))?;
         let left: Vec<_> = left.filter_map(Result::ok).map(|entry| entry.path()).collect();
         let files = left.iter().filter(|path| path.is_file()).cloned();
         let checkpoints = left.iter().filter(|path| path.is_dir()).flat_map(|path| Checkpoint::files(path));
         let leftovers: Vec<_> = files.chain(checkpoints).collect();
-        if folder.claim(kept::KEY, key, &leftovers)? {
+        if folder.claim(kept_networks::KEY, key, &leftovers)? {
             folder.timings.fine_tuning.clear();
         }
         Ok(Self {
@@ -96,7 +97,7 @@ impl<'a> Tuning<'a> {
     /// The full network as it was before its subnets were trained, when it became the teacher of their training; it
     /// teaches the fine-tuned ones too. `None` where nothing is fine-tuned, or training had no frozen teacher.
     pub fn reference(&mut self, folder: &RunFolder) -> Result<Option<Tuned>, Failure> {
-        let path = folder.path(super::train::TEACHER);
+        let path = folder.path(crate::pipeline::steps::train::TEACHER);
         if self.maker.settings.is_none() || !path.is_file() {
             return Ok(None);
         }
@@ -223,7 +224,7 @@ impl<'a> Tuning<'a> {
         let extremes = [space.min_arch(), space.max_arch()];
         let unscored = extremes.iter().map(|arch| (self.name_of(arch), arch)).filter(|(name, _)| !is_scored(name));
         let mut pieces: Vec<Piece> = unscored.map(|(name, arch)| piece(name, arch, Wanted::Score)).collect();
-        let teacher = folder.path(super::train::TEACHER);
+        let teacher = folder.path(crate::pipeline::steps::train::TEACHER);
         if self.maker.settings.is_some() && teacher.is_file() && self.known(FULL)?.is_none() {
             pieces.push(piece(FULL.to_owned(), &space.max_arch(), Wanted::Full));
         }
@@ -257,7 +258,7 @@ impl<'a> Tuning<'a> {
         let checkpoints: Vec<(String, PathBuf)> =
             networks.map(|piece| (piece.name.clone(), checkpoints_of(&piece.name))).collect();
         let full = pieces.iter().any(|piece| piece.wanted == Wanted::Full);
-        let full = full.then(|| folder.path(super::train::TEACHER));
+        let full = full.then(|| folder.path(crate::pipeline::steps::train::TEACHER));
         let teacher = maker.teacher.as_ref().filter(|_| !checkpoints.is_empty());
         let supplies = Supplies::of(full.as_deref(), checkpoints)?;
         let files = supplies.files(teacher)?;
@@ -344,5 +345,5 @@ fn forget_checkpoint(name: &str, folder: &RunFolder) -> Result<(), Failure> {
 const CHECKPOINT_IS_SAVED: &str = ", the checkpoint is saved";
 
 fn checkpoint_of(name: &str) -> String {
-    format!("{}/{name}", kept::FOLDER)
+    format!("{}/{name}", kept_networks::FOLDER)
 }

@@ -3,14 +3,17 @@
 //! What is done (`steps.json`) repeats byte for byte; how long it took (`timings.json`) does not, so they are apart. With each
 //! step is kept what it depended on and the SHA-256 of every file that it wrote, so that it is done again if either differs.
 
-use super::collect::PAIRS_KEY;
-use super::kept;
-use super::keys::Key;
-use super::layout::{DATA_FILES, Holds, OTHERS_WORK, RECORD, TIMINGS, WORK, look, place, remove_half_written, work_of};
-use super::outlook::Outlook;
-use super::{Existing, PLAN, Progress, Reading};
 use crate::failure::Failure;
 use crate::folder_lock::FolderLock;
+use crate::pipeline::folder::kept_networks;
+use crate::pipeline::folder::keys::Key;
+use crate::pipeline::folder::layout::{
+    DATA_FILES, Holds, OTHERS_WORK, RECORD, TIMINGS, WORK, look, place, remove_half_written, work_of,
+};
+use crate::pipeline::steps::Step;
+use crate::pipeline::steps::collect::PAIRS_KEY;
+use crate::pipeline::time_left::TimeLeft;
+use crate::pipeline::{Existing, PLAN, Progress, Reading};
 use crate::report::Timings;
 use ofa_space::dependencies::{self, Dependencies, Difference};
 use ofa_space::file_digest::KnownFiles;
@@ -21,41 +24,6 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-
-/// A step of the pipeline.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Step {
-    /// Progressive shrinking.
-    Train,
-    /// Accuracy pairs.
-    Collect,
-    /// Accuracy predictor.
-    Fit,
-    /// The predictor in the loop.
-    Refine,
-    /// Best net for every case.
-    Search,
-    /// Extraction, export, verification.
-    Deploy,
-    /// This machine's blocks timed.
-    Profile,
-}
-
-impl Step {
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Step::Train => "train",
-            Step::Collect => "collect",
-            Step::Fit => "fit",
-            Step::Refine => "refine",
-            Step::Search => "search",
-            Step::Deploy => "deploy",
-            Step::Profile => "profile",
-        }
-    }
-}
 
 /// What is known of a finished step. Earlier versions wrote the key alone.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -99,7 +67,7 @@ pub enum Known<T> {
     Changed(Vec<Difference>),
 }
 
-/// The folder of a run, locked against a second run. What lies where: see [`layout`](super::layout).
+/// The folder of a run, locked against a second run. What lies where: see [`layout`](crate::pipeline::folder::layout).
 pub struct RunFolder {
     root: PathBuf,
     /// Where everything but the results is: the folder itself in runs of earlier versions.
@@ -110,7 +78,7 @@ pub struct RunFolder {
     /// Notes on the folder, for the user.
     pub notes: Vec<String>,
     /// How far the run is.
-    pub outlook: Outlook,
+    pub time_left: TimeLeft,
     /// What the steps so far warned of, whenever they were done.
     pub warnings: Vec<String>,
     _lock: FolderLock,
@@ -131,10 +99,10 @@ pub fn copy_work(from: &Path, to: &Path) -> Result<(), Failure> {
     done.retain(|step, _| !matches!(step, Step::Refine | Step::Search | Step::Deploy));
     let files = done.values().flat_map(|done| done.files.keys().cloned());
     let others = [DATA_FILES, SPLIT_TABLE, PAIRS_KEY].map(str::to_owned);
-    let folder = work.join(kept::FOLDER);
+    let folder = work.join(kept_networks::FOLDER);
     let networks = std::fs::read_dir(&folder).into_iter().flatten().filter_map(Result::ok);
     let networks = networks.filter(|entry| entry.path().is_file());
-    let networks = networks.map(|entry| format!("{}/{}", kept::FOLDER, entry.file_name().to_string_lossy()));
+    let networks = networks.map(|entry| format!("{}/{}", kept_networks::FOLDER, entry.file_name().to_string_lossy()));
     for file in files.chain(others).chain(networks) {
         let (source, target) = (place(from, &work, &file), place(to, &copied_work, &file));
         if !source.is_file() {
@@ -213,7 +181,7 @@ impl RunFolder {
             done,
             timings,
             notes,
-            outlook: Outlook::default(),
+            time_left: TimeLeft::default(),
             warnings: Vec::new(),
             _lock: lock,
         })
@@ -300,7 +268,7 @@ impl RunFolder {
                 }
             }
         }
-        if let Some(line) = self.outlook.begins(step) {
+        if let Some(line) = self.time_left.begins(step) {
             progress.note(&line);
         }
         let started = Instant::now();
@@ -309,7 +277,7 @@ impl RunFolder {
         let warnings = heard.warnings;
         let seconds = started.elapsed().as_secs_f64();
         self.timings.add(name, seconds);
-        self.outlook.ended(step, seconds);
+        self.time_left.ended(step, seconds);
         let timed = self.write(TIMINGS, &self.timings);
         let result = result?;
         timed?;
@@ -480,7 +448,7 @@ impl Progress for Heard<'_> {
     }
 }
 
-pub(super) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Failure> {
+pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Failure> {
     let json = serde_json::to_vec_pretty(value).map_err(|e| Failure::Running(e.to_string()))?;
     atomic_file::write(path, &json).map_err(|e| Failure::writing(path, e))
 }

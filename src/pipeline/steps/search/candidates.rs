@@ -1,11 +1,11 @@
 //! Candidates of each limit, measured: where the predictor cannot tell subnets apart, some of them are scored on validation
 //! images before one is chosen.
 
-use super::collect;
-use super::config::PipelineConfig;
-use super::ranks;
-use super::{Progress, Subject};
 use crate::failure::Failure;
+use crate::pipeline::Progress;
+use crate::pipeline::config::PipelineConfig;
+use crate::pipeline::processes::ranks;
+use crate::pipeline::steps::{Subject, collect};
 use ofa_predictors::FittedPredictor;
 use ofa_search::{Alternatives, Candidate, Constraint, LimitList, Outcome};
 use ofa_space::{Arch, Objective, SearchSpace};
@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const UNKNOWN_ERROR: f64 = 0.02;
 
 /// How to choose among candidates that are predicted alike.
-pub(super) struct Choice<'a> {
+pub(crate) struct Choice<'a> {
     pub subject: &'a Subject<'a>,
     pub config: &'a PipelineConfig,
     pub predictor: &'a FittedPredictor,

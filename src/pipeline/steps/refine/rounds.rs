@@ -1,8 +1,8 @@
 //! The predictor in the loop: [`ofa_search::refinement`], with subnets that are measured on images and pairs that are kept
 //! in a file.
 
-use super::Progress;
 use crate::failure::Failure;
+use crate::pipeline::Progress;
 use ofa_predictors::{
     EstimatorChoice, Fit, FittedPredictor, Pair, PairsFile, PredictedObjective, Target, metrics, pairs,
 };

@@ -1,10 +1,10 @@
 //! How networks leave the supernet: recalibrated, fine-tuned where the configuration asks for it, and scored on test images. What
-//! comes out depends on nothing but these; [`Tuning`](super::tuning::Tuning) keeps it.
+//! comes out depends on nothing but these; [`Tuning`](crate::pipeline::steps::deploy::tuned_networks::Tuning) keeps it.
 
-use super::Subject;
-use super::config::PipelineConfig;
 use crate::failure::Failure;
 use crate::measured_accuracy::RightAnswers;
+use crate::pipeline::config::PipelineConfig;
+use crate::pipeline::steps::Subject;
 use ofa_space::{Arch, Checked, Model};
 use ofa_train::data::SplitName;
 use ofa_train::evaluation::{Answers, Confusion, EvaluationSettings, Evaluator, Specialised};
@@ -16,7 +16,7 @@ use std::sync::atomic::AtomicBool;
 
 /// What a network answers on the test images.
 #[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Scored {
+pub(crate) struct Scored {
     /// Top-1.
     pub top1: f64,
     /// Class by class.
@@ -32,7 +32,7 @@ impl From<Answers> for Scored {
 }
 
 /// A subnet as a network of its own, recalibrated but not fine-tuned.
-pub(super) struct Cut {
+pub(crate) struct Cut {
     pub model: Model,
     pub scored: Scored,
 }
@@ -44,7 +44,7 @@ impl From<Specialised> for Cut {
 }
 
 /// Makes networks of a supernet.
-pub(super) struct Maker<'a> {
+pub(crate) struct Maker<'a> {
     subject: &'a Subject<'a>,
     evaluation: EvaluationSettings,
     /// Of the supernet, from its first subnet on.

@@ -1,27 +1,27 @@
 //! What is known of every network that left the supernet, in the run's folder: weights, scores and ONNX file, so that none is
 //! recalibrated, fine-tuned, scored or exported twice.
 
-use super::record::{RunFolder, write_json};
 use crate::failure::Failure;
 use crate::measured_accuracy::RightAnswers;
+use crate::pipeline::folder::{RunFolder, write_json};
 use ofa_space::{Model, atomic_file, digest, input_file};
 use ofa_train::evaluation::Confusion;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// Folder of the networks in a run's folder.
-pub(super) const FOLDER: &str = "tuned";
+pub(crate) const FOLDER: &str = "tuned";
 /// Names the job that they belong to.
-pub(super) const KEY: &str = "tuned/key";
+pub(crate) const KEY: &str = "tuned/key";
 
 /// The networks of a run's folder, by name.
-pub(super) struct Kept {
+pub(crate) struct Kept {
     root: PathBuf,
 }
 
 /// What was measured of a network. Scores name the test images that they were taken on.
 #[derive(Default, Serialize, Deserialize)]
-pub(super) struct Record {
+pub(crate) struct Record {
     /// As it left the supernet.
     pub as_cut: Option<AsCut>,
     /// As it is delivered.
@@ -32,7 +32,7 @@ pub(super) struct Record {
 
 /// A subnet, recalibrated but not fine-tuned.
 #[derive(Serialize, Deserialize)]
-pub(super) struct AsCut {
+pub(crate) struct AsCut {
     /// Digest of the test images.
     pub test: String,
     /// Top-1 on them.
@@ -41,7 +41,7 @@ pub(super) struct AsCut {
 
 /// A network as it is delivered.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Delivered {
+pub(crate) struct Delivered {
     /// Digest of the test images.
     pub test: String,
     /// SHA-256 of its file of weights.
@@ -56,7 +56,7 @@ pub(super) struct Delivered {
 
 /// An ONNX file, compared with our own logits.
 #[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Exported {
+pub(crate) struct Exported {
     /// What it was made from and compared on.
     pub of: String,
     /// SHA-256 of the file.
@@ -69,7 +69,7 @@ pub(super) struct Exported {
 
 /// An int8 or f16 file, scored in the runtime.
 #[derive(Clone, Serialize, Deserialize)]
-pub(super) struct OnDevice {
+pub(crate) struct OnDevice {
     /// What it was made from and scored on.
     pub of: String,
     /// SHA-256 of the file.
@@ -188,7 +188,7 @@ impl Kept {
 const RECORD: &str = "json";
 const WEIGHTS: &str = "safetensors";
 /// Extension of ONNX files.
-pub(super) const ONNX: &str = "onnx";
+pub(crate) const ONNX: &str = "onnx";
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     atomic_file::write(path, bytes).map_err(|e| Failure::writing(path, e))

@@ -1,12 +1,12 @@
 //! How far a run is: which of its steps begins, and about how long the rest will take.
 
 use super::estimate::Estimate;
-use super::record::Step;
+use super::steps::Step;
 use std::collections::BTreeMap;
 
 /// The steps of a run, in order, and what they are expected to take.
 #[derive(Clone, Debug, Default)]
-pub struct Outlook {
+pub struct TimeLeft {
     steps: Vec<Step>,
     /// Seconds that are expected, where they are.
     expected: BTreeMap<Step, f64>,
@@ -15,7 +15,7 @@ pub struct Outlook {
     predicted: f64,
 }
 
-impl Outlook {
+impl TimeLeft {
     /// Of these steps, with an estimate if there is one.
     pub fn of(steps: Vec<Step>, estimate: Option<&Estimate>) -> Self {
         let expected = estimate.map_or_else(BTreeMap::new, |estimate| {
@@ -67,16 +67,16 @@ mod tests {
     fn what_is_left_follows_the_pace_so_far() {
         let expected = BTreeMap::from([(Step::Train, 100.0), (Step::Collect, 10.0), (Step::Deploy, 40.0)]);
         let steps = vec![Step::Train, Step::Collect, Step::Fit, Step::Search, Step::Deploy];
-        let mut outlook = Outlook { steps, expected, ..Outlook::default() };
-        assert_eq!(outlook.begins(Step::Train).as_deref(), Some("step 1 of 5: train; about 2 min left in all"));
-        outlook.ended(Step::Train, 50.0);
-        assert_eq!(outlook.begins(Step::Collect).as_deref(), Some("step 2 of 5: collect; about 25 s left in all"));
-        assert_eq!(outlook.begins(Step::Profile), None);
+        let mut time_left = TimeLeft { steps, expected, ..TimeLeft::default() };
+        assert_eq!(time_left.begins(Step::Train).as_deref(), Some("step 1 of 5: train; about 2 min left in all"));
+        time_left.ended(Step::Train, 50.0);
+        assert_eq!(time_left.begins(Step::Collect).as_deref(), Some("step 2 of 5: collect; about 25 s left in all"));
+        assert_eq!(time_left.begins(Step::Profile), None);
     }
 
     #[test]
     fn without_an_estimate_only_the_place_is_known() {
-        let outlook = Outlook::of(vec![Step::Train, Step::Collect], None);
-        assert_eq!(outlook.begins(Step::Collect).as_deref(), Some("step 2 of 2: collect"));
+        let time_left = TimeLeft::of(vec![Step::Train, Step::Collect], None);
+        assert_eq!(time_left.begins(Step::Collect).as_deref(), Some("step 2 of 2: collect"));
     }
 }

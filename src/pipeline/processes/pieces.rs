@@ -1,9 +1,9 @@
 //! Networks as pieces of work, each of which the rank that is free first takes. What a piece becomes does not depend on the rank;
 //! rank 0 alone keeps it, in the run's folder.
 
-use super::making::{Cut, Maker, Scored};
-use super::parcel::{self, Files, Parcel};
 use crate::failure::Failure;
+use crate::pipeline::processes::parcel::{self, Files, Parcel};
+use crate::pipeline::steps::deploy::maker::{Cut, Maker, Scored};
 use ofa_space::{Arch, ArchJson, Model, SearchSpace};
 use ofa_train::TrainError;
 use ofa_train::checkpoint::Checkpoint;
@@ -15,7 +15,7 @@ use std::time::Instant;
 
 /// A piece.
 #[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Piece {
+pub(crate) struct Piece {
     /// Under which the network is kept.
     pub name: String,
     /// The subnet.
@@ -26,7 +26,7 @@ pub(super) struct Piece {
 
 /// What is made of a subnet.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Wanted {
+pub(crate) enum Wanted {
     /// Its accuracy.
     Score,
     /// The full network, of the supernet as it was when its largest subnet became the teacher.
@@ -37,7 +37,7 @@ pub(super) enum Wanted {
 
 /// What pieces need besides the run's configuration, data and supernet.
 #[derive(Default)]
-pub(super) struct Supplies {
+pub(crate) struct Supplies {
     /// The supernet that [`Wanted::Full`] is cut from.
     full: Option<Model>,
     /// Checkpoints of networks whose fine-tuning was interrupted, by name of the network.
@@ -50,7 +50,7 @@ const TEACHER: &str = "teacher";
 
 /// What became of a piece. The file of a network is in the parcel, or its checkpoints.
 #[derive(Serialize, Deserialize)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     /// The accuracy.
     Score(f64),
     /// A network.
@@ -72,7 +72,7 @@ pub(super) enum Outcome {
 const WEIGHTS: &str = "weights";
 
 /// The network in a parcel.
-pub(super) fn network(files: &Files) -> Result<Model, Failure> {
+pub(crate) fn network(files: &Files) -> Result<Model, Failure> {
     let bytes = files.get(WEIGHTS).map(Vec::as_slice).unwrap_or_default();
     Ok(Model::from_bytes(bytes, Path::new("a network that a rank has made"))?)
 }
@@ -128,7 +128,7 @@ impl Supplies {
 
 /// Hands the pieces out. `checkpoints` gives the folder for those of a network that rank 0 fine-tunes itself; `done` takes what
 /// became of the pieces, in their order. Returns whether all are done.
-pub(super) fn hand_out_all(
+pub(crate) fn hand_out_all(
     ranks: &dyn Communicator,
     (maker, space): (&mut Maker<'_>, &dyn SearchSpace),
     (pieces, supplies): (&[Piece], &Supplies),
@@ -163,7 +163,7 @@ pub(super) fn hand_out_all(
 }
 
 /// Takes pieces, on other ranks than 0.
-pub(super) fn assist(
+pub(crate) fn assist(
     ranks: &dyn Communicator,
     (maker, space): (&mut Maker<'_>, &dyn SearchSpace),
     (pieces, supplies): (&[Piece], &Supplies),

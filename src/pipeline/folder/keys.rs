@@ -12,10 +12,10 @@
 //! | fine-tuned nets of deploy | train | `deploy.calibration_images`, `deploy.finetune` | training, validation: those of train |
 //! | profile | | `deploy.host_nets`, seed and space of `train` | |
 
-use super::config::PipelineConfig;
-use super::host_profile;
-use super::record::RunFolder;
 use crate::failure::Failure;
+use crate::pipeline::config::PipelineConfig;
+use crate::pipeline::folder::RunFolder;
+use crate::pipeline::steps::profile;
 use ofa_space::dependencies::Dependencies;
 use ofa_space::digest::Digest;
 use ofa_train::data::Dataset;
@@ -96,7 +96,7 @@ impl Keys {
         for (index, device) in search.devices.iter().enumerate() {
             let name = format!("search.devices[{index}]");
             devices.add(&name, device);
-            if let Some(content) = host_profile::content(device, folder)? {
+            if let Some(content) = profile::content(device, folder)? {
                 devices.add(&format!("{name}.content"), &format!("sha256 {content}"));
             }
         }
@@ -111,7 +111,7 @@ impl Keys {
         let mut first = Dependencies::default();
         if let Some(device) = search.devices.first() {
             first.add("search.devices[0].device", &device.device);
-            let content = host_profile::content(device, folder)?;
+            let content = profile::content(device, folder)?;
             first.add("search.devices[0].content", &content);
         }
         let of_refine = |all: &mut Dependencies| {

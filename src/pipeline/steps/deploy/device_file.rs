@@ -1,10 +1,10 @@
 //! The file of a network in the precision that a device computes in, judged by its answers on the test images in the runtime.
 
-use super::Subject;
-use super::kept::{Kept, ONNX, OnDevice};
-use super::tuning::Tuned;
 use crate::failure::Failure;
 use crate::measured_accuracy::RightAnswers;
+use crate::pipeline::folder::kept_networks::{Kept, ONNX, OnDevice};
+use crate::pipeline::steps::Subject;
+use crate::pipeline::steps::deploy::tuned_networks::Tuned;
 use ofa_export::{Batch, Exporter, Precision, SessionOptions, runtime};
 use ofa_hw::Arithmetic;
 use ofa_space::{NetSpec, digest};
@@ -20,12 +20,12 @@ const FEW_IMAGES: usize = 32;
 const BATCH: usize = 32;
 
 /// Extension of the file of this precision.
-pub(super) fn extension_of(precision: Precision) -> String {
+pub(crate) fn extension_of(precision: Precision) -> String {
     format!("{}.{ONNX}", precision.name())
 }
 
 /// The precision of a device's file; `None` where it is the f32 file.
-pub(super) fn precision_of(arithmetic: Arithmetic) -> Option<Precision> {
+pub(crate) fn precision_of(arithmetic: Arithmetic) -> Option<Precision> {
     match arithmetic {
         Arithmetic::F32 => None,
         Arithmetic::F16 => Some(Precision::f16()),
@@ -58,7 +58,7 @@ pub fn training_images(
 }
 
 /// The file of a network, as it is kept, or exported and scored on the test images, whose digest is `test`.
-pub(super) fn of(
+pub(crate) fn of(
     subject: &Subject<'_>,
     (tuned, kept): (&Tuned, &Kept),
     (precision, seed): (Precision, u64),
