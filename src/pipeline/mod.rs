@@ -10,6 +10,7 @@ mod folder;
 pub mod next_device;
 pub mod plan;
 mod processes;
+mod progress;
 mod steps;
 mod time_left;
 
@@ -20,13 +21,14 @@ use config::PipelineConfig;
 use folder::keys::Keys;
 pub use folder::layout::{Holds, look, work_of};
 use folder::{RunFolder, layout, timings_in, write_json};
-pub use folder::{copy_work, have_the_same_training};
+pub use folder::{copy_work, have_the_same_training, no_run_in};
 use ofa_space::settings::Settings;
 use ofa_space::{atomic_file, input_file, json};
 use ofa_train::communication::Communicator;
 use ofa_train::data::{self, SPLIT_TABLE, SplitName};
 use ofa_train::shrinking::Trainer;
 pub use processes::ranks;
+pub use progress::Progress;
 use ranks::Order;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -34,24 +36,6 @@ pub use steps::deploy::device_file;
 pub use steps::refine::rounds as refine;
 use steps::{Step, Subject, collect, deploy, fit, profile, search, steps_of, train};
 use time_left::TimeLeft;
-
-/// Shows a pipeline's progress; the command line draws bars.
-pub trait Progress: Send {
-    /// A line for the user.
-    fn note(&mut self, text: &str);
-    /// A warning, which the report and the results repeat.
-    fn warn(&mut self, text: &str) {
-        self.note(&format!("warning: {text}"));
-    }
-    /// Work of `total` pieces begins.
-    fn begin(&mut self, label: &str, total: usize);
-    /// `done` pieces are done.
-    fn advance(&mut self, done: usize, message: &str);
-    /// The work is done.
-    fn end(&mut self);
-    /// The observer of a training run.
-    fn training(&mut self) -> &mut dyn ofa_train::shrinking::Observer;
-}
 
 /// What a run needs besides its configuration.
 pub struct RunOptions<'a> {

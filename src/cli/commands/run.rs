@@ -295,15 +295,13 @@ fn configuration(args: &RunArgs, Place { out, config, resume }: &Place, context:
     };
     let Some(path) = file else {
         if let (true, found @ (Holds::Run | Holds::Other(_))) = (resume, pipeline::look(out)) {
-            let problem = match found {
-                Holds::Other(name) => {
-                    format!("holds {name}, but no run to go on with ({PLAN} is missing): choose another --out")
-                }
-                _ => format!(
-                    "holds a run whose {PLAN} is missing: put it back, or give the run's configuration as a file"
-                ),
-            };
-            return Err(Failure::Input(format!("{}: {problem}", out.display())));
+            return Err(match found {
+                Holds::Other(name) => pipeline::no_run_in(out, &name),
+                _ => Failure::Input(format!(
+                    "{}: holds a run whose {PLAN} is missing: put it back, or give the run's configuration as a file",
+                    out.display()
+                )),
+            });
         }
         let data = args.data.as_deref().unwrap_or("bundled");
         let plan = plan::for_data(data, &args.wishes(args.start(out, context)?, context.common.seed))?;
