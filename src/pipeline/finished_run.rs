@@ -1,9 +1,9 @@
 //! A finished run as something to work with: its networks, its data, and the network to ship for a device.
 
-use super::Holds;
 use super::PLAN;
 use super::config::PipelineConfig;
-use super::folder::layout;
+use super::folder::layout::{self, Holds, look};
+use super::results::results_of;
 use crate::failure::Failure;
 use crate::report::{ANY_DEVICE, Case, RunResults};
 use ofa_space::listing;
@@ -41,7 +41,7 @@ impl FinishedRun {
         let shown = folder.display();
         let unfinished =
             || Failure::Input(format!("{shown}: the run is not finished: `ofa run {shown}` goes on with it"));
-        match (super::look(folder), folder.join("results.json").is_file()) {
+        match (look(folder), folder.join("results.json").is_file()) {
             (Holds::Run, true) => {}
             (Holds::Run | Holds::Plan, _) => return Err(unfinished()),
             _ => {
@@ -51,7 +51,7 @@ impl FinishedRun {
             }
         }
         let config = PipelineConfig::load(&folder.join(PLAN))?;
-        let results = super::results_of(folder)?;
+        let results = results_of(folder)?;
         Ok(Self { folder: folder.to_owned(), config, results })
     }
 

@@ -11,30 +11,34 @@ pub mod next_device;
 pub mod plan;
 mod processes;
 mod progress;
+mod results;
 mod steps;
 mod time_left;
 
 use crate::failure::Failure;
 use crate::measured_accuracy;
-use crate::report::{self, DrawnBlock, Infeasible, RESULTS_FORMAT, RunResults, Timings, plain_values};
+use crate::report::{RunResults, Timings};
 use config::PipelineConfig;
 use folder::keys::Keys;
 pub use folder::layout::{Holds, look, work_of};
-use folder::{RunFolder, layout, timings_in, write_json};
+use folder::{RunFolder, layout};
 pub use folder::{copy_work, have_the_same_training, no_run_in};
 use ofa_space::settings::Settings;
-use ofa_space::{atomic_file, input_file, json};
+use ofa_space::{Model, atomic_file};
 use ofa_train::communication::Communicator;
-use ofa_train::data::{self, SPLIT_TABLE, SplitName};
+use ofa_train::data::{DataError, Dataset, SPLIT_TABLE, SplitName};
 use ofa_train::shrinking::Trainer;
 pub use processes::ranks;
 pub use progress::Progress;
 use ranks::Order;
+pub use results::report_of;
+use results::{StepResults, results_from, write_report};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 pub use steps::deploy::device_file;
+use steps::profile::Profiling;
 pub use steps::refine::rounds as refine;
-use steps::{Step, Subject, collect, deploy, fit, profile, search, steps_of, train};
+use steps::{Step, Subject, collect, deploy, fit, search, steps_of, train};
 use time_left::TimeLeft;
 
 /// What a run needs besides its configuration.
@@ -48,7 +52,7 @@ pub struct RunOptions<'a> {
     /// Whether to name every file of the data that is not read.
     pub names_skipped: bool,
     /// The data set of the configuration, if it was read already, as [`plan::for_data`] does.
-    pub dataset: Option<data::Dataset>,
+    pub dataset: Option<Dataset>,
     /// Which files of the data are read.
     pub data: Reading,
     /// What the run is expected to take, if that was estimated.
@@ -115,9 +119,6 @@ pub fn run(
     // Mistakes that can be found now are reported before the folder is touched.
     let mut warnings = check(config)?;
     warnings.iter().for_each(|warning| progress.warn(warning));
-    let is_measurable = |dataset: &data::Dataset| {
-        [SplitName::Validation, SplitName::Test].into_iter().try_for_each(|split| dataset.require(split))
-    };
     options.dataset.iter().try_for_each(is_measurable)?;
     if options.existing != Existing::Refuse && look(options.out) == Holds::Nothing {
         progress.note(&format!("{}: nothing to go on with, so this starts afresh", options.out.display()));
@@ -127,17 +128,7 @@ pub fn run(
         progress.note(&note);
     }
     let device = ofa_train::device::open(options.backend)?;
-    let dataset = match &options.dataset {
-        Some(dataset) => dataset.clone(),
-        None => config.train.load_known_data(&folder.known_data(options.data))?,
-    };
-    dataset.remarks(options.names_skipped).iter().for_each(|line| progress.note(line));
-    warnings.extend_from_slice(&dataset.warnings);
-    if let Some(few) = measured_accuracy::few_test_images(dataset.test.len()) {
-        progress.warn(&few);
-        warnings.push(few);
-    }
-    is_measurable(&dataset)?;
+    let dataset = dataset_of(config, options, &folder, &mut warnings, progress)?;
     let trainer = Trainer::new(&config.train, &dataset, &device)?.on(options.ranks)?;
     ranks::check(&trainer, &dataset, options.ranks)?;
     let space = trainer.space().clone();
@@ -154,43 +145,25 @@ pub fn run(
     train::settle(&trainer, &keys.train, &mut folder, options.existing, progress)?;
     // The plan and the parts of the data are those of the work in the folder, so what was refused is not written.
     keep_plan(config, &folder.path(PLAN))?;
-    if let Some(table) = dataset.split_table() {
-        let path = folder.path(SPLIT_TABLE);
-        atomic_file::write(&path, table.as_bytes()).map_err(|e| Failure::writing(&path, e))?;
-    }
-    folder.keep_known_data(&dataset)?;
+    keep_data(&dataset, &folder)?;
     let model_path = folder.path(train::SUPERNET);
     let history = folder.step(Step::Train, &keys.train, progress, train::outputs, |folder, progress| {
         Order::Train.give(options.ranks)?;
         train::run(&trainer, folder, progress, options.stop)
     })?;
-    let model = ofa_space::Model::load(&model_path)?;
+    let model = Model::load(&model_path)?;
     ranks::share_supernet(&model_path, options.ranks)?;
     let subject = Subject { space: &space, dataset: &dataset, device: &device, model: &model, ranks: options.ranks };
 
-    folder.step(Step::Collect, &keys.collect, progress, written(collect::PAIRS), |folder, progress| {
+    folder.step(Step::Collect, &keys.collect, progress, collect::outputs, |folder, progress| {
         collect::run(&subject, config, &keys.collect, folder, progress, options.stop)
     })?;
-    let fit = folder.step(Step::Fit, &keys.fit, progress, written(fit::PREDICTOR), |folder, progress| {
+    let predictor = folder.step(Step::Fit, &keys.fit, progress, fit::outputs, |folder, progress| {
         fit::run(&subject, config, folder, progress)
     })?;
-    let profile = |folder: &mut RunFolder, progress: &mut dyn Progress| {
-        folder.step(Step::Profile, &keys.profile, progress, written(profile::FILE), |folder, progress| {
-            profile::run(&subject, config, folder, progress, options.stop)
-        })
-    };
+    let profiling = Profiling { subject: &subject, config, key: &keys.profile, stop: options.stop };
     if chooses_for_host {
-        match options.reprofile {
-            true => {
-                folder.forget(Step::Profile)?;
-                let profile = folder.path(profile::FILE);
-                if profile.exists() {
-                    std::fs::remove_file(&profile).map_err(|e| Failure::writing(&profile, e))?;
-                }
-            }
-            false => profile::require(&folder, &keys.profile)?,
-        }
-        profile(&mut folder, progress)?;
+        profiling.before_the_search(options.reprofile, &mut folder, progress)?;
     }
     let choices = keys.choices(config, &dataset, &folder)?;
     if let Some(settings) = &config.search.refine {
@@ -218,37 +191,11 @@ pub fn run(
         progress.note(&format!("files among the networks that are none of this run's are now in {aside}"));
     }
     if config.deploy.host_nets > 0 && !chooses_for_host {
-        profile(&mut folder, progress)?;
+        profiling.step(&mut folder, progress)?;
     }
 
-    let infeasible = found.cases.iter().filter(|case| case.arch.is_none()).map(|case| Infeasible {
-        device: case.device.clone(),
-        constraint: serde_json::json!(case.constraint),
-        closest: serde_json::json!(case.values),
-        unfound: case.unfound.clone().unwrap_or_default(),
-    });
     warnings.append(&mut folder.warnings);
-    let mut results = RunResults {
-        format: RESULTS_FORMAT,
-        space: space.name().to_owned(),
-        subnets: space.subnets().to_string(),
-        resolutions: space.info().resolutions.clone(),
-        places: DrawnBlock::of(&space.resolve(&space.max_arch())?),
-        data: format!("{}: {}", dataset.name, dataset.split_note),
-        class_names: dataset.class_names.clone(),
-        images: [dataset.train.len(), dataset.validation.len(), dataset.test.len()],
-        phases: history.phases,
-        steps: history.steps,
-        predictor: fit,
-        extremes: deployed.extremes,
-        infeasible: infeasible.collect(),
-        fronts: found.fronts,
-        cases: deployed.cases,
-        reference: deployed.reference,
-        baseline: None,
-        warnings,
-    };
-    results.judge();
+    let results = results_from(&subject, StepResults { history, predictor, found, deployed }, warnings)?;
     // Runs of earlier versions have everything at the top.
     if folder.has_work_apart() {
         let readme = folder.path(layout::README);
@@ -256,6 +203,33 @@ pub fn run(
     }
     let report = write_report(options.out, &results, &folder.timings)?;
     Ok(Finished { results, timings: folder.timings, report, model: model_path })
+}
+
+/// Refuses data on which networks cannot be chosen, or not measured.
+fn is_measurable(dataset: &Dataset) -> Result<(), DataError> {
+    [SplitName::Validation, SplitName::Test].into_iter().try_for_each(|split| dataset.require(split))
+}
+
+/// The data of a run, with what is to be said about them.
+fn dataset_of(
+    config: &PipelineConfig,
+    options: &RunOptions<'_>,
+    folder: &RunFolder,
+    warnings: &mut Vec<String>,
+    progress: &mut dyn Progress,
+) -> Result<Dataset, Failure> {
+    let dataset = match &options.dataset {
+        Some(dataset) => dataset.clone(),
+        None => config.train.load_known_data(&folder.known_data(options.data))?,
+    };
+    dataset.remarks(options.names_skipped).iter().for_each(|line| progress.note(line));
+    warnings.extend_from_slice(&dataset.warnings);
+    if let Some(few) = measured_accuracy::few_test_images(dataset.test.len()) {
+        progress.warn(&few);
+        warnings.push(few);
+    }
+    is_measurable(&dataset)?;
+    Ok(dataset)
 }
 
 /// Writes the plan, unless the one that is there means the same: the user's comments and order then stay.
@@ -268,57 +242,17 @@ fn keep_plan(config: &PipelineConfig, plan: &Path) -> Result<(), Failure> {
     }
 }
 
+/// Writes which image is in which part of the data, and what the files of the data hold.
+fn keep_data(dataset: &Dataset, folder: &RunFolder) -> Result<(), Failure> {
+    if let Some(table) = dataset.split_table() {
+        let path = folder.path(SPLIT_TABLE);
+        atomic_file::write(&path, table.as_bytes()).map_err(|e| Failure::writing(&path, e))?;
+    }
+    folder.keep_known_data(dataset)
+}
+
 /// The configuration that a run was started with, in its folder; it can be edited and run again.
 pub const PLAN: &str = "pipeline.toml";
 
 /// What is in a run's folder.
 const FOLDER_README: &str = include_str!("folder/readme.txt");
-
-/// A step's only file besides its result.
-fn written<T>(file: &'static str) -> impl Fn(&RunFolder, &T) -> Vec<String> {
-    move |_, _| vec![file.to_owned()]
-}
-
-/// Writes `results.json`, `report.html`, `report.md` and the plots; returns the report's path.
-fn write_report(folder: &Path, results: &RunResults, timings: &Timings) -> Result<PathBuf, Failure> {
-    let write = |path: &Path, bytes: &[u8]| atomic_file::write(path, bytes).map_err(|e| Failure::writing(path, e));
-    write_json(&folder.join("results.json"), results)?;
-    let plots = folder.join("plots");
-    std::fs::create_dir_all(&plots).map_err(|e| Failure::writing(&plots, e))?;
-    for (name, svg) in report::plot_files(results, timings) {
-        write(&plots.join(name), svg.as_bytes())?;
-    }
-    write(&folder.join("report.md"), report::markdown(results, timings).as_bytes())?;
-    let path = folder.join("report.html");
-    write(&path, report::render(results, timings).as_bytes())?;
-    Ok(path)
-}
-
-/// Renders the report of a finished run's folder again.
-///
-/// # Errors
-/// [`Failure::Input`] if the folder holds no `results.json` of this version.
-pub fn report_of(folder: &Path) -> Result<PathBuf, Failure> {
-    let results = results_of(folder)?;
-    write_report(folder, &results, &timings_in(&layout::work_of(folder)))
-}
-
-/// The results of a finished run.
-fn results_of(folder: &Path) -> Result<RunResults, Failure> {
-    let path = folder.join("results.json");
-    let text = input_file::read_text(&path, input_file::LARGEST_RECORDS).map_err(|e| {
-        Failure::Input(format!("cannot read {}: {e}; is this the folder of a finished run?", path.display()))
-    })?;
-    let foreign = |problem: String| {
-        Failure::Input(format!(
-            "{} is not a result file of this version: {problem}; `ofa run --resume` writes it anew without redoing the steps",
-            path.display()
-        ))
-    };
-    let value = json::from_str(&text).map_err(|e| foreign(e.to_string()))?;
-    let mut results: RunResults = serde_json::from_value(plain_values(value)).map_err(|e| foreign(e.to_string()))?;
-    results.check().map_err(|invalid| foreign(invalid.to_string()))?;
-    // Earlier versions neither wrote intervals nor recommended a network.
-    results.judge();
-    Ok(results)
-}

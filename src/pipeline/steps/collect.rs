@@ -21,6 +21,11 @@ pub(crate) const PAIRS: &str = "pairs.jsonl";
 /// Names what they depend on.
 pub(crate) const PAIRS_KEY: &str = "pairs.key";
 
+/// The file that the step writes besides its result, the number of pairs.
+pub fn outputs(_: &RunFolder, _: &usize) -> Vec<String> {
+    vec![PAIRS.to_owned()]
+}
+
 /// How subnets are measured.
 pub(crate) fn evaluation(config: &PipelineConfig) -> EvaluationSettings {
     EvaluationSettings {

@@ -13,6 +13,11 @@ use ofa_predictors::{Fit, Pair, Target, pairs};
 /// The accuracy predictor, in a run's folder.
 pub const PREDICTOR: &str = "predictor.json";
 
+/// The file that the step writes besides its result.
+pub fn outputs(_: &RunFolder, _: &PredictorResults) -> Vec<String> {
+    vec![PREDICTOR.to_owned()]
+}
+
 /// Fits the predictor on most pairs and scores it on the rest.
 pub fn run(
     subject: &Subject<'_>,

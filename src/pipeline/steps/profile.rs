@@ -8,8 +8,7 @@ use crate::pipeline::Progress;
 use crate::pipeline::config::{DeviceConfig, PipelineConfig};
 use crate::pipeline::folder::keys::Key;
 use crate::pipeline::folder::{Known, RunFolder};
-use crate::pipeline::steps::Step;
-use crate::pipeline::steps::Subject;
+use crate::pipeline::steps::{Step, Subject};
 use ofa_hw::{HardwareBackend, Host, HwError, ProfileOptions, Profiler};
 use ofa_space::digest;
 use std::sync::Arc;
@@ -17,6 +16,55 @@ use std::sync::atomic::AtomicBool;
 
 /// The device's file in the run's folder.
 pub const FILE: &str = "host.toml";
+
+/// What the step needs.
+pub struct Profiling<'a> {
+    pub subject: &'a Subject<'a>,
+    pub config: &'a PipelineConfig,
+    pub key: &'a Key,
+    pub stop: &'a AtomicBool,
+}
+
+impl Profiling<'_> {
+    /// Profiles this machine, unless that is done.
+    ///
+    /// # Errors
+    /// [`Failure`] of the measurement; [`Failure::Interrupted`] with the work saved.
+    pub fn step(&self, folder: &mut RunFolder, progress: &mut dyn Progress) -> Result<(), Failure> {
+        folder.step(Step::Profile, self.key, progress, outputs, |folder, progress| {
+            run(self.subject, self.config, folder, progress, self.stop)
+        })?;
+        Ok(())
+    }
+
+    /// The same where networks are chosen by the profile: it is measured again only if that is asked for.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step), and [`Failure::Input`] with the remedies, if the profile is lost or damaged.
+    pub fn before_the_search(
+        &self,
+        reprofile: bool,
+        folder: &mut RunFolder,
+        progress: &mut dyn Progress,
+    ) -> Result<(), Failure> {
+        match reprofile {
+            true => {
+                folder.forget(Step::Profile)?;
+                let profile = folder.path(FILE);
+                if profile.exists() {
+                    std::fs::remove_file(&profile).map_err(|e| Failure::writing(&profile, e))?;
+                }
+            }
+            false => require(folder, self.key)?,
+        }
+        self.step(folder, progress)
+    }
+}
+
+/// The file that the step writes besides its result, the number of blocks.
+fn outputs(_: &RunFolder, _: &usize) -> Vec<String> {
+    vec![FILE.to_owned()]
+}
 
 /// The device of an entry of the plan; `None` if it has none.
 ///
@@ -44,8 +92,7 @@ pub(crate) fn content(wanted: &DeviceConfig, folder: &RunFolder) -> Result<Optio
 ///
 /// # Errors
 /// [`Failure::Input`] with the remedies, if it is lost or damaged.
-pub(crate) fn require(folder: &RunFolder, key: &Key) -> Result<(), Failure> {
-    let outputs = |_: &RunFolder, _: &usize| vec![FILE.to_owned()];
+fn require(folder: &RunFolder, key: &Key) -> Result<(), Failure> {
     match folder.known(Step::Profile, key, &outputs) {
         Known::Damaged(file) => Err(Failure::Input(format!(
             "{} is gone or not as it was written, and networks were chosen by it: put it back, or `ofa run {} --reprofile` \
@@ -58,7 +105,7 @@ pub(crate) fn require(folder: &RunFolder, key: &Key) -> Result<(), Failure> {
 }
 
 /// Writes the profile and notes the comparison among the run's times; returns the number of blocks.
-pub(crate) fn run(
+fn run(
     subject: &Subject<'_>,
     config: &PipelineConfig,
     folder: &mut RunFolder,
