@@ -9,7 +9,6 @@
 //! std::fs::write(&path, "abc")?;
 //! let digest = FileDigest::of(&path)?;
 //! assert_eq!((digest.size, &digest.sha256[..8]), (3, "ba7816bf"));
-//! assert!(digest.is_current());
 //!
 //! let mut known = KnownFiles::default();
 //! assert_eq!(known.digest(&path)?, digest.sha256);
@@ -56,11 +55,6 @@ impl FileDigest {
 
     fn with(path: &Path, metadata: &Metadata, sha256: String) -> Self {
         Self { path: path.to_owned(), size: metadata.len(), modified: modified(metadata), sha256 }
-    }
-
-    /// Whether the file is still there with the same size and time of change.
-    pub fn is_current(&self) -> bool {
-        regular(&self.path).is_ok_and(|metadata| self.fits(&metadata))
     }
 
     fn fits(&self, metadata: &Metadata) -> bool {

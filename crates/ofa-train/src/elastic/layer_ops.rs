@@ -92,21 +92,6 @@ pub fn normalise_batch(x: Tensor<4>, weight: Tensor<1>, bias: Tensor<1>, eps: f6
     }
 }
 
-/// Normalises with given statistics, as in evaluation.
-pub fn normalise_with(
-    x: Tensor<4>,
-    weight: Tensor<1>,
-    bias: Tensor<1>,
-    mean: Tensor<1>,
-    variance: Tensor<1>,
-    eps: f64,
-) -> Tensor<4> {
-    let [_, _, _, c] = x.dims();
-    let scale = (variance + eps).sqrt().recip() * weight;
-    let shift = bias - mean * scale.clone();
-    x * scale.reshape([1, 1, 1, c]) + shift.reshape([1, 1, 1, c])
-}
-
 /// Convolution, batch norm with the batch's own statistics, nonlinearity.
 pub fn conv_normalise_batch(
     x: Tensor<4>,
