@@ -8,7 +8,7 @@ use crate::network::inverted_residual::InvertedResidual;
 use crate::network::net_spec::{BlockKind, NetSpec, output_of};
 use crate::network::operation::Activation;
 use crate::settings::{self, InvalidSetting, Settings};
-use crate::spaces::mobile_stages::{MobileStage, MobileStages};
+use crate::spaces::mobile_stages::{self, MobileStage, MobileStages};
 use crate::spaces::registry::SpaceEntry;
 use crate::spaces::space::{SearchSpace, SpaceInfo};
 use serde::{Deserialize, Serialize};
@@ -142,17 +142,12 @@ impl TryFrom<Mbv3Config> for Mbv3 {
     type Error = SpaceError;
 
     fn try_from(config: Mbv3Config) -> Result<Self, SpaceError> {
-        let refused = |invalid| SpaceError::config(&config.name, invalid);
-        config.check().map_err(refused)?;
-        let stages = config.mobile_stages();
-        let info = SpaceInfo {
-            name: config.name.clone(),
-            input_channels: config.input_channels,
-            classes: config.classes,
-            resolutions: config.resolutions.clone(),
-            genes: stages.genes(),
-        };
-        info.check().map_err(refused)?;
+        let (stages, info) = mobile_stages::checked(
+            &config,
+            Mbv3Config::mobile_stages,
+            (&config.name, config.classes),
+            (config.input_channels, &config.resolutions),
+        )?;
         Ok(Self { config, stages, info })
     }
 }

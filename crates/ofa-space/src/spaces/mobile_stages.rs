@@ -1,6 +1,7 @@
 //! Stages of elastic inverted residuals, which the MobileNetV3 and ProxylessNAS families share: their genes, and their
 //! blocks in the network of an arch. A family of one's own that is made of such stages adds a stem and a classifier.
 
+use crate::error::SpaceError;
 use crate::genotype::arch::Arch;
 use crate::genotype::gene::Gene;
 use crate::network::block_builder::{ElasticKernel, Width};
@@ -8,6 +9,7 @@ use crate::network::inverted_residual::InvertedResidual;
 use crate::network::net_spec::{Block, Shape};
 use crate::network::operation::Activation;
 use crate::settings::{self, InvalidSetting, Settings};
+use crate::spaces::space::SpaceInfo;
 use std::ops::Bound;
 
 /// Stages with every width already multiplied and rounded.
@@ -126,6 +128,25 @@ impl MobileStages {
         }
         blocks
     }
+}
+
+/// The stages of a checked configuration, and the checked description of a space whose genes are theirs.
+///
+/// # Errors
+/// [`SpaceError::Config`] with a value that no network can have.
+pub(crate) fn checked<C: Settings>(
+    config: &C,
+    stages: impl Fn(&C) -> MobileStages,
+    (name, classes): (&str, usize),
+    (input_channels, resolutions): (usize, &[u32]),
+) -> Result<(MobileStages, SpaceInfo), SpaceError> {
+    let refused = |invalid| SpaceError::config(name, invalid);
+    config.check().map_err(refused)?;
+    let stages = stages(config);
+    let (name, resolutions) = (name.to_owned(), resolutions.to_owned());
+    let info = SpaceInfo { name, input_channels, classes, resolutions, genes: stages.genes() };
+    info.check().map_err(refused)?;
+    Ok((stages, info))
 }
 
 /// Counts as the numbers that [`settings::ascending`] takes.

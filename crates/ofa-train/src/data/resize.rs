@@ -1,4 +1,5 @@
-//! Bringing 8-bit images to a resolution: Pillow's bilinear filter with antialiasing, as torchvision uses it.
+//! Bringing 8-bit images to a resolution: for evaluation to the pixels that Pillow makes ([`pillow_resize`]), for training with a
+//! faster bilinear filter with antialiasing, which may round differently by a grey level.
 
 use crate::data::augmentation::{Orientation, Variation};
 use crate::data::pillow_resize;
