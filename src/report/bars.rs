@@ -1,6 +1,6 @@
 //! Rows of a name, a bar and a value, drawn by the style sheet: their text keeps its size on every screen.
 
-use super::plot::{escape, number, ticks};
+use super::svg_plot::{escape, number, ticks};
 use std::fmt::Write;
 
 /// A row.

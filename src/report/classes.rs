@@ -1,7 +1,7 @@
 //! The chosen networks class by class: recall and precision, and what images were taken for.
 
-use super::plot::escape;
-use super::{Case, RunResults, confusion, ship};
+use super::svg_plot::escape;
+use super::{Case, RunResults, confusion, networks};
 use crate::measured_accuracy::MeasuredAccuracy;
 use ofa_train::evaluation::ClassAccuracy;
 use std::fmt::Write;
@@ -49,7 +49,7 @@ pub fn page(results: &RunResults) -> String {
 }
 
 fn network(page: &mut String, case: &Case, results: &RunResults, is_open: bool) {
-    let mark = ship::mark(case);
+    let mark = networks::mark(case);
     let _ = write!(
         page,
         "<details class=\"panel\"{}><summary><b>{}</b>{mark} <span class=\"note\">top-1 {}, balanced accuracy {}</span></summary>\

@@ -1,7 +1,7 @@
 //! What test images were taken for: the confusion matrix of a network and its most frequent mistakes.
 
 use super::Case;
-use super::plot::escape;
+use super::svg_plot::escape;
 use std::fmt::Write;
 
 /// Classes up to which the matrix is a table of counts; above, it is drawn.

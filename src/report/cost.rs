@@ -1,7 +1,7 @@
 //! What the run cost, beside what training a network for every case would have cost.
 
 use super::bars::{Bar, Row, rows};
-use super::plot::{escape, number};
+use super::svg_plot::{escape, number};
 use super::{RunResults, Timings};
 use ofa_train::shrinking::PhaseRecord;
 use std::fmt::Write;

@@ -2,7 +2,7 @@
 //! the kernel size; places that the subnet leaves empty are outlined.
 
 use super::DrawnBlock;
-use super::plot::{escape, number};
+use super::svg_plot::{escape, number};
 use ofa_space::{Block, BlockKind, NetSpec};
 use std::fmt::Write;
 

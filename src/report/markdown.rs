@@ -3,12 +3,12 @@
 use super::classes::in_cell;
 use super::cost::Comparison;
 use super::page::{classes, distinct, limits};
-use super::plot::number;
-use super::{RunResults, Timings, plots};
+use super::svg_plot::number;
+use super::{RunResults, Timings, report_plots};
 use crate::prediction::metric;
 use std::fmt::Write;
 
-/// The summary; pictures are those of [`plots::files`] in `plots/`.
+/// The summary; pictures are those of [`report_plots::files`] in `plots/`.
 pub fn markdown(results: &RunResults, timings: &Timings) -> String {
     let mut text = format!(
         "# One training, {} networks\n\nSupernet `{}`: {} subnets at each of {:?} pixels. {}. {}.\n\n",
@@ -96,7 +96,7 @@ pub fn markdown(results: &RunResults, timings: &Timings) -> String {
     if let Some(comparison) = Comparison::of(results, timings) {
         let _ = write!(text, "{}\n\n", comparison.sentence(timings));
     }
-    for (file, _) in plots::files(results, timings) {
+    for (file, _) in report_plots::files(results, timings) {
         let _ = writeln!(text, "![{0}](plots/{0})", file);
     }
     text

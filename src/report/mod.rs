@@ -7,16 +7,17 @@ mod classes;
 mod confusion;
 mod cost;
 mod drawing;
+mod first_section;
 mod markdown;
 mod marker;
 mod networks;
+mod next_commands;
+mod notes;
 mod page;
-mod plot;
-mod plots;
 mod recommendation;
+mod report_plots;
 mod search_page;
-mod ship;
-mod summary;
+mod svg_plot;
 mod timings;
 
 use crate::limits::{MemoryPrecision, Unfound};
@@ -24,18 +25,20 @@ use crate::measured_accuracy::{self, Difference, MeasuredAccuracy, RightAnswers}
 use ofa_space::ArchJson;
 use ofa_train::evaluation::ClassAccuracy;
 use ofa_train::shrinking::{PhaseRecord, StepRecord};
-use plot::number;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use svg_plot::number;
 
 pub use check::plain_values;
 pub use classes::or_dash;
 pub use markdown::markdown;
+pub use networks::in_short;
+pub use next_commands::next_commands;
+pub use notes::notes;
 pub use page::{amounts, limits, render};
-pub use plots::files as plot_files;
-pub(crate) use plots::{Predicted, latencies as plot_latencies};
+pub use report_plots::files as plot_files;
+pub(crate) use report_plots::{Predicted, latencies as plot_latencies};
 pub use search_page::{ChosenNet, SearchSection, search_page};
-pub use ship::{in_short, next_commands, notes};
 pub use timings::{HostTimings, StepSeconds, Timings};
 
 /// Everything that the report shows, but for measured times; the run writes it as `results.json`. The same

@@ -1,10 +1,10 @@
-//! The chosen networks, block by block and figure by figure.
+//! The chosen networks: in a line, and as a table, block by block and figure by figure.
 
 use super::cost::seconds;
 use super::drawing::{bar_width, draw};
 use super::page::limits;
-use super::plot::{escape, number};
-use super::{Case, Infeasible, RunResults, Timings, ship};
+use super::svg_plot::{escape, number};
+use super::{Case, Infeasible, RunResults, Timings, notes};
 use std::fmt::Write;
 
 /// Columns of the table: name, and whether it holds numbers.
@@ -16,6 +16,30 @@ const COLUMNS: [(&str, bool); 6] = [
     ("latency", true),
     ("MACs", true),
 ];
+
+/// A network in a line: accuracy, latency, size, memory.
+pub fn in_short(case: &Case, results: &RunResults) -> String {
+    let mut parts = vec![format!("top-1 {}", results.on_test_images(case.accuracy).with_interval())];
+    if let Some(accuracy) = case.accuracy_f32 {
+        parts.push(format!("in {} (f32: {})", case.file_precision(), results.on_test_images(accuracy).percent()));
+    }
+    if case.latency_ms.is_some() {
+        parts.push(case.latency());
+    }
+    parts.push(format!("{} M MACs", number(case.macs as f64 / 1e6)));
+    if case.onnx_bytes > 0 {
+        parts.push(format!("file {} kB", number(case.onnx_bytes as f64 / 1024.0)));
+    }
+    if case.peak_activation_bytes > 0 {
+        parts.push(format!("activations {} kB in f32", number(case.peak_activation_bytes as f64 / 1024.0)));
+    }
+    parts.join(", ")
+}
+
+/// The mark behind the name of a network to ship, as HTML; empty for any other.
+pub fn mark(case: &Case) -> &'static str {
+    if case.recommended { " <span class=\"mark\">ship this</span>" } else { "" }
+}
 
 /// The section of the page.
 pub fn section(page: &mut String, results: &RunResults, timings: &Timings) {
@@ -42,7 +66,7 @@ pub fn section(page: &mut String, results: &RunResults, timings: &Timings) {
         unfound(page, case);
     }
     page.push_str("</tbody></table></div>");
-    for note in ship::marks(results) {
+    for note in notes::marks(results) {
         let _ = write!(page, "<p class=\"note\">{}</p>", escape(&note));
     }
     page.push_str("</section>");
@@ -62,7 +86,7 @@ fn cell(row: &mut String, column: usize, value: &str, below: &[Option<String>]) 
 fn network(page: &mut String, case: &Case, results: &RunResults, timings: &Timings) {
     let images = results.images[2];
     let limit = case.limits();
-    let mark = ship::mark(case);
+    let mark = mark(case);
     let _ = write!(
         page,
         "<tr{}><td class=\"head\"><a href=\"{onnx}\" data-tip=\"{onnx}: differs from our logits by at most {:.1e} of \

@@ -1,9 +1,9 @@
 //! The page itself: no external requests, light and dark, for phones, desktops and paper.
 
 use super::cost::{self, seconds};
-use super::plot::{escape, number};
-use super::plots::{self, Titled};
-use super::{RunResults, Timings, networks, summary};
+use super::report_plots::{self, Titled};
+use super::svg_plot::{escape, number};
+use super::{RunResults, Timings, first_section, networks};
 use crate::prediction::metric;
 use ofa_space::listing;
 use std::fmt::Write;
@@ -14,14 +14,14 @@ const HOVER: &str = include_str!("hover.js");
 /// The report as one HTML page.
 pub fn render(results: &RunResults, timings: &Timings) -> String {
     let mut body = String::new();
-    summary::section(&mut body, results, timings);
+    first_section::section(&mut body, results, timings);
     body.push_str(
         "<section id=\"accuracy\"><h2>Accuracy against cost</h2><p class=\"note\">The line is the best accuracy that the predictor \
          promises within a cost, before any fine-tuning; outlined marks are the networks chosen for the dashed limits. Filled marks \
          are the same networks as delivered, on test images, with 95 % intervals.</p>",
     );
-    let mut accuracy = plots::fronts(results);
-    accuracy.extend(plots::accuracy_here(results, timings));
+    let mut accuracy = report_plots::fronts(results);
+    accuracy.extend(report_plots::accuracy_here(results, timings));
     figures(&mut body, &accuracy);
     body.push_str("</section>");
     networks::section(&mut body, results, timings);
@@ -156,15 +156,15 @@ fn training(page: &mut String, results: &RunResults, timings: &Timings) {
         "<section id=\"training\"><h2>Progressive shrinking</h2><p class=\"note\">Training opens the choices phase by phase, from \
          the largest network to all of them.</p>",
     );
-    figures(page, &plots::training(results));
+    figures(page, &report_plots::training(results));
     phases(page, results, timings);
     page.push_str("</section>");
 }
 
 /// What was measured on this machine; nothing if nothing was.
 fn machine(page: &mut String, results: &RunResults, timings: &Timings) {
-    let host = plots::host(results, timings);
-    let checks = plots::latency_checks(timings);
+    let host = report_plots::host(results, timings);
+    let checks = report_plots::latency_checks(timings);
     if host.is_none() && checks.is_empty() {
         return;
     }
@@ -223,7 +223,7 @@ fn predictor(page: &mut String, results: &RunResults) {
         metric(100.0 * fit.mae, 2, fit.n_test),
         metric(fit.kendall_tau, 3, fit.n_test)
     );
-    figures(page, &plots::predictor(results));
+    figures(page, &report_plots::predictor(results));
     page.push_str("</section>");
 }
 

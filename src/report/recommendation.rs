@@ -1,4 +1,4 @@
-//! Which network of a device to ship.
+//! The rule by which one network of every device is recommended.
 
 use super::Case;
 

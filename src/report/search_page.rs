@@ -3,7 +3,7 @@
 
 use super::DrawnBlock;
 use super::drawing::{bar_width, draw};
-use super::plot::{Mark, Plot, Series, escape};
+use super::svg_plot::{Mark, Plot, Series, escape};
 use std::fmt::Write;
 
 /// What was found for one device, or without a device.

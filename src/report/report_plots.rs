@@ -1,6 +1,6 @@
 //! The plots of a report: what is drawn against what.
 
-use super::plot::{Band, Mark, Plot, Series, number};
+use super::svg_plot::{Band, Mark, Plot, Series, number};
 use super::{Case, Front, RunResults, Timings};
 use crate::file_names::shortened;
 use crate::measured_profile;

@@ -1,8 +1,8 @@
-//! The top of the page: which network to ship, how sure that is, what comes next, and what the user was warned of.
+//! The first section of the page: the networks to ship, how sure that is, what comes next, and what the user was warned of.
 
 use super::bars::{Bar, Row, rows};
-use super::plot::{escape, number};
-use super::{Case, RunResults, Timings, ship};
+use super::svg_plot::{escape, number};
+use super::{Case, RunResults, Timings, notes};
 use crate::measured_accuracy::Difference;
 use std::fmt::Write;
 
@@ -116,7 +116,7 @@ fn sureness(page: &mut String, results: &RunResults, timings: &Timings) {
         results.images[2],
         rows(&intervals(results))
     );
-    for note in ship::assessment(results, timings) {
+    for note in notes::assessment(results, timings) {
         let _ = write!(page, "<li>{}</li>", escape(&note));
     }
     let off = results.cases.iter().map(|case| case.max_abs_diff / case.max_abs_logit.max(f64::MIN_POSITIVE));

@@ -1,71 +1,9 @@
-//! The first part of a report: which network to ship, how certain that is, and the next commands.
+//! Notes beside the figures of a report: what the accuracies and latencies are worth, and what the marks mean.
 
-use super::plot::number;
+use super::svg_plot::number;
 use super::{Case, RunResults, Timings};
 use crate::measured_accuracy::Difference;
 use crate::measured_profile::{Agreement, agreement};
-
-/// A network in a line: accuracy, latency, size, memory.
-pub fn in_short(case: &Case, results: &RunResults) -> String {
-    let mut parts = vec![format!("top-1 {}", results.on_test_images(case.accuracy).with_interval())];
-    if let Some(accuracy) = case.accuracy_f32 {
-        parts.push(format!("in {} (f32: {})", case.file_precision(), results.on_test_images(accuracy).percent()));
-    }
-    if case.latency_ms.is_some() {
-        parts.push(case.latency());
-    }
-    parts.push(format!("{} M MACs", number(case.macs as f64 / 1e6)));
-    if case.onnx_bytes > 0 {
-        parts.push(format!("file {} kB", number(case.onnx_bytes as f64 / 1024.0)));
-    }
-    if case.peak_activation_bytes > 0 {
-        parts.push(format!("activations {} kB in f32", number(case.peak_activation_bytes as f64 / 1024.0)));
-    }
-    parts.join(", ")
-}
-
-/// The mark behind the name of a network to ship, as HTML; empty for any other.
-pub fn mark(case: &Case) -> &'static str {
-    if case.recommended { " <span class=\"mark\">ship this</span>" } else { "" }
-}
-
-/// Commands that come next, with what each does. `run` is the run's folder.
-pub fn next_commands(results: &RunResults, run: &str) -> Vec<(String, &'static str)> {
-    let Some(case) = results.cases.iter().find(|case| case.recommended) else { return Vec::new() };
-    let weights = quoted(&format!("{}/nets/{}.safetensors", run.trim_end_matches('/'), case.name()));
-    let run = quoted(run);
-    let device = case.device.as_ref().map_or_else(String::new, |device| format!(" --device {}", quoted(device)));
-    let mut commands = vec![
-        (format!("ofa classify {run} photo.jpg"), "try it on a photo"),
-        (
-            format!("ofa search {run} --device {} --max-latency-ms 50%,80%", another(results)),
-            "networks for another device",
-        ),
-        (format!("ofa measure --model {weights}"), "its time on this machine"),
-    ];
-    if case.file_precision() != "int8" {
-        commands.push((format!("ofa export {run}{device} --int8"), "an int8 file beside it"));
-    }
-    commands
-}
-
-/// A device that the run has no networks for.
-fn another(results: &RunResults) -> &'static str {
-    let is_new = |name: &&&str| results.cases.iter().all(|case| case.device.as_deref() != Some(**name));
-    DEVICES.iter().find(is_new).unwrap_or(&DEVICES[0])
-}
-
-/// Devices to suggest.
-const DEVICES: [&str; 3] = ["pixel4-cpu", "stm32f746", "raspberry-pi-4"];
-
-/// An argument as a shell reads it.
-fn quoted(argument: &str) -> String {
-    let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:@%".contains(c);
-    match !argument.is_empty() && argument.chars().all(is_plain) {
-        true => argument.to_owned(),
-        false => format!("'{}'", argument.replace('\'', "'\\''")),
-    }
-}
 
 /// What a reader should know beside the figures, a sentence each.
 pub fn notes(results: &RunResults, timings: &Timings) -> Vec<String> {
@@ -166,16 +104,4 @@ fn beaten_by_the_smallest(results: &RunResults) -> Option<String> {
             names.join(", ")
         )
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::quoted;
-
-    #[test]
-    fn arguments_are_quoted_only_where_a_shell_needs_it() {
-        assert_eq!(quoted("my-run/1"), "my-run/1");
-        assert_eq!(quoted("my run's"), "'my run'\\''s'");
-        assert_eq!(quoted(""), "''");
-    }
 }
