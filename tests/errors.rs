@@ -300,7 +300,7 @@ fn two_runs_in_one_folder() {
     let lock = File::create(out.join(".lock")).unwrap();
     lock.lock().unwrap();
     assert_error(&run_line("run --out {}", &[&out]), 2, &["another run"]);
-    assert_error(&run_line("run --out {} --resume", &[&out]), 2, &["another run"]);
+    assert_error(&run_line("run --data bundled --out {} --resume", &[&out]), 2, &["another run"]);
     assert_error(&run_line("train {} --out {}", &[&config, &out]), 2, &["another run"]);
     assert!(names(&out).is_empty());
     let part = File::create(at("pairs.jsonl.part")).unwrap();

@@ -93,7 +93,9 @@ def assert_same(whole, cut, where):
 
 
 def start(program, folder, out, resume):
-    words = [program, "-q", "run", *(["--resume"] if resume else ["plan.toml"]), "--out", out]
+    # A run that was killed before it wrote its plan is started again.
+    has_plan = (folder / out / "pipeline.toml").exists()
+    words = [program, "-q", "run", *([] if has_plan else ["plan.toml"]), *(["--resume"] if resume else []), "--out", out]
     return subprocess.Popen(words, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 

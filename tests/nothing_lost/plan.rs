@@ -15,6 +15,20 @@ fn going_on_without_a_plan_starts_nothing_and_removes_nothing() {
     assert!(!run.at("pipeline.toml").exists());
 }
 
+/// A run that was killed before it had written its plan, and was resumed, became the quickstart.
+#[test]
+fn an_empty_folder_is_not_resumed_without_a_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("empty")).unwrap();
+    for out in ["empty", "absent"] {
+        let outcome = run_in(folder.path(), &["run", "--out", out, "--resume"]);
+        assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+        assert!(outcome.stderr.contains("holds no run to resume"), "{outcome:#?}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path().join("empty")).unwrap().count(), 0);
+    assert!(!folder.path().join("absent").exists());
+}
+
 #[test]
 fn edits_and_comments_stay_when_the_data_are_named_again() {
     let run = SmallRun::finished();

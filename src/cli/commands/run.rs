@@ -36,7 +36,7 @@ pub struct RunArgs {
     #[arg(short, long, alias = "output")]
     out: Option<PathBuf>,
     /// Resume the run in the output folder. Finished steps are repeated only if something they depend on has changed.
-    /// In an empty folder, a new run starts.
+    /// In an empty folder, a new run starts with the given configuration or data.
     #[arg(long)]
     resume: bool,
     /// Resume the run, but move its training aside and train again.
@@ -302,6 +302,14 @@ fn configuration(args: &RunArgs, Place { out, config, resume }: &Place, context:
                     out.display()
                 )),
             });
+        }
+        if resume && args.data.is_none() {
+            // A run that was killed before it wrote its plan is not the quickstart.
+            return Err(Failure::Input(format!(
+                "{}: holds no run to resume: give the configuration or the data that it was started with; without --resume, \
+                 the quickstart begins",
+                out.display()
+            )));
         }
         let data = args.data.as_deref().unwrap_or("bundled");
         let plan = plan::for_data(data, &args.wishes(args.start(out, context)?, context.common.seed))?;
