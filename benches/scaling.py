@@ -182,15 +182,15 @@ def lines(results):
         f"| images a second, 2 ranks of 1 thread over 1 rank of 2 threads | {figures['throughput']:.2f} | ≥ {targets['throughput']} |",
         f"| collecting {results['collect']['subnets']} subnets, 2 ranks of 1 thread over 1 | {figures['collect']:.2f} × | "
         f"≥ {targets['collect']} × |",
-        f"| a sum, of a step of 2 ranks | {figures['communication']:.1%} | < {targets['communication']:.0%} |",
-        f"| the same with the ranks' waiting for each other | {figures['communication_with_waiting']:.1%} | |",
+        f"| a sum, of a step of 2 ranks | {100 * figures['communication']:.1f} % | < {100 * targets['communication']:.0f} % |",
+        f"| the same with the ranks' waiting for each other | {100 * figures['communication_with_waiting']:.1f} % | |",
         "",
-        "| step | ranks × threads | images | ms a step | exchanges, waiting included | a sum alone |",
-        "|---|---|---|---|---|---|",
+        "| step | ranks × threads | shards | images | ms a step | exchanges, waiting included | a sum alone |",
+        "|---|---|---|---|---|---|---|",
     ]
     for record in results["steps"].values():
         text.append(
-            f"| `{record['space']}` | {record['ranks']} × {record['threads']} | {record['batch']} | {record['step_ms']:.1f} | "
+            f"| `{record['space']}` | {record['ranks']} × {record['threads']} | {record['shards']} | {record['batch']} | {record['step_ms']:.1f} | "
             f"{record['exchange_ms']:.2f} ms | {record['sum_ms']:.2f} ms |"
         )
     return "\n".join(text)
