@@ -56,6 +56,44 @@ learning_rate = 0.02
 subnets_per_step = 2
 """
 
+SMALL_RUN = """
+[train]
+data = "bundled"
+space = "tiny-28"
+batch_size = 16
+validation_images = 60
+calibration_images = 32
+checkpoint_steps = 4
+
+[[train.phases]]
+name = "everything"
+opens = { kernel_size = 1, depth = 2, expansion = 2 }
+epochs = 0.02
+learning_rate = 0.02
+
+[collect]
+count = 6
+calibration_images = 10
+
+[fit]
+predictor = "ridge"
+holdout = 0.25
+
+[search]
+strategy = { kind = "random" }
+evaluations = 60
+
+[[search.devices]]
+device = "roofline.toml"
+limits = 1
+
+[deploy]
+calibration_images = 11
+verify_images = 2
+host_runs = 0
+host_nets = 0
+"""
+
 
 @dataclass
 class Command:
@@ -121,7 +159,7 @@ class Faults:
                      "measurements.jsonl", "input.npy", "devices/roofline.toml"]:
             shutil.copy(FIXTURES / name, self.place)
         (self.place / "training.toml").write_text(TRAINING)
-        (self.place / "small.toml").write_text(small_run())
+        (self.place / "small.toml").write_text(SMALL_RUN)
         self.plain("fit --pairs pairs.jsonl --space mobile.toml --predictor ridge -o predictor.json")
         self.before = content(self.place)
 
@@ -308,49 +346,6 @@ def without_times(value):
     if isinstance(value, list):
         return [without_times(v) for v in value]
     return value
-
-
-def small_run():
-    return SMALL_RUN
-
-
-SMALL_RUN = """
-[train]
-data = "bundled"
-space = "tiny-28"
-batch_size = 16
-validation_images = 60
-calibration_images = 32
-checkpoint_steps = 4
-
-[[train.phases]]
-name = "everything"
-opens = { kernel_size = 1, depth = 2, expansion = 2 }
-epochs = 0.02
-learning_rate = 0.02
-
-[collect]
-count = 6
-calibration_images = 10
-
-[fit]
-predictor = "ridge"
-holdout = 0.25
-
-[search]
-strategy = { kind = "random" }
-evaluations = 60
-
-[[search.devices]]
-device = "roofline.toml"
-limits = 1
-
-[deploy]
-calibration_images = 11
-verify_images = 2
-host_runs = 0
-host_nets = 0
-"""
 
 
 def main():
