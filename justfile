@@ -18,7 +18,7 @@ kills:
     cargo build --release --workspace --bin ofa
     python3 tests/kills.py target/release/ofa
 
-# Every command that writes, with a fault in each of its system calls. Needs Debian's strace.
+# Commands that write, with faults in their system calls. Needs Debian's strace.
 faults:
     cargo build --release --workspace --bin ofa
     python3 tests/faults.py target/release/ofa

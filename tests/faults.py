@@ -1,4 +1,4 @@
-"""Every command that writes, with a fault in one of its system calls.
+"""Commands that write, with a fault in one of their system calls.
 
     python3 tests/faults.py PROGRAM [--seed N] [--calls N] [COMMAND …]
 
@@ -125,6 +125,8 @@ COMMANDS = [
     Command("export to torch", f"export {MODEL} --to torch -o new.py", ["new.py", "new.pth"], fresh=True),
     Command("import", "import pretrained net.onnx --mean 0.5 --std 0.5 -o new.safetensors", ["new.safetensors"]),
     Command("devices fit", "devices fit --space mobile.toml --measured measurements.jsonl -o new.toml", ["new.toml"]),
+    Command("devices calibrate", "devices calibrate --device roofline.toml --space mobile.toml --measured measurements.jsonl -o new.toml",
+            ["new.toml"]),
     Command("collect", "collect --model mobile.safetensors --data bundled --count 5 --validation-images 20 "
             "--calibration-images 10 -o new.jsonl", ["new.jsonl"], kept=r"new\.jsonl\.part.*", again="--resume", slow=True),
     Command("finetune", f"finetune {MODEL} --data bundled --epochs 0.01 --batch-size 16 -o new.safetensors",
@@ -302,7 +304,7 @@ class Faults:
             except Failed as failed:
                 defects.append(f"files of at most {limit} bytes: {failed}")
         counts = ", ".join(f"{fault} {tally[fault]}" for fault in ["kill", "ENOSPC", "EIO", "EINTR", "short write"])
-        print(f"{command.name:<12} {all_calls:>4} calls, {len(calls):>3} tried: {counts}; {self.ended_otherwise} did not succeed, {self.missed} calls not reached; {len(defects)} defects, "
+        print(f"{command.name:<17} {all_calls:>4} calls, {len(calls):>3} tried: {counts}; {self.ended_otherwise} did not succeed, {self.missed} calls not reached; {len(defects)} defects, "
               f"{time.time() - began:.0f} s", flush=True)
         for defect in defects:
             print(f"    {defect}", flush=True)
