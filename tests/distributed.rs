@@ -1,4 +1,4 @@
-//! Working on several processes: what a program without MPI says about it, and runs on ranks that are threads of one process.
+//! Working on several processes: the error of a program without MPI, and runs on ranks that are threads of one process.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 #[allow(dead_code)] // other tests use the rest of it

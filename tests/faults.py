@@ -9,7 +9,6 @@ all of quick commands, 25 of slow ones); `COMMAND` names the commands to try.
 """
 
 import argparse
-import json
 import os
 import random
 import re
@@ -209,9 +208,8 @@ class Faults:
         return whole, sorted(found)
 
     def outputs(self, command):
-        found = {name: (self.place / name).read_bytes() if (self.place / name).exists() else None
-                 for name in [*command.outputs, *command.grows]}
-        return {name: steady(name, data) for name, data in found.items()}
+        return {name: (self.place / name).read_bytes() if (self.place / name).exists() else None
+                for name in [*command.outputs, *command.grows]}
 
     def judge(self, command, whole, done, old, call, fault):
         """What a command with a fault may leave: the files of before, or all of its own."""
@@ -329,25 +327,6 @@ class Faults:
 
 def is_temporary(name):
     return re.search(r"(^|/)\.ofa-.*\.tmp$|(^|/)\.tmp", name) is not None
-
-
-def steady(name, data):
-    """A file without what differs from run to run: seconds, and what is made of them."""
-    if data is None or not name.endswith("results.json"):
-        return data
-    try:
-        results = json.loads(data)
-    except ValueError:
-        return data
-    return json.dumps(without_times(results), sort_keys=True).encode()
-
-
-def without_times(value):
-    if isinstance(value, dict):
-        return {k: without_times(v) for k, v in value.items() if not re.search(r"seconds|_ms$|timing|host|peak_rss", k)}
-    if isinstance(value, list):
-        return [without_times(v) for v in value]
-    return value
 
 
 def main():

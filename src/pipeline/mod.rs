@@ -210,7 +210,7 @@ fn is_measurable(dataset: &Dataset) -> Result<(), DataError> {
     [SplitName::Validation, SplitName::Test].into_iter().try_for_each(|split| dataset.require(split))
 }
 
-/// The data of a run, with what is to be said about them.
+/// The data of a run, and the notes and warnings about them.
 fn dataset_of(
     config: &PipelineConfig,
     options: &RunOptions<'_>,
