@@ -32,9 +32,10 @@ const CASES: [(&str, &str, u32, usize); 8] = [
     ("ofa-resnet50", "max", 128, 8),
 ];
 
-/// The cases whose names begin with one of these; all, if none is given.
-pub fn matching(wanted: &[String]) -> Outcome<Vec<Case>> {
+/// The cases whose names begin with one of these, all if none is given, with so many times their batch.
+pub fn matching(wanted: &[String], times: usize) -> Outcome<Vec<Case>> {
     let all = CASES.map(|(space, subnet, resolution, batch)| {
+        let batch = batch * times;
         let name = format!("{space}-{subnet}-r{resolution}-b{batch}");
         Case { name, space, subnet, resolution, batch }
     });

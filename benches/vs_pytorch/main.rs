@@ -10,7 +10,7 @@ mod side;
 
 use cases::Case;
 use serde_json::json;
-use side::Side;
+use side::{Placement, Side};
 use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
@@ -20,18 +20,27 @@ pub type Outcome<T> = Result<T, Box<dyn Error>>;
 /// What is timed.
 const WHATS: [&str; 3] = ["train_step", "eval", "recalibrate"];
 /// What it is timed against.
-const PEERS: [&str; 4] = ["torch_nchw", "torch_channels_last", "torch_compile", "onnxruntime"];
+const PEERS: [&str; 7] = [
+    "torch_nchw",
+    "torch_channels_last",
+    "torch_compile",
+    "torch_graph",
+    "torch_amp",
+    "torch_compile_amp",
+    "onnxruntime",
+];
 /// Before the path of another build of this program, as a peer.
 const BUILD: &str = "build:";
-/// Largest relative difference of the first step's check value between the sides.
+/// Largest relative difference of the first step's check value between the sides; in bf16, of 8 bits, the other.
 const AGREEMENT: f64 = 0.01;
+const AGREEMENT_BF16: f64 = 0.05;
 
 struct Options {
     json: bool,
     whats: Vec<String>,
     peers: Vec<String>,
     pairs: usize,
-    threads: usize,
+    on: Placement,
     cases: Vec<String>,
 }
 
@@ -52,8 +61,8 @@ fn main() -> ExitCode {
 
 fn parse(arguments: &[String]) -> Outcome<Options> {
     let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-    let mut options =
-        Options { json: false, whats: list(&WHATS), peers: list(&PEERS), pairs: 7, threads: 2, cases: vec![] };
+    let on = Placement { backend: "flex".to_owned(), threads: 2, batch_times: 1 };
+    let mut options = Options { json: false, whats: list(&WHATS), peers: list(&PEERS), pairs: 7, on, cases: vec![] };
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
@@ -63,7 +72,9 @@ fn parse(arguments: &[String]) -> Outcome<Options> {
             "--what" => options.whats = split(value()?),
             "--peer" => options.peers = split(value()?),
             "--pairs" => options.pairs = value()?.parse()?,
-            "--threads" => options.threads = value()?.parse()?,
+            "--threads" => options.on.threads = value()?.parse()?,
+            "--backend" => options.on.backend.clone_from(value()?),
+            "--batch-times" => options.on.batch_times = value()?.parse()?,
             flag if flag.starts_with('-') => return Err(format!("unknown option {flag}").into()),
             case => options.cases.push(case.to_owned()),
         }
@@ -80,7 +91,8 @@ fn parse(arguments: &[String]) -> Outcome<Options> {
 }
 
 fn run(options: &Options) -> Outcome<()> {
-    let cases = cases::matching(&options.cases)?;
+    let cases = cases::matching(&options.cases, options.on.batch_times)?;
+    let on_gpu = options.on.backend.contains("cuda");
     let mut rows = Vec::new();
     if !options.json {
         println!(
@@ -93,7 +105,13 @@ fn run(options: &Options) -> Outcome<()> {
         case.write(folder.path())?;
         for what in &options.whats {
             for peer in &options.peers {
-                if peer == "onnxruntime" && what != "eval" {
+                // ONNX Runtime is compared on CPUs, graphs of kernels exist on GPUs.
+                let skipped = match peer.as_str() {
+                    "onnxruntime" => what != "eval" || on_gpu,
+                    "torch_graph" => !on_gpu,
+                    _ => false,
+                };
+                if skipped {
                     continue;
                 }
                 match compare(&case, what, peer, folder.path(), options) {
@@ -152,13 +170,14 @@ impl Row {
 /// Interleaved pairs of one case; some steps come first, unmeasured, and the first of them is compared in value.
 fn compare(case: &Case, what: &str, peer: &str, folder: &Path, options: &Options) -> Outcome<Row> {
     let mut theirs = match peer.strip_prefix(BUILD) {
-        Some(program) => Side::build(Path::new(program), what, folder, case, options.threads)?,
-        None => Side::peer(peer, what, folder, case.batch, options.threads)?,
+        Some(program) => Side::build(Path::new(program), what, folder, case, &options.on)?,
+        None => Side::peer(peer, what, folder, case, &options.on)?,
     };
-    let mut ours = Side::ours(what, folder, case, options.threads)?;
+    let mut ours = Side::ours(what, folder, case, &options.on)?;
     let (first, other) = (ours.first_step()?, theirs.first_step()?);
     let difference = (first.check - other.check).abs() / other.check.abs().max(1e-6);
-    if difference.is_nan() || difference > AGREEMENT {
+    let agreement = if peer.ends_with("amp") { AGREEMENT_BF16 } else { AGREEMENT };
+    if difference.is_nan() || difference > agreement {
         return Err(format!("the sides disagree: {} and {}", first.check, other.check).into());
     }
     ours.step()?;

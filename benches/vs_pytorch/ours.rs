@@ -10,12 +10,16 @@ use std::io::{BufRead, Write};
 use std::path::Path;
 use std::time::Instant;
 
-/// `ours WHAT FOLDER CASE`: answers as the peer does.
+/// `ours WHAT FOLDER CASE [BACKEND BATCH_TIMES]`: answers as the peer does.
 pub fn serve(arguments: &[String]) -> Outcome<()> {
-    let [what, folder, case] = arguments else { return Err("usage: ours WHAT FOLDER CASE".into()) };
-    let case = cases::matching(std::slice::from_ref(case))?.remove(0);
+    let (what, folder, case, backend, times) = match arguments {
+        [what, folder, case] => (what, folder, case, "flex", 1),
+        [what, folder, case, backend, times] => (what, folder, case, backend.as_str(), times.parse()?),
+        _ => return Err("usage: ours WHAT FOLDER CASE [BACKEND BATCH_TIMES]".into()),
+    };
+    let case = cases::matching(std::slice::from_ref(case), times)?.remove(0);
     let (space, net, weights) = case.load()?;
-    let mut model = Supernet::new(supernet::tensors(space.as_ref())?, &weights, &device::open("flex")?.autodiff())?;
+    let mut model = Supernet::new(supernet::tensors(space.as_ref())?, &weights, &device::open(backend)?.autodiff())?;
     let images = case.images(Path::new(folder), &net)?;
     match what.as_str() {
         "train_step" => {

@@ -1,6 +1,6 @@
 """The peer of the bench: the same network in PyTorch or ONNX Runtime, one step for every line on stdin.
 
-usage: peer.py PEER WHAT FOLDER BATCH THREADS
+usage: peer.py PEER WHAT FOLDER BATCH THREADS DEVICE
 
 FOLDER holds net.json (a standalone NetSpec), weights.safetensors, images.f32 (N,C,H,W) and, for evaluation,
 net.onnx. Answers: `ready`, then `<milliseconds> <check>` for every `step`, then `<growth in MB>` for `memory`.
@@ -13,7 +13,7 @@ import sys
 import time
 
 PEER, WHAT, FOLDER = sys.argv[1:4]
-BATCH, THREADS = int(sys.argv[4]), int(sys.argv[5])
+BATCH, THREADS, DEVICE = int(sys.argv[4]), int(sys.argv[5]), sys.argv[6]
 os.environ["OMP_NUM_THREADS"] = str(THREADS)
 
 import numpy as np
@@ -125,9 +125,24 @@ def torch_step():
     model = Net()
     x = torch.from_numpy(images)
     layout = torch.contiguous_format if PEER == "torch_nchw" else torch.channels_last
-    model, x = model.to(memory_format=layout), x.to(memory_format=layout)
-    run = torch.compile(model) if PEER == "torch_compile" else model
-    labels = torch.arange(BATCH) % net["classes"]
+    # What a user of an NVIDIA GPU sets; on a CPU it changes nothing.
+    torch.backends.cuda.matmul.allow_tf32 = True
+    torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.benchmark = True
+    model, x = model.to(DEVICE, memory_format=layout), x.to(DEVICE, memory_format=layout)
+    run = model
+    if PEER.startswith("torch_compile"):
+        run = torch.compile(model)
+    elif PEER == "torch_graph":
+        run = torch.compile(model, mode="reduce-overhead")
+    if PEER.endswith("amp"):
+        forward = run
+
+        def run(x):
+            with torch.autocast(DEVICE, torch.bfloat16):
+                return forward(x)
+
+    labels = (torch.arange(BATCH) % net["classes"]).to(DEVICE)
 
     if WHAT == "eval":
         model.eval()

@@ -12,6 +12,16 @@ const SETTLE: Duration = Duration::from_millis(30);
 /// Work before a step that is timed.
 const WARM_UP: Duration = Duration::from_millis(100);
 
+/// Where both sides run.
+pub struct Placement {
+    /// Backend of ours.
+    pub backend: String,
+    /// Threads, on a CPU.
+    pub threads: usize,
+    /// Factor of the cases' batches.
+    pub batch_times: usize,
+}
+
 /// A running side.
 pub struct Side {
     child: Child,
@@ -28,24 +38,31 @@ pub struct Step {
 }
 
 impl Side {
-    /// PyTorch or ONNX Runtime.
-    pub fn peer(peer: &str, what: &str, folder: &Path, batch: usize, threads: usize) -> Outcome<Self> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/vs_pytorch/peer.py");
+    /// PyTorch or ONNX Runtime, on the kind of device that ours runs on.
+    pub fn peer(peer: &str, what: &str, folder: &Path, case: &Case, on: &Placement) -> Outcome<Self> {
+        let script = folder.join("peer.py");
+        std::fs::write(&script, include_str!("peer.py"))?;
         let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".into());
+        let device = if on.backend.contains("cuda") { "cuda" } else { "cpu" };
         let mut command = Command::new(python);
-        command.arg(script).args([peer, what]).arg(folder).arg(batch.to_string()).arg(threads.to_string());
+        command.arg(script).args([peer, what]).arg(folder);
+        command.args([case.batch.to_string(), on.threads.to_string(), device.to_owned()]);
         Self::start(command)
     }
 
     /// Ours.
-    pub fn ours(what: &str, folder: &Path, case: &Case, threads: usize) -> Outcome<Self> {
-        Self::build(&std::env::current_exe()?, what, folder, case, threads)
+    pub fn ours(what: &str, folder: &Path, case: &Case, on: &Placement) -> Outcome<Self> {
+        Self::build(&std::env::current_exe()?, what, folder, case, on)
     }
 
     /// Ours as another build of this program has it.
-    pub fn build(program: &Path, what: &str, folder: &Path, case: &Case, threads: usize) -> Outcome<Self> {
+    pub fn build(program: &Path, what: &str, folder: &Path, case: &Case, on: &Placement) -> Outcome<Self> {
         let mut command = Command::new(program);
-        command.args(["ours", what]).arg(folder).arg(&case.name).env("RAYON_NUM_THREADS", threads.to_string());
+        command.args(["ours", what]).arg(folder).arg(&case.name).env("RAYON_NUM_THREADS", on.threads.to_string());
+        // Builds of earlier commits take neither.
+        if on.backend != "flex" || on.batch_times != 1 {
+            command.arg(&on.backend).arg(on.batch_times.to_string());
+        }
         Self::start(command)
     }
 

@@ -55,7 +55,7 @@ pub struct Common {
     /// Seed of all random choices.
     #[arg(long, global = true, help_heading = GLOBAL, default_value_t = 0)]
     seed: u64,
-    /// Compute backend: flex, tch, cuda:0, wgpu.
+    /// Compute backend: flex, tch, tch:cuda:0, cuda:0, wgpu; `ofa devices --backends` lists those of this binary.
     #[arg(long, global = true, help_heading = GLOBAL, default_value = "flex")]
     backend: String,
     /// Number of compute threads [default: all cores, divided among the ranks on the machine].

@@ -19,6 +19,10 @@ pub fn program<A: AsRef<OsStr>>(arguments: &[A]) -> Command {
     let binary = std::env::var_os("OFA_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_ofa").into());
     let mut command = Command::new(binary);
     command.args(arguments).env_remove("OFA_DEVICE_PATH");
+    // All tests of the program on another backend: tests/backend.sh.
+    if let Some(backend) = std::env::var_os("OFA_TEST_BACKEND") {
+        command.arg("--backend").arg(backend);
+    }
     command
 }
 

@@ -1,14 +1,13 @@
 //! One exact progressive-shrinking step against the authors' PyTorch code, where the reference results are at hand.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use burn::tensor::Device;
 use ofa_space::spaces::mbv3::{Mbv3, Mbv3Config};
 use ofa_space::{ArchJson, Genes, SearchSpace, Weights, supernet};
 use ofa_train::loss::SoftCrossEntropy;
 use ofa_train::training::learning_rate::CosineSchedule;
 use ofa_train::training::optimizer::Optimizer;
 use ofa_train::training::step::{StepInput, Teacher, Trains, step};
-use ofa_train::{Images, Supernet, to_host};
+use ofa_train::{Images, Supernet, device, to_host};
 use std::path::{Path, PathBuf};
 
 fn golden() -> Option<PathBuf> {
@@ -56,7 +55,8 @@ fn the_first_step_is_the_authors() {
     let space = Mbv3::try_from(config).unwrap();
     let size = steps["image_size"].as_u64().unwrap() as u32;
     let (initial, _) = Weights::load(&golden.join("state-initial.safetensors")).unwrap();
-    let device = Device::flex().autodiff();
+    let backend = std::env::var("OFA_TEST_BACKEND").unwrap_or_else(|_| "flex".to_owned());
+    let device = device::open(&backend).unwrap().autodiff();
     let mut net = Supernet::new(supernet::tensors(&space).unwrap(), &initial, &device).unwrap();
 
     let images = images(&golden.join("images-step-1.npy"));

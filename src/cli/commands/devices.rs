@@ -1,4 +1,4 @@
-//! `ofa devices`: what is registered, and devices fitted to networks that were measured on them.
+//! `ofa devices`: what is registered, devices fitted to networks that were measured on them, and compute backends.
 
 use crate::cli::args::space_choice::space;
 use crate::cli::output::table;
@@ -7,13 +7,18 @@ use clap::{Args, Subcommand};
 use ofa_hw::devices::regression::Regression;
 use ofa_hw::profiling::calibrate::{self, Improvement};
 use ofa_hw::{DeviceProfile, HwError, Measurements, registry};
+use ofa_train::device;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Arguments of `ofa devices`.
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct DevicesArgs {
+    /// List compute backends for `--backend` instead: which ones this binary has, and what they can use on this machine.
+    #[arg(long)]
+    backends: bool,
     #[command(subcommand)]
     command: Option<DevicesCommand>,
 }
@@ -58,6 +63,15 @@ struct Device {
 }
 
 #[derive(Serialize)]
+struct BackendReport<'a> {
+    name: &'a str,
+    about: &'a str,
+    built: bool,
+    devices: &'a [String],
+    problem: Option<&'a str>,
+}
+
+#[derive(Serialize)]
 struct CalibrateReport {
     output: PathBuf,
     nets: usize,
@@ -74,6 +88,7 @@ struct FitReport {
 
 pub fn run(args: &DevicesArgs, context: &Context) -> Result<(), Failure> {
     match &args.command {
+        None if args.backends => list_backends(context),
         None => list(context),
         Some(DevicesCommand::Calibrate(args)) => calibrate(args, context),
         Some(DevicesCommand::Fit(args)) => fit(args, context),
@@ -99,6 +114,29 @@ fn list(context: &Context) -> Result<(), Failure> {
         let rows: Vec<Vec<String>> =
             devices.iter().map(|d| vec![d.name.clone(), d.source.clone(), d.about.clone()]).collect();
         table(&["name", "source", "about"], &rows)
+    })
+}
+
+fn list_backends(context: &Context) -> Result<(), Failure> {
+    let backends = device::backends();
+    let reports: Vec<BackendReport<'_>> = backends
+        .iter()
+        .map(|backend| BackendReport {
+            name: backend.name,
+            about: backend.about,
+            built: backend.built,
+            devices: &backend.devices,
+            problem: backend.problem.as_deref(),
+        })
+        .collect();
+    context.output.result(&reports, || {
+        let state = |backend: &BackendReport<'_>| match backend.problem {
+            _ if !backend.built => format!("not in this binary: build with `--features {}`", backend.name),
+            Some(problem) => format!("not usable: {problem}"),
+            None => backend.devices.join(", "),
+        };
+        let row = |backend: &BackendReport<'_>| vec![backend.name.to_owned(), backend.about.to_owned(), state(backend)];
+        table(&["backend", "about", "--backend"], &reports.iter().map(row).collect::<Vec<_>>())
     })
 }
 

@@ -1,6 +1,6 @@
 //! Running statistics of batch norm: training updates and recalibration.
 
-use super::transfer::to_host;
+use super::transfer::to_host_together;
 use crate::error::TrainError;
 use burn::tensor::Tensor;
 use ofa_space::TensorRef;
@@ -37,17 +37,13 @@ pub struct BatchMoments {
     pub variance: Vec<f32>,
 }
 
-impl BatchStatistics {
-    /// Mean and unbiased variance on the host.
-    ///
-    /// # Errors
-    /// [`TrainError::Compute`] if the backend cannot deliver them.
-    pub fn moments(self) -> Result<BatchMoments, TrainError> {
-        let unbiased = self.count as f32 / (self.count.max(2) - 1) as f32;
-        let mut variance = to_host(self.variance)?;
+impl BatchMoments {
+    /// Of statistics over `count` values per channel, as they come from the device: with the biased variance.
+    pub fn of_batch(names: (String, String), mean: Vec<f32>, mut variance: Vec<f32>, count: usize) -> Self {
+        let unbiased = count as f32 / (count.max(2) - 1) as f32;
         variance.iter_mut().for_each(|value| *value *= unbiased);
-        let Self { mean_name, variance_name, .. } = self;
-        Ok(BatchMoments { mean_name, variance_name, mean: to_host(self.mean)?, variance })
+        let (mean_name, variance_name) = names;
+        Self { mean_name, variance_name, mean, variance }
     }
 }
 
@@ -88,6 +84,15 @@ impl RunningStatistics {
         &self.values[&reference.name][..reference.take[0]]
     }
 
+    /// Moves every statistic by a share of the way to another one.
+    pub(crate) fn approach(&mut self, other: &Self, share: f32) {
+        for (name, values) in &mut self.values {
+            for (value, new) in values.iter_mut().zip(other.values.get(name).into_iter().flatten()) {
+                *value += share * (new - *value);
+            }
+        }
+    }
+
     /// Moves the running statistics of the channels in use towards the batch's: `(1 − m)·running + m·batch`, with the
     /// unbiased variance. Other channels keep theirs.
     ///
@@ -120,10 +125,13 @@ impl Recalibration {
     /// # Errors
     /// [`TrainError::Compute`] if the backend cannot deliver the statistics.
     pub fn add(&mut self, statistics: Vec<BatchStatistics>) -> Result<(), TrainError> {
-        for batch in statistics {
-            let (mean, variance) = (to_host(batch.mean)?, to_host(batch.variance)?);
-            self.accumulate(batch.mean_name, &mean, batch.images);
-            self.accumulate(batch.variance_name, &variance, batch.images);
+        let (mut named, mut tensors) = (Vec::new(), Vec::new());
+        for BatchStatistics { mean_name, variance_name, mean, variance, images, .. } in statistics {
+            named.extend([(mean_name, images), (variance_name, images)]);
+            tensors.extend([mean, variance]);
+        }
+        for ((name, images), values) in named.into_iter().zip(to_host_together(tensors)?) {
+            self.accumulate(name, &values, images);
         }
         Ok(())
     }

@@ -8,6 +8,7 @@
 //! | [`executor`] | a plan with its weights sliced, ready to run |
 //! | [`layer_ops`] | the layers as plain Burn operations |
 //! | `operation` | blocks by the CPU kernels, as Burn operations (feature `flex`) |
+//! | `torch` | blocks by LibTorch's own operations and gradients (feature `tch`) |
 //! | `sgd` | the optimizer's step by the CPU kernels (feature `flex`) |
 //! | [`batch_norm`] | running statistics: training updates and recalibration |
 //! | [`weight`] | the weights of a prepared operation |
@@ -15,7 +16,11 @@
 
 pub mod batch_norm;
 pub mod executor;
+#[cfg(any(feature = "flex", feature = "tch"))]
+mod kernel_switch;
 pub mod layer_ops;
+#[cfg(any(feature = "flex", feature = "tch"))]
+mod node_count;
 #[cfg(feature = "flex")]
 pub mod operation;
 pub mod parameters;
@@ -23,6 +28,8 @@ pub mod plan;
 #[cfg(feature = "flex")]
 pub mod sgd;
 pub mod supernet;
+#[cfg(feature = "tch")]
+mod torch;
 pub mod transfer;
 pub mod weight;
 

@@ -1,6 +1,8 @@
 //! The kernels as Burn operations: forward on plain tensors, and one backward node a block on autodiff tensors.
 
+use super::kernel_switch::enabled;
 use super::layer_ops::{self, Normalised};
+use super::node_count::by_count;
 use super::weight::Weight;
 use burn::backend::{Autodiff, Flex};
 use burn::tensor::{AllocationProperty, Bytes, DType, Device, Tensor, TensorData};
@@ -15,15 +17,9 @@ use ofa_kernels::block::forward::{Forward, Keep, Kept, forward};
 use ofa_kernels::block::{Block, ImageShape, Slot};
 use ofa_kernels::buffers::Buffer;
 use ofa_space::{Activation, BatchNorm, ConvGeometry, OpKind, PaddingRule, Step};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 type Differentiable = Autodiff<Flex, NoCheckpointing>;
-
-/// Whether the kernels are wanted: `OFA_KERNELS=off` runs the plain bodies instead.
-pub fn enabled() -> bool {
-    static ENABLED: OnceLock<bool> = OnceLock::new();
-    *ENABLED.get_or_init(|| std::env::var("OFA_KERNELS").map_or(true, |value| value != "off"))
-}
 
 impl Weight {
     fn differentiable(&self) -> Option<(NodeGuard, FlexTensor)> {
@@ -278,15 +274,7 @@ fn register(nodes: Vec<NodeGuard>, saved: Saved, y: FlexTensor) -> Option<Tensor
         };
         Some(Tensor::from_primitive::<Differentiable>(value))
     }
-    macro_rules! by_count {
-        ($($count:literal)*) => {
-            match nodes.len() {
-                $($count => sized::<$count>(nodes, saved, y),)*
-                _ => None,
-            }
-        };
-    }
-    by_count!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24)
+    by_count!(nodes.len(), sized(nodes, saved, y))
 }
 
 /// A block of one convolution whose weight is parameter 0.

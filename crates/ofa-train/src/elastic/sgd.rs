@@ -1,6 +1,6 @@
 //! A step of Nesterov SGD on tensors, in place by the CPU kernels.
 
-use super::operation::enabled;
+use super::kernel_switch::enabled;
 use burn::backend::Flex;
 use burn::tensor::Tensor;
 use burn_flex::FlexTensor;

@@ -10,15 +10,17 @@ pub use settings::FineTuning;
 use crate::checkpoint::{Checkpoint, CheckpointSpace};
 use crate::data::{DataError, Dataset, SplitName, TrainedOn};
 use crate::elastic::Supernet;
+use crate::elastic::transfer::is_host;
 use crate::error::TrainError;
 use crate::evaluation::{Accuracy, EvaluationSet, evaluate};
 use crate::images::Images;
 use crate::loss::SoftCrossEntropy;
-use crate::shrinking::{History, Window};
+use crate::shrinking::{History, LOG_STEPS, Window};
 use crate::training::epochs::{EpochOrder, Learner, Position, Steps, overflown};
 use crate::training::frozen::FrozenNetwork;
 use crate::training::optimizer::Optimizer;
-use crate::training::step::{StepInput, Teacher, step};
+use crate::training::outcome::Unread;
+use crate::training::step::{StepInput, Teacher, queue_step};
 use burn::tensor::Device;
 use ofa_space::digest::Digest;
 use ofa_space::{Checked, Model, NetSpec};
@@ -30,7 +32,8 @@ use std::sync::atomic::AtomicBool;
 pub trait FineTuningObserver {
     /// Before the first step: how many steps there are, and how many a checkpoint has done already.
     fn on_start(&mut self, _steps: usize, _done: usize) {}
-    /// After every step: steps done, and the loss of the last one.
+    /// After every step: steps done, and the loss of the last one; on a GPU that of the latest step that was read, up to 20 steps
+    /// before.
     fn on_step(&mut self, _done: usize, _loss: f32) {}
     /// A message for the user.
     fn on_message(&mut self, _message: &str) {}
@@ -49,6 +52,8 @@ pub struct FineTuner<'a> {
     net: NetSpec,
     device: Device,
     teacher: Option<FrozenNetwork>,
+    /// Steps between reads of what comes out of them.
+    read_steps: usize,
 }
 
 /// A fine-tuned network.
@@ -86,7 +91,9 @@ impl<'a> FineTuner<'a> {
     ) -> Result<Self, TrainError> {
         TrainedOn::of(model)?.check(dataset)?;
         dataset.require(SplitName::Validation)?;
-        Ok(Self { settings, model, dataset, net: model.net(None)?, device: device.clone(), teacher: None })
+        // Reading waits for all queued work of a GPU.
+        let read_steps = if is_host(device) { 1 } else { LOG_STEPS };
+        Ok(Self { settings, model, dataset, net: model.net(None)?, device: device.clone(), teacher: None, read_steps })
     }
 
     /// Also learns from the logits of a frozen network. The teacher sees the same crops at its own resolution, where it is
@@ -98,6 +105,13 @@ impl<'a> FineTuner<'a> {
     pub fn with_teacher(mut self, teacher: &Model) -> Result<Self, TrainError> {
         self.teacher = Some(FrozenNetwork::new(teacher, self.dataset, &self.device)?);
         Ok(self)
+    }
+
+    /// Reads losses and statistics from the device every so many steps, and when they are needed. A read waits for all queued
+    /// work; it does not change the result. Default: every step where tensors are in the host's memory, every 20 on a GPU.
+    #[must_use]
+    pub fn reading_every(self, steps: usize) -> Self {
+        Self { read_steps: steps.max(1), ..self }
     }
 
     /// Optimizer steps of the run.
@@ -211,7 +225,18 @@ impl<'a> FineTuner<'a> {
             optimizer = optimizer.with_state(checkpoint.optimizer)?;
             done = checkpoint.step;
         }
-        Ok(Run { tuner: self, schedule: self.schedule(), fingerprint, network, optimizer, done, folder, observer })
+        Ok(Run {
+            tuner: self,
+            schedule: self.schedule(),
+            fingerprint,
+            network,
+            optimizer,
+            done,
+            unread: Vec::new(),
+            loss: f32::NAN,
+            folder,
+            observer,
+        })
     }
 
     /// The batch of a step. It depends on the seed and the step only, so a resumed run repeats it.
@@ -245,8 +270,30 @@ struct Run<'r> {
     network: Supernet,
     optimizer: Optimizer,
     done: usize,
+    /// Steps whose outcome the host has not read yet; none when the state is saved, scored or delivered.
+    unread: Vec<Unread>,
+    /// Loss of the latest step that was read.
+    loss: f32,
     folder: Option<&'r Path>,
     observer: &'r mut dyn FineTuningObserver,
+}
+
+impl Run<'_> {
+    /// Reads what came out of the steps since the last time; running statistics follow.
+    fn read(&mut self) -> Result<(), TrainError> {
+        let unread = std::mem::take(&mut self.unread);
+        let first = self.done - unread.len();
+        let FineTuning { bn_momentum, learning_rate, .. } = *self.tuner.settings;
+        for (index, outcome) in Unread::read_all(unread)?.into_iter().enumerate() {
+            self.network.running.follow(&outcome.moments, bn_momentum as f32);
+            self.loss = outcome.report.losses.first().copied().unwrap_or(f32::NAN);
+            if !self.loss.is_finite() {
+                let phase = "fine-tuning".to_owned();
+                return Err(TrainError::Diverged { loss: self.loss, step: first + index, phase, learning_rate });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What a step learns from.
@@ -283,19 +330,17 @@ impl Learner for Run<'_> {
             trains,
             gradient_clip,
         };
-        let report = step(&mut self.network, &mut self.optimizer, rate, &input)?;
-        let loss = report.losses.first().copied().unwrap_or(f32::NAN);
-        if !loss.is_finite() {
-            let phase = "fine-tuning".to_owned();
-            let learning_rate = self.tuner.settings.learning_rate;
-            return Err(TrainError::Diverged { loss, step: self.done, phase, learning_rate });
-        }
+        self.unread.push(queue_step(&mut self.network, &mut self.optimizer, rate, &input)?);
         self.done += 1;
-        self.observer.on_step(self.done, loss);
+        if self.unread.len() >= self.tuner.read_steps {
+            self.read()?;
+        }
+        self.observer.on_step(self.done, self.loss);
         Ok(())
     }
 
     fn check(&mut self) -> Result<(), TrainError> {
+        self.read()?;
         let Some((tensor, value)) = overflown(&self.network.weights()?) else { return Ok(()) };
         let (phase, learning_rate) = ("fine-tuning".to_owned(), self.tuner.settings.learning_rate);
         Err(TrainError::Overflown { tensor, value, step: self.done, phase, learning_rate })

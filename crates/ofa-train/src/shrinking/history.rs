@@ -117,7 +117,8 @@ impl Window {
 pub trait Observer {
     /// Before the first step: the phases, and where to start (phase, step).
     fn on_start(&mut self, _phases: &[PhasePlan], _from: (usize, usize)) {}
-    /// After every step: phase, steps done in it, mean loss over the step's subnets.
+    /// After every step: phase, steps done in it, mean loss over the step's subnets. On a GPU the loss is that of the latest step
+    /// that was read, up to 20 steps before.
     fn on_step(&mut self, _phase: usize, _step: usize, _loss: f32) {}
     /// After a validation within a phase.
     fn on_validation(&mut self, _record: &ValidationRecord) {}

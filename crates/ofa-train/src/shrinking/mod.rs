@@ -23,6 +23,7 @@ pub use config::{SpaceChoice, TrainConfig};
 pub use distillation::Distillation;
 pub use history::{Best, History, Observer, PhaseRecord, Silent, StepRecord, SubnetRecord, ValidationRecord, Window};
 pub use identity::{Found, appends_phases};
+pub(crate) use phase::LOG_STEPS;
 pub use phases::{PhaseConfig, PhasePlan, ScheduleConfig};
 pub use starting_point::{ElasticConfig, InitConfig, Origin, StartingPoint};
 pub use trainer::{BEST_MODEL, Trained, Trainer};

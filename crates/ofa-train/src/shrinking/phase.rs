@@ -10,15 +10,16 @@ use crate::shrinking::phases::PhasePlan;
 use crate::shrinking::trainer::{Outside, State, Trainer};
 use crate::shrinking::weight_average;
 use crate::training::epochs::{EpochOrder, Learner, Position, Steps, overflown};
+use crate::training::outcome::{Outcome, Unread};
 use crate::training::shards::StepOnRanks;
-use crate::training::step::{StepInput, Teacher, step};
+use crate::training::step::{StepInput, StepReport, Teacher, queue_step};
 use ofa_space::{Arch, NetSpec, Opened, importance, supernet};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::sync::atomic::Ordering;
 
 /// Steps between logged metrics.
-const LOG_STEPS: usize = 20;
+pub(crate) const LOG_STEPS: usize = 20;
 
 /// What a step learns from.
 struct Batch {
@@ -80,7 +81,7 @@ impl Trainer<'_> {
         }
         let begins = state.step == 0 && plan.schedule_offset == 0;
         if (begins || sorts) && self.config.ema_decay.is_some() {
-            state.average = Some(state.supernet.weights()?);
+            state.average = Some(weight_average::begin(&state.supernet)?);
         }
         let teacher = match (&state.teacher, frozen && self.teacher.is_none()) {
             (Some(weights), true) => {
@@ -151,22 +152,28 @@ impl Learner for Phase<'_, '_> {
     /// A step and what follows from it: metrics and validation.
     fn learn(&mut self, batch: Batch) -> Result<(), TrainError> {
         let rate = self.plan.rate(self.state.step);
-        let loss = self.step(batch, rate)?;
-        let Self { trainer, plan, before, state, outside, .. } = self;
+        self.step(batch, rate)?;
+        let Self { trainer, plan, state, .. } = self;
         if let (Some(average), Some(decay)) = (&mut state.average, trainer.config.ema_decay) {
-            weight_average::update(average, &state.supernet, decay)?;
+            weight_average::follow_weights(average, &state.supernet, decay);
         }
         state.step += 1;
-        outside.observer.on_step(state.phase, state.step, loss);
         let finished = state.step == plan.total_steps();
-        if state.step.is_multiple_of(LOG_STEPS) || finished {
+        let batches = trainer.config.batches(trainer.dataset.train.len()) as f64;
+        let between = (trainer.config.validation_epochs * batches).round() as usize;
+        let logs = state.step.is_multiple_of(LOG_STEPS) || finished;
+        let validates = !finished && between > 0 && state.step.is_multiple_of(between);
+        if logs || validates || state.step.is_multiple_of(trainer.read_steps) {
+            self.read()?;
+        }
+        let Self { trainer, plan, before, state, outside, .. } = self;
+        outside.observer.on_step(state.phase, state.step, state.loss);
+        if logs {
             let record = state.window.take(&plan.name, *before + state.step, rate);
             outside.metrics.step(&record)?;
             state.history.steps.push(record);
         }
-        let batches = trainer.config.batches(trainer.dataset.train.len()) as f64;
-        let between = (trainer.config.validation_epochs * batches).round() as usize;
-        if !finished && between > 0 && state.step.is_multiple_of(between) {
+        if validates {
             let subnets = trainer.validate(plan, state, outside)?;
             let record = ValidationRecord { phase: plan.name.clone(), step: *before + state.step, subnets };
             outside.observer.on_validation(&record);
@@ -181,6 +188,7 @@ impl Learner for Phase<'_, '_> {
     }
 
     fn check(&mut self) -> Result<(), TrainError> {
+        self.read()?;
         let Some((tensor, value)) = overflown(&self.state.supernet.weights()?) else { return Ok(()) };
         let (phase, learning_rate, step) = (self.plan.name.clone(), self.plan.learning_rate, self.state.step);
         Err(TrainError::Overflown { tensor, value, step, phase, learning_rate })
@@ -209,7 +217,7 @@ impl Shard {
 }
 
 impl Phase<'_, '_> {
-    fn step(&mut self, mut batch: Batch, rate: f64) -> Result<f32, TrainError> {
+    fn step(&mut self, mut batch: Batch, rate: f64) -> Result<(), TrainError> {
         let Trainer { config, space, shards, .. } = self.trainer;
         let plan = self.plan;
         let archs = self.trainer.draw((&plan.opened, plan.subnets_per_step), &self.state.supernet, &mut batch)?;
@@ -238,28 +246,52 @@ impl Phase<'_, '_> {
         }
         let rate = plan.trains.common_rate(rate, config.head_rate);
         let State { supernet, optimizer, .. } = &mut *self.state;
-        let report = match (inputs.as_slice(), shards.count()) {
-            ([whole], 1) => step(supernet, optimizer, rate, whole)?,
+        match (inputs.as_slice(), shards.count()) {
+            ([whole], 1) => {
+                let unread = queue_step(supernet, optimizer, rate, whole)?;
+                self.state.unread.push(unread);
+                Ok(())
+            }
             (own, _) => {
                 let asked = self.outside.stop.load(Ordering::Relaxed);
                 let StepOnRanks { report, stopping, slow } = shards.step(supernet, optimizer, rate, own, asked)?;
                 self.stopping = stopping;
                 slow.iter().for_each(|slow| self.outside.observer.on_message(&slow.to_string()));
-                report
+                let images = batch.shards.first().map_or(0, |shard| shard.labels.len()) * shards.count();
+                self.count(&report, images, self.state.step)
             }
-        };
+        }
+    }
+
+    /// Reads what came out of the steps since the last time; running statistics follow.
+    fn read(&mut self) -> Result<(), TrainError> {
+        let unread = std::mem::take(&mut self.state.unread);
+        let first = self.state.step - unread.len();
+        for (index, outcome) in Unread::read_all(unread)?.iter().enumerate() {
+            let Outcome { report, moments, images } = outcome;
+            self.state.supernet.running.follow(moments, self.trainer.config.bn_momentum as f32);
+            self.count(report, *images, first + index)?;
+        }
+        Ok(())
+    }
+
+    /// Adds up what came out of a step, whose statistics the running ones have followed.
+    fn count(&mut self, report: &StepReport, images: usize, step: usize) -> Result<(), TrainError> {
+        let Self { trainer, plan, state, .. } = self;
         let loss = report.losses.iter().sum::<f32>() / report.losses.len().max(1) as f32;
-        let Self { state, .. } = self;
         if !loss.is_finite() {
             let (phase, learning_rate) = (plan.name.clone(), plan.learning_rate);
-            return Err(TrainError::Diverged { loss, step: state.step, phase, learning_rate });
+            return Err(TrainError::Diverged { loss, step, phase, learning_rate });
         }
-        let images = batch.shards.first().map_or(0, |shard| shard.labels.len()) * shards.count();
+        if let (Some(average), Some(decay)) = (&mut state.average, trainer.config.ema_decay) {
+            weight_average::follow_statistics(average, &state.supernet.running, decay);
+        }
+        state.loss = loss;
         state.window.loss += loss;
         state.window.right += report.correct.iter().sum::<usize>();
         state.window.answers += report.correct.len() * images;
         state.window.steps += 1;
-        Ok(loss)
+        Ok(())
     }
 
     /// What teaches the subnets of a step on a shard.

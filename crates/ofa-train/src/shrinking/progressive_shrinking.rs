@@ -101,6 +101,8 @@ impl Trainer<'_> {
                 average: None,
                 history: History::default(),
                 window: Window::default(),
+                unread: Vec::new(),
+                loss: f32::NAN,
             });
         };
         if let Some(message) = message {
@@ -123,6 +125,8 @@ impl Trainer<'_> {
 
     fn state_of(&self, checkpoint: Checkpoint) -> Result<State, TrainError> {
         let defs = supernet::tensors(self.space.as_ref())?;
+        let average =
+            checkpoint.average.map(|average| Supernet::new(defs.clone(), &average, &self.device.clone().inner()));
         let supernet = Supernet::new(defs, &checkpoint.weights, &self.device)?;
         let optimizer = match checkpoint.optimizer.is_empty() {
             true => self.optimizer(&supernet.parameters),
@@ -133,10 +137,12 @@ impl Trainer<'_> {
             step: checkpoint.step,
             supernet,
             teacher: checkpoint.teacher,
-            average: checkpoint.average,
+            average: average.transpose()?,
             optimizer,
             history: checkpoint.history,
             window: checkpoint.window,
+            unread: Vec::new(),
+            loss: f32::NAN,
         })
     }
 }

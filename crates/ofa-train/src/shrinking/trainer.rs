@@ -5,8 +5,10 @@ use crate::communication::{Communicator, Single};
 use crate::data::{Dataset, SplitName, SplitRecord, TrainedOn};
 use crate::elastic::Supernet;
 use crate::elastic::parameters::Parameters;
+use crate::elastic::transfer::is_host;
 use crate::error::TrainError;
 use crate::pretrained;
+use crate::shrinking::LOG_STEPS;
 use crate::shrinking::config::{TrainConfig, check_shards};
 use crate::shrinking::history::{History, Observer, SubnetRecord, Window};
 use crate::shrinking::metrics_file::MetricsFile;
@@ -15,6 +17,7 @@ use crate::shrinking::starting_point::StartingPoint;
 use crate::shrinking::validation::Validation;
 use crate::training::frozen::FrozenNetwork;
 use crate::training::optimizer::Optimizer;
+use crate::training::outcome::Unread;
 use crate::training::shards::Shards;
 use burn::tensor::Device;
 use ofa_space::registry;
@@ -41,6 +44,8 @@ pub struct Trainer<'a> {
     pub(super) images: [String; 2],
     /// Parts of a batch, and the ranks that share them.
     pub(super) shards: Shards<'a>,
+    /// Steps between reads of what comes out of them.
+    pub(super) read_steps: usize,
 }
 
 /// A trained supernet.
@@ -59,8 +64,13 @@ pub(super) struct State {
     pub step: usize,
     pub supernet: Supernet,
     pub teacher: Option<Weights>,
-    pub average: Option<Weights>,
+    /// The moving average, without gradients.
+    pub average: Option<Supernet>,
     pub optimizer: Optimizer,
+    /// Steps whose outcome the host has not read yet; none when the state is saved, validated or delivered.
+    pub unread: Vec<Unread>,
+    /// Mean loss of the latest step that was read.
+    pub loss: f32,
     pub history: History,
     pub window: Window,
 }
@@ -107,7 +117,10 @@ impl<'a> Trainer<'a> {
         let shards = Shards::new(&Single, config.shards)?;
         let teacher = config.distillation.load(dataset, device)?;
         let images = [dataset.train.content()?, dataset.validation.content()?];
-        Ok(Self { config, dataset, space, device: device.clone().autodiff(), phases, start, teacher, images, shards })
+        // Reading waits for all queued work of a GPU.
+        let read_steps = if is_host(device) { 1 } else { LOG_STEPS };
+        let device = device.clone().autodiff();
+        Ok(Self { config, dataset, space, device, phases, start, teacher, images, shards, read_steps })
     }
 
     /// The same on several ranks, all of which call what this has in the same order; rank 0 alone writes to the run's folder.
@@ -117,6 +130,13 @@ impl<'a> Trainer<'a> {
     /// [`TrainError::Communication`] if the ranks cannot share the shards.
     pub fn on(self, ranks: &'a dyn Communicator) -> Result<Self, TrainError> {
         Ok(Self { shards: Shards::new(ranks, self.config.shards)?, ..self })
+    }
+
+    /// Reads losses and statistics from the device every so many steps, and when they are needed. A read waits for all queued
+    /// work; it does not change the result. Default: every step where tensors are in the host's memory, every 20 on a GPU.
+    #[must_use]
+    pub fn reading_every(self, steps: usize) -> Self {
+        Self { read_steps: steps.max(1), ..self }
     }
 
     /// The space, fitted to the data.
@@ -164,11 +184,7 @@ impl<'a> Trainer<'a> {
         state: &mut State,
         outside: &mut Outside<'_>,
     ) -> Result<Vec<SubnetRecord>, TrainError> {
-        let averaged = match &state.average {
-            Some(average) => Some(Supernet::new(state.supernet.defs.clone(), average, &self.device.clone().inner())?),
-            None => None,
-        };
-        let supernet = averaged.as_ref().unwrap_or(&state.supernet);
+        let supernet = state.average.as_ref().unwrap_or(&state.supernet);
         let subnets = outside.validation.run(plan, self.space.as_ref(), supernet, self.shards.ranks())?;
         let step = self.steps_before(state.phase) + state.step;
         if state.history.is_best(&plan.name, step, &subnets)
@@ -195,7 +211,7 @@ impl<'a> Trainer<'a> {
             window: state.window,
             weights: state.supernet.weights()?,
             teacher: state.teacher.clone(),
-            average: state.average.clone(),
+            average: state.average.as_ref().map(Supernet::weights).transpose()?,
             optimizer: match state.step == 0 && !self.continues(state.phase) {
                 true => Vec::new(),
                 false => state.optimizer.to_bytes()?,
@@ -205,10 +221,7 @@ impl<'a> Trainer<'a> {
 
     /// The weights that a run delivers: the moving average, if one is kept.
     pub(super) fn delivered(&self, state: &State) -> Result<Weights, TrainError> {
-        match &state.average {
-            Some(average) => Ok(average.clone()),
-            None => state.supernet.weights(),
-        }
+        state.average.as_ref().unwrap_or(&state.supernet).weights()
     }
 
     pub(super) fn model(&self, state: &State) -> Result<Model, TrainError> {

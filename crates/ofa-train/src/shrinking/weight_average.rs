@@ -1,25 +1,42 @@
-//! The exponential moving average of a supernet's weights and running statistics.
+//! The exponential moving average of a supernet's weights and running statistics: `decay · average + (1 − decay) · now`.
+//!
+//! Weights are averaged on the device after every step. Running statistics are followed on the host, perhaps some steps later,
+//! but in the order of the steps.
 
 use crate::elastic::Supernet;
+use crate::elastic::batch_norm::RunningStatistics;
+use crate::elastic::parameters::ParameterModule;
 use crate::error::TrainError;
-use ofa_space::Weights;
+use burn::module::Param;
+use burn::tensor::Tensor;
 
-/// Moves the average towards the weights of the moment: `decay · average + (1 − decay) · weights`.
+/// The average at its beginning: a copy of the supernet, without gradients.
 ///
 /// # Errors
 /// [`TrainError::Compute`] if the backend cannot deliver the weights.
-pub(crate) fn update(average: &mut Weights, supernet: &Supernet, decay: f64) -> Result<(), TrainError> {
-    let weights = supernet.weights()?;
-    let decay = decay as f32;
-    for (name, tensor) in weights.iter() {
-        match average.get_mut(name) {
-            Some(old) => {
-                for (value, new) in old.data.iter_mut().zip(&tensor.data) {
-                    *value += (1.0 - decay) * (new - *value);
-                }
-            }
-            None => average.insert(name.clone(), tensor.clone()),
-        }
-    }
-    Ok(())
+pub(crate) fn begin(supernet: &Supernet) -> Result<Supernet, TrainError> {
+    Supernet::new(supernet.defs.clone(), &supernet.weights()?, &supernet.device().clone().inner())
+}
+
+/// Moves averaged weights towards those of the moment.
+pub(crate) fn follow_weights(average: &mut Supernet, supernet: &Supernet, decay: f64) {
+    let share = 1.0 - decay as f32;
+    let ParameterModule { vectors, matrices, kernels } = &supernet.parameters.module;
+    average.parameters.update(|average| ParameterModule {
+        vectors: average.vectors.into_iter().zip(vectors).map(|(old, new)| towards(old, new, share)).collect(),
+        matrices: average.matrices.into_iter().zip(matrices).map(|(old, new)| towards(old, new, share)).collect(),
+        kernels: average.kernels.into_iter().zip(kernels).map(|(old, new)| towards(old, new, share)).collect(),
+    });
+}
+
+fn towards<const D: usize>(average: Param<Tensor<D>>, now: &Param<Tensor<D>>, share: f32) -> Param<Tensor<D>> {
+    average.map(|old| {
+        let difference = now.val().without_autodiff() - old.clone();
+        old + difference * share
+    })
+}
+
+/// Moves averaged running statistics towards those of the moment.
+pub(crate) fn follow_statistics(average: &mut Supernet, running: &RunningStatistics, decay: f64) {
+    average.running.approach(running, 1.0 - decay as f32);
 }

@@ -11,6 +11,7 @@ use crate::elastic::{Supernet, to_host};
 use crate::error::TrainError;
 use crate::training::clipping::clip;
 use crate::training::optimizer::Optimizer;
+use crate::training::outcome::Outcome;
 use crate::training::step::{Pass, StepInput, StepReport, pass};
 use burn::module::{Param, ParamId};
 use burn::optim::GradientsParams;
@@ -122,7 +123,8 @@ impl<'a> Shards<'a> {
         let mut sum = TreeSum::default();
         let mut layout = None;
         for input in inputs {
-            let (values, order) = Layout::flatten(pass(supernet, input)?, &supernet.parameters.module, asked)?;
+            let Pass { gradients, unread } = pass(supernet, input)?;
+            let (values, order) = Layout::flatten(gradients, unread.read()?, &supernet.parameters.module, asked)?;
             sum.add(values);
             layout = Some(order);
         }
@@ -132,10 +134,10 @@ impl<'a> Shards<'a> {
         let mut values = sum.finish();
         let slow = self.sum_step(&mut values)?;
         let device = supernet.device().clone().inner();
-        let (Pass { mut gradients, report, moments }, stopping) = layout.mean(values, self.count, &device);
+        let (mut gradients, Outcome { report, moments, .. }, stopping) = layout.mean(values, self.count, &device);
         supernet.running.follow(&moments, first.bn_momentum);
         if let Some(largest) = first.gradient_clip {
-            clip(&mut gradients, &supernet.parameters.module, largest)?;
+            clip(&mut gradients, supernet, largest)?;
         }
         supernet.parameters.update(|module| optimizer.step(rate, module, gradients));
         Ok(StepOnRanks { report, stopping, slow })
@@ -161,12 +163,19 @@ struct Layout {
     /// Statistics, without their values.
     moments: Vec<BatchMoments>,
     subnets: usize,
+    /// Images of the shard.
+    images: usize,
 }
 
 impl Layout {
     /// A pass as one buffer.
-    fn flatten(pass: Pass, module: &ParameterModule, asked: bool) -> Result<(Vec<f32>, Self), TrainError> {
-        let Pass { mut gradients, report, mut moments } = pass;
+    fn flatten(
+        mut gradients: GradientsParams,
+        outcome: Outcome,
+        module: &ParameterModule,
+        asked: bool,
+    ) -> Result<(Vec<f32>, Self), TrainError> {
+        let Outcome { report, mut moments, images } = outcome;
         let (mut values, mut shapes) = (Vec::new(), Vec::new());
         let ParameterModule { vectors, matrices, kernels } = module;
         for param in vectors {
@@ -186,12 +195,12 @@ impl Layout {
         values.extend_from_slice(&report.losses);
         values.extend(report.correct.iter().map(|right| *right as f32));
         values.push(f32::from(u8::from(asked)));
-        Ok((values, Self { gradients: shapes, moments, subnets: report.losses.len() }))
+        Ok((values, Self { gradients: shapes, moments, subnets: report.losses.len(), images }))
     }
 
     /// The pass over the whole batch, from the sum of the shards' buffers: gradients, statistics and losses are means over
     /// shards of the same size, which are exact, since their number is a power of two.
-    fn mean(self, values: Vec<f32>, shards: usize, device: &Device) -> (Pass, bool) {
+    fn mean(self, values: Vec<f32>, shards: usize, device: &Device) -> (GradientsParams, Outcome, bool) {
         let share = 1.0 / shards as f32;
         let mut rest = &values[..];
         let mut next = |length: usize| {
@@ -217,7 +226,8 @@ impl Layout {
         let losses = scaled(next(self.subnets));
         let correct = next(self.subnets).iter().map(|right| *right as usize).collect();
         let stop = next(1)[0] > 0.0;
-        (Pass { gradients, report: StepReport { losses, correct }, moments }, stop)
+        let images = self.images * shards;
+        (gradients, Outcome { report: StepReport { losses, correct }, moments, images }, stop)
     }
 }
 

@@ -1,14 +1,14 @@
 //! One step of progressive shrinking: several subnets on one batch, gradients summed, one optimizer step.
 
-use crate::elastic::batch_norm::BatchMoments;
+use crate::elastic::Supernet;
 use crate::elastic::executor::Output;
 use crate::elastic::parameters::ParameterModule;
-use crate::elastic::{Supernet, to_host};
 use crate::error::TrainError;
 use crate::images::Images;
 use crate::loss::{self, DistillationLoss, SoftCrossEntropy};
 use crate::training::clipping::clip;
 use crate::training::optimizer::Optimizer;
+use crate::training::outcome::{Outcome, Unread};
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Int, Tensor, TensorData};
 use ofa_space::NetSpec;
@@ -110,7 +110,8 @@ pub struct StepReport {
 /// # Errors
 /// [`TrainError::Compute`] if the backend fails.
 pub fn gradients(supernet: &mut Supernet, input: &StepInput<'_>) -> Result<(GradientsParams, StepReport), TrainError> {
-    let Pass { gradients, report, moments } = pass(supernet, input)?;
+    let Pass { gradients, unread } = pass(supernet, input)?;
+    let Outcome { report, moments, .. } = unread.read()?;
     supernet.running.follow(&moments, input.bn_momentum);
     Ok((gradients, report))
 }
@@ -119,10 +120,8 @@ pub fn gradients(supernet: &mut Supernet, input: &StepInput<'_>) -> Result<(Grad
 pub(crate) struct Pass {
     /// Summed over the subnets.
     pub gradients: GradientsParams,
-    /// Losses and right answers.
-    pub report: StepReport,
-    /// Statistics of every batch norm, subnet after subnet.
-    pub moments: Vec<BatchMoments>,
+    /// Everything else.
+    pub unread: Unread,
 }
 
 /// Forward and backward of every subnet, which leave the supernet as it is.
@@ -142,17 +141,16 @@ pub(crate) fn pass_by(
     input: &StepInput<'_>,
     forward: &dyn Fn(&NetSpec, &Images) -> Output,
 ) -> Result<Pass, TrainError> {
-    let mut moments = Vec::new();
+    let (mut losses, mut correct, mut statistics) = (Vec::new(), Vec::new(), Vec::new());
     let mut accumulator = GradientsAccumulator::<ParameterModule>::new();
-    let mut report = StepReport::default();
     let labels: Vec<i64> = input.labels.iter().map(|l| *l as i64).collect();
     let labels = TensorData::new(labels, [input.labels.len()]);
+    let targets = Tensor::<1, Int>::from_data(labels, supernet.device());
     let mut first_logits: Option<Tensor<2>> = None;
     for (index, net) in input.subnets.iter().enumerate() {
         let images = input.first_images.filter(|_| index == 0).unwrap_or(input.images);
         let output = forward(net, images);
-        let targets = Tensor::<1, Int>::from_data(labels.clone(), supernet.device());
-        let hard = || loss::smoothed_cross_entropy(output.logits.clone(), targets, input.label_smoothing);
+        let hard = || loss::smoothed_cross_entropy(output.logits.clone(), targets.clone(), input.label_smoothing);
         let soft = |teacher: &Tensor<2>| {
             input.loss.loss(output.logits.clone(), Tensor::from_inner(teacher.clone())) * input.distillation
         };
@@ -166,13 +164,12 @@ pub(crate) fn pass_by(
         }
         let gradients = GradientsParams::from_grads(total.backward(), &supernet.parameters.module);
         accumulator.accumulate(&supernet.parameters.module, gradients);
-        report.losses.extend(to_host(total.inner())?);
-        report.correct.push(correct(&to_host(output.logits.inner())?, input.labels));
-        for statistics in output.statistics {
-            moments.push(statistics.moments()?);
-        }
+        losses.push(total.inner());
+        correct.push(count_correct(output.logits.inner(), targets.clone().inner()));
+        statistics.extend(output.statistics);
     }
-    Ok(Pass { gradients: accumulator.grads(), report, moments })
+    let unread = Unread::new(input.labels.len(), losses, correct, statistics);
+    Ok(Pass { gradients: accumulator.grads(), unread })
 }
 
 /// A whole step: [`gradients`], then the optimizer at this learning rate.
@@ -185,29 +182,35 @@ pub fn step(
     rate: f64,
     input: &StepInput<'_>,
 ) -> Result<StepReport, TrainError> {
-    let (mut gradients, report) = gradients(supernet, input)?;
-    if let Some(largest) = input.gradient_clip {
-        clip(&mut gradients, &supernet.parameters.module, largest)?;
-    }
-    supernet.parameters.update(|module| optimizer.step(rate, module, gradients));
+    let Outcome { report, moments, .. } = queue_step(supernet, optimizer, rate, input)?.read()?;
+    supernet.running.follow(&moments, input.bn_momentum);
     Ok(report)
 }
 
-/// Rows of `logits` whose largest entry is at the label.
-pub fn correct(logits: &[f32], labels: &[usize]) -> usize {
-    let classes = logits.len() / labels.len().max(1);
-    logits.chunks(classes.max(1)).zip(labels).filter(|(row, label)| argmax(row) == Some(**label)).count()
+/// [`step`] without waiting for the device. The running statistics stay as they are until they [follow] what is read, which
+/// may be after later steps, but in their order.
+///
+/// [follow]: crate::elastic::batch_norm::RunningStatistics::follow
+///
+/// # Errors
+/// [`TrainError::Compute`] if the backend fails.
+pub fn queue_step(
+    supernet: &mut Supernet,
+    optimizer: &mut Optimizer,
+    rate: f64,
+    input: &StepInput<'_>,
+) -> Result<Unread, TrainError> {
+    let Pass { mut gradients, unread } = pass(supernet, input)?;
+    if let Some(largest) = input.gradient_clip {
+        clip(&mut gradients, supernet, largest)?;
+    }
+    supernet.parameters.update(|module| optimizer.step(rate, module, gradients));
+    Ok(unread)
 }
 
-/// Index of the largest entry; the first of equals.
-fn argmax(row: &[f32]) -> Option<usize> {
-    let mut best: Option<(usize, f32)> = None;
-    for (index, value) in row.iter().enumerate() {
-        if best.is_none_or(|(_, top)| *value > top) {
-            best = Some((index, *value));
-        }
-    }
-    best.map(|(index, _)| index)
+/// Rows of `logits` `[n, classes]` whose largest entry, the first of equals, is at the target; as `[1]`.
+fn count_correct(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+    logits.argmax(1).equal(targets.unsqueeze_dim(1)).float().sum()
 }
 
 #[cfg(test)]
@@ -234,7 +237,7 @@ mod tests {
         let [large, small] = [28, 20].map(batch);
         let losses = |images: &Images, first_images: Option<&Images>, subnets: &[NetSpec]| {
             let input = StepInput { first_images, ..StepInput::from_labels(images, &labels, subnets) };
-            pass(&net, &input).unwrap().report.losses
+            pass(&net, &input).unwrap().unread.read().unwrap().report.losses
         };
         let (max, min) = (at(space.max_arch(), 28), at(space.min_arch(), 20));
         let [first] = losses(&large, None, std::slice::from_ref(&max))[..] else { panic!("one loss") };

@@ -74,6 +74,10 @@ impl PreparedBlock {
                 input.dims()
             );
         }
+        #[cfg(feature = "tch")]
+        if let Some(value) = super::torch::run_block(&self.steps, &input, statistics) {
+            return value;
+        }
         run_block(&self.steps, input, statistics)
     }
 }

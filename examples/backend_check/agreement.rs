@@ -1,0 +1,140 @@
+//! Logits, gradients and three training steps compared with `flex`.
+//!
+//! A difference is the largest one of a tensor's entries, relative to the largest entry of the tensor in `flex`; of all tensors, the
+//! worst counts.
+
+use crate::networks::{Batch, Fresh};
+use crate::{Options, Outcome, report};
+use ofa::space::NetSpec;
+use ofa::train::device::Device;
+use ofa::train::training::optimizer::Optimizer;
+use ofa::train::training::step::{StepInput, gradients, step};
+use ofa::train::{Supernet, device, to_host};
+use serde_json::json;
+
+/// Largest differences that count as agreement, in f32. Sums in another order differ by about 1e-6 in one layer; the gradients of
+/// deep networks and three steps amplify that.
+const LOGITS: f32 = 1e-4;
+const GRADIENTS: f32 = 1e-3;
+const STEPS: f32 = 5e-3;
+/// Where products round their factors to the 11 bits of TF32, as tensor cores may: a thousand times coarser than f32.
+const LOGITS_TF32: f32 = 1e-2;
+const GRADIENTS_TF32: f32 = 5e-2;
+const STEPS_TF32: f32 = 5e-2;
+
+/// Space, classes, resolution and images of a batch.
+type Case = (&'static str, usize, u32, usize);
+
+fn cases(small: bool) -> Vec<Case> {
+    // Few and many classes, and one image, are shapes of their own. No space takes a single class.
+    let mut cases: Vec<Case> = Vec::new();
+    for classes in [2, 10, 1000] {
+        cases.extend([1, 64].map(|images| ("tiny-28", classes, 28, images)));
+    }
+    let (images, size) = if small { (4, 64) } else { (64, 96) };
+    cases.push(("cifar-32", 10, 32, if small { 8 } else { 64 }));
+    for space in ["ofa-mbv3-w1.0", "ofa-proxyless-w1.3", "ofa-resnet50"] {
+        cases.push((space, 10, size, images));
+    }
+    cases
+}
+
+pub fn check(on: &Device, options: &Options) -> Outcome<bool> {
+    let mut all = true;
+    for case @ (space, classes, resolution, images) in cases(options.small) {
+        let fresh = Fresh::new(space, classes)?;
+        let nets = [fresh.largest(resolution)?, fresh.smallest(resolution)?];
+        let batch = Batch::random(&nets[0], images, 11);
+        let (reference, other) = (device::open("flex")?, on);
+        let run = |device: &Device| run(&fresh, &nets, &batch, case, device);
+        let (expected, found) = (run(&reference)?, run(other)?);
+        let [logits, gradients, steps] = expected.differences(&found);
+        let within = |limits: [f32; 3]| logits <= limits[0] && gradients <= limits[1] && steps <= limits[2];
+        let f32_agrees = within([LOGITS, GRADIENTS, STEPS]);
+        let tf32_agrees = within([LOGITS_TF32, GRADIENTS_TF32, STEPS_TF32]);
+        let agrees = f32_agrees || (options.backend.contains("cuda") && tf32_agrees);
+        all &= agrees;
+        report(
+            "agreement",
+            json!({
+                "backend": options.backend, "space": space, "classes": classes, "resolution": resolution, "images": images,
+                "logits": logits, "gradients": gradients, "steps": steps, "within_f32": f32_agrees, "within_tf32": tf32_agrees,
+                "agrees": agrees,
+            }),
+        );
+    }
+    Ok(all)
+}
+
+/// Values of one device.
+struct Values {
+    logits: Vec<Vec<f32>>,
+    gradients: Vec<Vec<f32>>,
+    /// Losses of three steps, and the weights after them.
+    steps: Vec<Vec<f32>>,
+}
+
+impl Values {
+    fn differences(&self, other: &Self) -> [f32; 3] {
+        [(&self.logits, &other.logits), (&self.gradients, &other.gradients), (&self.steps, &other.steps)]
+            .map(|(expected, found)| worst(expected, found))
+    }
+}
+
+fn worst(expected: &[Vec<f32>], found: &[Vec<f32>]) -> f32 {
+    if expected.len() != found.len() {
+        return f32::INFINITY;
+    }
+    let of_tensor = |(expected, found): (&Vec<f32>, &Vec<f32>)| {
+        // Noise of tensors that are zero but for rounding is no difference.
+        let largest = expected.iter().fold(1e-3f32, |largest, value| largest.max(value.abs()));
+        let pairs = expected.iter().zip(found);
+        // `max` would pass over NaN.
+        let difference =
+            pairs.map(|(a, b)| (a - b).abs()).fold(0.0f32, |worst, d| if d > worst || d.is_nan() { d } else { worst });
+        difference / largest
+    };
+    let differences = expected.iter().zip(found).map(of_tensor);
+    differences.fold(0.0, |worst, d| if d > worst || d.is_nan() { d } else { worst })
+}
+
+fn run(fresh: &Fresh, nets: &[NetSpec; 2], batch: &Batch, case: Case, device: &Device) -> Outcome<Values> {
+    let mut model = fresh.on(device)?;
+    let mut logits = Vec::new();
+    for net in nets {
+        let prepared = model.prepare(net, &model.running);
+        logits.push(to_host(prepared.forward(model.upload(&batch.images)).logits)?);
+    }
+    let (_, _, _, images) = case;
+    // The variance of one image's single pixel is 0, and its square root amplifies rounding without bound.
+    if images == 1 {
+        return Ok(Values { logits, gradients: Vec::new(), steps: Vec::new() });
+    }
+    let input = batch.input(nets);
+    let (found, report) = gradients(&mut model, &input)?;
+    let module = &model.parameters.module;
+    let mut values = vec![report.losses];
+    let mut push = |tensor: Option<Vec<f32>>| values.extend(tensor);
+    for param in &module.vectors {
+        push(found.get::<1>(param.id).map(to_host).transpose()?);
+    }
+    for param in &module.matrices {
+        push(found.get::<2>(param.id).map(to_host).transpose()?);
+    }
+    for param in &module.kernels {
+        push(found.get::<4>(param.id).map(to_host).transpose()?);
+    }
+    Ok(Values { logits, gradients: values, steps: three_steps(fresh, nets, batch, device)? })
+}
+
+fn three_steps(fresh: &Fresh, nets: &[NetSpec; 2], batch: &Batch, device: &Device) -> Outcome<Vec<Vec<f32>>> {
+    let mut model: Supernet = fresh.on(device)?;
+    let mut optimizer = Optimizer::new(0.9, 3e-5);
+    let mut values = Vec::new();
+    for _ in 0..3 {
+        let input = StepInput { gradient_clip: Some(1.0), ..batch.input(nets) };
+        values.push(step(&mut model, &mut optimizer, 0.01, &input)?.losses);
+    }
+    values.extend(model.weights()?.iter().map(|(_, tensor)| tensor.data.clone()));
+    Ok(values)
+}
