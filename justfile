@@ -77,6 +77,10 @@ modules:
 devices data +models: modules
     python tests/ways_onto_a_device.py accuracy target/release/ofa {{data}} {{models}}
 
+# The suite of a compute backend (docs/backends.md has the builds).
+backend name *flags:
+    tests/backend.sh {{name}} {{flags}}
+
 # All shell blocks of README and docs; each page starts in an empty folder.
 documentation:
     cargo build --release --workspace --bin ofa

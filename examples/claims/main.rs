@@ -5,6 +5,7 @@
 //! cargo run --release --example claims -- list  examples/claims/cifar10.toml
 //! cargo run --release --example claims -- run   examples/claims/cifar10.toml --data cifar10 --work claims [UNIT…]
 //! cargo run --release --example claims -- search examples/claims/cifar10.toml --data cifar10 --work claims
+//! cargo run --release --example claims -- predictor examples/claims/cifar10.toml --data cifar10 --work claims
 //! cargo run --release --example claims -- table examples/claims/cifar10.toml
 //! ```
 //!
@@ -15,6 +16,7 @@
 
 mod experiment;
 mod lines;
+mod predictor;
 mod searched;
 mod table;
 mod work;
@@ -57,6 +59,14 @@ enum Command {
         #[arg(long)]
         work: PathBuf,
     },
+    /// Fits the accuracy predictor to fewer and more pairs of `search`.
+    Predictor {
+        experiment: PathBuf,
+        #[arg(long)]
+        data: String,
+        #[arg(long)]
+        work: PathBuf,
+    },
     /// Prints the tables of the lines.
     Table { experiment: PathBuf },
 }
@@ -87,6 +97,10 @@ fn main() -> Result<()> {
         Command::Search { experiment, data, work } => {
             let experiment = Experiment::load(&experiment)?;
             searched::run(&experiment, &mut work::Runner::new(&experiment, &data, &work)?)?;
+        }
+        Command::Predictor { experiment, data, work } => {
+            let experiment = Experiment::load(&experiment)?;
+            predictor::run(&experiment, &mut work::Runner::new(&experiment, &data, &work)?)?;
         }
         Command::Table { experiment } => {
             let experiment = Experiment::load(&experiment)?;

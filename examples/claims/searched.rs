@@ -4,7 +4,7 @@
 use crate::Result;
 use crate::experiment::{Experiment, Searched};
 use crate::lines::{self, Lines};
-use crate::work::Runner;
+use crate::work::{Runner, cpu_seconds};
 use ofa::hw::{self, LatencyObjective};
 use ofa::predictors::{EstimatorChoice, Fit, Pair, PredictedObjective, Target};
 use ofa::search::{Alternatives, Budget, Constraint, Search, strategy};
@@ -31,6 +31,8 @@ pub struct Line {
     pub best_pair: Option<f64>,
     /// How many pairs are within it.
     pub pairs_within: usize,
+    /// User and system seconds of the search, and of measuring what is predicted alike.
+    pub search_cpu_seconds: f64,
 }
 
 /// A network and its accuracies.
@@ -46,17 +48,17 @@ pub struct Chosen {
 }
 
 /// A network with its accuracy on validation images.
-type Scored = (Arch, f64);
+pub type Scored = (Arch, f64);
 
 pub fn run(experiment: &Experiment, runner: &mut Runner<'_>) -> Result<()> {
-    let Searched { devices, limits, pairs, alternatives, .. } =
+    let Searched { devices, limits, alternatives, .. } =
         experiment.searched.as_ref().ok_or("the experiment has no table `searched`")?;
     let file = format!("{}-searched", experiment.name);
     let known: Lines<Line> = Lines::load(&file)?;
     let supernet = runner.supernet(&experiment.tuned_recipe, experiment.first_seed())?;
-    let space = supernet.space().ok_or("the model is no supernet")?.clone();
-    let archs = collection::distinct_archs(space.as_ref(), *pairs, PAIRS_SEED, &HashSet::new());
-    let pairs = runner.validation_accuracies(&supernet, archs, &format!("{}-pairs", experiment.name))?;
+    let begun = cpu_seconds();
+    let (space, pairs) = runner.pairs()?;
+    eprintln!("{} pairs: {:.0} CPU s", pairs.len(), cpu_seconds() - begun);
     let uniform = uniform_archs(space.as_ref())?;
     let uniform = runner.validation_accuracies(&supernet, uniform, &format!("{}-uniform", experiment.name))?;
     let (fitting, held_out) = pairs.split_at(pairs.len() * 4 / 5);
@@ -77,6 +79,7 @@ pub fn run(experiment: &Experiment, runner: &mut Runner<'_>) -> Result<()> {
             if known.all().iter().any(|line| line.device == *name && line.limit_ms == limit) {
                 continue;
             }
+            let begun = cpu_seconds();
             let constraints = [Constraint { objective: objective.clone(), limit }];
             let search = Search { strategy: strategy::named("memetic")?, budget: Budget::evaluations(4000), seed: 0 };
             let best = search.run(space.as_ref(), &accuracy, &constraints)?.best.ok_or("no subnet is fast enough")?;
@@ -84,6 +87,7 @@ pub fn run(experiment: &Experiment, runner: &mut Runner<'_>) -> Result<()> {
             let alike = alternatives.of(space.as_ref(), &accuracy, &constraints, &best)?;
             let alike = alike.into_iter().map(|candidate| candidate.arch).collect();
             let measured = runner.validation_accuracies(&supernet, alike, "")?;
+            let search_cpu_seconds = cpu_seconds() - begun;
             let within = |scored: &[Scored]| -> Result<Vec<Scored>> {
                 let mut within = Vec::new();
                 for (arch, value) in scored {
@@ -108,6 +112,7 @@ pub fn run(experiment: &Experiment, runner: &mut Runner<'_>) -> Result<()> {
                 scaled: chosen(runner, &within(&uniform)?)?,
                 best_pair: pairs.iter().map(|pair| pair.1).max_by(f64::total_cmp),
                 pairs_within: pairs.len(),
+                search_cpu_seconds,
             };
             eprintln!("{name}, {limit:.3} ms: {:.4} against {:.4}", line.searched.test, line.scaled.test);
             lines::append(&file, &line)?;
@@ -157,6 +162,20 @@ fn uniform_archs(space: &dyn SearchSpace) -> Result<Vec<Arch>> {
 }
 
 impl Runner<'_> {
+    /// The space of the supernet that is searched, and accuracies of random subnets of it on validation images, in an order that has
+    /// nothing to do with them.
+    pub fn pairs(&self) -> Result<(Arc<dyn SearchSpace>, Vec<Scored>)> {
+        let experiment = self.experiment();
+        let searched = experiment.searched.as_ref().ok_or("the experiment has no table `searched`")?;
+        let supernet = self.supernet(&experiment.tuned_recipe, experiment.first_seed())?;
+        let space = supernet.space().ok_or("the model is no supernet")?.clone();
+        let archs = collection::distinct_archs(space.as_ref(), searched.pairs, PAIRS_SEED, &HashSet::new());
+        let mut pairs = self.validation_accuracies(&supernet, archs.clone(), &format!("{}-pairs", experiment.name))?;
+        let position = |arch: &Arch| archs.iter().position(|drawn| drawn == arch);
+        pairs.sort_by_key(|(arch, _)| position(arch));
+        Ok((space, pairs))
+    }
+
     /// Accuracies on validation images, kept in a file of the work folder under a name.
     fn validation_accuracies(&self, supernet: &Model, mut archs: Vec<Arch>, name: &str) -> Result<Vec<Scored>> {
         let space = supernet.space().ok_or("the model is no supernet")?;

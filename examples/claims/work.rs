@@ -102,6 +102,14 @@ impl<'a> Runner<'a> {
         self.work.join(unit.to_string().replace('/', "-"))
     }
 
+    pub fn experiment(&self) -> &'a Experiment {
+        self.experiment
+    }
+
+    pub fn validation_images(&self) -> usize {
+        self.dataset.validation.len()
+    }
+
     pub fn work_file(&self, name: &str) -> PathBuf {
         self.work.join(name)
     }
@@ -250,7 +258,7 @@ impl FineTuningObserver for Clock {
 }
 
 /// User and system seconds of this process; 0 where the system does not list them in `/proc`.
-fn cpu_seconds() -> f64 {
+pub fn cpu_seconds() -> f64 {
     let text = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let after = text.rsplit(')').next().unwrap_or_default();
     let ticks: Vec<f64> = after.split_whitespace().filter_map(|field| field.parse().ok()).collect();

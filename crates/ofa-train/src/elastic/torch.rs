@@ -5,6 +5,8 @@
 //!
 //! Activations are NHWC; LibTorch sees them as NCHW in the memory format `channels_last`, without a copy.
 
+#![expect(deprecated, reason = "Burn 0.22 announces the end of its LibTorch backend, and has no other way to LibTorch")]
+
 use super::batch_norm::BatchStatistics;
 use super::kernel_switch::enabled;
 use super::node_count::by_count;
