@@ -119,6 +119,7 @@ pub fn backends() -> Vec<Backend> {
 
 /// Why a backend is not opened.
 enum Refusal {
+    #[cfg_attr(all(feature = "flex", feature = "tch", feature = "cuda", feature = "wgpu"), expect(dead_code))]
     NotBuilt(&'static str),
     #[cfg_attr(not(any(feature = "tch", feature = "cuda", feature = "wgpu")), expect(dead_code))]
     Missing(String),
@@ -147,6 +148,11 @@ mod flex {
 
 #[cfg(feature = "tch")]
 mod tch {
+    #![expect(
+        deprecated,
+        reason = "Burn 0.22 announces the end of its LibTorch backend, and has no other way to LibTorch"
+    )]
+
     use super::{Device, Refusal, no_such_gpu};
     use burn::tensor::DeviceType;
 

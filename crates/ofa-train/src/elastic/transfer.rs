@@ -49,6 +49,7 @@ pub fn is_host(device: &Device) -> bool {
         return true;
     }
     #[cfg(feature = "tch")]
+    #[expect(deprecated, reason = "Burn 0.22 has no other way to LibTorch")]
     if device == Device::libtorch() {
         return true;
     }

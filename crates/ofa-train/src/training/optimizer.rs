@@ -6,7 +6,7 @@ use crate::elastic::sgd::nesterov_step;
 use crate::error::TrainError;
 use burn::module::ParamGroup;
 use burn::optim::{GradientsParams, LearningRate, ModuleOptimizer, RecordState, StateSink, StateSource};
-use burn::tensor::{Bytes, Device, Tensor};
+use burn::tensor::{Bytes, Device, Tensor, TensorData};
 use burn_pack::{Reader, Writer};
 #[cfg(feature = "flex")]
 use ofa_kernels::sgd::NesterovStep;
@@ -93,8 +93,19 @@ struct Nesterov {
 
 /// The momentum buffer of a parameter.
 #[derive(Clone)]
-struct Velocity<const D: usize> {
-    velocity: Tensor<D>,
+enum Velocity<const D: usize> {
+    OnDevice(Tensor<D>),
+    /// As it was read. Burn restores states on its default device, which may be a GPU that this machine does not have.
+    Read(TensorData),
+}
+
+impl<const D: usize> Velocity<D> {
+    fn on(self, device: &Device) -> Tensor<D> {
+        match self {
+            Self::OnDevice(tensor) => tensor,
+            Self::Read(data) => Tensor::from_data(data, device),
+        }
+    }
 }
 
 /// Name of the buffer in a checkpoint, which is the one that Burn's SGD gives it.
@@ -102,12 +113,15 @@ const LEAF: &str = "momentum.velocity";
 
 impl<const D: usize> RecordState for Velocity<D> {
     fn state_flatten(&self, prefix: &str, out: &mut StateSink) {
-        out.push_tensor(prefix, LEAF, self.velocity.to_data());
+        let data = match self {
+            Self::OnDevice(tensor) => tensor.to_data(),
+            Self::Read(data) => data.clone(),
+        };
+        out.push_tensor(prefix, LEAF, data);
     }
 
-    fn state_unflatten(prefix: &str, source: &mut StateSource, device: &Device) -> Option<Self> {
-        let data = source.take_tensor(prefix, LEAF)?;
-        Some(Self { velocity: Tensor::from_data(data, device) })
+    fn state_unflatten(prefix: &str, source: &mut StateSource, _default: &Device) -> Option<Self> {
+        Some(Self::Read(source.take_tensor(prefix, LEAF)?))
     }
 }
 
@@ -122,12 +136,12 @@ impl burn::optim::Optimizer for Nesterov {
         state: Option<Velocity<D>>,
     ) -> (Tensor<D>, Option<Velocity<D>>) {
         let rate = rate * self.rate_factor;
-        let velocity = state.map(|state| state.velocity);
+        let velocity = state.map(|state| state.on(&parameter.device()));
         #[cfg(feature = "flex")]
         let (parameter, gradient, velocity) = {
             let step = NesterovStep { rate: rate as f32, momentum: self.momentum, decay: self.decay };
             match nesterov_step(step, parameter, gradient, velocity) {
-                Ok((parameter, velocity)) => return (parameter, Some(Velocity { velocity })),
+                Ok((parameter, velocity)) => return (parameter, Some(Velocity::OnDevice(velocity))),
                 Err(refused) => refused,
             }
         };
@@ -137,10 +151,13 @@ impl burn::optim::Optimizer for Nesterov {
             None => gradient.clone(),
         };
         let direction = gradient + velocity.clone() * self.momentum;
-        (parameter - direction * rate, Some(Velocity { velocity }))
+        (parameter - direction * rate, Some(Velocity::OnDevice(velocity)))
     }
 
     fn to_device<const D: usize>(state: Velocity<D>, device: &Device) -> Velocity<D> {
-        Velocity { velocity: state.velocity.to_device(device) }
+        match state {
+            Velocity::OnDevice(tensor) => Velocity::OnDevice(tensor.to_device(device)),
+            Velocity::Read(data) => Velocity::OnDevice(Tensor::from_data(data, device)),
+        }
     }
 }
