@@ -56,6 +56,16 @@ impl Batch {
         Self { images: Images { data, shape }, labels }
     }
 
+    /// The same with images that differ by two units in the last place of each value, up or down.
+    pub fn nudged(&self) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(13);
+        let mut images = self.images.clone();
+        for value in &mut images.data {
+            *value *= if rng.random_bool(0.5) { 1.0 + 2.0 * f32::EPSILON } else { 1.0 - 2.0 * f32::EPSILON };
+        }
+        Self { images, labels: self.labels.clone() }
+    }
+
     pub fn input<'a>(&'a self, subnets: &'a [NetSpec]) -> StepInput<'a> {
         StepInput::from_labels(&self.images, &self.labels, subnets)
     }
