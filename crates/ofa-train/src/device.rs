@@ -1,6 +1,7 @@
 //! Choosing a compute backend at run time: `flex` (default), `tch`, `tch:cuda:0`, `cuda:0`, `wgpu`.
 
 pub use burn::tensor::Device;
+use serde::Serialize;
 
 /// A backend that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +31,7 @@ pub enum BackendError {
 }
 
 /// A backend, and what can be used of it here.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Backend {
     /// Its name, which is also that of its cargo feature.
     pub name: &'static str,

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use ofa_hw::devices::regression::Regression;
 use ofa_hw::profiling::calibrate::{self, Improvement};
 use ofa_hw::{DeviceProfile, HwError, Measurements, registry};
-use ofa_train::device;
+use ofa_train::device::{self, Backend};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -63,15 +63,6 @@ struct Device {
 }
 
 #[derive(Serialize)]
-struct BackendReport<'a> {
-    name: &'a str,
-    about: &'a str,
-    built: bool,
-    devices: &'a [String],
-    problem: Option<&'a str>,
-}
-
-#[derive(Serialize)]
 struct CalibrateReport {
     output: PathBuf,
     nets: usize,
@@ -119,24 +110,14 @@ fn list(context: &Context) -> Result<(), Failure> {
 
 fn list_backends(context: &Context) -> Result<(), Failure> {
     let backends = device::backends();
-    let reports: Vec<BackendReport<'_>> = backends
-        .iter()
-        .map(|backend| BackendReport {
-            name: backend.name,
-            about: backend.about,
-            built: backend.built,
-            devices: &backend.devices,
-            problem: backend.problem.as_deref(),
-        })
-        .collect();
-    context.output.result(&reports, || {
-        let state = |backend: &BackendReport<'_>| match backend.problem {
+    context.output.result(&backends, || {
+        let state = |backend: &Backend| match &backend.problem {
             _ if !backend.built => format!("not in this binary: build with `--features {}`", backend.name),
             Some(problem) => format!("not usable: {problem}"),
             None => backend.devices.join(", "),
         };
-        let row = |backend: &BackendReport<'_>| vec![backend.name.to_owned(), backend.about.to_owned(), state(backend)];
-        table(&["backend", "about", "--backend"], &reports.iter().map(row).collect::<Vec<_>>())
+        let row = |backend: &Backend| vec![backend.name.to_owned(), backend.about.to_owned(), state(backend)];
+        table(&["backend", "about", "--backend"], &backends.iter().map(row).collect::<Vec<_>>())
     })
 }
 

@@ -3,7 +3,7 @@
 //! Burn composes batch norm and nonlinearities of elementary operations, and its depthwise weight gradient for LibTorch loops over
 //! channels. Here the forward pass records LibTorch's own graph, and the backward pass runs it.
 //!
-//! Activations are NHWC; LibTorch sees them as NCHW in the memory format `channels_last`, without a copy.
+//! Activations are NHWC; LibTorch gets them as NCHW in the memory format `channels_last`, without a copy.
 
 #![expect(deprecated, reason = "Burn 0.22 announces the end of its LibTorch backend, and has no other way to LibTorch")]
 

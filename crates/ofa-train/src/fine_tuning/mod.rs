@@ -10,16 +10,15 @@ pub use settings::FineTuning;
 use crate::checkpoint::{Checkpoint, CheckpointSpace};
 use crate::data::{DataError, Dataset, SplitName, TrainedOn};
 use crate::elastic::Supernet;
-use crate::elastic::transfer::is_host;
 use crate::error::TrainError;
 use crate::evaluation::{Accuracy, EvaluationSet, evaluate};
 use crate::images::Images;
 use crate::loss::SoftCrossEntropy;
-use crate::shrinking::{History, LOG_STEPS, Window};
+use crate::shrinking::{History, Window};
 use crate::training::epochs::{EpochOrder, Learner, Position, Steps, overflown};
 use crate::training::frozen::FrozenNetwork;
 use crate::training::optimizer::Optimizer;
-use crate::training::outcome::Unread;
+use crate::training::outcome::{self, Unread};
 use crate::training::step::{StepInput, Teacher, queue_step};
 use burn::tensor::Device;
 use ofa_space::digest::Digest;
@@ -91,8 +90,7 @@ impl<'a> FineTuner<'a> {
     ) -> Result<Self, TrainError> {
         TrainedOn::of(model)?.check(dataset)?;
         dataset.require(SplitName::Validation)?;
-        // Reading waits for all queued work of a GPU.
-        let read_steps = if is_host(device) { 1 } else { LOG_STEPS };
+        let read_steps = outcome::read_steps(device);
         Ok(Self { settings, model, dataset, net: model.net(None)?, device: device.clone(), teacher: None, read_steps })
     }
 

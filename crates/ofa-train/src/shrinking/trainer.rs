@@ -5,10 +5,8 @@ use crate::communication::{Communicator, Single};
 use crate::data::{Dataset, SplitName, SplitRecord, TrainedOn};
 use crate::elastic::Supernet;
 use crate::elastic::parameters::Parameters;
-use crate::elastic::transfer::is_host;
 use crate::error::TrainError;
 use crate::pretrained;
-use crate::shrinking::LOG_STEPS;
 use crate::shrinking::config::{TrainConfig, check_shards};
 use crate::shrinking::history::{History, Observer, SubnetRecord, Window};
 use crate::shrinking::metrics_file::MetricsFile;
@@ -17,7 +15,7 @@ use crate::shrinking::starting_point::StartingPoint;
 use crate::shrinking::validation::Validation;
 use crate::training::frozen::FrozenNetwork;
 use crate::training::optimizer::Optimizer;
-use crate::training::outcome::Unread;
+use crate::training::outcome::{self, Unread};
 use crate::training::shards::Shards;
 use burn::tensor::Device;
 use ofa_space::registry;
@@ -117,8 +115,7 @@ impl<'a> Trainer<'a> {
         let shards = Shards::new(&Single, config.shards)?;
         let teacher = config.distillation.load(dataset, device)?;
         let images = [dataset.train.content()?, dataset.validation.content()?];
-        // Reading waits for all queued work of a GPU.
-        let read_steps = if is_host(device) { 1 } else { LOG_STEPS };
+        let read_steps = outcome::read_steps(device);
         let device = device.clone().autodiff();
         Ok(Self { config, dataset, space, device, phases, start, teacher, images, shards, read_steps })
     }

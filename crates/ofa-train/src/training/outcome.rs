@@ -2,10 +2,16 @@
 //! for many.
 
 use crate::elastic::batch_norm::{BatchMoments, BatchStatistics};
-use crate::elastic::transfer::to_host_together;
+use crate::elastic::transfer::{is_host, to_host_together};
 use crate::error::TrainError;
+use crate::shrinking::LOG_STEPS;
 use crate::training::step::StepReport;
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
+
+/// Steps between reads on a device: a read waits for all queued work of a GPU, and costs nothing in the host's memory.
+pub(crate) fn read_steps(device: &Device) -> usize {
+    if is_host(device) { 1 } else { LOG_STEPS }
+}
 
 /// What came out of a step.
 #[derive(Clone, Debug, PartialEq)]
