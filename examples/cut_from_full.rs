@@ -68,6 +68,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         images: None,
         calibration_images: config.deploy.calibration_images,
         seed: config.train.seed,
+        ..EvaluationSettings::default()
     };
     let mut evaluator = Evaluator::new(&full, &dataset, &device, &evaluation)?;
     let mut lines = known(&out)?;

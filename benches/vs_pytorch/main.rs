@@ -31,6 +31,9 @@ const PEERS: [&str; 7] = [
 ];
 /// Before the path of another build of this program, as a peer.
 const BUILD: &str = "build:";
+
+/// Ours in f32, beside another `--precision`.
+const F32: &str = "f32";
 /// Largest relative difference of the first step's check value between the sides; in bf16, of 8 bits, the other.
 const AGREEMENT: f64 = 0.01;
 const AGREEMENT_BF16: f64 = 0.05;
@@ -61,7 +64,7 @@ fn main() -> ExitCode {
 
 fn parse(arguments: &[String]) -> Outcome<Options> {
     let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-    let on = Placement { backend: "flex".to_owned(), threads: 2, batch_times: 1 };
+    let on = Placement { backend: "flex".to_owned(), threads: 2, batch_times: 1, precision: "f32".to_owned() };
     let mut options = Options { json: false, whats: list(&WHATS), peers: list(&PEERS), pairs: 7, on, cases: vec![] };
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
@@ -74,6 +77,7 @@ fn parse(arguments: &[String]) -> Outcome<Options> {
             "--pairs" => options.pairs = value()?.parse()?,
             "--threads" => options.on.threads = value()?.parse()?,
             "--backend" => options.on.backend.clone_from(value()?),
+            "--precision" => options.on.precision.clone_from(value()?),
             "--batch-times" => options.on.batch_times = value()?.parse()?,
             flag if flag.starts_with('-') => return Err(format!("unknown option {flag}").into()),
             case => options.cases.push(case.to_owned()),
@@ -83,9 +87,10 @@ fn parse(arguments: &[String]) -> Outcome<Options> {
     if let Some(name) = unknown(&options.whats, &WHATS) {
         return Err(format!("unknown `{name}`; --what takes {WHATS:?}").into());
     }
-    let named = options.peers.iter().filter(|peer| !peer.starts_with(BUILD)).cloned().collect::<Vec<_>>();
+    let named =
+        options.peers.iter().filter(|peer| !peer.starts_with(BUILD) && *peer != F32).cloned().collect::<Vec<_>>();
     if let Some(name) = unknown(&named, &PEERS) {
-        return Err(format!("unknown `{name}`; --peer takes {PEERS:?} and {BUILD}PATH").into());
+        return Err(format!("unknown `{name}`; --peer takes {PEERS:?}, {F32} and {BUILD}PATH").into());
     }
     Ok(options)
 }
@@ -171,12 +176,16 @@ impl Row {
 fn compare(case: &Case, what: &str, peer: &str, folder: &Path, options: &Options) -> Outcome<Row> {
     let mut theirs = match peer.strip_prefix(BUILD) {
         Some(program) => Side::build(Path::new(program), what, folder, case, &options.on)?,
+        None if peer == F32 => {
+            Side::ours(what, folder, case, &Placement { precision: F32.to_owned(), ..options.on.clone() })?
+        }
         None => Side::peer(peer, what, folder, case, &options.on)?,
     };
     let mut ours = Side::ours(what, folder, case, &options.on)?;
     let (first, other) = (ours.first_step()?, theirs.first_step()?);
     let difference = (first.check - other.check).abs() / other.check.abs().max(1e-6);
-    let agreement = if peer.ends_with("amp") { AGREEMENT_BF16 } else { AGREEMENT };
+    let rounds = peer.ends_with("amp") || options.on.precision != F32;
+    let agreement = if rounds { AGREEMENT_BF16 } else { AGREEMENT };
     if difference.is_nan() || difference > agreement {
         return Err(format!("the sides disagree: {} and {}", first.check, other.check).into());
     }

@@ -3,6 +3,7 @@
 use crate::{Outcome, cases};
 use ofa::space::supernet;
 use ofa::train::device;
+use ofa::train::elastic::precision::Precision;
 use ofa::train::training::optimizer::Optimizer;
 use ofa::train::training::step::{StepInput, Trains, step};
 use ofa::train::{Supernet, to_host};
@@ -10,16 +11,22 @@ use std::io::{BufRead, Write};
 use std::path::Path;
 use std::time::Instant;
 
-/// `ours WHAT FOLDER CASE [BACKEND BATCH_TIMES]`: answers as the peer does.
+/// `ours WHAT FOLDER CASE [BACKEND BATCH_TIMES PRECISION]`: answers as the peer does.
 pub fn serve(arguments: &[String]) -> Outcome<()> {
-    let (what, folder, case, backend, times) = match arguments {
-        [what, folder, case] => (what, folder, case, "flex", 1),
-        [what, folder, case, backend, times] => (what, folder, case, backend.as_str(), times.parse()?),
-        _ => return Err("usage: ours WHAT FOLDER CASE [BACKEND BATCH_TIMES]".into()),
+    let (what, folder, case, backend, times, precision) = match arguments {
+        [what, folder, case] => (what, folder, case, "flex", 1, Precision::F32),
+        [what, folder, case, backend, times, precision] => {
+            let precision = Precision::named(precision).ok_or("an unknown precision")?;
+            (what, folder, case, backend.as_str(), times.parse()?, precision)
+        }
+        _ => return Err("usage: ours WHAT FOLDER CASE [BACKEND BATCH_TIMES PRECISION]".into()),
     };
     let case = cases::matching(std::slice::from_ref(case), times)?.remove(0);
     let (space, net, weights) = case.load()?;
-    let mut model = Supernet::new(supernet::tensors(space.as_ref())?, &weights, &device::open(backend)?.autodiff())?;
+    let device = device::open(backend)?;
+    precision.check(&device)?;
+    let defs = supernet::tensors(space.as_ref())?;
+    let mut model = Supernet::new(defs, &weights, &device.autodiff())?.with_precision(precision);
     let images = case.images(Path::new(folder), &net)?;
     match what.as_str() {
         "train_step" => {

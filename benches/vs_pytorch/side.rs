@@ -13,6 +13,7 @@ const SETTLE: Duration = Duration::from_millis(30);
 const WARM_UP: Duration = Duration::from_millis(100);
 
 /// Where both sides run.
+#[derive(Clone)]
 pub struct Placement {
     /// Backend of ours.
     pub backend: String,
@@ -20,6 +21,8 @@ pub struct Placement {
     pub threads: usize,
     /// Factor of the cases' batches.
     pub batch_times: usize,
+    /// Precision of ours.
+    pub precision: String,
 }
 
 /// A running side.
@@ -59,9 +62,9 @@ impl Side {
     pub fn build(program: &Path, what: &str, folder: &Path, case: &Case, on: &Placement) -> Outcome<Self> {
         let mut command = Command::new(program);
         command.args(["ours", what]).arg(folder).arg(&case.name).env("RAYON_NUM_THREADS", on.threads.to_string());
-        // Builds of earlier commits take neither.
-        if on.backend != "flex" || on.batch_times != 1 {
-            command.arg(&on.backend).arg(on.batch_times.to_string());
+        // Builds of earlier commits take none of these.
+        if on.backend != "flex" || on.batch_times != 1 || on.precision != "f32" {
+            command.arg(&on.backend).arg(on.batch_times.to_string()).arg(&on.precision);
         }
         Self::start(command)
     }

@@ -1,9 +1,11 @@
 //! Which instruction set the kernels use: the widest that the processor has, or one that is forced.
 //!
-//! The environment variable `OFA_KERNELS` forces one for a whole process: `scalar`, `avx2` or `avx512`. Any other value, and
+//! The environment variable `OFA_KERNELS` forces one for a whole process: `scalar`, `avx2`, `avx512` or `amx`. Any other value, and
 //! a set that the processor lacks, leaves the choice to detection ([`in_use`] returns the outcome). The `gemm` crate, which
 //! multiplies the small matrices of gradients and gates, detects for itself.
 
+#[cfg(target_arch = "x86_64")]
+use crate::gemm::amx;
 use pulp::Arch;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -15,8 +17,10 @@ pub enum InstructionSet {
     Scalar,
     /// AVX2 and FMA.
     Avx2,
-    /// AVX-512 F, BW, CD, DQ and VL.
+    /// AVX-512 F, BW, CD, DQ and VL; for products in bf16 also AVX-512 BF16, where the processor has it.
     Avx512,
+    /// The same with AMX for products in bf16.
+    Amx,
     /// NEON.
     Neon,
 }
@@ -30,7 +34,7 @@ const DETECTED: u8 = u8::MAX - 1;
 
 impl InstructionSet {
     /// Every set, on whatever processor.
-    pub const ALL: [Self; 4] = [Self::Scalar, Self::Avx2, Self::Avx512, Self::Neon];
+    pub const ALL: [Self; 5] = [Self::Scalar, Self::Avx2, Self::Avx512, Self::Amx, Self::Neon];
 
     /// The name, as `OFA_KERNELS` takes it.
     pub fn name(self) -> &'static str {
@@ -38,6 +42,7 @@ impl InstructionSet {
             Self::Scalar => "scalar",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
+            Self::Amx => "amx",
             Self::Neon => "neon",
         }
     }
@@ -54,6 +59,8 @@ impl InstructionSet {
             Self::Avx2 => pulp::x86::V3::try_new().map(Arch::V3),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => pulp::x86::V4::try_new().map(Arch::V4),
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => pulp::x86::V4::try_new().filter(|_| amx::is_available()).map(Arch::V4),
             #[cfg(target_arch = "aarch64")]
             Self::Neon => pulp::aarch64::Neon::try_new().map(Arch::Neon),
             #[allow(unreachable_patterns, reason = "sets of other processors")]
@@ -83,6 +90,10 @@ pub fn in_use() -> InstructionSet {
         Arch::Scalar => InstructionSet::Scalar,
         #[cfg(target_arch = "x86_64")]
         Arch::V3(_) => InstructionSet::Avx2,
+        #[cfg(target_arch = "x86_64")]
+        Arch::V4(_) if CHOICE.load(Ordering::Relaxed) != number(InstructionSet::Avx512) && amx::is_available() => {
+            InstructionSet::Amx
+        }
         #[cfg(target_arch = "x86_64")]
         Arch::V4(_) => InstructionSet::Avx512,
         #[cfg(target_arch = "aarch64")]

@@ -11,6 +11,7 @@ mod lanes;
 mod nonlinearity;
 mod normalisation;
 mod pooling;
+pub mod precision;
 pub mod sgd;
 mod simd;
 

@@ -10,6 +10,7 @@ use ofa_kernels::block::evaluation::{Layouts, evaluate};
 use ofa_kernels::block::forward::{Keep, forward};
 use ofa_kernels::block::{Block, Slot};
 use ofa_kernels::instruction_set::{InstructionSet, force, in_use};
+use ofa_kernels::precision::Precision;
 use ofa_space::{Activation, BatchNorm, ConvGeometry, Gate, OpKind, PaddingRule, PoolRounding, Step};
 use reference::Value;
 use std::sync::{Mutex, PoisonError};
@@ -254,7 +255,11 @@ struct Made {
 }
 
 fn train(case: &Case) -> Made {
-    let block = Block::new(case.steps.clone()).unwrap();
+    train_in(case, Precision::F32)
+}
+
+fn train_in(case: &Case, precision: Precision) -> Made {
+    let block = Block::new(case.steps.clone()).unwrap().with_precision(precision);
     let [images, h, w, c] = case.input;
     let shapes = block.shapes([h, w, c]).unwrap();
     let params: Vec<&[f32]> = case.params.iter().map(Vec::as_slice).collect();
@@ -367,16 +372,51 @@ fn evaluation_agrees_with_plain_loops() {
     }
 }
 
+/// Factors of 8 bits move a block's results by some thousandths; one that was rounded the other way, because a sum before it
+/// was formed in another order, moves them as much.
+#[test]
+fn bf16_is_near_f32_with_every_instruction_set() {
+    for case in training_cases() {
+        let exact = train(&case);
+        with_every_instruction_set(|set| {
+            let made = train_in(&case, Precision::Bf16);
+            let error = relative(&made.output, widened(&exact.output));
+            assert!(error < 1e-2, "{} with {set:?}: output {error}", case.name);
+            let multiplies = case.name != "pooling" && !case.name.starts_with("depthwise");
+            assert_eq!(error > 1e-4, multiplies, "{} with {set:?}: output {error}", case.name);
+            for (index, (ours, exact)) in made.gradients.iter().zip(&exact.gradients).enumerate() {
+                let error = relative(ours, widened(exact));
+                assert!(error < 0.1, "{} with {set:?}: gradient {index}: {error}", case.name);
+            }
+        });
+    }
+    for case in evaluation_cases() {
+        let params: Vec<&[f32]> = case.params.iter().map(Vec::as_slice).collect();
+        let [images, h, w, c] = case.input;
+        let evaluate_in = |precision| {
+            let block = Block::new(case.steps.clone()).unwrap().with_precision(precision);
+            let layouts = Layouts::new(&block, &params).unwrap();
+            evaluate(&block, &block.shapes([h, w, c]).unwrap(), images, &case.x(), &params, &layouts).unwrap().to_vec()
+        };
+        let exact = evaluate_in(Precision::F32);
+        with_every_instruction_set(|set| {
+            let error = relative(&evaluate_in(Precision::Bf16), widened(&exact));
+            assert!(error < 1e-2, "{} with {set:?}: off by {error}", case.name);
+        });
+    }
+}
+
 #[test]
 fn the_same_bits_on_any_number_of_threads() {
-    for case in training_cases() {
+    for (case, precision) in training_cases().iter().flat_map(|case| [(case, Precision::F32), (case, Precision::Bf16)])
+    {
         with_every_instruction_set(|set| {
             let on = |threads: usize| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                pool.install(|| train(&case))
+                pool.install(|| train_in(case, precision))
             };
             let (one, three) = (on(1), on(3));
-            assert_eq!(one.output, three.output, "{} with {set:?}", case.name);
+            assert_eq!(one.output, three.output, "{} with {set:?}, {precision:?}", case.name);
             assert_eq!(one.statistics, three.statistics);
             assert_eq!(one.gradients, three.gradients);
         });

@@ -80,8 +80,12 @@ fn main() {
         let settings = EvaluationSettings { split, calibration_images: 1, ..Default::default() };
         100.0 * Evaluator::new(model, &dataset, &device, &settings).unwrap().score(None).unwrap().top1
     };
-    let settings =
-        EvaluationSettings { split: SplitName::Validation, calibration_images: 1000, seed: config.seed, images: None };
+    let settings = EvaluationSettings {
+        split: SplitName::Validation,
+        calibration_images: 1000,
+        seed: config.seed,
+        ..EvaluationSettings::default()
+    };
     let mut evaluator = Evaluator::new(&trained.model, &dataset, &device, &settings).unwrap();
     let teacher = trained.teacher.as_ref().map(|teacher| {
         let full = Evaluator::new(teacher, &dataset, &device, &settings).unwrap().extract(&space.max_arch()).unwrap();

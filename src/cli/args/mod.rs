@@ -13,6 +13,7 @@ pub mod model_data;
 pub mod net_input;
 pub mod npy_batch;
 pub mod onnx_network;
+pub mod precision_choice;
 pub mod run_choice;
 pub mod runtime_choice;
 pub mod search_devices;

@@ -4,6 +4,7 @@ use crate::cli::args::class_choice::ClassArgs;
 use crate::cli::args::corrupt_choice::CorruptArgs;
 use crate::cli::args::model_choice::{self, Network};
 use crate::cli::args::model_data::{self, Reading, announce};
+use crate::cli::args::precision_choice::PrecisionArgs;
 use crate::cli::output::progress::Progress;
 use crate::cli::{Context, Failure, Output};
 use crate::folder_lock::FolderLock;
@@ -65,6 +66,8 @@ pub struct FinetuneArgs {
     /// Maximum norm of the gradients of a step; larger gradients are scaled down.
     #[arg(long)]
     gradient_clip: Option<f64>,
+    #[command(flatten)]
+    precision: PrecisionArgs,
     /// Share of the steps during which the learning rate rises.
     #[arg(long, default_value_t = 0.05)]
     warmup: f64,
@@ -139,6 +142,7 @@ impl FinetuneArgs {
             head_rate: self.head_rate.unwrap_or(usual.head_rate),
             distillation: self.distillation,
             gradient_clip: self.gradient_clip,
+            precision: self.precision.choice(),
             warmup: self.warmup,
             batch_size: self.batch_size,
             balanced: self.balanced,

@@ -120,6 +120,7 @@ pub fn run(args: &RefineArgs, context: &Context) -> Result<(), Failure> {
         images: args.validation_images,
         calibration_images: args.calibration_images,
         seed: context.common.seed,
+        ..EvaluationSettings::default()
     };
     let mut evaluator = Evaluator::new(&model, &dataset, &backend, &settings)?;
     calibration::warn_of_few(evaluator.calibration_images(), context);

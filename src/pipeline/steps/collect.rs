@@ -33,6 +33,7 @@ pub(crate) fn evaluation(config: &PipelineConfig) -> EvaluationSettings {
         images: None,
         calibration_images: config.collect.calibration_images,
         seed: config.train.seed.wrapping_add(SEED_OFFSET),
+        ..EvaluationSettings::default()
     }
 }
 

@@ -35,7 +35,7 @@ impl Layouts {
                 let weight = params[index];
                 let channels = weight.len() / (outputs * geometry.kernel * geometry.kernel) * geometry.groups;
                 let kind = Kind::of(&geometry, channels, outputs)?;
-                Some(Some(Arc::new(Layout::lasting(weight, kind, outputs, &geometry))))
+                Some(Some(Arc::new(Layout::lasting(weight, kind, outputs, &geometry, block.precision()))))
             }
             None => Some(None),
         });

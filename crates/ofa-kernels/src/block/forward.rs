@@ -12,6 +12,7 @@ use crate::lanes::Lanes;
 use crate::nonlinearity::{Identity, with_nonlinearity};
 use crate::normalisation::{self, Affine, Moments};
 use crate::pooling::pool;
+use crate::precision::Precision;
 use crate::simd::add_to;
 use ofa_space::{Activation, OpKind};
 use rayon::prelude::*;
@@ -119,7 +120,8 @@ pub fn forward(
             OpKind::Conv { .. } | OpKind::Linear { .. } => {
                 let Some(of_step) = Conv::of(step) else { unsupported(&step.op) };
                 let read = source(&values, input, x, shapes);
-                let (z, affine) = convolution(&of_step, &read, shapes[input], images, params, &mut statistics)?;
+                let (z, affine) =
+                    convolution(&of_step, &read, shapes[input], images, params, block.precision(), &mut statistics)?;
                 if keep == Keep::Nothing {
                     release(&mut values, block, index, input);
                 }
@@ -166,10 +168,11 @@ fn convolution(
     shape: ImageShape,
     images: usize,
     params: &[&[f32]],
+    precision: Precision,
     statistics: &mut Vec<(Vec<f32>, Vec<f32>)>,
 ) -> Option<(Buffer, Affine)> {
     let Slot { index, rows: outputs } = step.weight;
-    let conv = Convolution::new(params[index], outputs, shape, step.geometry, Pass::Forward)?;
+    let conv = Convolution::new(params[index], outputs, shape, step.geometry, Pass::Forward, precision)?;
     let mut z = Buffer::take(images * conv.output_values());
     let affine = match step.after {
         After::Norm(norm) => {

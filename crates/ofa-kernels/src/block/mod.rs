@@ -7,6 +7,7 @@ pub(crate) mod source;
 
 use crate::conv::convolution::Kind;
 use crate::pooling::Window;
+use crate::precision::Precision;
 use ofa_space::{Activation, BatchNorm, ConvGeometry, OpKind, Step};
 
 /// Height, width and channels of an image's activation.
@@ -27,6 +28,7 @@ pub struct Slot {
 #[derive(Clone, Debug)]
 pub struct Block {
     steps: Vec<Step<Slot>>,
+    precision: Precision,
 }
 
 /// A convolution and what is added or normalised after it; a linear layer is a pointwise convolution of a single pixel.
@@ -80,8 +82,18 @@ impl Block {
         if steps.is_empty() {
             return None;
         }
-        let block = Self { steps };
+        let block = Self { steps, precision: Precision::F32 };
         (0..block.steps.len()).all(|index| block.is_supported(index)).then_some(block)
+    }
+
+    /// The block with another precision of its products; they are in f32 otherwise.
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
+    }
+
+    /// The precision of its products.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// Whether it has batch norms, which want the statistics of a batch.

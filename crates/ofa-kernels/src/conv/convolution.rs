@@ -4,6 +4,7 @@ use super::depthwise::{self, Sizes};
 use super::winograd::{self, Transformed};
 use crate::gemm::matmul::{Matrix, multiply_add};
 use crate::gemm::packed::{self, Finish, Packed, Pixels, Strides};
+use crate::precision::Precision;
 use crate::simd::vectorised;
 use ofa_space::ConvGeometry;
 use rayon::prelude::*;
@@ -60,25 +61,42 @@ pub enum Layout {
 
 impl Layout {
     /// Lays a weight out for many forward passes: what it takes pays then.
-    pub fn lasting(weight: &[f32], kind: Kind, outputs: usize, geometry: &ConvGeometry) -> Self {
+    pub fn lasting(weight: &[f32], kind: Kind, outputs: usize, geometry: &ConvGeometry, precision: Precision) -> Self {
         let channels = weight.len() / (outputs * geometry.kernel * geometry.kernel);
-        if kind == Kind::Dense && winograd::suits(geometry, channels, outputs) {
+        // The transform would cost bf16 most of its few bits.
+        let transforms = precision == Precision::F32 && winograd::suits(geometry, channels, outputs);
+        if kind == Kind::Dense && transforms {
             Layout::Transformed(Transformed::new(weight, outputs))
         } else {
-            Self::new(weight, kind, Pass::Forward, outputs, geometry)
+            Self::new(weight, kind, Pass::Forward, outputs, geometry, precision)
         }
     }
 
     /// Lays a weight out.
-    pub fn new(weight: &[f32], kind: Kind, pass: Pass, outputs: usize, geometry: &ConvGeometry) -> Self {
+    pub fn new(
+        weight: &[f32],
+        kind: Kind,
+        pass: Pass,
+        outputs: usize,
+        geometry: &ConvGeometry,
+        precision: Precision,
+    ) -> Self {
         let area = geometry.kernel * geometry.kernel;
         let channels = weight.len() / (outputs * area);
         let (value, column) = match pass {
             Pass::Forward => (area, channels * area),
             Pass::Backward => (channels * area, area),
         };
-        let strides =
-            Strides { taps: area, inner: channels, columns: outputs, tap: 1, value, column, backwards: false };
+        let strides = Strides {
+            taps: area,
+            inner: channels,
+            columns: outputs,
+            tap: 1,
+            value,
+            column,
+            backwards: false,
+            pieces: geometry.kernel,
+        };
         let strides = match pass {
             Pass::Forward => strides,
             Pass::Backward => Strides { inner: outputs, columns: channels, backwards: true, ..strides },
@@ -89,11 +107,19 @@ impl Layout {
                 let columns = channels * area;
                 // [out, in, k·k] → [out, k·k, in], the order of a patch.
                 let of_patches = transpose_each(weight, columns, channels);
-                let strides =
-                    Strides { taps: 1, inner: outputs, columns, tap: 0, value: columns, column: 1, backwards: false };
-                Layout::Matrix(Packed::new(&of_patches, strides))
+                let strides = Strides {
+                    taps: 1,
+                    inner: outputs,
+                    columns,
+                    tap: 0,
+                    value: columns,
+                    column: 1,
+                    backwards: false,
+                    pieces: 1,
+                };
+                Layout::Matrix(Packed::new(&of_patches, strides, precision))
             }
-            Kind::Pointwise | Kind::Dense => Layout::Matrix(Packed::new(weight, strides)),
+            Kind::Pointwise | Kind::Dense => Layout::Matrix(Packed::new(weight, strides, precision)),
         }
     }
 }
@@ -120,9 +146,10 @@ impl Convolution {
         input: [usize; 3],
         geometry: ConvGeometry,
         pass: Pass,
+        precision: Precision,
     ) -> Option<Self> {
         let kind = Kind::of(&geometry, input[2], output_channels)?;
-        let layout = Layout::new(weight, kind, pass, output_channels, &geometry);
+        let layout = Layout::new(weight, kind, pass, output_channels, &geometry, precision);
         Self::with_layout(Arc::new(layout), output_channels, input, geometry)
     }
 

@@ -9,6 +9,7 @@ use super::depthwise::Band;
 use crate::gemm::packed::{self, Finish, Packed, Pixels, Strides};
 use crate::instruction_set::arch;
 use crate::nonlinearity::{activate, activate_stored, is_short};
+use crate::precision::Precision;
 use ofa_space::ConvGeometry;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -63,6 +64,7 @@ impl Transformed {
         );
         let strides = Strides {
             taps: 1,
+            pieces: 1,
             inner: channels,
             columns: outputs,
             tap: 0,
@@ -70,7 +72,8 @@ impl Transformed {
             column: channels * POSITIONS,
             backwards: false,
         };
-        let positions = (0..POSITIONS).map(|position| Packed::new(&transformed[position..], strides)).collect();
+        let positions =
+            (0..POSITIONS).map(|position| Packed::new(&transformed[position..], strides, Precision::F32)).collect();
         Self { positions, channels, outputs }
     }
 

@@ -6,18 +6,20 @@
 //! the inner loop reads them.
 #![expect(unsafe_code, reason = "the inner loops of products")]
 
+use super::bf16::{self, Pairs};
 use crate::buffers::Buffer;
 use crate::instruction_set::arch;
 use crate::nonlinearity::{activate, activate_stored, is_short};
+use crate::precision::Precision;
 use ofa_space::Activation;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 use std::ops::Range;
 
 /// Columns of a panel come in units of this: the widest vector of f32.
-const UNIT: usize = 16;
+pub(super) const UNIT: usize = 16;
 /// Units of the widest panel.
-const WIDEST: usize = 2;
+pub(super) const WIDEST: usize = 2;
 /// Rows of a panel that are worked through before the next rows of pixels: with the pixels, they fit the caches.
 const DEPTH: usize = 512;
 /// Values from which packing is divided between threads.
@@ -26,22 +28,33 @@ const LARGE: usize = 1 << 16;
 /// A matrix `[depth, columns]` in panels.
 #[derive(Debug)]
 pub struct Packed {
-    values: Buffer,
+    values: Values,
     depth: usize,
     columns: usize,
 }
 
+/// The values of the panels.
+#[derive(Debug)]
+enum Values {
+    /// In f32.
+    Whole(Buffer),
+    /// Rounded to bf16, but held in f32: for processors without products in bf16.
+    Rounded(Buffer),
+    /// In bf16.
+    Pairs(Pairs),
+}
+
 /// Some whole units of columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Panel {
+pub(super) struct Panel {
     /// First unit.
-    first: usize,
+    pub first: usize,
     /// Units, 1 to [`WIDEST`].
-    units: usize,
+    pub units: usize,
 }
 
 /// The panels of a matrix, as wide as possible.
-fn panels(columns: usize) -> impl Iterator<Item = Panel> + Clone {
+pub(super) fn panels(columns: usize) -> impl Iterator<Item = Panel> + Clone {
     let all = columns.div_ceil(UNIT);
     let mut first = 0;
     std::iter::from_fn(move || {
@@ -70,6 +83,8 @@ pub struct Strides {
     pub column: usize,
     /// Order of the taps.
     pub backwards: bool,
+    /// Pieces in which the values of a pixel lie: those of several taps may be neighbours.
+    pub pieces: usize,
 }
 
 impl Packed {
@@ -77,7 +92,7 @@ impl Packed {
     ///
     /// # Panics
     /// If a stride leads outside the weight.
-    pub fn new(weight: &[f32], s: Strides) -> Self {
+    pub fn new(weight: &[f32], s: Strides, precision: Precision) -> Self {
         let depth = s.taps * s.inner;
         let mut values = Buffer::take(depth * s.columns.div_ceil(UNIT) * UNIT);
         let mut parts = Vec::new();
@@ -123,20 +138,42 @@ impl Packed {
         } else {
             parts.into_par_iter().for_each(fill);
         }
+        let values = match (precision, bf16::method()) {
+            (Precision::F32, _) => Values::Whole(values),
+            (Precision::Bf16, bf16::Method::Rounded) => {
+                bf16::round_all(&mut values);
+                Values::Rounded(values)
+            }
+            (Precision::Bf16, method) => {
+                Values::Pairs(Pairs::new(&values, [s.pieces, depth / s.pieces.max(1), s.columns], method))
+            }
+        };
         Self { values, depth, columns: s.columns }
     }
+}
 
-    fn panel(&self, panel: Panel) -> &[f32] {
-        let start = panel.first * UNIT * self.depth;
-        &self.values[start..start + panel.units * UNIT * self.depth]
+#[cfg(test)]
+impl Packed {
+    /// The values of the panels, which are in f32.
+    pub fn values(&self) -> &[f32] {
+        match &self.values {
+            Values::Whole(values) | Values::Rounded(values) => values,
+            Values::Pairs(_) => unreachable!("in bf16"),
+        }
     }
+}
+
+/// A panel of values in f32.
+fn panel_of(values: &[f32], panel: Panel, depth: usize) -> &[f32] {
+    let start = panel.first * UNIT * depth;
+    &values[start..start + panel.units * UNIT * depth]
 }
 
 /// The rows of the other side: pixels, and what is read of each.
 #[derive(Clone, Copy, Debug)]
-pub struct Pixels<'a> {
+pub struct Pixels<'a, T = f32> {
     /// Their values.
-    pub values: &'a [f32],
+    pub values: &'a [T],
     /// Columns and pixels of an image of results; pixels are counted along its rows, and images follow each other.
     pub sizes: [usize; 2],
     /// Distance from a pixel to its right neighbour, to the pixel below, and to that of the next image.
@@ -147,14 +184,20 @@ pub struct Pixels<'a> {
     pub inner: usize,
 }
 
-impl<'a> Pixels<'a> {
+impl<'a, T> Pixels<'a, T> {
     /// Rows of a matrix with `inner` columns.
-    pub fn matrix(values: &'a [f32], inner: usize) -> Self {
+    pub fn matrix(values: &'a [T], inner: usize) -> Self {
         Self { values, sizes: [usize::MAX; 2], steps: [inner, 0, 0], taps: &[0], inner }
     }
 
+    /// The same pixels with their values in another form.
+    pub(super) fn with_values<U>(self, values: &'a [U]) -> Pixels<'a, U> {
+        Pixels { values, sizes: self.sizes, steps: self.steps, taps: self.taps, inner: self.inner }
+    }
+
+    /// Where a pixel begins.
     #[inline(always)]
-    fn offset(&self, pixel: usize) -> usize {
+    pub(super) fn offset(&self, pixel: usize) -> usize {
         let ([width, area], [right, down, next]) = (self.sizes, self.steps);
         if pixel < width {
             return pixel * right;
@@ -178,9 +221,12 @@ pub struct Finish<'a> {
 /// # Panics
 /// If a tap of a pixel lies outside the values, or sizes do not fit.
 pub fn multiply(pixels: &Pixels<'_>, packed: &Packed, finish: Finish<'_>, out: &mut [f32]) {
-    for panel in panels(packed.columns) {
-        multiply_panel(pixels, packed, panel, finish, out, packed.columns, panel.first * UNIT);
-    }
+    let columns = packed.columns;
+    multiply_panels(pixels, packed, finish, |multiply| {
+        for panel in panels(columns) {
+            multiply(panel, out, columns, panel.first * UNIT);
+        }
+    });
 }
 
 /// As [`multiply`], the columns divided between threads: for few pixels and a large weight.
@@ -188,41 +234,68 @@ pub fn multiply(pixels: &Pixels<'_>, packed: &Packed, finish: Finish<'_>, out: &
 /// # Panics
 /// As [`multiply`].
 pub fn multiply_in_parallel(pixels: &Pixels<'_>, packed: &Packed, finish: Finish<'_>, out: &mut [f32]) {
-    let rows = out.len() / packed.columns.max(1);
-    let all: Vec<Panel> = panels(packed.columns).collect();
-    let parts: Vec<(Panel, Vec<f32>)> = all
-        .into_par_iter()
-        .map(|panel| {
+    let columns = packed.columns;
+    let rows = out.len() / columns.max(1);
+    let all: Vec<Panel> = panels(columns).collect();
+    let mut parts: Vec<(Panel, Vec<f32>)> = Vec::new();
+    multiply_panels(pixels, packed, finish, |multiply| {
+        let part = |panel: Panel| {
             let mut part = vec![0.0; rows * panel.units * UNIT];
-            multiply_panel(pixels, packed, panel, finish, &mut part, panel.units * UNIT, 0);
+            multiply(panel, &mut part, panel.units * UNIT, 0);
             (panel, part)
-        })
-        .collect();
+        };
+        parts = all.into_par_iter().map(part).collect();
+    });
     for (panel, part) in parts {
         let (from, width) = (panel.first * UNIT, panel.units * UNIT);
-        let real = (packed.columns - from).min(width);
-        for (row, part) in out.chunks_exact_mut(packed.columns).zip(part.chunks_exact(width)) {
+        let real = (columns - from).min(width);
+        for (row, part) in out.chunks_exact_mut(columns).zip(part.chunks_exact(width)) {
             row[from..from + real].copy_from_slice(&part[..real]);
         }
     }
 }
 
+/// Multiplies by one panel: into rows of some length, from a column on.
+type MultiplyPanel<'a> = dyn Fn(Panel, &mut [f32], usize, usize) + Sync + 'a;
+
+/// Brings the pixels into the form of the packed values, and passes on how to multiply them by a panel.
+fn multiply_panels(pixels: &Pixels<'_>, packed: &Packed, finish: Finish<'_>, all: impl FnOnce(&MultiplyPanel<'_>)) {
+    assert_eq!(pixels.taps.len() * pixels.inner, packed.depth, "inner dimension");
+    let multiply_f32 = |pixels: &Pixels<'_>, values: &[f32], panel: Panel, out: &mut [f32], row, at| {
+        multiply_panel(pixels, panel_of(values, panel, packed.depth), panel, packed, finish, out, row, at);
+    };
+    match &packed.values {
+        Values::Whole(values) => all(&|panel, out, row, at| multiply_f32(pixels, values, panel, out, row, at)),
+        Values::Rounded(values) => {
+            let mut rounded = Buffer::take_briefly(pixels.values.len());
+            rounded.copy_from_slice(pixels.values);
+            bf16::round_all(&mut rounded);
+            let pixels = pixels.with_values(&rounded);
+            all(&|panel, out, row, at| multiply_f32(&pixels, values, panel, out, row, at));
+        }
+        Values::Pairs(pairs) => bf16::with_pairs(pixels.values, |values| {
+            let pixels = pixels.with_values(values);
+            all(&|panel, out, row, at| pairs.multiply(&pixels, panel, finish, out, row, at));
+        }),
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "the body of a loop")]
 fn multiply_panel(
     pixels: &Pixels<'_>,
-    packed: &Packed,
+    weight: &[f32],
     panel: Panel,
+    packed: &Packed,
     finish: Finish<'_>,
     out: &mut [f32],
     row: usize,
     at: usize,
 ) {
-    assert_eq!(pixels.taps.len() * pixels.inner, packed.depth, "inner dimension");
     assert_eq!(out.len() % row.max(1), 0, "whole rows");
     let real = (packed.columns - panel.first * UNIT).min(panel.units * UNIT);
     assert!(at + real <= row, "columns of the output");
     // A few taps, or a part of one, at a time.
     let whole = (DEPTH / pixels.inner.max(1)).max(1);
-    let weight = packed.panel(panel);
     let width = panel.units * UNIT;
     let bias = finish.bias.map(|bias| &bias[panel.first * UNIT..panel.first * UNIT + real]);
     for (group, taps) in pixels.taps.chunks(whole).enumerate() {
@@ -453,8 +526,17 @@ mod tests {
         {
             let (a, weight) = (noise(rows * depth, 1), noise(columns * depth, 2));
             let bias = noise(columns, 3);
-            let strides = Strides { taps: 1, inner: depth, columns, tap: 0, value: 1, column: depth, backwards: false };
-            let packed = Packed::new(&weight, strides);
+            let strides = Strides {
+                taps: 1,
+                inner: depth,
+                columns,
+                tap: 0,
+                value: 1,
+                column: depth,
+                backwards: false,
+                pieces: 1,
+            };
+            let packed = Packed::new(&weight, strides, Precision::F32);
             for activation in [None, Some(Activation::Relu), Some(Activation::Relu6), Some(Activation::HSwish)] {
                 let expected: Vec<f32> = (0..rows * columns)
                     .map(|i| {
@@ -483,8 +565,9 @@ mod tests {
         let taps: Vec<usize> = (0..9).map(|t| (t / 3 * width + t % 3) * inner).collect();
         let (out_height, out_width) = ((height - 3) / 2 + 1, (width - 3) / 2 + 1);
         for backwards in [false, true] {
-            let strides = Strides { taps: 9, inner, columns, tap: 1, value: 9, column: inner * 9, backwards };
-            let packed = Packed::new(&weight, strides);
+            let strides =
+                Strides { taps: 9, inner, columns, tap: 1, value: 9, column: inner * 9, backwards, pieces: 9 };
+            let packed = Packed::new(&weight, strides, Precision::F32);
             let sizes = [out_width, out_height * out_width];
             let steps = [2 * inner, 2 * width * inner, height * width * inner];
             let pixels = Pixels { values: &images, sizes, steps, taps: &taps, inner };
@@ -513,7 +596,8 @@ mod tests {
     fn a_pixel_outside_the_values_is_noticed() {
         let packed = Packed::new(
             &[1.0; 4],
-            Strides { taps: 1, inner: 4, columns: 1, tap: 0, value: 1, column: 4, backwards: false },
+            Strides { taps: 1, inner: 4, columns: 1, tap: 0, value: 1, column: 4, backwards: false, pieces: 1 },
+            Precision::F32,
         );
         multiply(&Pixels::matrix(&[0.0; 11], 4), &packed, Finish::default(), &mut [0.0; 3]);
     }

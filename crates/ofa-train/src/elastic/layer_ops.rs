@@ -2,11 +2,12 @@
 //!
 //! These bodies serve every backend, and are what the CPU kernels are checked against.
 
-use burn::tensor::Tensor;
+use super::precision::Precision;
 use burn::tensor::activation::{relu, sigmoid};
 use burn::tensor::module::{avg_pool2d, conv2d, max_pool2d};
 use burn::tensor::ops::PadMode;
 use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
+use burn::tensor::{FloatDType, Tensor};
 use ofa_space::{Activation, ConvGeometry, Gate, PoolRounding};
 
 /// A value and the statistics of the batch it was normalised with.
@@ -41,6 +42,25 @@ pub fn conv(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, geometry: 
     };
     let options = ConvOptions::new([stride; 2], [padding; 2], [1; 2], groups);
     conv2d(x, weight, bias, options).permute([0, 2, 3, 1])
+}
+
+/// The same with factors of another precision; the bias is added to sums in f32.
+pub fn conv_in(
+    precision: Precision,
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    geometry: ConvGeometry,
+) -> Tensor<4> {
+    let (x, weight) = precision.factors(x, weight);
+    let product = conv(x, weight, None, geometry).cast(FloatDType::F32);
+    match bias {
+        Some(bias) => {
+            let [c] = bias.dims();
+            product + bias.reshape([1, 1, 1, c])
+        }
+        None => product,
+    }
 }
 
 /// Applies a nonlinearity.
@@ -132,10 +152,11 @@ pub fn squeeze_excite(x: Tensor<4>, weights: SqueezeWeights, inner: Activation, 
 }
 
 /// Fully connected layer over `[n, h, w, c]`, flattened channels first as in the reference; weight `[out, h · w · c]`.
-pub fn linear(x: Tensor<4>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<4> {
+pub fn linear(precision: Precision, x: Tensor<4>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<4> {
     let [n, h, w, c] = x.dims();
     let flat = if h * w == 1 { x } else { x.permute([0, 3, 1, 2]) }.reshape([n, h * w * c]);
-    let product = flat.matmul(weight.transpose());
+    let (flat, weight) = precision.factors(flat, weight);
+    let product = flat.matmul(weight.transpose()).cast(FloatDType::F32);
     let product = match bias {
         Some(bias) => product + bias.unsqueeze(),
         None => product,

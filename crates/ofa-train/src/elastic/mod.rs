@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`supernet`] | [`Supernet`]: parameters and running statistics on a device, and how its subnets are run |
 //! | [`parameters`] | the trainable tensors, by name |
+//! | [`precision`] | the numbers that products multiply |
 //! | [`plan`] | a network as fused steps |
 //! | [`executor`] | a plan with its weights sliced, ready to run |
 //! | [`layer_ops`] | the layers as plain Burn operations |
@@ -25,6 +26,7 @@ mod node_count;
 pub mod operation;
 pub mod parameters;
 pub mod plan;
+pub mod precision;
 #[cfg(feature = "flex")]
 pub mod sgd;
 pub mod supernet;

@@ -1,5 +1,6 @@
 //! The supernet's trainable tensors as a Burn module.
 
+use super::precision::Precision;
 use crate::error::TrainError;
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -41,6 +42,8 @@ pub enum Gradients {
 pub struct Parameters {
     /// The module that the optimizer steps.
     pub module: ParameterModule,
+    /// What products multiply that read them.
+    pub precision: Precision,
     slots: BTreeMap<String, Slot>,
     defs: BTreeMap<String, TensorDef>,
 }
@@ -79,7 +82,7 @@ impl Parameters {
             slots.insert(name.clone(), slot);
         }
         let defs = defs.iter().filter(|(_, def)| def.role.is_parameter());
-        Ok(Self { module, slots, defs: defs.map(|(n, d)| (n.clone(), d.clone())).collect() })
+        Ok(Self { module, precision: Precision::F32, slots, defs: defs.map(|(n, d)| (n.clone(), d.clone())).collect() })
     }
 
     /// Replaces the module by what `step` makes of it; it gets the only handles to the tensors, so that they can change

@@ -4,6 +4,7 @@ use super::batch_norm::{Recalibration, RunningStatistics};
 use super::executor::{Output, Prepared, Statistics};
 use super::parameters::{Gradients, Parameters};
 use super::plan::Plan;
+use super::precision::Precision;
 use super::transfer::upload;
 use crate::error::TrainError;
 use crate::images::Images;
@@ -33,6 +34,12 @@ impl Supernet {
         let parameters = Parameters::from_weights(&defs, weights, device)?;
         let running = RunningStatistics::from_weights(&defs, weights)?;
         Ok(Self { defs, parameters, running, device: device.clone() })
+    }
+
+    /// The network with another precision of its products; they are in f32 otherwise.
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.parameters.precision = precision;
+        self
     }
 
     /// The network of a model file.

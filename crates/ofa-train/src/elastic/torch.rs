@@ -10,6 +10,7 @@
 use super::batch_norm::BatchStatistics;
 use super::kernel_switch::enabled;
 use super::node_count::by_count;
+use super::precision::Precision;
 use super::weight::Weight;
 use burn::backend::{Autodiff, LibTorch};
 use burn::tensor::Tensor;
@@ -29,6 +30,7 @@ const HEIGHT_WIDTH: [i64; 2] = [2, 3];
 pub fn run_block(
     steps: &[Step<Weight>],
     input: &Tensor<4>,
+    precision: Precision,
     statistics: &mut Vec<BatchStatistics>,
 ) -> Option<Tensor<4>> {
     if !enabled() {
@@ -37,7 +39,7 @@ pub fn run_block(
     if !input.is_autodiff() {
         let x = input.clone().try_into_primitive::<LibTorch>().ok()?;
         let steps = with_tensors(steps, &mut |weight| weight.plain_torch())?;
-        let value = forward(&steps, &x.tensor, statistics);
+        let value = forward(&steps, &x.tensor, precision, statistics);
         return Some(Tensor::from_primitive::<LibTorch>(TchTensor::new(value)));
     }
     let input = input.clone().try_into_primitive::<Differentiable>().ok()?;
@@ -50,7 +52,7 @@ pub fn run_block(
         leaves.push(own.shallow_clone());
         Some(own)
     })?;
-    let output = forward(&own_steps, &leaves[0], statistics);
+    let output = forward(&own_steps, &leaves[0], precision, statistics);
     let value = TchTensor::new(output.detach());
     let recorded = Recorded { output, leaves, _held: [input.primitive().clone(), value.clone()] };
     let saved = Saved(Arc::new(Mutex::new(Some(recorded))));
@@ -124,20 +126,34 @@ fn with_tensors(
     complete.then_some(steps)
 }
 
-/// Runs the steps on an NHWC value, as an NHWC value.
-fn forward(steps: &[Step<Own>], input: &tch::Tensor, statistics: &mut Vec<BatchStatistics>) -> tch::Tensor {
-    let mut values = vec![input.permute([0, 3, 1, 2])];
+/// Runs the steps on an NHWC value in f32, as another. Inside of the block, values have the wanted precision: batch norm
+/// takes them as they are, with parameters and statistics in f32.
+fn forward(
+    steps: &[Step<Own>],
+    input: &tch::Tensor,
+    precision: Precision,
+    statistics: &mut Vec<BatchStatistics>,
+) -> tch::Tensor {
+    let mut values = vec![input.permute([0, 3, 1, 2]).to_kind(kind(precision))];
     for step in steps {
         let value = run_step(step, &values, statistics);
         values.push(value);
     }
     let output = values.pop().unwrap_or_else(|| input.permute([0, 3, 1, 2]));
-    // No copy where the output is in channels_last already.
-    output.permute([0, 2, 3, 1]).contiguous()
+    // No copies where the output is in f32, and in channels_last already.
+    output.to_kind(tch::Kind::Float).permute([0, 2, 3, 1]).contiguous()
+}
+
+fn kind(precision: Precision) -> tch::Kind {
+    match precision {
+        Precision::F32 => tch::Kind::Float,
+        Precision::Bf16 => tch::Kind::BFloat16,
+    }
 }
 
 fn run_step(step: &Step<Own>, values: &[tch::Tensor], statistics: &mut Vec<BatchStatistics>) -> tch::Tensor {
     let x = &values[step.inputs[0]];
+    let like_x = |weight: &Own| weight.tensor().to_kind(x.kind());
     let pair = |value: usize| [value as i64; 2];
     let value = match &step.op {
         OpKind::Conv { weight, bias, stride, padding, extra_padding, groups, .. } => {
@@ -146,16 +162,16 @@ fn run_step(step: &Step<Own>, values: &[tch::Tensor], statistics: &mut Vec<Batch
                 0 => (x.shallow_clone(), [begin; 2]),
                 _ => (x.constant_pad_nd([begin, end, begin, end]), [0; 2]),
             };
-            let bias = bias.as_ref().map(Own::tensor);
-            padded.conv2d(weight.tensor(), bias, pair(*stride), padding, [1; 2], *groups as i64)
+            let bias = bias.as_ref().map(like_x);
+            padded.conv2d(&like_x(weight), bias.as_ref(), pair(*stride), padding, [1; 2], *groups as i64)
         }
         OpKind::BatchNorm(norm) => normalise(x, norm, statistics),
         OpKind::Activation { function } => activate(x, *function),
         OpKind::SqueezeExcite { reduce_weight, reduce_bias, expand_weight, expand_bias, inner, gate } => {
             let pointwise = |x: &tch::Tensor, weight: &Own, bias: &Own| {
-                x.conv2d(weight.tensor(), Some(bias.tensor()), [1; 2], [0; 2], [1; 2], 1)
+                x.conv2d(&like_x(weight), Some(&like_x(bias)), [1; 2], [0; 2], [1; 2], 1)
             };
-            let pooled = x.mean_dim(&HEIGHT_WIDTH[..], true, tch::Kind::Float);
+            let pooled = x.mean_dim(&HEIGHT_WIDTH[..], true, x.kind());
             let reduced = activate(&pointwise(&pooled, reduce_weight, reduce_bias), *inner);
             let expanded = pointwise(&reduced, expand_weight, expand_bias);
             x * match gate {
@@ -163,7 +179,7 @@ fn run_step(step: &Step<Own>, values: &[tch::Tensor], statistics: &mut Vec<Batch
                 Gate::Sigmoid => expanded.sigmoid(),
             }
         }
-        OpKind::GlobalAveragePool => x.mean_dim(&HEIGHT_WIDTH[..], true, tch::Kind::Float),
+        OpKind::GlobalAveragePool => x.mean_dim(&HEIGHT_WIDTH[..], true, x.kind()),
         OpKind::AveragePool { kernel, stride, padding, rounding } => {
             let ceil = *rounding == PoolRounding::Ceil;
             x.avg_pool2d(pair(*kernel), pair(*stride), pair(*padding), ceil, false, None)
@@ -173,7 +189,7 @@ fn run_step(step: &Step<Own>, values: &[tch::Tensor], statistics: &mut Vec<Batch
         }
         OpKind::Add => x + &values[step.inputs[1]],
         OpKind::Linear { weight, bias } => {
-            let product = x.flatten(1, -1).linear(weight.tensor(), bias.as_ref().map(Own::tensor));
+            let product = x.flatten(1, -1).linear(&like_x(weight), bias.as_ref().map(like_x).as_ref());
             product.unsqueeze(-1).unsqueeze(-1)
         }
     };

@@ -2,6 +2,7 @@
 
 use crate::data::{Dataset, SplitName, TrainedOn};
 use crate::elastic::batch_norm::RunningStatistics;
+use crate::elastic::precision::Precision;
 use crate::elastic::{Supernet, to_host};
 use crate::error::TrainError;
 use crate::evaluation::{Accuracy, Answers, CalibrationSet, EvaluationSet, answers, recalibrate};
@@ -17,6 +18,7 @@ use ofa_space::{Arch, Model};
 /// | `images` | all | score on a class-balanced sample of this many | ≥ 1 |
 /// | `calibration_images` | 2000 | training images, a sample with the classes in proportion, for BN recalibration of each subnet | 0 = keep the supernet's statistics |
 /// | `seed` | 0 | of both samples | any |
+/// | `precision` | f32 | numbers that convolutions and linear layers multiply | see [`Precision`] |
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EvaluationSettings {
     /// The images to score on.
@@ -27,11 +29,13 @@ pub struct EvaluationSettings {
     pub calibration_images: usize,
     /// Seed of both samples.
     pub seed: u64,
+    /// Numbers that products multiply.
+    pub precision: Precision,
 }
 
 impl Default for EvaluationSettings {
     fn default() -> Self {
-        Self { split: SplitName::Test, images: None, calibration_images: 2000, seed: 0 }
+        Self { split: SplitName::Test, images: None, calibration_images: 2000, seed: 0, precision: Precision::F32 }
     }
 }
 
@@ -65,13 +69,22 @@ impl<'a> Evaluator<'a> {
         device: &Device,
         settings: &EvaluationSettings,
     ) -> Result<Self, TrainError> {
-        let EvaluationSettings { split, images, calibration_images, seed } = *settings;
+        let EvaluationSettings { split, images, calibration_images, seed, precision } = *settings;
         let calibration = CalibrationSet::sample(dataset, calibration_images, seed);
         let images = match images {
             Some(count) => EvaluationSet::sample(dataset, split, count, seed),
             None => EvaluationSet::all(dataset, split),
         };
-        Self::on(model, calibration, images, device)
+        Self::on(model, calibration, images, device)?.with_precision(precision, device)
+    }
+
+    /// The evaluator with another precision of products; they are in f32 otherwise.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] if the device does not have it.
+    pub fn with_precision(self, precision: Precision, device: &Device) -> Result<Self, TrainError> {
+        precision.check(device)?;
+        Ok(Self { supernet: self.supernet.with_precision(precision), ..self })
     }
 
     /// The same with images chosen otherwise than [`EvaluationSettings`] can.

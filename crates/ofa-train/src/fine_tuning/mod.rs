@@ -90,6 +90,7 @@ impl<'a> FineTuner<'a> {
     ) -> Result<Self, TrainError> {
         TrainedOn::of(model)?.check(dataset)?;
         dataset.require(SplitName::Validation)?;
+        settings.precision.check(device)?;
         let read_steps = outcome::read_steps(device);
         Ok(Self { settings, model, dataset, net: model.net(None)?, device: device.clone(), teacher: None, read_steps })
     }
@@ -178,7 +179,7 @@ impl<'a> FineTuner<'a> {
         }
         let mut validation = EvaluationSet::all(self.dataset, SplitName::Validation);
         let mut score = |supernet: &Supernet| evaluate(supernet, &self.net, &supernet.running, &mut validation);
-        let before = score(&Supernet::from_model(self.model, &self.device.clone().autodiff())?)?;
+        let before = score(&self.network(&self.device.clone().autodiff())?)?;
         let mut run = self.start_or_resume(folder, observer)?;
         let FineTuning { batch_size, seed, prefetch, checkpoint_steps, .. } = *self.settings;
         let steps = Steps { steps: run.done..self.steps(), before: 0, prefetch, checkpoint_steps, stop };
@@ -192,6 +193,11 @@ impl<'a> FineTuner<'a> {
         Ok(FineTuned { model: self.model(&run.network)?, steps: self.steps(), before, after })
     }
 
+    /// The network to tune, as it is at the beginning.
+    fn network(&self, device: &Device) -> Result<Supernet, TrainError> {
+        Ok(Supernet::from_model(self.model, device)?.with_precision(self.settings.precision))
+    }
+
     fn schedule(&self) -> Schedule {
         self.settings.schedule(self.dataset.train.len())
     }
@@ -202,7 +208,7 @@ impl<'a> FineTuner<'a> {
         observer: &'r mut dyn FineTuningObserver,
     ) -> Result<Run<'r>, TrainError> {
         let device = self.device.clone().autodiff();
-        let mut network = Supernet::from_model(self.model, &device)?;
+        let mut network = self.network(&device)?;
         let mut optimizer = Optimizer::new(self.settings.momentum, self.settings.weight_decay)
             .with_head_rate(self.settings.head_rate, &network.parameters);
         let mut done = 0;
@@ -219,7 +225,8 @@ impl<'a> FineTuner<'a> {
                             .into(),
                 });
             }
-            network = Supernet::new(network.defs, &checkpoint.weights, &device)?;
+            let resumed = Supernet::new(network.defs, &checkpoint.weights, &device)?;
+            network = resumed.with_precision(self.settings.precision);
             optimizer = optimizer.with_state(checkpoint.optimizer)?;
             done = checkpoint.step;
         }

@@ -1,6 +1,7 @@
 //! Settings of fine-tuning.
 
 use crate::data::Augmentation;
+use crate::elastic::precision::Precision;
 use crate::training::learning_rate::CosineSchedule;
 use crate::training::step::Trains;
 use ofa_space::{InvalidSetting, Settings, settings};
@@ -23,6 +24,7 @@ use std::ops::Bound;
 /// | `head_rate` | 1.0 | learning rate of the classifier afterwards, as a share of that of everything else | more than 0, up to 100 |
 /// | `distillation` | 1.0 | weight of the teacher's term, where there is a teacher | ≥ 0 |
 /// | `gradient_clip` | none | largest norm of a step's gradients, all parameters together | more than 0 |
+/// | `precision` | f32 | numbers that convolutions and linear layers multiply, see [`Precision`] | `f32`, `bf16` |
 /// | `weight_decay` | 3e-5 | none on batch norm and biases | ≥ 0 |
 /// | `bn_momentum` | 0.1 | of running statistics | 0–1 |
 /// | `seed` | 0 | of the order of images and of augmentation | any |
@@ -67,6 +69,9 @@ pub struct FineTuning {
     /// Largest norm of a step's gradients.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gradient_clip: Option<f64>,
+    /// Numbers that products multiply.
+    #[serde(skip_serializing_if = "Precision::is_f32")]
+    pub precision: Precision,
     /// Seed of the order of images and of augmentation.
     pub seed: u64,
     /// How training images are varied.
@@ -94,6 +99,7 @@ impl Default for FineTuning {
             head_rate: 1.0,
             distillation: 1.0,
             gradient_clip: None,
+            precision: Precision::F32,
             seed: 0,
             augmentation: Augmentation::default(),
             checkpoint_steps: 200,

@@ -1,6 +1,7 @@
 //! The training configuration: a plan of shrinking phases, read from TOML and checked once.
 
 use crate::data::{self, Augmentation, Dataset, LoadOptions, OnCorrupt, SplitRecord, SplitRule};
+use crate::elastic::precision::Precision;
 use crate::error::TrainError;
 use crate::loss::{DistillationLoss, SoftCrossEntropy};
 use crate::sampler::{Sampler, Uniform};
@@ -31,6 +32,7 @@ use std::sync::Arc;
 /// | `bn_momentum` | 0.1 | of running statistics | 0–1 |
 /// | `head_rate` | 1.0 | learning rate of the classifier, as a share of that of everything else; where it learns alone, the phase's own rate is its rate | more than 0, up to 100 |
 /// | `gradient_clip` | none | largest norm of a step's gradients, all parameters together | more than 0 |
+/// | `precision` | f32 | numbers that convolutions and linear layers multiply, see [`Precision`] | `f32`, `bf16` |
 /// | `schedule` | one for each phase | one schedule for all phases without a learning rate of their own, see [`ScheduleConfig`] | |
 /// | `distillation` | 1.0 | weight of the teacher's term, or a table with the `teacher` too, see [`Distillation`] | ≥ 0 |
 /// | `photo_detail` | 1.0 | photos are kept at this multiple of the largest resolution; 1.7 gives the smallest crops of the default augmentation real detail, at more memory and time | 1–16 |
@@ -90,6 +92,9 @@ pub struct TrainConfig {
     /// Largest norm of a step's gradients.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gradient_clip: Option<f64>,
+    /// Numbers that products multiply.
+    #[serde(default, skip_serializing_if = "Precision::is_f32")]
+    pub precision: Precision,
     /// One schedule for all phases without a learning rate of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<ScheduleConfig>,

@@ -75,7 +75,7 @@ impl Trainer<'_> {
             let mut weights = state.supernet.weights()?;
             let channels = supernet::elastic_channels(self.space.as_ref())?;
             importance::sort_channels(&mut weights, &channels, usize::from(plan.opened_before.expansion))?;
-            state.supernet = Supernet::new(state.supernet.defs.clone(), &weights, &self.device)?;
+            state.supernet = self.supernet(&state.supernet.defs, &weights, &self.device)?;
             // Momentum and average are those of the channels as they were.
             state.optimizer = self.optimizer(&state.supernet.parameters);
         }
@@ -85,7 +85,7 @@ impl Trainer<'_> {
         }
         let teacher = match (&state.teacher, frozen && self.teacher.is_none()) {
             (Some(weights), true) => {
-                Some(Supernet::new(state.supernet.defs.clone(), weights, &self.device.clone().inner())?)
+                Some(self.supernet(&state.supernet.defs, weights, &self.device.clone().inner())?)
             }
             _ => None,
         };

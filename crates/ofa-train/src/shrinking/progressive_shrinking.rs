@@ -12,9 +12,12 @@ use crate::shrinking::history::{History, Observer, PhaseRecord, Window};
 use crate::shrinking::metrics_file::MetricsFile;
 use crate::shrinking::trainer::{Outside, State, Trained, Trainer};
 use crate::shrinking::validation::Validation;
-use ofa_space::{initialisation, supernet};
+use burn::tensor::Device;
+use ofa_space::supernet::TensorDef;
+use ofa_space::{Weights, initialisation, supernet};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
@@ -91,7 +94,7 @@ impl Trainer<'_> {
                 }
                 _ => initialisation::initialise(&defs, &mut ChaCha8Rng::seed_from_u64(self.config.seed)),
             };
-            let supernet = Supernet::new(defs, &weights, &self.device)?;
+            let supernet = self.supernet(&defs, &weights, &self.device)?;
             return Ok(State {
                 phase: 0,
                 step: 0,
@@ -123,11 +126,20 @@ impl Trainer<'_> {
         self.state_of(checkpoint)
     }
 
+    /// A supernet of the training with these weights.
+    pub(super) fn supernet(
+        &self,
+        defs: &BTreeMap<String, TensorDef>,
+        weights: &Weights,
+        device: &Device,
+    ) -> Result<Supernet, TrainError> {
+        Ok(Supernet::new(defs.clone(), weights, device)?.with_precision(self.config.precision))
+    }
+
     fn state_of(&self, checkpoint: Checkpoint) -> Result<State, TrainError> {
         let defs = supernet::tensors(self.space.as_ref())?;
-        let average =
-            checkpoint.average.map(|average| Supernet::new(defs.clone(), &average, &self.device.clone().inner()));
-        let supernet = Supernet::new(defs, &checkpoint.weights, &self.device)?;
+        let average = checkpoint.average.map(|average| self.supernet(&defs, &average, &self.device.clone().inner()));
+        let supernet = self.supernet(&defs, &checkpoint.weights, &self.device)?;
         let optimizer = match checkpoint.optimizer.is_empty() {
             true => self.optimizer(&supernet.parameters),
             false => self.optimizer(&supernet.parameters).with_state(checkpoint.optimizer)?,

@@ -211,7 +211,7 @@ impl Probe {
         let defs = supernet::tensors(space)?;
         let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
         let weights = initialisation::initialise(&defs, &mut rng);
-        let mut net = Supernet::new(defs, &weights, device)?;
+        let mut net = Supernet::new(defs, &weights, device)?.with_precision(config.precision);
         let batch = config.batch_size.min(Self::BATCH);
         let [channels, height, width] = largest.input;
         let shape = [batch, height, width, channels];

@@ -110,6 +110,7 @@ impl<'a> Trainer<'a> {
         if let Some(invalid) = config.phases.iter().enumerate().find_map(foreign) {
             return Err(invalid.into());
         }
+        config.precision.check(device)?;
         let phases = config.plan(dataset.train.len());
         check_shards(config.shards, config.batch_size.min(dataset.train.len()), "the training images of a batch")?;
         let shards = Shards::new(&Single, config.shards)?;

@@ -15,7 +15,9 @@ use burn::tensor::Tensor;
 /// # Errors
 /// [`TrainError::Compute`] if the backend cannot deliver the weights.
 pub(crate) fn begin(supernet: &Supernet) -> Result<Supernet, TrainError> {
-    Supernet::new(supernet.defs.clone(), &supernet.weights()?, &supernet.device().clone().inner())
+    let device = supernet.device().clone().inner();
+    let average = Supernet::new(supernet.defs.clone(), &supernet.weights()?, &device)?;
+    Ok(average.with_precision(supernet.parameters.precision))
 }
 
 /// Moves averaged weights towards those of the moment.

@@ -7,6 +7,7 @@ use crate::cli::args::class_choice::ClassArgs;
 use crate::cli::args::corrupt_choice::CorruptArgs;
 use crate::cli::args::model_choice::{self, Network};
 use crate::cli::args::model_data::{Reading, load_for};
+use crate::cli::args::precision_choice::PrecisionArgs;
 use crate::cli::args::run_choice::RunNetworkArgs;
 use crate::cli::args::runtime_choice::RuntimeArgs;
 use crate::cli::output::{progress, table};
@@ -57,6 +58,8 @@ pub struct EvalArgs {
     /// Alternative spelling of --calibration-images.
     #[arg(long, hide = true, value_name = "N")]
     calibrate_images: Option<usize>,
+    #[command(flatten)]
+    precision: PrecisionArgs,
     #[command(flatten)]
     corrupt: CorruptArgs,
     #[command(flatten)]
@@ -181,6 +184,9 @@ impl EvalReport {
 pub fn run(args: &EvalArgs, context: &Context) -> Result<(), Failure> {
     let subject = args.subject(context)?;
     let report = match &subject {
+        Subject { in_a_runtime: true, .. } if !args.precision.choice().is_f32() => {
+            return Err(Failure::Input("--precision is not for ONNX files, whose precision is their own".into()));
+        }
         Subject { file, data, on_corrupt, kept_resolution, in_a_runtime: true } => {
             let evaluation = OnnxEvaluation {
                 file,
@@ -265,7 +271,8 @@ fn evaluate_model(args: &EvalArgs, subject: &Subject, context: &Context) -> Resu
         None => EvaluationSet::all(&dataset, split),
     };
     let images = images.observed(progress::of_batches(context.output));
-    let mut evaluator = Evaluator::on(&model, calibration, images, &device)?;
+    let mut evaluator =
+        Evaluator::on(&model, calibration, images, &device)?.with_precision(args.precision.choice(), &device)?;
     let calibration_images = if arch.is_some() { evaluator.calibration_images() } else { 0 };
     if arch.is_some() && calibration_images > 0 {
         calibration::warn_of_few(calibration_images, context);

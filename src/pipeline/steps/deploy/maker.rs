@@ -65,6 +65,7 @@ impl<'a> Maker<'a> {
             images: None,
             calibration_images: config.deploy.calibration_images,
             seed: config.train.seed,
+            ..EvaluationSettings::default()
         };
         let largest = subject.space.info().resolutions.last().copied().unwrap_or_default();
         let full_calibration_images =

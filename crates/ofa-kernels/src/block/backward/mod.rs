@@ -155,8 +155,14 @@ impl<'a> Backward<'a> {
         let step = Conv::of(&self.block.steps()[index])?;
         let (read, weight) = (step.input, step.weight);
         let params = self.params;
-        let conv =
-            Convolution::new(params[weight.index], weight.rows, self.shapes[read], step.geometry, Pass::Backward)?;
+        let conv = Convolution::new(
+            params[weight.index],
+            weight.rows,
+            self.shapes[read],
+            step.geometry,
+            Pass::Backward,
+            self.block.precision(),
+        )?;
         let Value::Lazy { z, affine, .. } = std::mem::replace(&mut kept[index + 1], Value::Gone) else {
             unreachable!("a convolution's value is lazy")
         };

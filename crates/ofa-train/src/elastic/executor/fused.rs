@@ -2,11 +2,21 @@
 
 use crate::elastic::batch_norm::BatchStatistics;
 use crate::elastic::operation::{self, FrozenBlock};
+use crate::elastic::precision::Precision;
 use crate::elastic::weight::Weight;
 use burn::tensor::Tensor;
 use ofa_kernels::block::{Block, Slot};
 use ofa_space::Step;
 use std::sync::Arc;
+
+impl From<Precision> for ofa_kernels::precision::Precision {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self::F32,
+            Precision::Bf16 => Self::Bf16,
+        }
+    }
+}
 
 /// A block, its parameters, and the names of the running statistics that its batch norms belong to.
 pub(super) struct FusedBlock {
@@ -20,7 +30,7 @@ pub(super) struct FusedBlock {
 
 impl FusedBlock {
     /// `None` where the kernels do not support the block.
-    pub(super) fn new(prepared: &[Step<Weight>]) -> Option<Self> {
+    pub(super) fn new(prepared: &[Step<Weight>], precision: Precision) -> Option<Self> {
         let (mut params, mut statistics) = (Vec::new(), Vec::new());
         let mut slot = |_, weight: &Weight| match weight {
             Weight::Statistic(name) => {
@@ -33,7 +43,7 @@ impl FusedBlock {
             }
         };
         let steps = prepared.iter().map(|step| step.map_weights(&mut slot)).collect();
-        let block = Arc::new(Block::new(steps)?);
+        let block = Arc::new(Block::new(steps)?.with_precision(precision.into()));
         let frozen = FrozenBlock::new(block.clone(), &params);
         let params = if frozen.is_some() { vec![] } else { params };
         Some(Self { block, params, statistics, frozen })

@@ -16,6 +16,7 @@ use super::layer_ops::{conv_activate, conv_normalise_batch};
 use super::operation::{conv_activate, conv_normalise_batch};
 use super::parameters::{Gradients, Parameters};
 use super::plan::Plan;
+use super::precision::Precision;
 use super::weight::Weight;
 use burn::tensor::{Tensor, TensorData};
 use ofa_space::{BatchNorm, ConvGeometry, OpKind, Step, TensorRef, TensorRole};
@@ -43,6 +44,7 @@ pub struct Prepared {
 }
 
 struct PreparedBlock {
+    precision: Precision,
     /// Empty where the kernels have laid out all that they hold.
     steps: Vec<Step<Weight>>,
     /// The same steps for the CPU kernels, where they support them.
@@ -51,15 +53,15 @@ struct PreparedBlock {
 }
 
 impl PreparedBlock {
-    fn new(steps: Vec<Step<Weight>>) -> Self {
+    fn new(steps: Vec<Step<Weight>>, precision: Precision) -> Self {
         #[cfg(feature = "flex")]
         {
-            let fused = FusedBlock::new(&steps);
+            let fused = FusedBlock::new(&steps, precision);
             let steps = if fused.as_ref().is_some_and(FusedBlock::stands_alone) { vec![] } else { steps };
-            Self { steps, fused }
+            Self { precision, steps, fused }
         }
         #[cfg(not(feature = "flex"))]
-        Self { steps }
+        Self { precision, steps }
     }
 
     fn run(&self, input: Tensor<4>, statistics: &mut Vec<BatchStatistics>) -> Tensor<4> {
@@ -75,10 +77,10 @@ impl PreparedBlock {
             );
         }
         #[cfg(feature = "tch")]
-        if let Some(value) = super::torch::run_block(&self.steps, &input, statistics) {
+        if let Some(value) = super::torch::run_block(&self.steps, &input, self.precision, statistics) {
             return value;
         }
-        run_block(&self.steps, input, statistics)
+        run_block(&self.steps, input, self.precision, statistics)
     }
 }
 
@@ -89,7 +91,10 @@ impl Prepared {
     /// If the plan reads tensors that the supernet does not have (it was made for another space).
     pub fn new(plan: &Plan, parameters: &Parameters, statistics: Statistics<'_>, gradients: Gradients) -> Self {
         let reader = Reader { parameters, gradients, statistics };
-        let prepare = |steps: &Vec<Step>| PreparedBlock::new(steps.iter().map(|step| reader.prepare(step)).collect());
+        let prepare = |steps: &Vec<Step>| {
+            let steps = steps.iter().map(|step| reader.prepare(step)).collect();
+            PreparedBlock::new(steps, parameters.precision)
+        };
         Self { blocks: plan.blocks.iter().map(prepare).collect() }
     }
 
@@ -115,7 +120,12 @@ impl Prepared {
 }
 
 /// Runs the steps of one block, dropping every value after its last reader.
-fn run_block(steps: &[Step<Weight>], input: Tensor<4>, statistics: &mut Vec<BatchStatistics>) -> Tensor<4> {
+fn run_block(
+    steps: &[Step<Weight>],
+    input: Tensor<4>,
+    precision: Precision,
+    statistics: &mut Vec<BatchStatistics>,
+) -> Tensor<4> {
     let mut values: Vec<Option<Tensor<4>>> = vec![Some(input)];
     for (index, step) in steps.iter().enumerate() {
         let reads = step.inputs.iter().enumerate().map(|(position, value)| {
@@ -125,7 +135,7 @@ fn run_block(steps: &[Step<Weight>], input: Tensor<4>, statistics: &mut Vec<Batc
             slot.unwrap_or_else(|| unreachable!("value {value} was dropped before its last reader"))
         });
         let inputs = reads.collect();
-        values.push(Some(run_step(step, inputs, statistics)));
+        values.push(Some(run_step(step, inputs, precision, statistics)));
     }
     match values.pop().flatten() {
         Some(output) => output,
@@ -134,7 +144,12 @@ fn run_block(steps: &[Step<Weight>], input: Tensor<4>, statistics: &mut Vec<Batc
 }
 
 /// Runs one step on the values that it reads, which are as many as its operation takes.
-fn run_step(step: &Step<Weight>, inputs: Vec<Tensor<4>>, statistics: &mut Vec<BatchStatistics>) -> Tensor<4> {
+fn run_step(
+    step: &Step<Weight>,
+    inputs: Vec<Tensor<4>>,
+    precision: Precision,
+    statistics: &mut Vec<BatchStatistics>,
+) -> Tensor<4> {
     let mut inputs = inputs.into_iter();
     let mut input = || inputs.next().unwrap_or_else(|| unreachable!("an operation has its inputs"));
     let x = input();
@@ -143,6 +158,18 @@ fn run_step(step: &Step<Weight>, inputs: Vec<Tensor<4>>, statistics: &mut Vec<Ba
             let (kernel, stride, groups) = (*kernel, *stride, *groups);
             let geometry = ConvGeometry { kernel, stride, padding: *padding, extra: *extra_padding, groups };
             let weight = weight.kernel();
+            if precision != Precision::F32 {
+                let bias = bias.as_ref().map(Weight::vector);
+                let value = layer_ops::conv_in(precision, x, weight, bias, geometry);
+                let value = match &step.norm {
+                    None => value,
+                    Some(norm) => {
+                        let (scale, shift) = (norm.weight.vector(), norm.bias.vector());
+                        record(layer_ops::normalise_batch(value, scale, shift, norm.eps), norm, statistics)
+                    }
+                };
+                return layer_ops::activate(value, step.activation);
+            }
             return match &step.norm {
                 None => conv_activate(x, weight, bias.as_ref().map(Weight::vector), geometry, step.activation),
                 Some(norm) => {
@@ -172,7 +199,9 @@ fn run_step(step: &Step<Weight>, inputs: Vec<Tensor<4>>, statistics: &mut Vec<Ba
         }
         OpKind::MaxPool { kernel, stride, padding } => layer_ops::max_pool(x, *kernel, *stride, *padding),
         OpKind::Add => x + input(),
-        OpKind::Linear { weight, bias } => layer_ops::linear(x, weight.matrix(), bias.as_ref().map(Weight::vector)),
+        OpKind::Linear { weight, bias } => {
+            layer_ops::linear(precision, x, weight.matrix(), bias.as_ref().map(Weight::vector))
+        }
     };
     layer_ops::activate(value, step.activation)
 }
