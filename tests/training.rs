@@ -305,6 +305,7 @@ fn every_sampler_and_loss_trains() {
         ("loss = { kind = \"kl\", temperature = -1 }", "loss.temperature"),
         ("loss = { kind = \"kul\" }", "kul"),
         ("keep = 0", "keep"),
+        ("precision = \"fp8\"", "bf16"),
         ("ema_decay = 1.0", "ema_decay"),
         ("prefetch = 100", "prefetch"),
     ] {
@@ -313,6 +314,41 @@ fn every_sampler_and_loss_trains() {
         assert_eq!(refused.code, Some(2), "{table}: {refused:#?}");
         assert!(refused.stderr.contains(expected), "{table}: {refused:#?}");
     }
+}
+
+#[test]
+fn bf16_trains_repeatably_and_scores_near_f32() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = |name: &str, table: &str, options: &str| {
+        let (config, out) = (folder.path().join(format!("{name}.toml")), folder.path().join(name));
+        std::fs::write(&config, format!("{table}\n{TRAINING}")).unwrap();
+        run_line(&format!("train {{}} --out {{}} {options}"), &[&config, &out]).ok();
+        std::fs::read(out.join("supernet.safetensors")).unwrap()
+    };
+    let single = model("f32", "", "");
+    assert!(single == model("named", "precision = \"f32\"", ""));
+    let half = model("bf16", "precision = \"bf16\"", "--threads 1");
+    assert!(single != half);
+    assert!(half == model("again", "precision = \"bf16\"", "--threads 2"));
+    let recorded = std::fs::read_to_string(folder.path().join("bf16/training.json")).unwrap();
+    assert!(recorded.contains("bf16"), "{recorded}");
+
+    // The same run in f32 is another training.
+    let changed =
+        run_line("train {} --out {} --resume", &[&folder.path().join("f32.toml"), &folder.path().join("bf16")]);
+    assert_eq!(changed.code, Some(2), "{changed:#?}");
+    assert!(changed.stderr.contains("precision"), "{changed:#?}");
+
+    let supernet = folder.path().join("bf16/supernet.safetensors");
+    let score = |options: &str| {
+        let line =
+            format!("eval --model {{}} --arch max --data bundled --limit 200 --calibration-images 100 {options}");
+        run_line(&line, &[&supernet]).ok().json()["top1"].as_f64().unwrap()
+    };
+    assert!((score("") - score("--precision bf16")).abs() < 0.05);
+    let wrong = run_line("eval --model {} --arch max --data bundled --precision fp8", &[&supernet]);
+    assert_eq!(wrong.code, Some(2), "{wrong:#?}");
+    assert!(wrong.stderr.contains("bf16"), "{wrong:#?}");
 }
 
 #[test]

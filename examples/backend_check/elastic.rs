@@ -23,7 +23,7 @@ pub fn time(device: &Device, options: &Options) -> Outcome<()> {
             Ok(fresh.space.resolve(&arch.with_resolution(sizes[index % sizes.len()]))?)
         })
         .collect::<Outcome<Vec<NetSpec>>>()?;
-    let mut model = fresh.on(device)?;
+    let mut model = fresh.on(device, options.precision)?;
     let mut optimizer = Optimizer::new(0.9, 3e-5);
     for round in 1..=3 {
         let mut milliseconds = Vec::with_capacity(nets.len());

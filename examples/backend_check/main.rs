@@ -4,6 +4,7 @@
 //! ```text
 //! cargo run --release --features wgpu --example backend_check -- --backend wgpu agreement
 //! backend_check --backend cuda:0 agreement elastic steps memory      # parts, in this order
+//! backend_check --backend cuda:0 --precision bf16 agreement steps
 //! backend_check --backend wgpu --small                               # sizes for a GPU that a CPU plays
 //! ```
 //!
@@ -16,6 +17,7 @@ mod networks;
 mod steps;
 
 use ofa::train::device;
+use ofa::train::elastic::precision::Precision;
 use serde_json::{Value, json};
 use std::error::Error;
 use std::process::ExitCode;
@@ -25,6 +27,7 @@ pub type Outcome<T> = Result<T, Box<dyn Error>>;
 /// What is asked for.
 pub struct Options {
     pub backend: String,
+    pub precision: Precision,
     /// Small networks and batches.
     pub small: bool,
     parts: Vec<String>,
@@ -44,15 +47,24 @@ fn main() -> ExitCode {
 }
 
 fn parse() -> Outcome<Options> {
-    let mut options = Options { backend: "flex".to_owned(), small: false, parts: Vec::new() };
+    let mut options =
+        Options { backend: "flex".to_owned(), precision: Precision::F32, small: false, parts: Vec::new() };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--backend" => options.backend = arguments.next().ok_or("--backend needs a name")?,
+            "--precision" => {
+                let name = arguments.next().ok_or("--precision needs a name")?;
+                let unknown = || format!("unknown precision `{name}`; expected one of {:?}", Precision::NAMES);
+                options.precision = Precision::named(&name).ok_or_else(unknown)?;
+            }
             "--small" => options.small = true,
             part if PARTS.contains(&part) => options.parts.push(argument),
             other => {
-                return Err(format!("unknown `{other}`; expected --backend, --small and parts of {PARTS:?}").into());
+                return Err(format!(
+                    "unknown `{other}`; expected --backend, --precision, --small and parts of {PARTS:?}"
+                )
+                .into());
             }
         }
     }
@@ -65,6 +77,7 @@ fn parse() -> Outcome<Options> {
 /// Whether the backend agrees.
 fn run(options: &Options) -> Outcome<bool> {
     let device = device::open(&options.backend)?;
+    options.precision.check(&device)?;
     let mut agrees = true;
     for part in &options.parts {
         match part.as_str() {

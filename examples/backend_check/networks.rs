@@ -4,6 +4,7 @@ use crate::Outcome;
 use ofa::space::supernet::{TensorDef, tensors};
 use ofa::space::{NetSpec, SearchSpace, Weights, initialisation, registry};
 use ofa::train::device::Device;
+use ofa::train::elastic::precision::Precision;
 use ofa::train::training::step::StepInput;
 use ofa::train::{Images, Supernet};
 use rand::{RngExt, SeedableRng};
@@ -27,8 +28,9 @@ impl Fresh {
     }
 
     /// For training.
-    pub fn on(&self, device: &Device) -> Outcome<Supernet> {
-        Ok(Supernet::new(self.defs.clone(), &self.weights, &device.clone().autodiff())?)
+    pub fn on(&self, device: &Device, precision: Precision) -> Outcome<Supernet> {
+        let supernet = Supernet::new(self.defs.clone(), &self.weights, &device.clone().autodiff())?;
+        Ok(supernet.with_precision(precision))
     }
 
     pub fn largest(&self, resolution: u32) -> Outcome<NetSpec> {

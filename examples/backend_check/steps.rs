@@ -28,7 +28,7 @@ pub fn time(device: &Device, options: &Options) -> Outcome<()> {
         let fresh = Fresh::new(space, 10)?;
         let net = fresh.largest(resolution)?;
         let batch = Batch::random(&net, images, 5);
-        let mut model = fresh.on(device)?;
+        let mut model = fresh.on(device, options.precision)?;
         let mut optimizer = Optimizer::new(0.9, 3e-5);
         let mut train = |steps: usize| -> Outcome<f64> {
             let input = batch.input(std::slice::from_ref(&net));
@@ -55,8 +55,8 @@ pub fn time(device: &Device, options: &Options) -> Outcome<()> {
         report(
             "steps",
             json!({
-                "backend": options.backend, "space": space, "resolution": resolution, "images": images,
-                "first_step_ms": first, "train_step_ms": steady, "evaluation_ms": evaluation, "host_mb": host_mb(),
+                "backend": options.backend, "precision": options.precision, "space": space, "resolution": resolution,
+                "images": images, "first_step_ms": first, "train_step_ms": steady, "evaluation_ms": evaluation, "host_mb": host_mb(),
             }),
         );
     }
@@ -72,7 +72,7 @@ pub fn memory(device: &Device, options: &Options) -> Outcome<()> {
         .iter()
         .flat_map(|size| [fresh.largest(*size), fresh.smallest(*size)])
         .collect::<Outcome<Vec<NetSpec>>>()?;
-    let mut model = fresh.on(device)?;
+    let mut model = fresh.on(device, options.precision)?;
     let mut optimizer = Optimizer::new(0.9, 3e-5);
     let mut unread = Vec::new();
     for index in 0..steps {

@@ -4,8 +4,8 @@
 use super::bf16::{Sums, Task, WIDTH};
 use super::packed::UNIT;
 use std::arch::x86_64::{
-    __m512, __m512bh, _mm256_storeu_si256, _mm512_cvtneps_pbh, _mm512_dpbf16_ps, _mm512_loadu_epi16, _mm512_loadu_ps,
-    _mm512_maskz_loadu_ps, _mm512_set1_epi32, _mm512_setzero_ps, _mm512_storeu_ps,
+    __m256bh, __m256i, __m512, __m512bh, _mm256_storeu_si256, _mm512_cvtneps_pbh, _mm512_dpbf16_ps, _mm512_loadu_epi16,
+    _mm512_loadu_ps, _mm512_maskz_loadu_ps, _mm512_set1_epi32, _mm512_setzero_ps, _mm512_storeu_ps,
 };
 
 /// Pixels whose sums are in registers at a time.
@@ -29,17 +29,27 @@ pub unsafe fn round_into(values: &[f32], out: &mut [u16]) {
     let mut into = out.chunks_exact_mut(UNIT);
     for (values, out) in whole.zip(&mut into) {
         // SAFETY: both have the length of a vector.
-        unsafe {
-            let pairs: __m512 = _mm512_loadu_ps(values.as_ptr());
-            _mm256_storeu_si256(out.as_mut_ptr().cast(), std::mem::transmute(_mm512_cvtneps_pbh(pairs)));
-        }
+        unsafe { store(_mm512_loadu_ps(values.as_ptr()), out.as_mut_ptr()) };
     }
     // SAFETY: only as many values are read as there are.
     let last = unsafe { _mm512_maskz_loadu_ps((1 << rest.len()) - 1, rest.as_ptr()) };
     let mut rounded = [0u16; UNIT];
     // SAFETY: the array has the length of a vector.
-    unsafe { _mm256_storeu_si256(rounded.as_mut_ptr().cast(), std::mem::transmute(_mm512_cvtneps_pbh(last))) };
+    unsafe { store(last, rounded.as_mut_ptr()) };
     into.into_remainder()[..rest.len()].copy_from_slice(&rounded[..rest.len()]);
+}
+
+/// Rounds a vector into sixteen values.
+///
+/// # Safety
+/// The processor has AVX-512 BF16, and there is room for the values.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+unsafe fn store(values: __m512, out: *mut u16) {
+    // SAFETY: the two vectors have the same 32 bytes; the caller grants the room.
+    unsafe {
+        let rounded = std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(values));
+        _mm256_storeu_si256(out.cast(), rounded);
+    }
 }
 
 /// The sums of the pixels at some offsets.
