@@ -4,7 +4,7 @@
 //! has to ask Linux for it (`arch_prctl(2)`, `Documentation/arch/x86/xstate.rst`).
 #![expect(unsafe_code, reason = "instructions without an intrinsic in stable Rust")]
 
-use super::bf16::{DEEP, ROWS, Sums, Task, WIDTH};
+use super::bf16::{DEEP, ROWS, Task, WIDTH};
 use super::packed::UNIT;
 use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
@@ -96,14 +96,20 @@ impl<'a> Tiles<'a> {
         Self { task: *task, steps, gathered_steps, gathered: Vec::new(), _not_send: std::marker::PhantomData }
     }
 
-    /// The sums of the pixels at some offsets.
+    /// The sums of the pixels at some offsets, into rows of some length that begin with them.
+    ///
+    /// # Panics
+    /// If there are fewer than [`ROWS`] rows, or they are shorter than the panel is wide.
     ///
     /// # Safety
     /// From every offset on, each tap has `padded` values.
-    pub unsafe fn add_up(&mut self, offsets: &[usize; ROWS], sums: &mut Sums) {
+    pub unsafe fn add_up(&mut self, offsets: &[usize; ROWS], sums: &mut [f32], row: usize) {
+        let width = self.task.width();
         if self.steps.is_empty() {
-            return sums.0.fill(0.0);
+            return sums.chunks_mut(row).take(ROWS).for_each(|sums| sums[..width].fill(0.0));
         }
+        assert!(width <= row && sums.len() >= (ROWS - 1) * row + width, "room for the sums");
+        let into = Rows { first: sums.as_mut_ptr(), bytes: 4 * row };
         let distance = offsets[1].wrapping_sub(offsets[0]);
         let is_even = |offsets: &[usize]| offsets.windows(2).all(|pair| pair[1].wrapping_sub(pair[0]) == distance);
         let (above, below) = offsets.split_at(HIGH);
@@ -124,11 +130,11 @@ impl<'a> Tiles<'a> {
         let weight = self.task.weight.as_ptr();
         // SAFETY: the tiles are configured. Sixteen rows are read from either pixel at the given distance, which are the
         // pixels at the offsets or their copies, and of each row 64 bytes for every step, which lie within a tap's `padded` values; as many
-        // tiles of the weight as there are steps, which is what a panel has.
+        // tiles of the weight as there are steps, which is what a panel has. The room for the sums was checked above.
         unsafe {
-            match self.task.width() / UNIT {
-                1 => narrow(pixels, 2 * distance, steps, weight, sums),
-                _ => wide(pixels, 2 * distance, steps, weight, sums),
+            match width / UNIT {
+                1 => narrow(pixels, 2 * distance, steps, weight, into),
+                _ => wide(pixels, 2 * distance, steps, weight, into),
             }
         }
     }
@@ -141,12 +147,16 @@ impl Drop for Tiles<'_> {
     }
 }
 
-/// Bytes of a row of the sums.
-const SUMS_ROW: usize = 4 * WIDTH;
+/// Where sums go: the first row, and the bytes from row to row.
+#[derive(Clone, Copy)]
+struct Rows {
+    first: *mut f32,
+    bytes: usize,
+}
 
 /// Thirty-two pixels times a panel of two units.
-unsafe fn wide(pixels: [*const u16; 2], distance: usize, steps: &[usize], weight: *const u16, sums: &mut Sums) {
-    // SAFETY: as the caller grants. The sums have 32 rows of 128 bytes.
+unsafe fn wide(pixels: [*const u16; 2], distance: usize, steps: &[usize], weight: *const u16, into: Rows) {
+    // SAFETY: as the caller grants.
     unsafe {
         asm!(
             "tilezero tmm0",
@@ -169,19 +179,22 @@ unsafe fn wide(pixels: [*const u16; 2], distance: usize, steps: &[usize], weight
             "add {step}, 8",
             "cmp {step}, {end}",
             "jne 2b",
-            "tilestored [{sums} + {weight_row}*1], tmm0",
-            "tilestored [{sums} + {weight_row}*1 + 64], tmm1",
-            "tilestored [{sums} + {weight_row}*1 + 2048], tmm2",
-            "tilestored [{sums} + {weight_row}*1 + 2112], tmm3",
+            "mov {from}, {sums_row}",
+            "shl {from}, 4",
+            "add {from}, {sums}",
+            "tilestored [{sums} + {sums_row}*1], tmm0",
+            "tilestored [{sums} + {sums_row}*1 + 64], tmm1",
+            "tilestored [{from} + {sums_row}*1], tmm2",
+            "tilestored [{from} + {sums_row}*1 + 64], tmm3",
             step = inout(reg) steps.as_ptr() => _,
             end = in(reg) steps.as_ptr_range().end,
             weight = inout(reg) weight => _,
-            // A row of pairs of the panel and a row of the sums have the same size.
-            weight_row = in(reg) SUMS_ROW,
+            weight_row = in(reg) 4 * WIDTH,
+            sums_row = in(reg) into.bytes,
             above = in(reg) pixels[0],
             below = in(reg) pixels[1],
             distance = in(reg) distance,
-            sums = in(reg) sums.0.as_mut_ptr(),
+            sums = in(reg) into.first,
             at = out(reg) _,
             from = out(reg) _,
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
@@ -192,8 +205,8 @@ unsafe fn wide(pixels: [*const u16; 2], distance: usize, steps: &[usize], weight
 }
 
 /// Thirty-two pixels times a panel of one unit.
-unsafe fn narrow(pixels: [*const u16; 2], distance: usize, steps: &[usize], weight: *const u16, sums: &mut Sums) {
-    // SAFETY: as the caller grants. The sums have 32 rows of 128 bytes, of which the first halves are written.
+unsafe fn narrow(pixels: [*const u16; 2], distance: usize, steps: &[usize], weight: *const u16, into: Rows) {
+    // SAFETY: as the caller grants.
     unsafe {
         asm!(
             "tilezero tmm0",
@@ -211,17 +224,20 @@ unsafe fn narrow(pixels: [*const u16; 2], distance: usize, steps: &[usize], weig
             "add {step}, 8",
             "cmp {step}, {end}",
             "jne 2b",
+            "mov {from}, {sums_row}",
+            "shl {from}, 4",
+            "add {from}, {sums}",
             "tilestored [{sums} + {sums_row}*1], tmm0",
-            "tilestored [{sums} + {sums_row}*1 + 2048], tmm2",
+            "tilestored [{from} + {sums_row}*1], tmm2",
             step = inout(reg) steps.as_ptr() => _,
             end = in(reg) steps.as_ptr_range().end,
             weight = inout(reg) weight => _,
             weight_row = in(reg) 4 * UNIT,
-            sums_row = in(reg) SUMS_ROW,
+            sums_row = in(reg) into.bytes,
             above = in(reg) pixels[0],
             below = in(reg) pixels[1],
             distance = in(reg) distance,
-            sums = in(reg) sums.0.as_mut_ptr(),
+            sums = in(reg) into.first,
             at = out(reg) _,
             from = out(reg) _,
             out("tmm0") _, out("tmm2") _, out("tmm4") _, out("tmm5") _, out("tmm6") _,

@@ -181,6 +181,7 @@ impl Pairs {
         #[cfg(target_arch = "x86_64")]
         let mut tiles = (self.method == Method::Amx).then(|| amx::Tiles::new(&task));
         let mut sums = Sums::zeroed();
+        let plain = finish.bias.is_none() && finish.activation.is_none() && real == panel.units * UNIT;
         for (group, out) in out.chunks_mut(ROWS * row).enumerate() {
             let rows = out.len() / row;
             // A short group repeats its last pixel; the copies are not written.
@@ -195,8 +196,16 @@ impl Pairs {
                 // SAFETY: the method is that of processors with AVX-512 BF16; the offsets were checked above.
                 Method::Avx512 => unsafe { avx512::add_up(&task, &offsets[..rows], &mut sums) },
                 #[cfg(target_arch = "x86_64")]
-                // SAFETY: as above, with AMX.
-                Method::Amx => tiles.iter_mut().for_each(|tiles| unsafe { tiles.add_up(&offsets, &mut sums) }),
+                Method::Amx => {
+                    let Some(tiles) = &mut tiles else { unreachable!("made above") };
+                    if plain && rows == ROWS {
+                        // SAFETY: as above, with AMX.
+                        unsafe { tiles.add_up(&offsets, &mut out[at..], row) };
+                        continue;
+                    }
+                    // SAFETY: as above, with AMX.
+                    unsafe { tiles.add_up(&offsets, &mut sums.0, WIDTH) }
+                }
             }
             arch().dispatch(Finished { sums: &sums.0, finish, out, row, at, real });
         }
@@ -364,24 +373,26 @@ mod tests {
                 let whole = Packed::new(&weight, strides, Precision::F32);
                 let pairs = Pairs::new(whole.values(), [taps, inner, columns], method);
                 let (wide, wide_weight) = (widened(&values), widened(&weight));
-                let mut out = vec![f32::NAN; rows * columns];
-                let finish = Finish { bias: Some(&bias), activation: Some(ofa_space::Activation::HSwish) };
-                with_pairs(&values, |values| {
-                    let pixels = Pixels { values, sizes, steps, taps: &places, inner };
-                    for panel in panels(columns) {
-                        pairs.multiply(&pixels, panel, finish, &mut out, columns, panel.first * UNIT);
-                    }
-                });
-                for (i, made) in out.iter().enumerate() {
-                    let (pixel, column) = (i / columns, i % columns);
-                    let terms = (0..depth).map(|k| {
-                        let at = offset(pixel) + places[k / inner] + k % inner;
-                        f64::from(wide[at]) * f64::from(wide_weight[column * depth + k])
+                for (bias, activation) in [(Some(&bias), Some(ofa_space::Activation::HSwish)), (None, None)] {
+                    let finish = Finish { bias: bias.map(Vec::as_slice), activation };
+                    let mut out = vec![f32::NAN; rows * columns];
+                    with_pairs(&values, |values| {
+                        let pixels = Pixels { values, sizes, steps, taps: &places, inner };
+                        for panel in panels(columns) {
+                            pairs.multiply(&pixels, panel, finish, &mut out, columns, panel.first * UNIT);
+                        }
                     });
-                    let sum = terms.sum::<f64>() + f64::from(bias[column]);
-                    let expected = sum * (sum + 3.0).clamp(0.0, 6.0) / 6.0;
-                    let error = (f64::from(*made) - expected).abs();
-                    assert!(error < 2e-6 * depth as f64 + 1e-5, "{method:?}, value {i}: {made} and {expected}");
+                    for (i, made) in out.iter().enumerate() {
+                        let (pixel, column) = (i / columns, i % columns);
+                        let terms = (0..depth).map(|k| {
+                            let at = offset(pixel) + places[k / inner] + k % inner;
+                            f64::from(wide[at]) * f64::from(wide_weight[column * depth + k])
+                        });
+                        let sum = terms.sum::<f64>() + bias.map_or(0.0, |bias| f64::from(bias[column]));
+                        let expected = activation.map_or(sum, |_| sum * (sum + 3.0).clamp(0.0, 6.0) / 6.0);
+                        let error = (f64::from(*made) - expected).abs();
+                        assert!(error < 2e-6 * depth as f64 + 1e-5, "{method:?}, value {i}: {made} and {expected}");
+                    }
                 }
             }
         }
