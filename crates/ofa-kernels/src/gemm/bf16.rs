@@ -181,6 +181,7 @@ impl Pairs {
         #[cfg(target_arch = "x86_64")]
         let mut tiles = (self.method == Method::Amx).then(|| amx::Tiles::new(&task));
         let mut sums = Sums::zeroed();
+        #[cfg(target_arch = "x86_64")]
         let plain = finish.bias.is_none() && finish.activation.is_none() && real == panel.units * UNIT;
         for (group, out) in out.chunks_mut(ROWS * row).enumerate() {
             let rows = out.len() / row;

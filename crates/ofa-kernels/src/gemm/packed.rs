@@ -144,6 +144,7 @@ impl Packed {
                 bf16::round_all(&mut values);
                 Values::Rounded(values)
             }
+            #[allow(unreachable_patterns, reason = "processors without another method")]
             (Precision::Bf16, method) => {
                 Values::Pairs(Pairs::new(&values, [s.pieces, depth / s.pieces.max(1), s.columns], method))
             }
