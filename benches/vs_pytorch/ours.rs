@@ -11,16 +11,16 @@ use std::io::{BufRead, Write};
 use std::path::Path;
 use std::time::Instant;
 
-/// `ours WHAT FOLDER CASE [BACKEND BATCH_TIMES PRECISION]`: answers as the peer does.
+/// `ours WHAT FOLDER CASE [BACKEND BATCH_TIMES [PRECISION]]`: answers as the peer does.
 pub fn serve(arguments: &[String]) -> Outcome<()> {
-    let (what, folder, case, backend, times, precision) = match arguments {
-        [what, folder, case] => (what, folder, case, "flex", 1, Precision::F32),
-        [what, folder, case, backend, times, precision] => {
-            let precision = Precision::named(precision).ok_or("an unknown precision")?;
-            (what, folder, case, backend.as_str(), times.parse()?, precision)
-        }
-        _ => return Err("usage: ours WHAT FOLDER CASE [BACKEND BATCH_TIMES PRECISION]".into()),
+    let (what, folder, case, rest) = match arguments {
+        [what, folder, case, rest @ ..] => (what, folder, case, rest),
+        _ => return Err("usage: ours WHAT FOLDER CASE [BACKEND BATCH_TIMES [PRECISION]]".into()),
     };
+    let backend = rest.first().map_or("flex", String::as_str);
+    let times = rest.get(1).map_or(Ok(1), |times| times.parse())?;
+    let precision =
+        rest.get(2).map_or(Some(Precision::F32), |name| Precision::named(name)).ok_or("an unknown precision")?;
     let case = cases::matching(std::slice::from_ref(case), times)?.remove(0);
     let (space, net, weights) = case.load()?;
     let device = device::open(backend)?;

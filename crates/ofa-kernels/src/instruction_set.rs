@@ -119,7 +119,8 @@ fn chosen(choice: u8) -> Arch {
 
 fn read_environment() -> u8 {
     let value = std::env::var("OFA_KERNELS").unwrap_or_default();
-    let forced = InstructionSet::available().into_iter().find(|set| set.name() == value);
+    let named = InstructionSet::ALL.into_iter().find(|set| set.name() == value);
+    let forced = named.filter(|set| set.arch().is_some());
     let choice = forced.map_or(DETECTED, number);
     // If another thread was faster, or a set was forced meanwhile, that choice stands.
     match CHOICE.compare_exchange(UNREAD, choice, Ordering::Relaxed, Ordering::Relaxed) {

@@ -128,7 +128,8 @@ impl<'a> Tiles<'a> {
             ([values, values.wrapping_add(HIGH * depth)], depth, &self.gathered_steps)
         };
         let weight = self.task.weight.as_ptr();
-        // SAFETY: the tiles are configured. Sixteen rows are read from either pixel at the given distance, which are the
+        // SAFETY: the tiles are configured, and no other `Tiles` of this thread has released them: `Pairs::multiply` has one at a
+        // time and calls nothing meanwhile that could run another. Sixteen rows are read from either pixel at the given distance, which are the
         // pixels at the offsets or their copies, and of each row 64 bytes for every step, which lie within a tap's `padded` values; as many
         // tiles of the weight as there are steps, which is what a panel has. The room for the sums was checked above.
         unsafe {

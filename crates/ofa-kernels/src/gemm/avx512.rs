@@ -77,7 +77,7 @@ unsafe fn tile<const V: usize>(task: &Task<'_>, offsets: [usize; AT_ONCE], out: 
     let mut sums: [[__m512; V]; AT_ONCE] = [[_mm512_setzero_ps(); V]; AT_ONCE];
     for (tap, weight) in task.taps.iter().zip(task.weight.chunks_exact(V * UNIT * task.padded)) {
         for k in 0..task.inner.div_ceil(2) {
-            // SAFETY: `k` is below half of `padded`, which is the number of values that each tap of a pixel has and of rows that
+            // SAFETY: `2k + 1` is below `padded`, which is the number of values that each tap of a pixel has and of rows that
             // the panel has for it; a row of pairs has `V · UNIT` of them.
             unsafe {
                 let row = weight.as_ptr().add(k * 2 * V * UNIT);

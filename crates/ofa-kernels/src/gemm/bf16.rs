@@ -2,7 +2,8 @@
 //!
 //! The instructions multiply pairs of neighbouring values. In a panel of the weight the two rows of a pair therefore lie
 //! interleaved, and a tap's rows are filled up with zeros to whole tiles of the AMX unit: what is read of the pixels
-//! beyond a tap is multiplied by zero.
+//! beyond a tap is multiplied by zero. Those are values of neighbouring pixels: if one is infinite or not a number, the
+//! result is not a number either, even that of another image of the batch.
 #![expect(unsafe_code, reason = "instructions without a safe form")]
 
 use super::packed::{Finish, Panel, Pixels, UNIT, WIDEST, panels};

@@ -138,16 +138,17 @@ impl Packed {
         } else {
             parts.into_par_iter().for_each(fill);
         }
-        let values = match (precision, bf16::method()) {
-            (Precision::F32, _) => Values::Whole(values),
-            (Precision::Bf16, bf16::Method::Rounded) => {
+        let method = match precision {
+            Precision::F32 => return Self { values: Values::Whole(values), depth, columns: s.columns },
+            Precision::Bf16 => bf16::method(),
+        };
+        let values = match method {
+            bf16::Method::Rounded => {
                 bf16::round_all(&mut values);
                 Values::Rounded(values)
             }
             #[allow(unreachable_patterns, reason = "processors without another method")]
-            (Precision::Bf16, method) => {
-                Values::Pairs(Pairs::new(&values, [s.pieces, depth / s.pieces.max(1), s.columns], method))
-            }
+            method => Values::Pairs(Pairs::new(&values, [s.pieces, depth / s.pieces.max(1), s.columns], method)),
         };
         Self { values, depth, columns: s.columns }
     }

@@ -5,12 +5,12 @@ use burn::tensor::{DType, Device, FloatDType, Tensor};
 use ofa_space::InvalidSetting;
 use serde::{Deserialize, Serialize};
 
-/// The numbers that convolutions and linear layers multiply. Weights are kept in f32; sums, batch norm and losses are
-/// in f32 whatever is multiplied.
+/// The numbers that convolutions and linear layers multiply. Weights are kept in f32, and sums, the statistics of batch norm and
+/// losses are in f32 whatever is multiplied.
 ///
 /// With bf16, `flex` rounds both factors of products of pixels with a weight, in the forward pass and for the gradient of
-/// the input; depthwise convolutions and gradients of weights stay in f32. LibTorch and GPUs have bf16 in all convolutions and
-/// their gradients, LibTorch also in the activations inside of a block.
+/// the input; depthwise convolutions and gradients of weights stay in f32. GPUs round the factors and results of all convolutions
+/// and their gradients, LibTorch all values inside of a block but the logits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {

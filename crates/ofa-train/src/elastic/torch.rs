@@ -189,7 +189,9 @@ fn run_step(step: &Step<Own>, values: &[tch::Tensor], statistics: &mut Vec<Batch
         }
         OpKind::Add => x + &values[step.inputs[1]],
         OpKind::Linear { weight, bias } => {
-            let product = x.flatten(1, -1).linear(&like_x(weight), bias.as_ref().map(like_x).as_ref());
+            // Rounded factors, and sums as they are: logits of 8 bits would often be equal.
+            let [x, weight] = [x.flatten(1, -1), like_x(weight)].map(|factor| factor.to_kind(tch::Kind::Float));
+            let product = x.linear(&weight, bias.as_ref().map(Own::tensor));
             product.unsqueeze(-1).unsqueeze(-1)
         }
     };

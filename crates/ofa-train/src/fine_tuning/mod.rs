@@ -102,7 +102,7 @@ impl<'a> FineTuner<'a> {
     /// [`TrainError::Model`] if the teacher is a supernet, [`TrainError::Data`] if it was trained on other data or classes,
     /// or what the backend reports.
     pub fn with_teacher(mut self, teacher: &Model) -> Result<Self, TrainError> {
-        self.teacher = Some(FrozenNetwork::new(teacher, self.dataset, &self.device)?);
+        self.teacher = Some(FrozenNetwork::new(teacher, self.dataset, &self.device, self.settings.precision)?);
         Ok(self)
     }
 

@@ -1,6 +1,7 @@
 //! `distillation` of a training file: how much a teacher counts, and which network it is.
 
 use crate::data::Dataset;
+use crate::elastic::precision::Precision;
 use crate::error::TrainError;
 use crate::training::frozen::FrozenNetwork;
 use burn::tensor::Device;
@@ -43,9 +44,14 @@ impl Distillation {
     ///
     /// # Errors
     /// [`TrainError::Config`] naming the file, if it cannot be read, is a supernet, or does not suit the data.
-    pub(super) fn load(&self, dataset: &Dataset, device: &Device) -> Result<Option<FrozenNetwork>, TrainError> {
+    pub(super) fn load(
+        &self,
+        dataset: &Dataset,
+        device: &Device,
+        precision: Precision,
+    ) -> Result<Option<FrozenNetwork>, TrainError> {
         let (Some(path), Some(model)) = (&self.teacher, self.model()?) else { return Ok(None) };
-        FrozenNetwork::new(&model, dataset, device).map(Some).map_err(|error| unsuitable(path, error))
+        FrozenNetwork::new(&model, dataset, device, precision).map(Some).map_err(|error| unsuitable(path, error))
     }
 }
 

@@ -118,6 +118,7 @@ pub fn rehearse(
     training_images: usize,
     device: &Device,
 ) -> Result<Rehearsal, TrainError> {
+    config.precision.check(device)?;
     let probe = Probe::measure(config, space.as_ref(), &device.clone().autodiff())?;
     let batches = config.batches(training_images);
     let batch = config.batch_size.min(training_images.max(1));

@@ -114,7 +114,7 @@ impl<'a> Trainer<'a> {
         let phases = config.plan(dataset.train.len());
         check_shards(config.shards, config.batch_size.min(dataset.train.len()), "the training images of a batch")?;
         let shards = Shards::new(&Single, config.shards)?;
-        let teacher = config.distillation.load(dataset, device)?;
+        let teacher = config.distillation.load(dataset, device, config.precision)?;
         let images = [dataset.train.content()?, dataset.validation.content()?];
         let read_steps = outcome::read_steps(device);
         let device = device.clone().autodiff();

@@ -3,6 +3,7 @@
 use crate::data::{DataError, Dataset, TrainedOn};
 use crate::elastic::Supernet;
 use crate::elastic::executor::Prepared;
+use crate::elastic::precision::Precision;
 use crate::error::TrainError;
 use crate::images::Images;
 use burn::tensor::{Device, Tensor};
@@ -31,19 +32,19 @@ struct Normalisation {
 }
 
 impl FrozenNetwork {
-    /// Prepares a standalone network to teach on this data set.
+    /// Prepares a standalone network to teach on this data set, in the precision of its pupils.
     ///
     /// # Errors
     /// [`TrainError::Model`] if the model is a supernet, [`TrainError::Data`] if it has other classes or was trained on
     /// another part of the data, or what the backend reports.
-    pub fn new(model: &Model, dataset: &Dataset, device: &Device) -> Result<Self, TrainError> {
+    pub fn new(model: &Model, dataset: &Dataset, device: &Device, precision: Precision) -> Result<Self, TrainError> {
         TrainedOn { input: dataset.input.clone(), ..TrainedOn::of(model)? }.check(dataset)?;
         if model.input.mean.len() != dataset.channels {
             let dataset = dataset.name.clone();
             return Err(DataError::OtherInput { dataset }.into());
         }
         let net = model.net(None)?;
-        let network = Supernet::from_model(model, device)?;
+        let network = Supernet::from_model(model, device)?.with_precision(precision);
         let prepared = network.prepare(&net, &network.running);
         let normalisation = between(&dataset.input, &model.input);
         Ok(Self { model: model.clone(), net, prepared, normalisation, hash: OnceLock::new() })

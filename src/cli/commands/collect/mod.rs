@@ -8,7 +8,6 @@ use crate::cli::args::class_choice::ClassArgs;
 use crate::cli::args::corrupt_choice::CorruptArgs;
 use crate::cli::args::model_choice;
 use crate::cli::args::model_data::{Reading, load_for};
-use crate::cli::args::precision_choice::PrecisionArgs;
 use crate::cli::output::progress::Progress;
 use crate::cli::ranks::DistributedArgs;
 use crate::cli::{Context, Failure};
@@ -64,8 +63,6 @@ pub struct CollectArgs {
     /// Print the subnets that would be measured, without measuring them.
     #[arg(long)]
     dry_run: bool,
-    #[command(flatten)]
-    precision: PrecisionArgs,
     #[command(flatten)]
     corrupt: CorruptArgs,
     #[command(flatten)]
@@ -137,7 +134,7 @@ pub fn run(args: &CollectArgs, context: &Context) -> Result<(), Failure> {
         images: args.validation_images,
         calibration_images: args.calibration_images,
         seed,
-        precision: args.precision.choice(),
+        ..EvaluationSettings::default()
     };
     let begun = ranks.together(args.is_begun(output, ranks.is_first()))?;
     let evaluator = device::open(&context.common.backend)

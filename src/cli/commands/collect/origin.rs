@@ -36,10 +36,6 @@ impl Origin {
         depends_on.add("calibration_images", &args.calibration_images);
         depends_on.add("scored_images", &args.validation_images);
         depends_on.add("independent", &args.independent);
-        let precision = args.precision.choice();
-        if !precision.is_f32() {
-            depends_on.add("precision", &precision);
-        }
         let mut of_all_parts = depends_on.clone();
         of_all_parts.add("count", &args.count);
         if let Some(part) = args.part {

@@ -17,6 +17,7 @@ use crate::report::or_dash;
 use clap::{Args, ValueEnum};
 use ofa_train::data::{OnCorrupt, SplitName};
 use ofa_train::device;
+use ofa_train::elastic::precision::Precision;
 use ofa_train::evaluation::{Accuracy, Answers, CalibrationSet, ClassAccuracy, Confusion, EvaluationSet, Evaluator};
 use onnx::OnnxEvaluation;
 use serde::Serialize;
@@ -107,6 +108,9 @@ pub(super) struct EvalReport {
     pub(super) confusion: Vec<Vec<usize>>,
     pub(super) calibration_images: usize,
     pub(super) seconds: f64,
+    /// Numbers that products multiplied, if not f32.
+    #[serde(skip_serializing_if = "Precision::is_f32")]
+    pub(super) precision: Precision,
     /// The inference runtime, if the network was run in one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) runtime: Option<String>,
@@ -172,6 +176,7 @@ impl EvalReport {
             confusion: confusion.counts().to_vec(),
             calibration_images: 0,
             seconds: started.elapsed().as_secs_f64(),
+            precision: Precision::F32,
             runtime: None,
         }
     }
@@ -185,7 +190,10 @@ pub fn run(args: &EvalArgs, context: &Context) -> Result<(), Failure> {
     let subject = args.subject(context)?;
     let report = match &subject {
         Subject { in_a_runtime: true, .. } if !args.precision.choice().is_f32() => {
-            return Err(Failure::Input("--precision is not for ONNX files, whose precision is their own".into()));
+            return Err(Failure::Input(
+                "--precision is not for networks in an ONNX file (as this one), which have a precision of their own"
+                    .into(),
+            ));
         }
         Subject { file, data, on_corrupt, kept_resolution, in_a_runtime: true } => {
             let evaluation = OnnxEvaluation {
@@ -208,6 +216,7 @@ pub fn run(args: &EvalArgs, context: &Context) -> Result<(), Failure> {
             None if report.calibration_images == 0 => "not recalibrated".to_owned(),
             None => format!("{} for BN recalibration", report.calibration_images),
         };
+        let how = if report.precision.is_f32() { how } else { format!("{how}, in bf16") };
         format!(
             "top-1 {}, top-5 {} on {} images ({how}), {:.1} s\nbalanced accuracy {}; the largest class is {} of the images{}",
             report.measured(report.top1).with_interval(),
@@ -278,5 +287,10 @@ fn evaluate_model(args: &EvalArgs, subject: &Subject, context: &Context) -> Resu
         calibration::warn_of_few(calibration_images, context);
     }
     let Answers { accuracy, confusion, .. } = evaluator.answers(arch.as_ref())?;
-    Ok(EvalReport { calibration_images, ..EvalReport::of(accuracy, &confusion, &model.class_names, started) })
+    let precision = args.precision.choice();
+    Ok(EvalReport {
+        calibration_images,
+        precision,
+        ..EvalReport::of(accuracy, &confusion, &model.class_names, started)
+    })
 }
