@@ -24,7 +24,8 @@ pub struct Line {
 }
 
 pub fn run(experiment: &Experiment, runner: &mut Runner<'_>) -> Result<()> {
-    let (space, pairs) = runner.pairs()?;
+    let supernet = runner.supernet(&experiment.tuned_recipe, experiment.first_seed())?;
+    let (space, pairs) = runner.pairs(&supernet)?;
     let pairs: Vec<Pair> = pairs.into_iter().map(|(arch, value)| Pair { arch, value }).collect();
     let (learnt, held_out) = pairs.split_at(pairs.len() * 4 / 5);
     let images = runner.validation_images() as f64;

@@ -57,7 +57,7 @@ pub fn run(experiment: &Experiment, runner: &mut Runner<'_>) -> Result<()> {
     let known: Lines<Line> = Lines::load(&file)?;
     let supernet = runner.supernet(&experiment.tuned_recipe, experiment.first_seed())?;
     let begun = cpu_seconds();
-    let (space, pairs) = runner.pairs()?;
+    let (space, pairs) = runner.pairs(&supernet)?;
     eprintln!("{} pairs: {:.0} CPU s", pairs.len(), cpu_seconds() - begun);
     let uniform = uniform_archs(space.as_ref())?;
     let uniform = runner.validation_accuracies(&supernet, uniform, &format!("{}-uniform", experiment.name))?;
@@ -162,15 +162,14 @@ fn uniform_archs(space: &dyn SearchSpace) -> Result<Vec<Arch>> {
 }
 
 impl Runner<'_> {
-    /// The space of the supernet that is searched, and accuracies of random subnets of it on validation images, in an order that has
-    /// nothing to do with them.
-    pub fn pairs(&self) -> Result<(Arc<dyn SearchSpace>, Vec<Scored>)> {
+    /// The space of a supernet, and accuracies of random subnets of it on validation images, in the order in which they were
+    /// drawn.
+    pub fn pairs(&self, supernet: &Model) -> Result<(Arc<dyn SearchSpace>, Vec<Scored>)> {
         let experiment = self.experiment();
         let searched = experiment.searched.as_ref().ok_or("the experiment has no table `searched`")?;
-        let supernet = self.supernet(&experiment.tuned_recipe, experiment.first_seed())?;
         let space = supernet.space().ok_or("the model is no supernet")?.clone();
         let archs = collection::distinct_archs(space.as_ref(), searched.pairs, PAIRS_SEED, &HashSet::new());
-        let mut pairs = self.validation_accuracies(&supernet, archs.clone(), &format!("{}-pairs", experiment.name))?;
+        let mut pairs = self.validation_accuracies(supernet, archs.clone(), &format!("{}-pairs", experiment.name))?;
         let position = |arch: &Arch| archs.iter().position(|drawn| drawn == arch);
         pairs.sort_by_key(|(arch, _)| position(arch));
         Ok((space, pairs))

@@ -75,7 +75,7 @@ pub(super) struct Tiles<'a> {
     task: Task<'a>,
     /// Distance in bytes from a pixel to the values of each tile of depth.
     steps: Vec<usize>,
-    /// The same in `gathered`.
+    /// The same in `gathered`, once it is used.
     gathered_steps: Vec<usize>,
     /// Pixels that do not lie at equal distances, `[ROWS, taps · padded]`.
     gathered: Vec<u16>,
@@ -92,8 +92,8 @@ impl<'a> Tiles<'a> {
         unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const CONFIGURATION, options(nostack, readonly)) };
         let deep = task.padded / DEEP;
         let steps = task.taps.iter().flat_map(|tap| (0..deep).map(move |k| 2 * (tap + k * DEEP))).collect();
-        let gathered_steps = (0..task.taps.len() * deep).map(|step| 2 * step * DEEP).collect();
-        Self { task: *task, steps, gathered_steps, gathered: Vec::new(), _not_send: std::marker::PhantomData }
+        let (gathered_steps, gathered) = (Vec::new(), Vec::new());
+        Self { task: *task, steps, gathered_steps, gathered, _not_send: std::marker::PhantomData }
     }
 
     /// The sums of the pixels at some offsets, into rows of some length that begin with them.
@@ -118,7 +118,10 @@ impl<'a> Tiles<'a> {
             ([values.wrapping_add(above[0]), values.wrapping_add(below[0])], distance, &self.steps)
         } else {
             let depth = self.task.taps.len() * self.task.padded;
-            self.gathered.resize(ROWS * depth, 0);
+            if self.gathered.is_empty() {
+                self.gathered = vec![0; ROWS * depth];
+                self.gathered_steps = (0..depth / DEEP).map(|step| 2 * step * DEEP).collect();
+            }
             for (offset, row) in offsets.iter().zip(self.gathered.chunks_exact_mut(depth)) {
                 for (tap, row) in self.task.taps.iter().zip(row.chunks_exact_mut(self.task.padded)) {
                     row.copy_from_slice(&self.task.values[offset + tap..][..self.task.padded]);
@@ -128,10 +131,11 @@ impl<'a> Tiles<'a> {
             ([values, values.wrapping_add(HIGH * depth)], depth, &self.gathered_steps)
         };
         let weight = self.task.weight.as_ptr();
-        // SAFETY: the tiles are configured, and no other `Tiles` of this thread has released them: `Pairs::multiply` has one at a
-        // time and calls nothing meanwhile that could run another. Sixteen rows are read from either pixel at the given distance, which are the
-        // pixels at the offsets or their copies, and of each row 64 bytes for every step, which lie within a tap's `padded` values; as many
-        // tiles of the weight as there are steps, which is what a panel has. The room for the sums was checked above.
+        // SAFETY: the tiles are configured, and no other `Tiles` of this thread has released them: `Pairs::multiply` has one
+        // at a time and calls nothing meanwhile that could run another. Sixteen rows are read from either pixel at the given
+        // distance, which are the pixels at the offsets or their copies, and of each row 64 bytes for every step, which lie
+        // within a tap's `padded` values; as many tiles of the weight as there are steps, which is what a panel has. The
+        // room for the sums was checked above.
         unsafe {
             match width / UNIT {
                 1 => narrow(pixels, 2 * distance, steps, weight, into),

@@ -127,11 +127,7 @@ impl Pairs {
         let depth = taps * inner;
         let mut lines = vec![Line::zeroed(); taps * padded * columns.div_ceil(UNIT) * UNIT / LINE];
         let mut rounded_values = vec![0; values.len()];
-        if method == Method::Rounded {
-            values.iter().zip(&mut rounded_values).for_each(|(value, out)| *out = rounded(*value));
-        } else {
-            round_into(values, &mut rounded_values);
-        }
+        round_into(values, &mut rounded_values);
         let all: &mut [u16] = bytemuck::cast_slice_mut(&mut lines);
         for panel in panels(columns) {
             let width = panel.units * UNIT;

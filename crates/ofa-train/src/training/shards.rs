@@ -9,10 +9,9 @@ use crate::elastic::batch_norm::BatchMoments;
 use crate::elastic::parameters::ParameterModule;
 use crate::elastic::{Supernet, to_host};
 use crate::error::TrainError;
-use crate::training::clipping::clip;
 use crate::training::optimizer::Optimizer;
 use crate::training::outcome::Outcome;
-use crate::training::step::{Pass, StepInput, StepReport, pass};
+use crate::training::step::{Pass, StepInput, StepReport, descend, pass};
 use burn::module::{Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -134,12 +133,9 @@ impl<'a> Shards<'a> {
         let mut values = sum.finish();
         let slow = self.sum_step(&mut values)?;
         let device = supernet.device().clone().inner();
-        let (mut gradients, Outcome { report, moments, .. }, stopping) = layout.mean(values, self.count, &device);
+        let (gradients, Outcome { report, moments, .. }, stopping) = layout.mean(values, self.count, &device);
         supernet.running.follow(&moments, first.bn_momentum);
-        if let Some(largest) = first.gradient_clip {
-            clip(&mut gradients, supernet, largest)?;
-        }
-        supernet.parameters.update(|module| optimizer.step(rate, module, gradients));
+        descend(supernet, optimizer, rate, gradients, first.gradient_clip)?;
         Ok(StepOnRanks { report, stopping, slow })
     }
 

@@ -200,12 +200,24 @@ pub fn queue_step(
     rate: f64,
     input: &StepInput<'_>,
 ) -> Result<Unread, TrainError> {
-    let Pass { mut gradients, unread } = pass(supernet, input)?;
-    if let Some(largest) = input.gradient_clip {
+    let Pass { gradients, unread } = pass(supernet, input)?;
+    descend(supernet, optimizer, rate, gradients, input.gradient_clip)?;
+    Ok(unread)
+}
+
+/// The optimizer's part of a step: gradients longer than the limit are scaled down to it, then the parameters change.
+pub(super) fn descend(
+    supernet: &mut Supernet,
+    optimizer: &mut Optimizer,
+    rate: f64,
+    mut gradients: GradientsParams,
+    gradient_clip: Option<f64>,
+) -> Result<(), TrainError> {
+    if let Some(largest) = gradient_clip {
         clip(&mut gradients, supernet, largest)?;
     }
     supernet.parameters.update(|module| optimizer.step(rate, module, gradients));
-    Ok(unread)
+    Ok(())
 }
 
 /// Rows of `logits` `[n, classes]` whose largest entry, the first of equals, is at the target; as `[1]`.
